@@ -1,0 +1,1 @@
+"""spokeshave: fits a neural network to a device."""

@@ -1,0 +1,1 @@
+"""Packing weights for kernels and generating the kernels."""

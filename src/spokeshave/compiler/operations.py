@@ -1,0 +1,199 @@
+"""The operations a graph may hold. Weights are named; the graph owns the tensors.
+
+Only `Foreign` is open-ended: it is any ATen operator that the compiler has no kernel for, run by PyTorch.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+ActivationKind = Literal[
+    "relu", "clamp", "leaky_relu", "sigmoid", "tanh", "silu", "gelu", "gelu_tanh", "hardsigmoid", "hardswish", "elu"
+]
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An element-wise function; `parameters`: (low, high) of clamp, (slope,) of leaky_relu, (alpha,) of elu."""
+
+    kind: ActivationKind
+    parameters: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """2-D convolution of `[1, C, H, W]` (a 1-D convolution has H = 1), then residual, then activation.
+
+    `padding` is (top, left, bottom, right). With `residual`, the second input is added before the activation.
+    """
+
+    weight: str
+    bias: str | None
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+    residual: bool = False
+    activation: Activation | None = None
+
+
+@dataclass(frozen=True)
+class Linear:
+    """`x @ weight.T + bias` over the last axis, then residual, then activation; weight is `[out, in]`."""
+
+    weight: str
+    bias: str | None
+    residual: bool = False
+    activation: Activation | None = None
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Max or average pooling of `[1, C, H, W]`; `padding` is (top, left, bottom, right).
+
+    Output size is that of the graph's value (which settles ceil mode). Average pooling divides by the window's size
+    with padding counted in when `count_padding`, by the number of true elements otherwise.
+    """
+
+    kind: Literal["max", "average"]
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    count_padding: bool = True
+
+
+@dataclass(frozen=True)
+class Activate:
+    """An activation that no producing kernel took in."""
+
+    activation: Activation
+
+
+@dataclass(frozen=True)
+class Binary:
+    """Element-wise `a op b` with broadcasting; `constant` names a weight that stands for the second operand.
+
+    With `reverse` the constant is the first operand (`constant - x`).
+    """
+
+    kind: Literal["add", "subtract", "multiply", "divide", "maximum", "minimum"]
+    constant: str | None = None
+    reverse: bool = False
+    activation: Activation | None = None
+
+
+@dataclass(frozen=True)
+class Affine:
+    """`x * scale + shift` per channel (axis 1): a batch norm in evaluation mode that no convolution took in."""
+
+    scale: str
+    shift: str
+    activation: Activation | None = None
+
+
+@dataclass(frozen=True)
+class Concatenate:
+    """Join values along one axis (never the batch axis)."""
+
+    axis: int
+
+
+@dataclass(frozen=True)
+class Softmax:
+    """Softmax over one axis, or its logarithm."""
+
+    axis: int
+    logarithm: bool = False
+
+
+@dataclass(frozen=True)
+class LayerNorm:
+    """Normalise over the last `axes` axes, then scale and shift."""
+
+    axes: int
+    weight: str | None
+    bias: str | None
+    epsilon: float
+
+
+@dataclass(frozen=True)
+class GroupNorm:
+    """Normalise over groups of channels (axis 1) and all positions, then scale and shift per channel."""
+
+    groups: int
+    weight: str | None
+    bias: str | None
+    epsilon: float
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Mean over axes (sorted, never the batch axis)."""
+
+    axes: tuple[int, ...]
+    keep: bool
+
+
+@dataclass(frozen=True)
+class Reshape:
+    """The same elements in row-major order under the output's shape."""
+
+
+@dataclass(frozen=True)
+class Permute:
+    """Axes in another order; axis 0 stays."""
+
+    axes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Every `step`-th element of one axis from `start` up to `stop` (exclusive); all non-negative."""
+
+    axis: int
+    start: int
+    stop: int
+    step: int
+
+
+@dataclass(frozen=True)
+class Pad:
+    """Pad with a constant: `before[i]` and `after[i]` elements on axis i."""
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    value: float = 0.0
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """An operator without a kernel here, run by PyTorch between compiled segments.
+
+    `target` is the ATen overload (`aten.sort.stable`). `arguments` is a JSON text, list of positional arguments and
+    dictionary of keyword arguments, where {"value": name} stands for a value, {"weight": name} for a weight and
+    {"dtype": name} for an element type. `reason` says why it was not compiled.
+    """
+
+    target: str
+    arguments: str
+    reason: str
+
+
+Operation = (
+    Convolution
+    | Linear
+    | Pool
+    | Activate
+    | Binary
+    | Affine
+    | Concatenate
+    | Softmax
+    | LayerNorm
+    | GroupNorm
+    | Mean
+    | Reshape
+    | Permute
+    | Slice
+    | Pad
+    | Foreign
+)

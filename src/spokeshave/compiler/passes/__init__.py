@@ -1,0 +1,1 @@
+"""Pure functions graph -> graph."""

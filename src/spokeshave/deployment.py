@@ -1,0 +1,35 @@
+"""What a device hands back: the network as that device runs it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What running a network once costs; `None` where a device does not say.
+
+    `kind` tells whether the figures were measured on the device itself or come from a model of it; `source` names
+    the measurement or the model, and every table prints both.
+    """
+
+    kind: Literal["measured", "modelled"]
+    source: str
+    latency_seconds: float | None = None
+    energy_joules: float | None = None
+    weight_bytes: int | None = None
+    by_layer: tuple[tuple[str, float], ...] = ()  # (layer, seconds)
+
+
+class Deployment(Protocol):
+    """A network on a device: callable with the network's own inputs, returns what the device would compute."""
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Run the network on a batch."""
+
+    @property
+    def cost(self) -> Cost:
+        """What one sample costs."""
+
+    def save(self, folder: Path) -> None:
+        """Write everything needed to load the deployment again, without the network's Python class."""

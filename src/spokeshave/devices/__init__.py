@@ -1,0 +1,1 @@
+"""What a network costs somewhere, and how it runs there."""

@@ -1,0 +1,1 @@
+"""Timing beside the peers, and accuracy."""

@@ -1,0 +1,1 @@
+"""How a network gets into its plan."""

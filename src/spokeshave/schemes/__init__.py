@@ -1,0 +1,1 @@
+"""Sets of weights that devices can exploit."""

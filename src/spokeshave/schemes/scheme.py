@@ -1,0 +1,48 @@
+"""What a scheme is: a set of weights that a device can exploit."""
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+
+class Packed(Protocol):
+    """A weight stored the way its scheme allows; `unpack` gives back exactly what was packed."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the weight that was packed."""
+
+    @property
+    def nbytes(self) -> int:
+        """True size of the packed weight, indices included, in bytes."""
+
+    def unpack(self) -> Tensor:
+        """Return the weight, bit for bit as it was packed."""
+
+
+@runtime_checkable
+class Scheme(Protocol):
+    """A set of tensors. Schemes are frozen dataclasses; they know nothing of networks, devices or training.
+
+    A weight of any rank is seen as the matrix `[shape[0], product of the rest]` (see `as_matrix`): rows are output
+    channels, columns are (input channel, kernel row, kernel column) positions.
+    """
+
+    def project(self, weight: Tensor, saliency: Tensor | None = None) -> Tensor:
+        """Return the point of the set nearest to `weight`; `saliency` (same shape) replaces the squared weight."""
+
+    def contains(self, weight: Tensor) -> bool:
+        """Whether `weight` lies in the set."""
+
+    def pack(self, weight: Tensor) -> Packed:
+        """Store a weight of the set compactly; raises SpokeshaveError when `weight` is not in the set."""
+
+
+def as_matrix(weight: Tensor) -> Tensor:
+    """View a weight as the matrix `[shape[0], product of the rest]`.
+
+    >>> as_matrix(torch.zeros(8, 4, 3, 3)).shape
+    torch.Size([8, 36])
+    """
+    return weight.reshape(weight.shape[0], -1)
