@@ -1,0 +1,111 @@
+"""C source -> shared library, cached by content.
+
+The compiler is the one named by the environment variable CC, else the first of clang, gcc, cc on the path, else zig's
+clang from the `ziglang` wheel. `bench/compiler_routes.py` times the same source built by each of them.
+"""
+
+import ctypes
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+
+from spokeshave.compiler.isa import InstructionSet
+from spokeshave.errors import SpokeshaveError
+
+FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=fast", "-fPIC", "-shared", "-fvisibility=hidden", "-Wall", "-Wno-unused-function", "-Wno-psabi")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """A C compiler: its command, its version line, and whether it is zig's (which names CPUs its own way)."""
+
+    command: tuple[str, ...]
+    version: str
+    zig: bool = False
+
+    def target_flags(self, isa: InstructionSet) -> tuple[str, ...]:
+        """Flags that select an instruction set."""
+        if self.zig:
+            return ((f"-mcpu={isa.zig_cpu}",) if isa.zig_cpu else ()) + isa.extra
+        return ((f"-march={isa.march}",) if isa.march else ()) + isa.extra
+
+
+@cache
+def find_compiler() -> Compiler:
+    """The C compiler to use; raises SpokeshaveError when there is none."""
+    named = os.environ.get("CC")
+    for command in [named] if named else ["clang", "gcc", "cc"]:
+        found = shutil.which(command)
+        if found:
+            return Compiler((found,), _version((found,)))
+    if named:
+        raise SpokeshaveError(f"the environment variable CC names {named!r}, which is not on the path")
+    compiler = zig_compiler()
+    if compiler is None:
+        raise SpokeshaveError("there is no C compiler: install gcc or clang, or run `pip install 'spokeshave[zig]'`")
+    return compiler
+
+
+def zig_compiler() -> Compiler | None:
+    """Clang from the `ziglang` wheel, if that is installed."""
+    if importlib.util.find_spec("ziglang") is None:
+        return None
+    command = (sys.executable, "-m", "ziglang", "cc")
+    return Compiler(command, _version(command), zig=True)
+
+
+def _version(command: tuple[str, ...]) -> str:
+    finished = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False)
+    return (finished.stdout.splitlines() or ["unknown"])[0]
+
+
+def cache_folder() -> Path:
+    """Where built libraries are kept: `$XDG_CACHE_HOME/spokeshave` or `~/.cache/spokeshave`."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "spokeshave"
+
+
+def build_library(
+    source: str, isa: InstructionSet, compiler: Compiler | None = None, flags: tuple[str, ...] = ()
+) -> Path:
+    """Compile C source to a shared library and return its path; the same source is compiled once.
+
+    Raises SpokeshaveError when the compiler fails.
+    """
+    compiler = compiler or find_compiler()
+    options = (*FLAGS, *compiler.target_flags(isa), *flags)
+    digest = sha256("\0".join((source, compiler.version, *compiler.command, *options)).encode()).hexdigest()[:32]
+    folder = cache_folder() / "libraries"
+    library = folder / f"{digest}.so"
+    if not library.exists():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SpokeshaveError(f"cannot write the cache folder {folder}: {error.strerror}") from error
+        _compile(source, library, compiler, options)
+    return library
+
+
+def _compile(source: str, library: Path, compiler: Compiler, options: tuple[str, ...]) -> None:
+    """Build next to the library and rename, so that no half-written library is ever loaded."""
+    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+        text, built = Path(folder) / "model.c", Path(folder) / "model.so"
+        text.write_text(source)
+        command = [*compiler.command, *options, str(text), "-o", str(built), "-lm"]
+        finished = subprocess.run(command, capture_output=True, text=True, check=False)
+        if finished.returncode:
+            reason = next((line for line in finished.stderr.splitlines() if "error" in line), finished.stderr[:200])
+            raise SpokeshaveError(f"{compiler.version} could not build the generated C: {reason}")
+        built.replace(library)
+
+
+def load_library(path: Path) -> ctypes.CDLL:
+    """Load a shared library built by `build_library`."""
+    return ctypes.CDLL(str(path))

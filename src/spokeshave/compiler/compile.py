@@ -1,0 +1,138 @@
+"""The whole way from a network to a deployment."""
+
+import platform
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spokeshave.compiler.build import Compiler, build_library, find_compiler
+from spokeshave.compiler.emit.arena import Arena, plan_arena
+from spokeshave.compiler.emit.lower import lower, supports
+from spokeshave.compiler.emit.program import Program
+from spokeshave.compiler.emit.source import emit_source
+from spokeshave.compiler.graph import Graph, Node
+from spokeshave.compiler.importer import import_program
+from spokeshave.compiler.isa import InstructionSet, instruction_set
+from spokeshave.compiler.manifest import ForeignStage, Manifest, SegmentStage, Stage, StepRecord, ValueRecord
+from spokeshave.compiler.native import NativeDeployment
+from spokeshave.compiler.operations import Convolution, Foreign, Linear
+from spokeshave.compiler.passes.pipeline import optimise
+from spokeshave.compiler.segments import cut
+from spokeshave.export import export_network
+from spokeshave.plan import Plan
+from spokeshave.schemes.scheme import Packed, Scheme
+
+
+def compile_network(
+    network: Any,
+    example: Tensor | tuple[Tensor, ...],
+    plan: Plan | None = None,
+    isa: str | None = None,
+    compiler: Compiler | None = None,
+) -> NativeDeployment:
+    """Compile a network (or an exported program) for this CPU, or for a lesser instruction set of it.
+
+    `example` is one batch of inputs, of which the first sample is used. Zeros in the weights are never computed
+    with; `plan` tells the kernels which blocks they came from. Raises SpokeshaveError when the network cannot be
+    exported, a weight does not lie in its scheme, or there is no C compiler.
+    """
+    chosen = instruction_set(isa)
+    imported = import_program(export_network(network, example))
+    graph = optimise(imported.graph)
+    schemes = plan.resolve(network) if plan is not None else {}
+    return _build(graph, imported.structure.to_json(), _pack(graph, schemes), chosen, compiler or find_compiler())
+
+
+def _pack(graph: Graph, schemes: dict[str, Scheme]) -> dict[str, Packed]:
+    """Each planned weight in its scheme's packed form; a folded batch norm scales rows and keeps the zeros."""
+    packed = {}
+    for node in graph.nodes:
+        if isinstance(node.operation, Convolution | Linear) and f"{node.layer}.weight" in schemes:
+            weight = node.operation.weight
+            packed[weight] = schemes[f"{node.layer}.weight"].pack(graph.weights[weight])
+    return packed
+
+
+@dataclass(frozen=True)
+class _Lowered:
+    """Stages in order; the programs and arenas of the compiled ones."""
+
+    stages: tuple[Stage, ...]
+    programs: tuple[Program, ...]
+    arenas: tuple[Arena, ...]
+    crossing: frozenset[str]
+
+
+def _build(
+    graph: Graph, structure: dict[str, Any], packed: dict[str, Packed], isa: InstructionSet, compiler: Compiler
+) -> NativeDeployment:
+    lowered = _lower_stages(cut(graph, supports), isa, packed)
+    source = emit_source(lowered.programs, lowered.arenas, isa)
+    library = build_library(source, isa, compiler)
+    tensors = _tensors(graph, lowered)
+    manifest = Manifest(
+        isa=isa.name,
+        machine=platform.machine(),
+        system=platform.system(),
+        compiler=compiler.version,
+        inputs=tuple(_record(graph, name) for name in graph.inputs),
+        outputs=graph.outputs,
+        structure=structure,
+        values=tuple(_record(graph, name) for name in sorted(lowered.crossing)),
+        stages=lowered.stages,
+        weight_bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()),
+    )
+    return NativeDeployment(manifest, source, tensors, Path(library))
+
+
+def _lower_stages(pieces: Iterable[Graph | Node], isa: InstructionSet, packed: dict[str, Packed]) -> _Lowered:
+    stages: list[Stage] = []
+    programs: list[Program] = []
+    arenas: list[Arena] = []
+    crossing: set[str] = set()
+    for piece in pieces:
+        if isinstance(piece, Node):
+            stages.append(_foreign_stage(piece))
+        else:
+            programs.append(lower(piece, isa, packed))
+            arenas.append(plan_arena(programs[-1]))
+            stages.append(_segment_stage(len(programs) - 1, piece, programs[-1], arenas[-1]))
+        crossing.update(stages[-1].inputs, stages[-1].outputs)
+    return _Lowered(tuple(stages), tuple(programs), tuple(arenas), frozenset(crossing))
+
+
+def _segment_stage(index: int, graph: Graph, program: Program, arena: Arena) -> SegmentStage:
+    steps = tuple(
+        StepRecord(step.layer, step.operation, ", ".join(call.kernel.name for call in step.calls if call.kernel))
+        for step in program.steps
+    )
+    return SegmentStage(index, graph.inputs, graph.outputs, arena.floats, tuple(program.constants), steps)
+
+
+def _foreign_stage(node: Node) -> ForeignStage:
+    operation = node.operation
+    assert isinstance(operation, Foreign)
+    return ForeignStage(
+        node.layer, node.inputs, node.outputs, operation.target, operation.arguments, operation.reason
+    )
+
+
+def _tensors(graph: Graph, lowered: _Lowered) -> dict[str, Tensor]:
+    """Packed constants, weights that foreign operators read, and weights that are outputs themselves."""
+    tensors = {
+        name: torch.from_numpy(array) for program in lowered.programs for name, array in program.constants.items()
+    }
+    foreign = [stage.arguments for stage in lowered.stages if isinstance(stage, ForeignStage)]
+    for name, weight in graph.weights.items():
+        if name in graph.outputs or any(f'"weight": "{name}"' in arguments for arguments in foreign):
+            tensors[name] = weight.detach().clone()
+    return tensors
+
+
+def _record(graph: Graph, name: str) -> ValueRecord:
+    value = graph.values[name]
+    return ValueRecord(name, tuple(value.shape), value.dtype)

@@ -1,0 +1,1 @@
+"""Graph to C: layouts, steps, one arena, source text."""

@@ -1,0 +1,120 @@
+"""Chooses the layout of every value of a graph.
+
+Values joined by stride-1 convolutions and element-wise operations must share one pitch: they form a family, whose
+pitch and front margin satisfy the reader that needs most.
+"""
+
+from spokeshave.compiler.emit.taps import margins, phase_size, taps
+from spokeshave.compiler.graph import Graph, Node
+from spokeshave.compiler.isa import InstructionSet
+from spokeshave.compiler.layout import CACHE_LINE_FLOATS, Flat, Grid, Layout, Planes, round_up
+from spokeshave.compiler.operations import (
+    Activate,
+    Affine,
+    Binary,
+    Concatenate,
+    Convolution,
+    GroupNorm,
+    LayerNorm,
+    Linear,
+    Pool,
+    Softmax,
+)
+
+SHARE_ONE_PITCH = (Activate, Affine, Binary, Concatenate, GroupNorm, LayerNorm, Linear, Softmax)
+
+
+def choose_layouts(graph: Graph, isa: InstructionSet) -> dict[str, Layout]:
+    """Layout of every float32 value, by name."""
+    family = _families(graph)
+    grids = _grids(graph, family)
+    layouts: dict[str, Layout] = {}
+    for name, value in graph.values.items():
+        sample = value.shape[1:]
+        if is_planar(value.shape):
+            layouts[name] = lay_planes(value.shape, grids[family[name]], isa)
+        else:
+            layouts[name] = Flat(sample)
+    return layouts
+
+
+def is_planar(shape: tuple[int, ...]) -> bool:
+    """Whether a value of this shape lies in planes: feature maps of more than one position, and tokens."""
+    if len(shape) == 4:
+        return shape[2] * shape[3] > 1
+    return len(shape) == 3
+
+
+def lay_planes(shape: tuple[int, ...], grid: Grid, isa: InstructionSet) -> Planes:
+    """Planes of a feature map `[1, C, H, W]` or of tokens `[1, T, F]` on a grid."""
+    if len(shape) == 3:
+        return grid.planes(shape[2], 1, shape[1], isa.lanes, tokens=True)
+    return grid.planes(shape[1], shape[2], shape[3], isa.lanes)
+
+
+def make_grid(width: int, margin_rows: int, margin_columns: int) -> Grid:
+    """The tightest grid for maps of this width with zero margins of so many rows and columns around them."""
+    pitch = width + margin_columns
+    return Grid(pitch, round_up(margin_rows * pitch + margin_columns, CACHE_LINE_FLOATS))
+
+
+def _positions(shape: tuple[int, ...]) -> tuple[int, int]:
+    return (1, shape[1]) if len(shape) == 3 else (shape[2], shape[3])
+
+
+def _families(graph: Graph) -> dict[str, str]:
+    """Each planar value's representative (union by shared pitch)."""
+    parent = {name: name for name, value in graph.values.items() if is_planar(value.shape)}
+
+    def find(name: str) -> str:
+        while parent[name] != name:
+            name = parent[name]
+        return name
+
+    for node in graph.nodes:
+        joined = [name for name in _joined(graph, node) if name in parent]
+        for other in joined[1:]:
+            parent[find(other)] = find(joined[0])
+    return {name: find(name) for name in parent}
+
+
+def _joined(graph: Graph, node: Node) -> tuple[str, ...]:
+    """Values of a node that must share one pitch."""
+    operation = node.operation
+    if isinstance(operation, Convolution):
+        read = node.inputs if operation.stride == (1, 1) else node.inputs[1:]
+        return (node.output, *read)
+    if isinstance(operation, SHARE_ONE_PITCH):
+        return (node.output, *node.inputs)
+    if isinstance(operation, Pool) and operation.stride == (1, 1):
+        return (node.output, *node.inputs)
+    return ()
+
+
+def _grids(graph: Graph, family: dict[str, str]) -> dict[str, Grid]:
+    width: dict[str, int] = {}
+    margin: dict[str, tuple[int, int]] = {}
+
+    def widen(member: str, need_width: int, rows: int, columns: int) -> None:
+        key = family[member]
+        width[key] = max(width.get(key, 0), need_width + columns)
+        old = margin.get(key, (0, 0))
+        margin[key] = (max(old[0], rows), max(old[1], columns))
+
+    for name in family:
+        widen(name, _positions(graph.shape(name))[1], 0, 0)
+    for node in graph.nodes:
+        if isinstance(node.operation, Convolution) and node.inputs[0] in family and node.output in family:
+            _widen_for(graph, node, node.operation, widen)
+    return {
+        key: Grid(width[key], round_up(rows * width[key] + columns, CACHE_LINE_FLOATS))
+        for key, (rows, columns) in margin.items()
+    }
+
+
+def _widen_for(graph: Graph, node: Node, convolution: Convolution, widen) -> None:  # noqa: ANN001
+    """Make room on the output's grid (and the input's, for stride 1) for every shift of a convolution."""
+    read, written = _positions(graph.shape(node.inputs[0])), _positions(graph.shape(node.output))
+    kernel = tuple(graph.weights[convolution.weight].shape[2:])
+    rows, columns = margins(taps(convolution, (kernel[0], kernel[1])), read, convolution.stride, written)
+    widen(node.output, phase_size(read, convolution.stride)[1], rows, columns)

@@ -1,0 +1,100 @@
+"""Graph -> Program: one lowering function an operation, and the reason why a node cannot be lowered."""
+
+from collections.abc import Mapping
+from math import prod
+
+from spokeshave.compiler.emit import matrix, pointwise, reduction, shapes
+from spokeshave.compiler.emit.layouts import choose_layouts
+from spokeshave.compiler.emit.lowering import Lowering, LoweringFunction, ReasonFunction
+from spokeshave.compiler.emit.program import Program
+from spokeshave.compiler.graph import Graph, Node
+from spokeshave.compiler.isa import InstructionSet
+from spokeshave.compiler.operations import (
+    Activate,
+    Affine,
+    Binary,
+    Concatenate,
+    Convolution,
+    Foreign,
+    GroupNorm,
+    LayerNorm,
+    Linear,
+    Mean,
+    Pad,
+    Permute,
+    Pool,
+    Reshape,
+    Slice,
+    Softmax,
+)
+from spokeshave.schemes.scheme import Packed
+
+LOWERINGS: dict[type, LoweringFunction] = {
+    Convolution: matrix.lower_convolution,
+    Linear: matrix.lower_linear,
+    Activate: pointwise.lower_activate,
+    Affine: pointwise.lower_affine,
+    Binary: pointwise.lower_binary,
+    Pool: reduction.lower_pool,
+    Mean: reduction.lower_mean,
+    Softmax: reduction.lower_softmax,
+    LayerNorm: reduction.lower_layer_norm,
+    GroupNorm: reduction.lower_group_norm,
+    Reshape: shapes.lower_reshape,
+    Permute: shapes.lower_permute,
+    Slice: shapes.lower_slice,
+    Pad: shapes.lower_pad,
+    Concatenate: shapes.lower_concatenate,
+}
+
+REASONS: dict[type, ReasonFunction] = {
+    Convolution: matrix.convolution_reason,
+    Binary: pointwise.binary_reason,
+    Pool: reduction.pool_reason,
+    Mean: reduction.mean_reason,
+    Softmax: reduction.softmax_reason,
+    LayerNorm: reduction.layer_norm_reason,
+    GroupNorm: reduction.group_norm_reason,
+    Reshape: shapes.shape_reason,
+    Permute: shapes.shape_reason,
+    Slice: shapes.shape_reason,
+    Pad: shapes.shape_reason,
+    Concatenate: shapes.shape_reason,
+}
+
+# Operations that write only the true elements of planes, never the gaps between them.
+WRITE_TRUE_ELEMENTS_ONLY = (Concatenate, Pad, Permute, Pool, Reshape, Slice)
+
+
+def supports(node: Node, graph: Graph) -> str | None:
+    """None when the node can be compiled, else the reason why not."""
+    if isinstance(node.operation, Foreign):
+        return node.operation.reason
+    values = [graph.values[name] for name in (*node.inputs, *node.outputs)]
+    if any(value.dtype != "float32" for value in values):
+        return "only float32 values are compiled"
+    if any(0 in value.shape for value in values):
+        return "an empty value has no kernel"
+    if any(len(value.shape) - 1 > shapes.MOST_AXES or len(value.shape) < 2 for value in values):
+        return f"values of rank {max(len(value.shape) for value in values)} are not compiled"
+    return REASONS.get(type(node.operation), lambda graph, node: None)(graph, node)
+
+
+def lower(graph: Graph, isa: InstructionSet, packed: Mapping[str, Packed]) -> Program:
+    """Turn a graph whose every node `supports` allows into a program."""
+    copied = {node.output for node in graph.nodes if isinstance(node.operation, WRITE_TRUE_ELEMENTS_ONLY)}
+    lowering = Lowering(graph, isa, choose_layouts(graph, isa), packed, frozenset(copied.union(graph.inputs)))
+    for index, name in enumerate(graph.inputs):
+        shapes.lower_input(lowering, name, index)
+        lowering.finish_step("", "input")
+    for node in graph.nodes:
+        LOWERINGS[type(node.operation)](lowering, node)
+        lowering.finish_step(node.layer, type(node.operation).__name__)
+    for index, name in enumerate(graph.outputs):
+        shapes.lower_output(lowering, name, index)
+        lowering.finish_step("", "output")
+    return lowering.program(_floats(graph, graph.inputs), _floats(graph, graph.outputs))
+
+
+def _floats(graph: Graph, names: tuple[str, ...]) -> tuple[int, ...]:
+    return tuple(prod(graph.shape(name)) for name in names)

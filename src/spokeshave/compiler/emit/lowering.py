@@ -1,0 +1,122 @@
+"""What every lowering needs: places of values, constants, temporary buffers, and the list of calls so far."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+import numpy as np
+
+from spokeshave.compiler.emit.program import Argument, Buffer, Call, Constant, Place, Port, Program, Step
+from spokeshave.compiler.graph import Graph, Node
+from spokeshave.compiler.isa import InstructionSet
+from spokeshave.compiler.kernels.instances import Kernel, PointwiseKernel
+from spokeshave.compiler.layout import Flat, Layout, Planes, round_up
+from spokeshave.compiler.operations import Activation
+from spokeshave.schemes.scheme import Packed
+
+
+@dataclass
+class Lowering:
+    """The state of turning one segment into a program; lowering functions append calls to it."""
+
+    graph: Graph
+    isa: InstructionSet
+    layouts: Mapping[str, Layout]
+    packed: Mapping[str, Packed]  # by weight name, for weights that a plan put into a scheme
+    copied: frozenset[str]  # values of which only the true elements are ever written
+    buffers: dict[str, Buffer] = field(default_factory=dict)
+    constants: dict[str, np.ndarray] = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+
+    def call(self, function: str, *arguments: Argument) -> None:
+        """Append a call of a library function."""
+        self.calls.append(Call(function, arguments))
+
+    def call_kernel(self, kernel: Kernel, *arguments: Argument) -> None:
+        """Append a call of a generated kernel."""
+        self.calls.append(Call(kernel.name, arguments, kernel))
+
+    def finish_step(self, layer: str, operation: str) -> None:
+        """Close the step made of the calls since the last one."""
+        if self.calls:
+            self.steps.append(Step(layer, operation, tuple(self.calls)))
+        self.calls = []
+
+    def layout(self, value: str) -> Layout:
+        """Layout of a value of the graph."""
+        return self.layouts[value]
+
+    def place(self, value: str) -> Place:
+        """First true element of a value of the graph, or of a temporary buffer."""
+        if value not in self.buffers:
+            self.buffers[value] = Buffer(self.layouts[value], "copied" if value in self.copied else "")
+        return Place(value, self.buffers[value].layout.origin)
+
+    def temporary(self, layout: Layout, pattern: str = "") -> str:
+        """A buffer of its own for intermediate results."""
+        name = f"temporary{len(self.buffers)}"
+        self.buffers[name] = Buffer(layout, pattern)
+        return name
+
+    def constant(self, array: np.ndarray) -> Constant:
+        """A packed tensor of the program; equal tensors are stored once."""
+        array = np.ascontiguousarray(array)
+        digest = sha256(array.tobytes() + str((array.dtype, array.shape)).encode()).hexdigest()[:16]
+        self.constants[digest] = array
+        return Constant(digest)
+
+    def weight(self, name: str) -> np.ndarray:
+        """A weight of the graph as float32."""
+        return self.graph.weights[name].detach().cpu().numpy().astype(np.float32)
+
+    def mask(self, layout: Planes) -> Constant:
+        """-1 for each lane that is a true position, 0 for gaps and rounding."""
+        lane = np.arange(layout.lanes)
+        inside = (lane % layout.pitch < layout.width) & (lane < layout.height * layout.pitch)
+        return self.constant(-inside.astype(np.int32))
+
+    def copy(
+        self,
+        source: Place | Port,
+        from_strides: tuple[int, ...],
+        target: Place | Port,
+        to_strides: tuple[int, ...],
+        shape: tuple[int, ...],
+    ) -> None:
+        """Append the strided copy of `shape` elements."""
+        self.call("copy", source, target, *axes(shape, from_strides, to_strides))
+
+    def pointwise(self, activation: Activation, source: str, output: str) -> None:
+        """Append an activation over every element of a value (in place when both are the same)."""
+        extent = self.extent(self.layout(output))
+        self.call_kernel(PointwiseKernel(activation), self.place(source), self.place(output), *extent)
+
+    def extent(self, layout: Layout) -> tuple[Argument, ...]:
+        """Channels, plane stride, lanes and mask over which element-wise functions run."""
+        if isinstance(layout, Planes):
+            return layout.channels, layout.plane, layout.lanes, self.mask(layout)
+        lanes = round_up(max(1, int(np.prod(layout.shape))), self.isa.lanes)
+        return 1, 0, lanes, self.constant(np.full(lanes, -1, np.int32))
+
+    def program(self, input_floats: tuple[int, ...], output_floats: tuple[int, ...]) -> Program:
+        """The finished program."""
+        return Program(tuple(self.steps), self.buffers, self.constants, input_floats, output_floats)
+
+
+LoweringFunction = Callable[[Lowering, Node], None]
+ReasonFunction = Callable[[Graph, Node], str | None]
+
+
+MOST_AXES = 4
+
+
+def axes(shape: tuple[int, ...], *strides: tuple[int, ...]) -> tuple[int, ...]:
+    """Count and strides per axis, filled up to four axes with the innermost axis last.
+
+    >>> axes((3, 4), (4, 1), (1, 3))
+    (1, 0, 0, 1, 0, 0, 3, 4, 1, 4, 1, 3)
+    """
+    rows = [(1, *(0 for _ in strides))] * (MOST_AXES - len(shape))
+    rows += list(zip(shape, *strides, strict=True))
+    return tuple(int(number) for row in rows for number in row)

@@ -1,0 +1,230 @@
+"""Lowers convolutions and linear layers to panel kernels (many lanes) or vector kernels (one lane)."""
+
+import numpy as np
+
+from spokeshave.compiler.emit.lowering import Lowering
+from spokeshave.compiler.emit.program import Argument, Place
+from spokeshave.compiler.emit.taps import Tap, phase_size, taps
+from spokeshave.compiler.graph import Graph, Node
+from spokeshave.compiler.isa import level_two_cache_bytes
+from spokeshave.compiler.kernels.instances import Epilogue, FinishKernel, PanelKernel, VectorKernel
+from spokeshave.compiler.kernels.packing import Panels, best_blocks, best_panels, best_vectors, padded
+from spokeshave.compiler.layout import FLOAT_BYTES, Flat, Grid, Planes
+from spokeshave.compiler.operations import Convolution, Linear
+from spokeshave.schemes.packed import DenseBlocks
+
+
+def lower_linear(lowering: Lowering, node: Node) -> None:
+    """A linear layer: tokens are lanes, or one vector."""
+    operation = node.operation
+    assert isinstance(operation, Linear)
+    matrix = lowering.weight(operation.weight)
+    read = lowering.layout(node.inputs[0])
+    if isinstance(read, Flat):
+        _vector(lowering, node, matrix, lowering.place(node.inputs[0]))
+    else:
+        _panels(lowering, node, matrix, lowering.place(node.inputs[0]), np.arange(matrix.shape[1]) * read.plane, read)
+
+
+def lower_convolution(lowering: Lowering, node: Node) -> None:
+    """A convolution: positions are lanes; a kernel that covers the whole map is a matrix times one vector."""
+    operation = node.operation
+    assert isinstance(operation, Convolution)
+    weight = lowering.weight(operation.weight)
+    read, written = lowering.layout(node.inputs[0]), lowering.layout(node.output)
+    if isinstance(written, Flat):
+        matrix = _whole_map_matrix(operation, weight, lowering.graph.shape(node.inputs[0]))
+        _vector(lowering, node, matrix, _flattened(lowering, node.inputs[0]))
+        return
+    assert isinstance(read, Planes)
+    kernel = (weight.shape[2], weight.shape[3])
+    all_taps = taps(operation, kernel)
+    source, read = _phases(lowering, node, read, written, all_taps)
+    offsets = _column_offsets(operation, all_taps, weight.shape[1], read, lowering.graph.shape(node.inputs[0])[1])
+    _panels(lowering, node, weight.reshape(weight.shape[0], -1), source, offsets, read)
+
+
+def convolution_reason(graph: Graph, node: Node) -> str | None:
+    """Why a convolution cannot be compiled, or None."""
+    operation = node.operation
+    assert isinstance(operation, Convolution)
+    read, written = graph.shape(node.inputs[0]), graph.shape(node.output)
+    one_position = written[2] * written[3] == 1
+    kernel = tuple(graph.weights[operation.weight].shape[2:])
+    if read[2] * read[3] == 1 and not one_position:
+        return "a convolution of a 1 x 1 map that grows it has no kernel"
+    if one_position and operation.groups > 1:
+        return "a grouped convolution to a single position has no kernel"
+    covers = kernel == read[2:] and not any(operation.padding) and operation.dilation == (1, 1)
+    if one_position and read[2] * read[3] > 1 and not covers:
+        return "a convolution to a single position whose kernel does not cover the map has no kernel"
+    return None
+
+
+def _whole_map_matrix(operation: Convolution, weight: np.ndarray, read: tuple[int, ...]) -> np.ndarray:
+    """The matrix of a convolution with one output position: on a 1 x 1 map only the tap on it counts."""
+    if read[2] * read[3] > 1:
+        return weight.reshape(weight.shape[0], -1)
+    top, left = operation.padding[:2]
+    return weight[:, :, top // operation.dilation[0], left // operation.dilation[1]]
+
+
+def _flattened(lowering: Lowering, value: str) -> Place:
+    layout = lowering.layout(value)
+    if isinstance(layout, Flat):
+        return lowering.place(value)
+    flat = Flat(layout.shape)
+    temporary = lowering.temporary(flat)
+    lowering.copy(lowering.place(value), layout.strides, lowering.place(temporary), flat.strides, layout.shape)
+    return lowering.place(temporary)
+
+
+def _phases(
+    lowering: Lowering, node: Node, read: Planes, written: Planes, all_taps: tuple[Tap, ...]
+) -> tuple[Place, Planes]:
+    """The planes that the taps read: the input itself for stride 1, else its phase images, on the output's grid."""
+    operation = node.operation
+    assert isinstance(operation, Convolution)
+    if operation.stride == (1, 1):
+        return lowering.place(node.inputs[0]), read
+    used = _used_phases(all_taps)
+    height, width = phase_size((read.height, read.width), operation.stride)
+    layout = Grid(written.pitch, written.front).planes(
+        read.channels * len(used), height, width, lowering.isa.lanes
+    )
+    pattern = f"phases of {read.height} x {read.width} by {operation.stride}"
+    source, temporary = lowering.place(node.inputs[0]), lowering.temporary(layout, pattern)
+    for index, (y, x) in enumerate(used):
+        shape = (read.channels, -(-(read.height - y) // operation.stride[0]), -(-(read.width - x) // operation.stride[1]))
+        start = Place(source.buffer, source.offset + y * read.pitch + x)
+        strides = (read.plane, read.pitch * operation.stride[0], operation.stride[1])
+        target = lowering.place(temporary)
+        target = Place(temporary, target.offset + index * read.channels * layout.plane)
+        lowering.copy(start, strides, target, layout.strides, shape)
+    return lowering.place(temporary), layout
+
+
+def _used_phases(all_taps: tuple[Tap, ...]) -> list[tuple[int, int]]:
+    return sorted({tap.phase for tap in all_taps})
+
+
+def _column_offsets(
+    operation: Convolution, all_taps: tuple[Tap, ...], channels: int, read: Planes, read_channels: int
+) -> np.ndarray:
+    """Floats from the first position of x to what each column of the matrix reads, all groups' columns in a row."""
+    used = _used_phases(all_taps)
+    phase_start = np.array([used.index(tap.phase) * read_channels for tap in all_taps])
+    shift = np.array([tap.shift[0] * read.pitch + tap.shift[1] for tap in all_taps])
+    channel = np.arange(channels * operation.groups)[:, None]
+    return ((channel + phase_start) * read.plane + shift).ravel()
+
+
+def _epilogue(node: Node) -> Epilogue:
+    operation = node.operation
+    assert isinstance(operation, Convolution | Linear)
+    return Epilogue(operation.residual, operation.activation)
+
+
+def _bias(lowering: Lowering, node: Node, rows: int) -> np.ndarray:
+    operation = node.operation
+    assert isinstance(operation, Convolution | Linear)
+    if operation.bias is None:
+        return np.zeros(rows, np.float32)
+    return lowering.weight(operation.bias).reshape(-1)
+
+
+def _residual(lowering: Lowering, node: Node, output: Place) -> Place:
+    """The residual's place; where there is none, any valid pointer serves."""
+    return lowering.place(node.inputs[1]) if _epilogue(node).residual else output
+
+
+def _panels(
+    lowering: Lowering, node: Node, matrix: np.ndarray, source: Place, offsets: np.ndarray, read: Planes
+) -> None:
+    """Append the panel kernel's call, or the calls that accumulate block by block where that is cheaper."""
+    operation = node.operation
+    assert isinstance(operation, Convolution | Linear)
+    groups = operation.groups if isinstance(operation, Convolution) else 1
+    panels = best_panels(matrix, lowering.isa, groups)
+    blocks = _blocks(lowering, operation.weight, matrix, groups)
+    if blocks is not None and blocks.cycles(accumulate=True) < panels.cycles():
+        _accumulated(lowering, node, blocks, source, offsets, read)
+        return
+    output = lowering.place(node.output)
+    kernel = PanelKernel(panels.rows, lowering.isa.vectors_for(panels.rows), _epilogue(node))
+    bias = _by_row(_bias(lowering, node, matrix.shape[0]), panels)
+    arguments = _panel_arguments(lowering, node, panels, bias, offsets, read)
+    lowering.call_kernel(kernel, *arguments, source, output, _residual(lowering, node, output))
+
+
+def _accumulated(
+    lowering: Lowering, node: Node, panels: Panels, source: Place, offsets: np.ndarray, read: Planes
+) -> None:
+    """Bias into every row, blocks added to it, then residual and activation."""
+    written = lowering.layout(node.output)
+    assert isinstance(written, Planes)
+    output = lowering.place(node.output)
+    bias = _bias(lowering, node, written.channels)
+    lowering.call("fill_rows", lowering.constant(bias), output, written.channels, written.plane, written.lanes)
+    kernel = PanelKernel(panels.rows, lowering.isa.vectors_for(panels.rows), accumulate=True)
+    arguments = _panel_arguments(lowering, node, panels, np.zeros(1, np.float32), offsets, read)
+    lowering.call_kernel(kernel, *arguments, source, output, output)
+    finish = FinishKernel(_epilogue(node))
+    lowering.call_kernel(finish, output, _residual(lowering, node, output), *lowering.extent(written))
+
+
+def _blocks(lowering: Lowering, weight: str, matrix: np.ndarray, groups: int) -> Panels | None:
+    """The block-by-block packing of a weight whose blocks keep only some of their rows; values are the graph's."""
+    packed = lowering.packed.get(weight)
+    if not isinstance(packed, DenseBlocks) or groups > 1:
+        return None
+    blocks = [(np.asarray(block.rows), np.asarray(block.columns)) for block in packed.blocks]
+    return best_blocks([(rows, columns, matrix[np.ix_(rows, columns)]) for rows, columns in blocks], lowering.isa)
+
+
+def _panel_arguments(
+    lowering: Lowering, node: Node, panels: Panels, bias: np.ndarray, offsets: np.ndarray, read: Planes
+) -> tuple[Argument, ...]:
+    written = lowering.layout(node.output)
+    assert isinstance(written, Planes)
+    rows = np.where(panels.row_numbers < 0, written.channels, panels.row_numbers) * written.plane
+    vectors = written.lanes // lowering.isa.lanes
+    return (
+        lowering.constant(padded(offsets[panels.columns] * FLOAT_BYTES)),
+        lowering.constant(panels.column_start),
+        lowering.constant(panels.weights),
+        lowering.constant(bias),
+        lowering.constant(rows.astype(np.int32)),
+        lowering.mask(written),
+        panels.count,
+        vectors,
+        _chunk(lowering, read.channels, vectors, lowering.isa.vectors_for(panels.rows)),
+    )
+
+
+def _chunk(lowering: Lowering, channels: int, vectors: int, tile: int) -> int:
+    """Vectors of lanes per pass: the planes read in one pass fill at most half of the level-2 cache."""
+    fitting = level_two_cache_bytes() // 2 // (channels * lowering.isa.lanes * FLOAT_BYTES)
+    return min(vectors, max(tile, fitting // tile * tile))
+
+
+def _by_row(values: np.ndarray, panels: Panels) -> np.ndarray:
+    return np.where(panels.row_numbers < 0, np.float32(0), values[panels.row_numbers]).astype(np.float32)
+
+
+def _vector(lowering: Lowering, node: Node, matrix: np.ndarray, source: Place) -> None:
+    panels = best_vectors(matrix)
+    output = lowering.place(node.output)
+    lowering.call_kernel(
+        VectorKernel(panels.rows, _epilogue(node)),
+        lowering.constant(padded(panels.columns)),
+        lowering.constant(panels.column_start),
+        lowering.constant(panels.weights),
+        lowering.constant(_by_row(_bias(lowering, node, matrix.shape[0]), panels)),
+        panels.count,
+        source,
+        output,
+        _residual(lowering, node, output),
+    )
+
+

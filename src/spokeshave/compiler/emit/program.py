@@ -1,0 +1,78 @@
+"""A program: the calls that run one segment of a graph for one sample, and the constant tensors they read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from spokeshave.compiler.kernels.instances import Kernel
+from spokeshave.compiler.layout import Layout
+
+
+@dataclass(frozen=True)
+class Place:
+    """A buffer's element, `offset` floats behind its start."""
+
+    buffer: str
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A packed tensor of the program, by name."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of the segment: row-major floats given by the caller."""
+
+    direction: str  # "in" or "out"
+    index: int
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Room for a value. Planes share memory only with planes of the same layout and the same `pattern` of writes."""
+
+    layout: Layout
+    pattern: str = ""
+
+
+Argument = Place | Constant | Port | int | float | str
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a C function; `kernel` is the instance it needs generated, None for a library function."""
+
+    function: str
+    arguments: tuple[Argument, ...]
+    kernel: Kernel | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """The calls that do one node's work (or move a value between layouts)."""
+
+    layer: str
+    operation: str
+    calls: tuple[Call, ...]
+
+
+@dataclass(frozen=True)
+class Program:
+    """Steps in order, the buffers, the packed tensors, and the sizes of inputs and outputs (floats)."""
+
+    steps: tuple[Step, ...]
+    buffers: Mapping[str, Buffer]
+    constants: Mapping[str, np.ndarray]
+    input_floats: tuple[int, ...]
+    output_floats: tuple[int, ...]
+
+    @property
+    def kernels(self) -> tuple[Kernel, ...]:
+        """The kernel instances to generate, sorted by name."""
+        found = {call.kernel for step in self.steps for call in step.calls if call.kernel}
+        return tuple(sorted(found, key=lambda kernel: kernel.name))

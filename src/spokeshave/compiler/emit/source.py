@@ -1,0 +1,91 @@
+"""Programs -> the C source of one library."""
+
+from collections.abc import Sequence
+from importlib import resources
+
+from spokeshave.compiler.emit.arena import Arena
+from spokeshave.compiler.emit.program import Argument, Call, Constant, Place, Port, Program
+from spokeshave.compiler.isa import InstructionSet
+from spokeshave.compiler.kernels.activations import float_literal
+from spokeshave.compiler.kernels.instances import FinishKernel, Kernel, PanelKernel, VectorKernel
+from spokeshave.compiler.kernels.panel import panel_function
+from spokeshave.compiler.kernels.pointwise import finish_function, pointwise_function
+from spokeshave.compiler.kernels.vector import vector_function
+
+LIBRARY_TEXTS = ("vector.h", "activations.h", "operators.h")
+
+
+def emit_source(programs: Sequence[Program], arenas: Sequence[Arena], isa: InstructionSet) -> str:
+    """C source with one entry function `segment_<i>` a program.
+
+    `int segment_i(const void *const *constants, float *arena, const float *const *inputs, float *const *outputs,
+    long samples, double *seconds)`: runs `samples` samples; when `seconds` is not null, adds the time of each step
+    to it. Constants come in the order of the program's names.
+    """
+    texts = [f"#define LANES {isa.lanes}\n", *(_library_text(name) for name in LIBRARY_TEXTS)]
+    kernels = {kernel for program in programs for kernel in program.kernels}
+    texts += [kernel_text(kernel) for kernel in sorted(kernels, key=lambda kernel: kernel.name)]
+    texts.append(_CLOCK)
+    texts += [_segment(i, program, arena) for i, (program, arena) in enumerate(zip(programs, arenas, strict=True))]
+    return "".join(texts)
+
+
+def _library_text(name: str) -> str:
+    return resources.files("spokeshave.compiler.kernels").joinpath(name).read_text()
+
+
+def kernel_text(kernel: Kernel) -> str:
+    """C text of one kernel instance."""
+    if isinstance(kernel, PanelKernel):
+        return panel_function(kernel)
+    if isinstance(kernel, VectorKernel):
+        return vector_function(kernel)
+    return finish_function(kernel) if isinstance(kernel, FinishKernel) else pointwise_function(kernel)
+
+
+_CLOCK = """
+INLINE double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+#define STEP(index) if (seconds) { double t = now(); seconds[index] += t - last; last = t; }
+"""
+
+
+def _segment(index: int, program: Program, arena: Arena) -> str:
+    names = {name: position for position, name in enumerate(program.constants)}
+    lines = []
+    for position, step in enumerate(program.steps):
+        lines.append(f"        /* {step.layer or 'segment'}: {step.operation} */")
+        lines += [f"        {_call_text(call, names, arena, program)};" for call in step.calls]
+        lines.append(f"        STEP({position})")
+    body = "\n".join(lines)
+    return f"""
+__attribute__((visibility("default")))
+int segment_{index}(const void *const *constants, float *arena, const float *const *inputs, float *const *outputs,
+              long samples, double *seconds) {{
+    double last = seconds ? now() : 0.0;
+    for (long sample = 0; sample < samples; sample++) {{
+{body}
+    }}
+    (void)last;
+    return 0;
+}}
+"""
+
+
+def _call_text(call: Call, names: dict[str, int], arena: Arena, program: Program) -> str:
+    arguments = [_argument_text(argument, names, arena, program) for argument in call.arguments]
+    return f"{call.function}({', '.join(arguments)})"
+
+
+def _argument_text(argument: Argument, names: dict[str, int], arena: Arena, program: Program) -> str:
+    if isinstance(argument, Place):
+        return f"(void *)(arena + {arena.offsets[argument.buffer] + argument.offset})"
+    if isinstance(argument, Constant):
+        return f"constants[{names[argument.name]}]"
+    if isinstance(argument, Port):
+        floats = (program.input_floats if argument.direction == "in" else program.output_floats)[argument.index]
+        return f"{argument.direction}puts[{argument.index}] + sample * {floats}"
+    return float_literal(argument) if isinstance(argument, float) else str(argument)

@@ -1,0 +1,82 @@
+"""Instruction sets: what kernels are generated for, and which of them this CPU runs."""
+
+import platform
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+from spokeshave.errors import SpokeshaveError
+
+
+@dataclass(frozen=True)
+class InstructionSet:
+    """One entry of `isa.toml`; `rows_by_vectors` lists the register tiles (rows, vectors), widest rows first."""
+
+    name: str
+    machine: str
+    lanes: int
+    registers: int
+    features: tuple[str, ...]
+    march: str
+    zig_cpu: str
+    extra: tuple[str, ...]
+    rows_by_vectors: tuple[tuple[int, int], ...]
+
+    def vectors_for(self, rows: int) -> int:
+        """Widest tile, in vectors, of a panel kernel with this many rows."""
+        return dict(self.rows_by_vectors)[rows]
+
+
+@cache
+def instruction_sets() -> dict[str, InstructionSet]:
+    """Every instruction set that kernels can be generated for, by name, best first."""
+    text = resources.files("spokeshave.compiler.kernels").joinpath("isa.toml").read_text()
+    return {name: _parse(name, entry) for name, entry in tomllib.loads(text).items()}
+
+
+def _parse(name: str, entry: dict) -> InstructionSet:
+    tuples = {key: tuple(value) for key, value in entry.items() if isinstance(value, list)}
+    tuples["rows_by_vectors"] = tuple(tuple(pair) for pair in entry["rows_by_vectors"])
+    return InstructionSet(name=name, **(entry | tuples))
+
+
+@cache
+def cpu_features() -> frozenset[str]:
+    """Feature names of this CPU as the kernel prints them; empty where there is no /proc/cpuinfo."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    found = [line.partition(":")[2] for line in lines if line.lower().startswith(("flags", "features"))]
+    return frozenset(found[0].split()) if found else frozenset()
+
+
+def runs_here(isa: InstructionSet) -> bool:
+    """Whether this machine's CPU has every feature that `isa` needs."""
+    same_machine = isa.machine in ("", platform.machine())
+    return same_machine and cpu_features().issuperset(isa.features)
+
+
+def best_here() -> InstructionSet:
+    """The best instruction set of this CPU."""
+    return next(isa for isa in instruction_sets().values() if runs_here(isa))
+
+
+def instruction_set(name: str | None) -> InstructionSet:
+    """The named instruction set, or the best one here for None; raises SpokeshaveError for an unknown name."""
+    if name is None:
+        return best_here()
+    if name not in instruction_sets():
+        raise SpokeshaveError(f"there is no instruction set {name!r}; known ones are {', '.join(instruction_sets())}")
+    return instruction_sets()[name]
+
+
+def level_two_cache_bytes() -> int:
+    """Size of one core's level-2 cache; one mebibyte where the system does not say."""
+    try:
+        text = Path("/sys/devices/system/cpu/cpu0/cache/index2/size").read_text().strip()
+        return int(text.removesuffix("K")) * 1024
+    except (OSError, ValueError):
+        return 1 << 20

@@ -1,0 +1,89 @@
+"""The table of kernel instances: what dispatch, the emitter, the tests and the benchmarks all read.
+
+An instance is a shape of a template and nothing else; its name states the contract.
+"""
+
+from dataclasses import dataclass
+
+from spokeshave.compiler.isa import InstructionSet
+from spokeshave.compiler.operations import Activation
+
+
+@dataclass(frozen=True)
+class Epilogue:
+    """What happens to a sum before it is stored: residual added, then the activation."""
+
+    residual: bool = False
+    activation: Activation | None = None
+
+    @property
+    def name(self) -> str:
+        """`residual_relu`, `relu`, `plain` ..."""
+        parts = ["residual"] * self.residual + ([self.activation.kind] if self.activation else [])
+        return "_".join(parts) or "plain"
+
+
+@dataclass(frozen=True)
+class PanelKernel:
+    """Rows that share one list of columns, times many lanes: `rows x vectors` accumulators stay in registers.
+
+    With `accumulate` the sums start from what the output holds and are stored raw: blocks whose kept rows differ from
+    block to block add up this way, and `FinishKernel` applies bias and epilogue once per strip.
+    """
+
+    rows: int
+    vectors: int
+    epilogue: Epilogue = Epilogue()
+    accumulate: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name of the C function."""
+        return f"panel_r{self.rows}_v{self.vectors}_{'accumulate' if self.accumulate else self.epilogue.name}"
+
+
+@dataclass(frozen=True)
+class FinishKernel:
+    """Bias, residual and activation on rows whose sums were accumulated block by block."""
+
+    epilogue: Epilogue = Epilogue()
+
+    @property
+    def name(self) -> str:
+        """Name of the C function."""
+        return f"finish_{self.epilogue.name}"
+
+
+@dataclass(frozen=True)
+class VectorKernel:
+    """Matrix times one vector: `rows` neighbouring outputs are the lanes, and share one list of columns."""
+
+    rows: int
+    epilogue: Epilogue = Epilogue()
+
+    @property
+    def name(self) -> str:
+        """Name of the C function."""
+        return f"vector_r{self.rows}_{self.epilogue.name}"
+
+
+@dataclass(frozen=True)
+class PointwiseKernel:
+    """An activation over every element of a value."""
+
+    activation: Activation
+
+    @property
+    def name(self) -> str:
+        """Name of the C function."""
+        return f"pointwise_{self.activation.kind}"
+
+
+Kernel = PanelKernel | FinishKernel | VectorKernel | PointwiseKernel
+
+VECTOR_ROWS = (8, 16, 32)
+
+
+def panel_shapes(isa: InstructionSet) -> tuple[tuple[int, int], ...]:
+    """Register tiles (rows, vectors) of the panel kernel on an instruction set."""
+    return isa.rows_by_vectors

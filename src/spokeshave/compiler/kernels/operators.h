@@ -1,0 +1,220 @@
+/* Everything but the matrix kernels. Planes are given by their stride (`plane`), row pitch and size; `lanes` covers all
+   rows, gaps included, in whole vectors; `mask` is -1 where a lane is a true position and 0 in gaps, which stay zero. */
+
+/* One strided copy moves a value between any two layouts, slices, pads, concatenates and permutes. */
+static void copy(const float *from, float *to, int n0, ptrdiff_t f0, ptrdiff_t t0, int n1, ptrdiff_t f1, ptrdiff_t t1,
+                 int n2, ptrdiff_t f2, ptrdiff_t t2, int n3, ptrdiff_t f3, ptrdiff_t t3) {
+    for (int i = 0; i < n0; i++)
+        for (int j = 0; j < n1; j++)
+            for (int k = 0; k < n2; k++) {
+                const float *a = from + i * f0 + j * f1 + k * f2;
+                float *b = to + i * t0 + j * t1 + k * t2;
+                if (f3 == 1 && t3 == 1)
+                    memcpy(b, a, (size_t)n3 * sizeof(float));
+                else if (f3 == 2 && t3 == 1)
+                    for (int l = 0; l < n3; l++) b[l] = a[2 * l];
+                else
+                    for (int l = 0; l < n3; l++) b[l * t3] = a[l * f3];
+            }
+}
+
+static void fill(float *to, float value, int n0, ptrdiff_t t0, int n1, ptrdiff_t t1, int n2, ptrdiff_t t2, int n3,
+                 ptrdiff_t t3) {
+    for (int i = 0; i < n0; i++)
+        for (int j = 0; j < n1; j++)
+            for (int k = 0; k < n2; k++)
+                for (int l = 0; l < n3; l++) to[i * t0 + j * t1 + k * t2 + l * t3] = value;
+}
+
+/* Pooling: one output row at a time, tap by tap, so that the inner loop runs along the row. */
+typedef struct {
+    int channels, height, width, plane, pitch, out_height, out_width, out_plane, out_pitch;
+    int kernel_y, kernel_x, stride_y, stride_x, top, left, bottom, right, dilation_y, dilation_x;
+} pooling;
+
+INLINE int first_inside(int offset, int stride) { return offset >= 0 ? 0 : (-offset + stride - 1) / stride; }
+INLINE int last_inside(int offset, int stride, int size, int count) {
+    if (offset >= size) return 0;
+    int last = (size - 1 - offset) / stride + 1;
+    return last < count ? last : count;
+}
+
+static void max_pool(pooling g, const float *from, float *to) {
+    for (int c = 0; c < g.channels; c++)
+        for (int oy = 0; oy < g.out_height; oy++) {
+            float *out = to + (ptrdiff_t)c * g.out_plane + (ptrdiff_t)oy * g.out_pitch;
+            for (int ox = 0; ox < g.out_width; ox++) out[ox] = -INFINITY;
+            for (int ky = 0; ky < g.kernel_y; ky++) {
+                int y = oy * g.stride_y + ky * g.dilation_y - g.top;
+                if (y < 0 || y >= g.height) continue;
+                const float *row = from + (ptrdiff_t)c * g.plane + (ptrdiff_t)y * g.pitch;
+                for (int kx = 0; kx < g.kernel_x; kx++) {
+                    int x = kx * g.dilation_x - g.left;
+                    int end = last_inside(x, g.stride_x, g.width, g.out_width);
+                    for (int ox = first_inside(x, g.stride_x); ox < end; ox++) {
+                        float v = row[ox * g.stride_x + x];
+                        out[ox] = v <= out[ox] ? out[ox] : v; /* a NaN wins, as in PyTorch */
+                    }
+                }
+            }
+        }
+}
+
+INLINE int window(int out, int stride, int before, int kernel, int size, int after, int count_padding) {
+    int start = out * stride - before, end = start + kernel;
+    if (end > size + after) end = size + after;
+    if (count_padding) return end - start;
+    return (end > size ? size : end) - (start < 0 ? 0 : start);
+}
+
+static void average_pool(pooling g, int count_padding, const float *from, float *to) {
+    for (int c = 0; c < g.channels; c++)
+        for (int oy = 0; oy < g.out_height; oy++) {
+            float *out = to + (ptrdiff_t)c * g.out_plane + (ptrdiff_t)oy * g.out_pitch;
+            for (int ox = 0; ox < g.out_width; ox++) out[ox] = 0.0f;
+            for (int ky = 0; ky < g.kernel_y; ky++) {
+                int y = oy * g.stride_y + ky - g.top;
+                if (y < 0 || y >= g.height) continue;
+                const float *row = from + (ptrdiff_t)c * g.plane + (ptrdiff_t)y * g.pitch;
+                for (int kx = 0; kx < g.kernel_x; kx++) {
+                    int x = kx - g.left, end = last_inside(x, g.stride_x, g.width, g.out_width);
+                    for (int ox = first_inside(x, g.stride_x); ox < end; ox++) out[ox] += row[ox * g.stride_x + x];
+                }
+            }
+            int rows = window(oy, g.stride_y, g.top, g.kernel_y, g.height, g.bottom, count_padding);
+            for (int ox = 0; ox < g.out_width; ox++)
+                out[ox] /= (float)(rows * window(ox, g.stride_x, g.left, g.kernel_x, g.width, g.right, count_padding));
+        }
+}
+
+static void mean_of_planes(const float *from, float *to, int channels, ptrdiff_t plane, int lanes, int positions) {
+    for (int c = 0; c < channels; c++) { /* gaps are zero, so whole vectors can be summed */
+        vector sum = splat(0.0f);
+        for (int i = 0; i < lanes; i += LANES) sum += load(from + c * plane + i);
+        float total = 0.0f;
+        for (int i = 0; i < LANES; i++) total += sum[i];
+        to[c] = total / (float)positions;
+    }
+}
+
+/* Element-wise operations: second operand the same layout, one number per channel, or one number. */
+#define BINARY(NAME, EXPRESSION)                                                                                       \
+    static void NAME##_values(const float *from, const float *other, float *to, int channels, ptrdiff_t plane,        \
+                              ptrdiff_t other_plane, int lanes, const int32_t *mask) {                                 \
+        for (int c = 0; c < channels; c++)                                                                             \
+            for (int i = 0; i < lanes; i += LANES) {                                                                   \
+                vector a = load(from + c * plane + i), b = load(other + c * other_plane + i);                          \
+                store_masked(to + c * plane + i, EXPRESSION, mask + i);                                                \
+            }                                                                                                          \
+    }                                                                                                                  \
+    static void NAME##_channels(const float *from, const float *other, float *to, int channels, ptrdiff_t plane,      \
+                                int lanes, const int32_t *mask) {                                                      \
+        for (int c = 0; c < channels; c++)                                                                             \
+            for (int i = 0; i < lanes; i += LANES) {                                                                   \
+                vector a = load(from + c * plane + i), b = splat(other[c]);                                            \
+                store_masked(to + c * plane + i, EXPRESSION, mask + i);                                                \
+            }                                                                                                          \
+    }
+BINARY(add, a + b)
+BINARY(subtract, a - b)
+BINARY(subtract_reversed, b - a)
+BINARY(multiply, a *b)
+BINARY(divide, a / b)
+BINARY(divide_reversed, b / a)
+BINARY(maximum, select(a > b, a, select(b >= a, b, a + b))) /* a + b is NaN when either is */
+BINARY(minimum, select(a < b, a, select(b <= a, b, a + b)))
+
+static void affine(const float *from, const float *scale, const float *shift, float *to, int channels, ptrdiff_t plane,
+                   int lanes, const int32_t *mask) {
+    for (int c = 0; c < channels; c++)
+        for (int i = 0; i < lanes; i += LANES)
+            store_masked(to + c * plane + i, load(from + c * plane + i) * scale[c] + shift[c], mask + i);
+}
+
+static void fill_rows(const float *bias, float *to, int channels, ptrdiff_t plane, int lanes) {
+    for (int c = 0; c < channels; c++)
+        for (int i = 0; i < lanes; i += LANES) store(to + c * plane + i, splat(bias[c]));
+}
+
+/* Softmax and normalisation across planes: every lane on its own. */
+static void softmax_planes(const float *from, float *to, int channels, ptrdiff_t plane, int lanes, int logarithm,
+                           const int32_t *mask) {
+    for (int i = 0; i < lanes; i += LANES) {
+        vector top = load(from + i), sum = splat(0.0f);
+        for (int c = 1; c < channels; c++) {
+            vector v = load(from + c * plane + i);
+            top = select(v > top, v, top);
+        }
+        for (int c = 0; c < channels; c++) sum += exponential(load(from + c * plane + i) - top);
+        vector logarithm_of_sum = sum;
+        for (int l = 0; l < LANES; l++) logarithm_of_sum[l] = logf(sum[l]);
+        for (int c = 0; c < channels; c++) {
+            vector v = load(from + c * plane + i) - top;
+            store_masked(to + c * plane + i, logarithm ? v - logarithm_of_sum : exponential(v) / sum, mask + i);
+        }
+    }
+}
+
+static void softmax_rows(const float *from, float *to, int rows, int width, int logarithm) {
+    for (int r = 0; r < rows; r++, from += width, to += width) {
+        float top = from[0], sum = 0.0f;
+        for (int i = 1; i < width; i++) top = from[i] > top ? from[i] : top;
+        for (int i = 0; i < width; i++) sum += expf(from[i] - top);
+        float shift = logf(sum);
+        for (int i = 0; i < width; i++) to[i] = logarithm ? from[i] - top - shift : expf(from[i] - top) / sum;
+    }
+}
+
+static void layer_norm_planes(const float *from, const float *weight, const float *bias, float *to, int channels,
+                              ptrdiff_t plane, int lanes, float epsilon, const int32_t *mask) {
+    for (int i = 0; i < lanes; i += LANES) {
+        vector mean = splat(0.0f), variance = splat(0.0f);
+        for (int c = 0; c < channels; c++) mean += load(from + c * plane + i);
+        mean /= (float)channels;
+        for (int c = 0; c < channels; c++) {
+            vector d = load(from + c * plane + i) - mean;
+            variance += d * d;
+        }
+        vector scale = variance / (float)channels + epsilon;
+        for (int l = 0; l < LANES; l++) scale[l] = 1.0f / sqrtf(scale[l]);
+        for (int c = 0; c < channels; c++)
+            store_masked(to + c * plane + i, (load(from + c * plane + i) - mean) * scale * weight[c] + bias[c], mask + i);
+    }
+}
+
+static void layer_norm_rows(const float *from, const float *weight, const float *bias, float *to, int rows, int width,
+                            float epsilon) {
+    for (int r = 0; r < rows; r++, from += width, to += width) {
+        float mean = 0.0f, variance = 0.0f;
+        for (int i = 0; i < width; i++) mean += from[i];
+        mean /= (float)width;
+        for (int i = 0; i < width; i++) variance += (from[i] - mean) * (from[i] - mean);
+        float scale = 1.0f / sqrtf(variance / (float)width + epsilon);
+        for (int i = 0; i < width; i++) to[i] = (from[i] - mean) * scale * weight[i] + bias[i];
+    }
+}
+
+static void group_norm(const float *from, const float *weight, const float *bias, float *to, int groups, int channels,
+                       ptrdiff_t plane, int lanes, int positions, float epsilon, const int32_t *mask) {
+    for (int g = 0; g < groups; g++) {
+        const float *group = from + (ptrdiff_t)g * channels * plane;
+        float mean = 0.0f, variance = 0.0f, count = (float)channels * (float)positions;
+        for (int c = 0; c < channels; c++) {
+            float one;
+            mean_of_planes(group + c * plane, &one, 1, plane, lanes, 1);
+            mean += one;
+        }
+        mean /= count;
+        for (int c = 0; c < channels; c++)
+            for (int i = 0; i < lanes; i++) {
+                float d = mask[i] ? group[c * plane + i] - mean : 0.0f;
+                variance += d * d;
+            }
+        float scale = 1.0f / sqrtf(variance / count + epsilon);
+        for (int c = 0; c < channels; c++) {
+            int k = g * channels + c;
+            affine(group + c * plane, (float[]){scale * weight[k]}, (float[]){bias[k] - mean * scale * weight[k]},
+                   to + k * plane, 1, plane, lanes, mask);
+        }
+    }
+}

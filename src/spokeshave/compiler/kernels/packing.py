@@ -1,0 +1,110 @@
+"""Weights in the order in which a kernel uses them.
+
+The packers start from the zeros of the matrix, so a network pruned elsewhere is packed as well as one pruned here;
+a `DenseBlocks` weight whose kept rows differ between the blocks of a strip is packed block by block.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from spokeshave.compiler.isa import InstructionSet
+from spokeshave.compiler.kernels.instances import VECTOR_ROWS
+from spokeshave.compiler.kernels.panel import PREFETCH_COLUMNS
+
+# Cycles of one column of a panel per vector of lanes: one share for the input vector, one for each row. Fitted to the
+# panel kernel's rates with 1, 4 and 8 rows on a CPU with AVX-512 (bench/kernel_rates.py prints them).
+COLUMN_CYCLES, ROW_CYCLES = 2.0, 0.4
+ACCUMULATE_CYCLES = 2.0  # loading and storing one accumulator once more
+
+
+@dataclass(frozen=True)
+class Panels:
+    """Groups of `rows` matrix rows with a common column list each.
+
+    `columns`: column numbers, all panels' one after the other; `column_start`: panels + 1 positions in it;
+    `weights`: `[len(columns), rows]`; `row_numbers`: `[panels * rows]`, -1 where a panel has no row.
+    """
+
+    rows: int
+    columns: np.ndarray
+    column_start: np.ndarray
+    weights: np.ndarray
+    row_numbers: np.ndarray
+
+    @property
+    def count(self) -> int:
+        """Number of panels."""
+        return len(self.column_start) - 1
+
+    def cycles(self, accumulate: bool = False) -> float:
+        """Estimated cycles per vector of lanes; only comparisons between packings of one matrix mean anything."""
+        cycles = len(self.columns) * (COLUMN_CYCLES + ROW_CYCLES * self.rows)
+        return cycles + accumulate * self.count * self.rows * ACCUMULATE_CYCLES
+
+
+def pack_panels(matrix: np.ndarray, rows: int, groups: int = 1) -> Panels:
+    """Pack a `[M, K / groups]` matrix; row m of convolution group g reads columns g * (K / groups) + k."""
+    height, width = matrix.shape
+    per_group = height // groups
+    pieces = []
+    for first in range(0, height, per_group):
+        for top in range(first, first + per_group, rows):
+            members = np.arange(top, min(top + rows, first + per_group))
+            kept = np.flatnonzero(matrix[members].any(axis=0))
+            pieces.append((members, kept + (first // per_group) * width, matrix[np.ix_(members, kept)]))
+    return _join(pieces, rows)
+
+
+def pack_blocks(blocks: list[tuple[np.ndarray, np.ndarray, np.ndarray]], rows: int) -> Panels:
+    """Pack dense blocks (row numbers, column numbers, values) each into panels of its own, to be accumulated."""
+    pieces = []
+    for members, columns, values in blocks:
+        for top in range(0, len(members), rows):
+            pieces.append((members[top : top + rows], columns, values[top : top + rows]))
+    return _join(pieces, rows)
+
+
+def _join(pieces: list[tuple[np.ndarray, np.ndarray, np.ndarray]], rows: int) -> Panels:
+    """Put panels one behind the other; rows that a panel lacks get weight zero."""
+    row_numbers = np.full((len(pieces), rows), -1, np.int32)
+    lengths = [len(columns) for _, columns, _ in pieces]
+    weights = np.zeros((sum(lengths), rows), np.float32)
+    position = 0
+    for index, (members, columns, values) in enumerate(pieces):
+        row_numbers[index, : len(members)] = members
+        weights[position : position + len(columns), : len(members)] = values.T
+        position += len(columns)
+    all_columns = np.concatenate([columns for _, columns, _ in pieces]) if pieces else np.zeros(0)
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    return Panels(rows, all_columns.astype(np.int64), starts.astype(np.int32), weights, row_numbers.ravel())
+
+
+def best_panels(matrix: np.ndarray, isa: InstructionSet, groups: int = 1) -> Panels:
+    """The packing with the fewest estimated cycles among the instruction set's register tiles."""
+    return min(
+        (pack_panels(matrix, rows, groups) for rows, _ in isa.rows_by_vectors),
+        key=lambda panels: panels.cycles(),
+    )
+
+
+def best_blocks(blocks: list[tuple[np.ndarray, np.ndarray, np.ndarray]], isa: InstructionSet) -> Panels:
+    """The cheapest packing that accumulates block by block."""
+    return min(
+        (pack_blocks(blocks, rows) for rows, _ in isa.rows_by_vectors),
+        key=lambda panels: panels.cycles(accumulate=True),
+    )
+
+
+def best_vectors(matrix: np.ndarray) -> Panels:
+    """Pack a matrix for one vector: the rows of a panel are the lanes; the fewest bytes win."""
+    return min(
+        (pack_panels(matrix, rows) for rows in VECTOR_ROWS),
+        key=lambda panels: len(panels.columns) * (4 * panels.rows + 16),
+    )
+
+
+def padded(columns: np.ndarray) -> np.ndarray:
+    """Column offsets as the kernels take them: int32, with entries behind the end for the prefetch to read."""
+    tail = np.full(PREFETCH_COLUMNS, columns[-1] if len(columns) else 0)
+    return np.concatenate([columns, tail]).astype(np.int32)

@@ -1,0 +1,108 @@
+"""Where a value's elements lie in memory.
+
+Every layout is a set of strides, so that one strided copy moves a value between any two layouts.
+
+`Planes` keeps each channel of a `[1, C, H, W]` value as one flat plane of rows that are `pitch` floats apart:
+
+        front          row 0               row 1
+    | 0 0 0 ... | x x x x x x 0 0 | x x x x x x 0 0 | ...
+                  width       gap
+
+The gap columns and the margin before each plane are zero and stay zero, so a tap of a stride-1 convolution is one
+constant shift of the whole plane: no im2col is made, and the output already lies as the next input (GRIM's reading of
+a convolution as a matrix product, arXiv 2108.11033, without the matrix). A `[1, T, F]` value lies the same way with
+its last axis as channels and its tokens as one row. Everything else is `Flat`: row-major.
+"""
+
+from dataclasses import dataclass
+from math import prod
+
+FLOAT_BYTES = 4
+CACHE_LINE_FLOATS = 16
+
+
+@dataclass(frozen=True)
+class Flat:
+    """Row-major elements of one sample."""
+
+    shape: tuple[int, ...]
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Elements between neighbours along each axis (batch axis left out)."""
+        return tuple(prod(self.shape[axis + 1 :]) for axis in range(len(self.shape)))
+
+    @property
+    def origin(self) -> int:
+        """Offset of the first element, in floats."""
+        return 0
+
+    @property
+    def floats(self) -> int:
+        """Room to reserve, in floats: rounded up, because kernels write whole vectors."""
+        return round_up(prod(self.shape), 64) + 64
+
+
+@dataclass(frozen=True)
+class Planes:
+    """Channels as flat planes; `tokens` marks a `[1, T, F]` value (height 1, width T, channels F)."""
+
+    channels: int
+    height: int
+    width: int
+    pitch: int
+    front: int
+    lanes: int  # height * pitch rounded up to whole vectors
+    plane: int
+    tokens: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the value without its batch axis."""
+        return (self.width, self.channels) if self.tokens else (self.channels, self.height, self.width)
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Elements between neighbours along each axis (batch axis left out)."""
+        return (1, self.plane) if self.tokens else (self.plane, self.pitch, 1)
+
+    @property
+    def origin(self) -> int:
+        """Offset of channel 0, row 0, column 0, in floats."""
+        return self.front
+
+    @property
+    def floats(self) -> int:
+        """Room to reserve, in floats: one plane more takes the rows that pad the last group of channels."""
+        return (self.channels + 1) * self.plane + self.front + self.lanes
+
+
+Layout = Flat | Planes
+
+
+def round_up(value: int, multiple: int) -> int:
+    """The smallest multiple that is not below `value`.
+
+    >>> round_up(17, 16)
+    32
+    """
+    return -(-value // multiple) * multiple
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What values that share one pitch have in common: pitch and front margin, in floats."""
+
+    pitch: int
+    front: int
+
+    def planes(self, channels: int, height: int, width: int, lane_multiple: int, tokens: bool = False) -> Planes:
+        """Lay out a value on this grid.
+
+        The plane is an odd number of cache lines long, so that the same position of neighbouring channels falls into
+        different cache sets.
+        """
+        lanes = round_up(height * self.pitch, lane_multiple)
+        lines = (self.front + lanes + CACHE_LINE_FLOATS - 1) // CACHE_LINE_FLOATS
+        plane = (lines | 1) * CACHE_LINE_FLOATS
+        return Planes(channels, height, width, self.pitch, self.front, lanes, plane, tokens)

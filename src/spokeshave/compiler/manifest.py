@@ -1,0 +1,132 @@
+"""The manifest of a saved deployment: everything but the numbers, as one JSON document."""
+
+import json
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from spokeshave.errors import SpokeshaveError
+
+FORMAT = 1
+MANIFEST, SOURCE, WEIGHTS, LIBRARY = "manifest.json", "model.c", "weights.safetensors", "model.so"
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One step of a compiled segment, for profiles and reports; `kernel` is empty for library functions."""
+
+    layer: str
+    operation: str
+    kernel: str
+
+
+@dataclass(frozen=True)
+class SegmentStage:
+    """A compiled segment: values it reads and writes, its arena and the names of its constants in order."""
+
+    index: int
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    arena_floats: int
+    constants: tuple[str, ...]
+    steps: tuple[StepRecord, ...]
+
+
+@dataclass(frozen=True)
+class ForeignStage:
+    """An operator that PyTorch runs between segments (see `operations.Foreign`)."""
+
+    layer: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    target: str
+    arguments: str
+    reason: str
+
+
+Stage = SegmentStage | ForeignStage
+
+
+@dataclass(frozen=True)
+class ValueRecord:
+    """Shape (batch axis 1 included) and element type of a value that crosses stages."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a deployment is: where it runs, how it is called, its stages."""
+
+    isa: str
+    machine: str
+    system: str
+    compiler: str
+    inputs: tuple[ValueRecord, ...]
+    outputs: tuple[str, ...]
+    structure: dict[str, Any]
+    values: tuple[ValueRecord, ...]
+    stages: tuple[Stage, ...]
+    weight_bytes: int
+
+
+def write_manifest(manifest: Manifest, folder: Path) -> None:
+    """Write the manifest with the size and SHA-256 digest of every other file in `folder`."""
+    files = {path.name: file_record(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST}
+    document = {"format": FORMAT, **asdict(manifest), "files": files}
+    (folder / MANIFEST).write_text(json.dumps(document, indent=1))
+
+
+def file_record(path: Path) -> dict[str, Any]:
+    """Size in bytes and SHA-256 digest of a file."""
+    return {"bytes": path.stat().st_size, "sha256": sha256(path.read_bytes()).hexdigest()}
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read a manifest and check every file against it; raises SpokeshaveError for anything missing or damaged."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise SpokeshaveError(f"{folder} is not a deployment: it holds no {MANIFEST}")
+    try:
+        document = json.loads(path.read_text())
+        version, files = document.pop("format"), document.pop("files")
+        manifest = _parse(document) if version == FORMAT else None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SpokeshaveError(f"{path} is damaged: {error}; save the deployment again") from error
+    if manifest is None:
+        raise SpokeshaveError(f"{path} has format {version}, this version reads format {FORMAT}; compile it again")
+    _check_files(folder, files)
+    return manifest
+
+
+def _check_files(folder: Path, files: dict[str, Any]) -> None:
+    for name in (SOURCE, WEIGHTS, LIBRARY):
+        path = folder / name
+        if name not in files or not path.is_file():
+            raise SpokeshaveError(f"the deployment {folder} is damaged: {name} is missing; save it again")
+        if path.stat().st_size != files[name]["bytes"]:
+            expected, found = files[name]["bytes"], path.stat().st_size
+            raise SpokeshaveError(f"{path} is damaged: {found} bytes instead of {expected}; save the deployment again")
+        if file_record(path) != files[name]:
+            raise SpokeshaveError(f"{path} is damaged: its digest is not the manifest's; save the deployment again")
+
+
+def _parse(document: dict[str, Any]) -> Manifest:
+    values = {key: tuple(_value(entry) for entry in document[key]) for key in ("inputs", "values")}
+    stages = tuple(_stage(entry) for entry in document["stages"])
+    return Manifest(**(document | values | {"stages": stages, "outputs": tuple(document["outputs"])}))
+
+
+def _value(entry: dict[str, Any]) -> ValueRecord:
+    return ValueRecord(entry["name"], tuple(entry["shape"]), entry["dtype"])
+
+
+def _stage(entry: dict[str, Any]) -> Stage:
+    tuples = {key: tuple(value) for key, value in entry.items() if isinstance(value, list)}
+    if "target" in entry:
+        return ForeignStage(**(entry | tuples))
+    tuples["steps"] = tuple(StepRecord(**step) for step in entry["steps"])
+    return SegmentStage(**(entry | tuples))

@@ -1,0 +1,55 @@
+"""Running a hand-made graph through the back end alone."""
+
+import ctypes
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from spokeshave.compiler.build import build_library, load_library
+from spokeshave.compiler.emit.arena import plan_arena
+from spokeshave.compiler.emit.lower import lower, supports
+from spokeshave.compiler.emit.source import emit_source
+from spokeshave.compiler.graph import Graph
+from spokeshave.compiler.isa import instruction_set, instruction_sets, runs_here
+
+ISAS = [name for name, isa in instruction_sets().items() if runs_here(isa)]
+
+
+def run_back_end(graph: Graph, inputs: list[Tensor], isa: str | None = None, packed=None) -> list[Tensor]:
+    """Lower, emit, build and run a graph; every node must be supported. The arena's slack is poisoned with NaN."""
+    for node in graph.nodes:
+        assert supports(node, graph) is None
+    program = lower(graph, instruction_set(isa), packed or {})
+    arena = plan_arena(program)
+    library = load_library(build_library(emit_source([program], [arena], instruction_set(isa)), instruction_set(isa)))
+    memory = torch.zeros(arena.floats)
+    constants = [torch.from_numpy(array) for array in program.constants.values()]
+    outputs = [torch.full((len(inputs[0]), *graph.shape(name)[1:]), torch.nan) for name in graph.outputs]
+    for _ in range(2):  # the second run finds what the first one left in the arena
+        library.segment_0(
+            _pointers(constants),
+            ctypes.c_void_p(memory.data_ptr()),
+            _pointers([tensor.contiguous() for tensor in inputs]),
+            _pointers(outputs),
+            ctypes.c_long(len(inputs[0])),
+            None,
+        )
+    return outputs
+
+
+def _pointers(tensors: list[Tensor]) -> ctypes.Array:
+    return (ctypes.c_void_p * max(1, len(tensors)))(*(tensor.data_ptr() for tensor in tensors))
+
+
+@pytest.fixture(params=ISAS)
+def isa(request: pytest.FixtureRequest) -> str:
+    """Every instruction set that this CPU runs."""
+    return request.param
+
+
+@pytest.fixture()
+def back_end() -> Callable:
+    """`run_back_end`."""
+    return run_back_end

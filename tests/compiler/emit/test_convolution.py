@@ -1,0 +1,100 @@
+"""Convolutions of every shape against PyTorch, for every instruction set of this CPU."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from spokeshave.compiler.emit.lower import supports
+from spokeshave.compiler.graph import Graph, Node, Value
+from spokeshave.compiler.operations import Activation, Convolution
+
+RELATIVE_TOLERANCE = 1e-5
+
+
+def convolution_graph(weight, bias, size, operation, residual_shape=None):
+    """A graph of one convolution."""
+    channels = weight.shape[1] * operation.groups
+    top, left, bottom, right = operation.padding
+    with torch.no_grad():
+        padded = F.pad(torch.zeros(1, channels, *size), (left, right, top, bottom))
+        out = F.conv2d(padded, weight, None, operation.stride, 0, operation.dilation, operation.groups)
+    values = {"x": Value("x", (1, channels, *size)), "y": Value("y", tuple(out.shape))}
+    inputs = ("x",)
+    if operation.residual:
+        values["r"] = Value("r", tuple(out.shape))
+        inputs = ("x", "r")
+    weights = {"w": weight} | ({"b": bias} if operation.bias else {})
+    node = Node("layer", operation, inputs, ("y",))
+    return Graph(inputs, ("y",), values, (node,), weights)
+
+
+def expected(weight, bias, operation, x, residual=None):
+    top, left, bottom, right = operation.padding
+    padded = F.pad(x, (left, right, top, bottom))
+    y = F.conv2d(padded, weight, bias, operation.stride, 0, operation.dilation, operation.groups)
+    y = y + residual if residual is not None else y
+    return F.relu(y) if operation.activation else y
+
+
+def assert_close(result, reference):
+    scale = reference.abs().max().clamp(min=1e-3)
+    assert (result - reference).abs().max() <= RELATIVE_TOLERANCE * scale
+
+
+@st.composite
+def cases(draw):
+    groups = draw(st.sampled_from([1, 1, 1, 2, 3]))
+    per_group, rows = draw(st.integers(1, 9)), draw(st.integers(1, 12))
+    kernel = draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
+    dilation = draw(st.tuples(st.integers(1, 2), st.integers(1, 2)))
+    padding = draw(st.tuples(*[st.integers(0, 3)] * 4))
+    least = [max(1, (k - 1) * d + 1 - before - after) for k, d, before, after in zip(kernel, dilation, padding[:2], padding[2:], strict=True)]
+    size = tuple(draw(st.integers(low, low + 12)) for low in least)
+    operation = Convolution(
+        "w",
+        draw(st.sampled_from(["b", None])),
+        draw(st.tuples(st.integers(1, 3), st.integers(1, 3))),
+        padding,
+        dilation,
+        groups,
+        draw(st.booleans()),
+        draw(st.sampled_from([None, Activation("relu")])),
+    )
+    density = draw(st.sampled_from([0.0, 0.1, 0.5, 1.0]))
+    return operation, (rows * groups, per_group, *kernel), size, density, draw(st.integers(0, 2**31))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(case=cases())
+def test_any_convolution_equals_pytorch(back_end, isa, case):
+    operation, shape, size, density, seed = case
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.randn(shape, generator=generator) * (torch.rand(shape, generator=generator) < density)
+    bias = torch.randn(shape[0], generator=generator)
+    graph = convolution_graph(weight, bias, size, operation)
+    x = torch.randn(2, *graph.shape("x")[1:], generator=generator)
+    residual = torch.randn(2, *graph.shape("y")[1:], generator=generator) if operation.residual else None
+    if supports(graph.nodes[0], graph) is not None:
+        return
+    (result,) = back_end(graph, [x] if residual is None else [x, residual], isa)
+    assert_close(result, expected(weight, bias if operation.bias else None, operation, x, residual))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 7), (14, 5)])
+def test_global_kernel_is_a_matrix_times_a_vector(back_end, isa, size):
+    operation = Convolution("w", "b", activation=Activation("relu"))
+    weight, bias = torch.randn(21, 6, *size), torch.randn(21)
+    graph = convolution_graph(weight, bias, size, operation)
+    x = torch.randn(3, 6, *size)
+    (result,) = back_end(graph, [x], isa)
+    assert_close(result, expected(weight, bias, operation, x))
+
+
+def test_padded_kernel_on_a_single_position_uses_its_centre(back_end, isa):
+    operation = Convolution("w", None, padding=(1, 1, 1, 1))
+    weight = torch.randn(9, 5, 3, 3)
+    x = torch.randn(2, 5, 1, 1)
+    (result,) = back_end(convolution_graph(weight, None, (1, 1), operation), [x], isa)
+    assert_close(result, expected(weight, None, operation, x))
