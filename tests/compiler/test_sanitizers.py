@@ -1,0 +1,117 @@
+"""The generated C under the address and undefined-behaviour sanitizers, on memory of exactly the promised sizes."""
+
+import struct
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from spokeshave.compiler.build import find_compiler
+from spokeshave.compiler.emit.arena import plan_arena
+from spokeshave.compiler.emit.lower import lower
+from spokeshave.compiler.emit.source import emit_source
+from spokeshave.compiler.graph import Graph, Node, Value
+from spokeshave.compiler.isa import instruction_set, runs_here
+from spokeshave.compiler.operations import (
+    Activate,
+    Activation,
+    Binary,
+    Concatenate,
+    Convolution,
+    GroupNorm,
+    Linear,
+    Mean,
+    Pad,
+    Pool,
+    Slice,
+    Softmax,
+)
+
+SAMPLES = 2
+
+
+def network() -> tuple[Graph, dict]:
+    """Odd sizes everywhere: strides, groups, residual, concat, slice, pad, pooling, normalisation, one vector."""
+    generator = torch.Generator().manual_seed(0)
+    random = lambda *shape: torch.randn(shape, generator=generator)  # noqa: E731
+    weights = {
+        "w1": random(13, 3, 3, 3),
+        "b1": random(13),
+        "w2": random(20, 13, 3, 3) * (random(20, 13, 3, 3) > 1),
+        "w3": random(20, 13, 1, 1),
+        "w4": random(20, 1, 5, 5),
+        "g": random(20),
+        "fc": random(10, 66),
+        "fb": random(10),
+    }
+    shapes = {
+        "x": (3, 17, 15), "a": (13, 17, 15), "m": (13, 8, 7), "r": (20, 4, 4), "b": (20, 4, 4), "c": (20, 4, 4),
+        "n": (20, 4, 4), "s": (20, 4, 2), "p": (26, 4, 4), "v": (20, 4, 4), "k": (66, 4, 4), "u": (66, 4, 4),
+        "d": (66,), "e": (10,), "f": (10,),
+    }  # fmt: skip
+    nodes = [
+        ("c1", Convolution("w1", "b1", padding=(1, 1, 1, 1), activation=Activation("relu")), "x", "a"),
+        ("pool", Pool("max", (3, 3), (2, 2)), "a", "m"),
+        ("c3", Convolution("w3", None, stride=(2, 2)), "m", "r"),
+        ("c2", Convolution("w2", None, (2, 2), (1, 1, 1, 1), residual=True, activation=Activation("gelu")), "m r", "b"),
+        ("c4", Convolution("w4", None, padding=(2, 2, 2, 2), groups=20), "b", "c"),
+        ("norm", GroupNorm(4, "g", "g", 1e-5), "c", "n"),
+        ("slice", Slice(3, 0, 4, 2), "n", "s"),
+        ("pad", Pad((0, 3, 0, 1), (0, 3, 0, 1), 0.5), "s", "p"),
+        ("average", Pool("average", (3, 3), (1, 1), (1, 1, 1, 1), count_padding=False), "n", "v"),
+        ("join", Concatenate(1), "n p v", "k"),
+        ("swish", Activate(Activation("silu")), "k", "u"),
+        ("mean", Mean((2, 3), False), "u", "d"),
+        ("head", Linear("fc", "fb", activation=Activation("tanh")), "d", "e"),
+        ("softmax", Softmax(1), "e", "f"),
+    ]
+    values = {name: Value(name, (1, *shape)) for name, shape in shapes.items()}
+    made = tuple(Node(layer, operation, tuple(read.split()), (out,)) for layer, operation, read, out in nodes)
+    return Graph(("x",), ("f", "u"), values, made, weights), weights
+
+
+def expected(x: torch.Tensor, w: dict) -> tuple[torch.Tensor, torch.Tensor]:
+    m = F.max_pool2d(F.relu(F.conv2d(x, w["w1"], w["b1"], padding=1)), 3, 2)
+    b = F.gelu(F.conv2d(m, w["w2"], stride=2, padding=1) + F.conv2d(m, w["w3"], stride=2))
+    n = F.group_norm(F.conv2d(b, w["w4"], padding=2, groups=20), 4, w["g"], w["g"])
+    p = F.pad(n[:, :, :, ::2], (1, 1, 0, 0, 3, 3), value=0.5)
+    v = F.avg_pool2d(n, 3, 1, 1, count_include_pad=False)
+    u = F.silu(torch.cat([n, p, v], 1))
+    return torch.softmax(torch.tanh(F.linear(u.mean((2, 3)), w["fc"], w["fb"])), 1), u
+
+
+@pytest.mark.slow()
+@pytest.mark.parametrize("name", ["avx512", "avx2", "portable"])
+def test_no_step_outside(name: str, tmp_path: Path) -> None:
+    if not runs_here(instruction_set(name)):
+        pytest.skip(f"this CPU does not run {name}")
+    graph, weights = network()
+    isa = instruction_set(name)
+    program = lower(graph, isa, {})
+    arena = plan_arena(program)
+    (tmp_path / "model.c").write_text(emit_source([program], [arena], isa))
+    flags = ("-std=gnu11", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-Wno-psabi")
+    sources = (str(tmp_path / "model.c"), str(Path(__file__).with_name("sanitized_main.c")))
+    compiler = find_compiler()
+    command = [*compiler.command, *flags, *compiler.target_flags(isa), *sources, "-o", str(tmp_path / "run"), "-lm"]
+    subprocess.run(command, check=True)
+
+    x = torch.randn(SAMPLES, 3, 17, 15)
+    outputs = [np.empty((SAMPLES, *graph.shape(name)[1:]), np.float32) for name in graph.outputs]
+    with (tmp_path / "data").open("wb") as file:
+        for group, filled in ((list(program.constants.values()), True), ([x.numpy()], True), (outputs, False)):
+            file.write(struct.pack("q", len(group)))
+            for array in group:
+                file.write(struct.pack("q", array.nbytes) + (array.tobytes() if filled else b""))
+        file.write(struct.pack("qq", arena.floats, SAMPLES))
+    finished = subprocess.run([tmp_path / "run", tmp_path / "data"], capture_output=True, check=False)
+    assert finished.returncode == 0, finished.stderr.decode()[:3000]
+
+    raw = np.frombuffer(finished.stdout, np.float32)
+    split = np.split(raw, np.cumsum([array.size for array in outputs])[:-1])
+    for array, reference in zip(split, expected(x, weights), strict=True):
+        result = torch.from_numpy(array.copy()).view(reference.shape)
+        assert (result - reference).abs().max() <= 1e-5 * reference.abs().max()
