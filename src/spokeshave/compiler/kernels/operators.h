@@ -53,7 +53,7 @@ static void max_pool(pooling g, const float *from, float *to) {
                     int end = last_inside(x, g.stride_x, g.width, g.out_width);
                     for (int ox = first_inside(x, g.stride_x); ox < end; ox++) {
                         float v = row[ox * g.stride_x + x];
-                        out[ox] = v <= out[ox] ? out[ox] : v; /* a NaN wins, as in PyTorch */
+                        out[ox] = v > out[ox] || v != v ? v : out[ox]; /* a NaN wins, as in PyTorch */
                     }
                 }
             }
