@@ -1,0 +1,141 @@
+"""The one place where a network is exported: `torch.export` with one sample, in evaluation mode."""
+
+import logging
+import sysconfig
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
+from pathlib import Path
+from types import TracebackType
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
+
+from spokeshave.errors import SpokeshaveError
+
+
+def export_network(
+    network: nn.Module | ExportedProgram, example: Tensor | tuple[Tensor, ...]
+) -> ExportedProgram:
+    """Export a network for one sample, `example[:1]` of every input, in evaluation mode; weights are shared.
+
+    An exported program is taken as it is when it was made for one sample, and exported again when its batch
+    is free. The modules' training flags are put back afterwards. Raises SpokeshaveError with the reason and
+    the line of the user's code when the network cannot be exported.
+
+    >>> program = export_network(nn.Linear(4, 2), torch.zeros(5, 4))
+    >>> [tuple(node.meta["val"].shape) for node in program.graph.nodes if node.op == "call_function"]
+    [(1, 2)]
+    """
+    inputs = one_sample(example)
+    if isinstance(network, ExportedProgram):
+        return network if _takes(network, inputs) else _again(network, inputs)
+    with _evaluating(network), _quietly():
+        try:
+            return torch.export.export(network, inputs, strict=False)
+        except Exception as error:  # whatever the user's code raises ends here
+            raise SpokeshaveError(f"the network cannot be exported: {_reason(error, network)}") from error
+
+
+def one_sample(example: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The first sample of every input, with its batch axis."""
+    inputs = (example,) if isinstance(example, Tensor) else tuple(example)
+    for position, tensor in enumerate(inputs):
+        if not isinstance(tensor, Tensor) or tensor.dim() == 0 or tensor.shape[0] == 0:
+            found = (
+                f"shape {tuple(tensor.shape)}" if isinstance(tensor, Tensor) else f"a {type(tensor).__name__}"
+            )
+            raise SpokeshaveError(
+                f"input {position} of the example must be a batch of tensors, but it is {found}"
+            )
+    return tuple(tensor[:1] for tensor in inputs)
+
+
+def _takes(program: ExportedProgram, inputs: tuple[Tensor, ...]) -> bool:
+    """Whether a program was exported for exactly these shapes."""
+    user_inputs = {
+        spec.arg.name for spec in program.graph_signature.input_specs if spec.kind == InputKind.USER_INPUT
+    }
+    placeholders = [
+        node for node in program.graph.nodes if node.op == "placeholder" and node.name in user_inputs
+    ]
+    return [tuple(node.meta["val"].shape) for node in placeholders] == [
+        tuple(tensor.shape) for tensor in inputs
+    ]
+
+
+def _again(program: ExportedProgram, inputs: tuple[Tensor, ...]) -> ExportedProgram:
+    with _quietly():
+        try:
+            return torch.export.export(program.module(), inputs, strict=False)
+        except Exception as error:
+            shapes = ", ".join(str(tuple(tensor.shape)) for tensor in inputs)
+            raise SpokeshaveError(
+                f"the exported program does not take inputs of shape {shapes} ({_first_sentence(error)}); "
+                "export it with one sample, or with a dynamic batch"
+            ) from error
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    training = [module for module in network.modules() if module.training]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Silence torch's logs, warnings and dumps of graphs: a failure is told in one sentence."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stderr(StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _reason(error: Exception, network: nn.Module) -> str:
+    """The error's first sentence and where in the user's code, or in which layer, it came up."""
+    return f"{_first_sentence(error)} ({_place(error.__traceback__, network)})"
+
+
+def _first_sentence(error: Exception) -> str:
+    if isinstance(error, GuardOnDataDependentSymNode):
+        return "what it does next depends on the values in a tensor"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
+
+
+def _place(trace: TracebackType | None, network: nn.Module) -> str:
+    frames = [frame for frame in traceback.extract_tb(trace) if _is_user_code(frame.filename)]
+    layer = _innermost_layer(trace, network)
+    where = f"in layer {layer!r}" if layer else f"in the forward of {type(network).__name__}"
+    return f"{where}, {frames[-1].filename}:{frames[-1].lineno}" if frames else where
+
+
+def _is_user_code(filename: str) -> bool:
+    libraries = (
+        Path(torch.__file__).parent,
+        Path(__file__),
+        Path(sysconfig.get_path("stdlib")) / "contextlib.py",
+    )
+    return not filename.startswith(("<", *map(str, libraries)))
+
+
+def _innermost_layer(trace: TracebackType | None, network: nn.Module) -> str:
+    names = {id(module): name for name, module in network.named_modules()}
+    found = ""
+    for frame, _ in traceback.walk_tb(trace):
+        found = names.get(id(frame.f_locals.get("self"))) or found
+    return found
