@@ -1,0 +1,114 @@
+"""A recipe: everything that decides how a run ends, as one small YAML file."""
+
+import json
+from hashlib import sha256
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from spokeshave.errors import SpokeshaveError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Epochs(_Section):
+    """Passes over the training data in each phase; a pretrained network needs none in `dense`."""
+
+    dense: int = Field(default=0, ge=0)
+    method: int = Field(default=4, ge=0)
+    fine_tune: int = Field(default=2, ge=0)
+
+
+class LearningRates(_Section):
+    """Peak learning rate of each phase."""
+
+    dense: float = Field(default=0.1, gt=0)
+    method: float = Field(default=0.02, gt=0)
+    fine_tune: float = Field(default=0.02, gt=0)
+
+
+class Recipe(_Section):
+    """The whole job.
+
+    Exactly one of `plan` (a YAML file or a built-in plan) and `compression` (a plan is made with that many
+    times fewer weights in the pruned layers) is given. `settings` are the method's own (`rho: 0.01`).
+    """
+
+    network: str
+    data: str
+    device: str = "host"
+    plan: str | None = None
+    compression: float | None = Field(default=None, gt=1)
+    method: Literal["admm", "one_shot"] = "admm"
+    settings: dict[str, float | int | str | bool] = Field(default_factory=dict)
+    epochs: Epochs = Epochs()
+    learning_rates: LearningRates = LearningRates()
+    batch_size: int = Field(default=64, ge=1)
+    distillation: bool = True
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    threads: int = Field(default=1, ge=1)
+    rounds: int = Field(default=15, ge=3)
+
+    @model_validator(mode="after")
+    def _one_source_of_plan(self) -> "Recipe":
+        if (self.plan is None) == (self.compression is None):
+            raise ValueError("exactly one of plan and compression must be given")
+        return self
+
+    @classmethod
+    def parse(cls, document: Any, source: str = "recipe") -> "Recipe":
+        """The recipe of a mapping; raises SpokeshaveError naming the first wrong key.
+
+        >>> Recipe.parse({"network": "digits", "data": "digits", "compression": 8}).epochs.fine_tune
+        2
+        """
+        try:
+            return cls.model_validate(document)
+        except ValidationError as error:
+            raise SpokeshaveError(f"{source}: {_first_sentence(error)}") from error
+
+    @classmethod
+    def from_yaml(cls, text: str, source: str = "recipe.yaml") -> "Recipe":
+        """The recipe of a YAML text; raises SpokeshaveError naming the line or the first wrong key."""
+        return cls.parse(read_mapping(text, source), source)
+
+    def to_yaml(self) -> str:
+        """A text that `from_yaml` reads back to an equal recipe."""
+        return yaml.safe_dump(self.model_dump(exclude_none=True), sort_keys=False)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the recipe's contents, in hexadecimal."""
+        return sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
+
+
+def read_mapping(text: str, source: str) -> dict[str, Any]:
+    """The mapping in a YAML text, not yet checked; raises SpokeshaveError when it is not one."""
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SpokeshaveError(f"{source} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(document, dict):
+        raise SpokeshaveError(f"{source} must be a mapping with keys such as network, data and compression")
+    return document
+
+
+def _first_sentence(error: ValidationError) -> str:
+    """`epochs.dense: input should be greater than or equal to 0 (got -1)`."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        known = ", ".join(_known_keys(first["loc"]))
+        return f"there is no key {where!r}; known ones are {known}"
+    given = "" if isinstance(first["input"], dict) else f" (got {first['input']!r})"
+    return f"{where}: {message[0].lower()}{message[1:]}{given}" if where else message
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    sections: dict[str, type[BaseModel]] = {"epochs": Epochs, "learning_rates": LearningRates}
+    section = sections.get(str(location[0]), Recipe) if len(location) > 1 else Recipe
+    return list(section.model_fields)

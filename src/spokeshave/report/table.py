@@ -1,0 +1,82 @@
+"""Tables for the terminal."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+
+from spokeshave.report import figures
+
+
+def plain_table(
+    title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], caption: str | None = None
+) -> Table:
+    """A table whose first column is text and whose other columns are figures."""
+    table = Table(
+        title=title, title_justify="left", title_style="bold", caption=caption, caption_justify="left"
+    )
+    for index, head in enumerate(heads):
+        table.add_column(head, justify="right" if index else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def comparison_table(rows: Sequence[dict[str, Any]], caption: str | None = None) -> Table:
+    """Time beside the peers: rows as in `result.json`'s `table`."""
+    heads = ("one sample, one thread", "precision", "median", "quartiles", "speed-up")
+    cells = [
+        (
+            f"[bold]{row['name']}[/bold]" if row["own"] else row["name"],
+            row["precision"],
+            figures.seconds(row["median_seconds"]),
+            f"{figures.seconds(row['lower_quartile'])} to {figures.seconds(row['upper_quartile'])}",
+            "" if row["own"] else figures.times(row["speedup"]),
+        )
+        for row in rows
+    ]
+    return plain_table("Beside the peers (measured)", heads, cells, caption)
+
+
+def result_table(result: dict[str, Any]) -> Table:
+    """The one table of a finished run."""
+    rows = [
+        ("weights, pruned layers", f"{figures.times(result['compression'])} fewer"),
+        ("weights, whole network", f"{figures.times(result['compression_network'])} fewer"),
+        ("accuracy, dense network", figures.percent(result["dense_accuracy"])),
+        ("accuracy, deployment", figures.percent(result["deployment_accuracy"])),
+        ("accuracy, same plan at random", figures.percent(result["random_baseline_accuracy"])),
+        ("largest relative error against PyTorch", f"{result['max_relative_error']:.1e}"),
+    ]
+    rows += [_peer_line(row) for row in result["table"]]
+    rows.append(
+        (f"speed-up over {result['best_dense_peer']}", figures.times(result["speedup_over_best_dense_fp32"]))
+    )
+    caption = (
+        f"{result['machine']['cpu']}, {result['isa']}; one sample, one thread, all times measured in one run"
+    )
+    return plain_table(f"{result['recipe']['network']}, fitted", ("", "measured"), rows, caption)
+
+
+def _peer_line(row: dict[str, Any]) -> tuple[str, str]:
+    return f"time, {row['name']} ({row['precision']})", figures.seconds(row["median_seconds"])
+
+
+def layer_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """The layers of a finished run, dense and pruned: rows as in `result.json`'s `layers`."""
+    heads = ("layer", "weight", "density", "dense", "pruned", "speed-up", "kernel")
+    cells = []
+    for row in rows:
+        before, after = row["dense_seconds"], row["seconds"]
+        cells.append(
+            (
+                row["layer"],
+                figures.shape(row["weight_shape"]) if row["weight_shape"] else "-",
+                "-" if row["density"] is None else figures.percent(row["density"], 1),
+                figures.seconds(before),
+                figures.seconds(after),
+                figures.times(before / after) if before and after else "-",
+                row["kernel"],
+            )
+        )
+    return plain_table("Layer by layer (measured)", heads, cells)
