@@ -26,36 +26,42 @@ static void fill(float *to, float value, int n0, ptrdiff_t t0, int n1, ptrdiff_t
                 for (int l = 0; l < n3; l++) to[i * t0 + j * t1 + k * t2 + l * t3] = value;
 }
 
-/* Pooling: one output row at a time, tap by tap, so that the inner loop runs along the row. */
+/* Pooling, one output row at a time: first down the columns, whole vectors at a time, into a row with room for the
+   padding; then along that row. Vectors may run over a row's end into its gap, never over the arena's. */
 typedef struct {
     int channels, height, width, plane, pitch, out_height, out_width, out_plane, out_pitch;
     int kernel_y, kernel_x, stride_y, stride_x, top, left, bottom, right, dilation_y, dilation_x;
 } pooling;
 
-INLINE int first_inside(int offset, int stride) { return offset >= 0 ? 0 : (-offset + stride - 1) / stride; }
-INLINE int last_inside(int offset, int stride, int size, int count) {
-    if (offset >= size) return 0;
-    int last = (size - 1 - offset) / stride + 1;
-    return last < count ? last : count;
+INLINE int row_floats(pooling g) { /* a window of the last output may reach past the padding (ceil mode) */
+    int reach = (g.out_width - 1) * g.stride_x + (g.kernel_x - 1) * g.dilation_x + 1;
+    int padded = g.left + g.width + g.right;
+    return (reach > padded ? reach : padded) + LANES;
 }
 
+INLINE vector larger(vector a, vector b) { return select((b > a) | (b != b), b, a); } /* a NaN wins, as in PyTorch */
+
 static void max_pool(pooling g, const float *from, float *to) {
+    int floats = row_floats(g);
+    float row[floats];
     for (int c = 0; c < g.channels; c++)
         for (int oy = 0; oy < g.out_height; oy++) {
-            float *out = to + (ptrdiff_t)c * g.out_plane + (ptrdiff_t)oy * g.out_pitch;
-            for (int ox = 0; ox < g.out_width; ox++) out[ox] = -INFINITY;
+            for (int x = 0; x < floats; x++) row[x] = -INFINITY;
             for (int ky = 0; ky < g.kernel_y; ky++) {
                 int y = oy * g.stride_y + ky * g.dilation_y - g.top;
                 if (y < 0 || y >= g.height) continue;
-                const float *row = from + (ptrdiff_t)c * g.plane + (ptrdiff_t)y * g.pitch;
-                for (int kx = 0; kx < g.kernel_x; kx++) {
-                    int x = kx * g.dilation_x - g.left;
-                    int end = last_inside(x, g.stride_x, g.width, g.out_width);
-                    for (int ox = first_inside(x, g.stride_x); ox < end; ox++) {
-                        float v = row[ox * g.stride_x + x];
-                        out[ox] = v > out[ox] || v != v ? v : out[ox]; /* a NaN wins, as in PyTorch */
-                    }
+                const float *in = from + (ptrdiff_t)c * g.plane + (ptrdiff_t)y * g.pitch;
+                for (int x = 0; x < g.width; x += LANES) store(row + g.left + x, larger(load(row + g.left + x), load(in + x)));
+            }
+            for (int x = g.left + g.width; x < floats; x++) row[x] = -INFINITY;
+            float *out = to + (ptrdiff_t)c * g.out_plane + (ptrdiff_t)oy * g.out_pitch;
+            for (int ox = 0; ox < g.out_width; ox++) {
+                float top = row[ox * g.stride_x];
+                for (int kx = 1; kx < g.kernel_x; kx++) {
+                    float v = row[ox * g.stride_x + kx * g.dilation_x];
+                    top = v > top || v != v ? v : top;
                 }
+                out[ox] = top;
             }
         }
 }
@@ -68,22 +74,26 @@ INLINE int window(int out, int stride, int before, int kernel, int size, int aft
 }
 
 static void average_pool(pooling g, int count_padding, const float *from, float *to) {
+    int floats = row_floats(g);
+    float row[floats];
     for (int c = 0; c < g.channels; c++)
         for (int oy = 0; oy < g.out_height; oy++) {
-            float *out = to + (ptrdiff_t)c * g.out_plane + (ptrdiff_t)oy * g.out_pitch;
-            for (int ox = 0; ox < g.out_width; ox++) out[ox] = 0.0f;
+            memset(row, 0, sizeof row);
             for (int ky = 0; ky < g.kernel_y; ky++) {
                 int y = oy * g.stride_y + ky - g.top;
                 if (y < 0 || y >= g.height) continue;
-                const float *row = from + (ptrdiff_t)c * g.plane + (ptrdiff_t)y * g.pitch;
-                for (int kx = 0; kx < g.kernel_x; kx++) {
-                    int x = kx - g.left, end = last_inside(x, g.stride_x, g.width, g.out_width);
-                    for (int ox = first_inside(x, g.stride_x); ox < end; ox++) out[ox] += row[ox * g.stride_x + x];
-                }
+                const float *in = from + (ptrdiff_t)c * g.plane + (ptrdiff_t)y * g.pitch;
+                for (int x = 0; x < g.width; x += LANES) store(row + g.left + x, load(row + g.left + x) + load(in + x));
             }
+            for (int x = g.left + g.width; x < floats; x++) row[x] = 0.0f;
             int rows = window(oy, g.stride_y, g.top, g.kernel_y, g.height, g.bottom, count_padding);
-            for (int ox = 0; ox < g.out_width; ox++)
-                out[ox] /= (float)(rows * window(ox, g.stride_x, g.left, g.kernel_x, g.width, g.right, count_padding));
+            float *out = to + (ptrdiff_t)c * g.out_plane + (ptrdiff_t)oy * g.out_pitch;
+            for (int ox = 0; ox < g.out_width; ox++) {
+                float sum = 0.0f;
+                for (int kx = 0; kx < g.kernel_x; kx++) sum += row[ox * g.stride_x + kx];
+                int columns = window(ox, g.stride_x, g.left, g.kernel_x, g.width, g.right, count_padding);
+                out[ox] = sum / (float)(rows * columns);
+            }
         }
 }
 

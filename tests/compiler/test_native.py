@@ -1,0 +1,132 @@
+"""Deployments: saving, loading, damaged folders, wrong inputs, threads and memory."""
+
+import json
+import resource
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from spokeshave.compiler import NativeDeployment, compile_network, load_deployment
+from spokeshave.compiler.manifest import LIBRARY, MANIFEST, SOURCE, WEIGHTS
+from spokeshave.errors import SpokeshaveError
+
+
+@pytest.fixture(scope="module")
+def deployment() -> NativeDeployment:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 4))
+    return compile_network(network, torch.randn(1, 3, 6, 6))
+
+
+@pytest.fixture()
+def saved(deployment: NativeDeployment, tmp_path: Path) -> Path:
+    deployment.save(tmp_path / "saved")
+    return tmp_path / "saved"
+
+
+def test_saved_and_loaded_is_the_same(deployment, saved):
+    x = torch.randn(3, 3, 6, 6)
+    assert torch.equal(load_deployment(saved)(x), deployment(x))
+    assert {path.name for path in saved.iterdir()} == {MANIFEST, SOURCE, WEIGHTS, LIBRARY}
+
+
+def test_saving_again_replaces_a_deployment_but_nothing_else(deployment, saved, tmp_path):
+    deployment.save(saved)
+    load_deployment(saved)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.tex").write_text("years of work")
+    with pytest.raises(SpokeshaveError, match="holds something else"):
+        deployment.save(other)
+    assert (other / "thesis.tex").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("name", [SOURCE, WEIGHTS, LIBRARY])
+def test_a_damaged_file_is_found_before_any_code_is_loaded(saved, name):
+    data = (saved / name).read_bytes()
+    (saved / name).write_bytes(data[: len(data) // 2])
+    with pytest.raises(SpokeshaveError, match="damaged"):
+        load_deployment(saved)
+    (saved / name).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(SpokeshaveError, match="damaged"):
+        load_deployment(saved)
+    (saved / name).unlink()
+    with pytest.raises(SpokeshaveError, match="missing"):
+        load_deployment(saved)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": 1}', '{"format": 99, "files": {}}'])
+def test_a_damaged_manifest_is_one_sentence(saved, text):
+    (saved / MANIFEST).write_text(text)
+    with pytest.raises(SpokeshaveError):
+        load_deployment(saved)
+
+
+def test_another_cpu_is_refused(saved):
+    document = json.loads((saved / MANIFEST).read_text())
+    (saved / MANIFEST).write_text(json.dumps(document | {"machine": "sparc"}))
+    with pytest.raises(SpokeshaveError, match="sparc"):
+        load_deployment(saved)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ((), "takes 1 inputs"),
+        (([1.0],), "must be a torch.Tensor"),
+        ((torch.zeros(1, 3, 6, 7),), "has shape"),
+        ((torch.zeros(3, 6, 6),), "has shape"),
+        ((torch.zeros(1, 3, 6, 6, dtype=torch.float64),), "float64"),
+        ((torch.zeros(1, 3, 6, 6, device="meta"),), "on meta"),
+    ],
+)
+def test_wrong_inputs_are_one_sentence(deployment, inputs, message):
+    with pytest.raises(SpokeshaveError, match=message):
+        deployment(*inputs)
+
+
+def test_an_empty_batch_gives_an_empty_result(deployment):
+    assert deployment(torch.zeros(0, 3, 6, 6)).shape == (0, 4)
+
+
+def test_inputs_need_not_be_contiguous(deployment):
+    x = torch.randn(2, 6, 6, 3).permute(0, 3, 1, 2)
+    assert torch.equal(deployment(x), deployment(x.contiguous()))
+
+
+def test_eight_threads_at_once(deployment):
+    inputs = [torch.randn(2, 3, 6, 6) for _ in range(8)]
+    expected = [deployment(x) for x in inputs]
+    wrong = []
+
+    def work(x: torch.Tensor, y: torch.Tensor) -> None:
+        wrong.extend(1 for _ in range(200) if not torch.equal(deployment(x), y))
+
+    threads = [threading.Thread(target=work, args=pair) for pair in zip(inputs, expected, strict=True)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert not wrong
+
+
+def test_ten_thousand_calls_leak_nothing(deployment):
+    x = torch.randn(1, 3, 6, 6)
+    for _ in range(2000):
+        deployment(x)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(10_000):
+        deployment(x)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 4096  # KiB
+
+
+def test_profile_names_every_layer(deployment):
+    rows = deployment.profile(torch.randn(4, 3, 6, 6), repeats=3)
+    assert {row.layer for row in rows} >= {"0", "3"}
+    assert all(row.seconds >= 0 for row in rows)
+
+
+def test_cost_is_measured(deployment):
+    assert deployment.cost.kind == "measured"
+    assert deployment.cost.latency_seconds > 0
