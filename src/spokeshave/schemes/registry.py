@@ -1,0 +1,52 @@
+"""Schemes by name, from and to plain dictionaries."""
+
+from dataclasses import MISSING, Field, asdict, fields
+from typing import Any
+
+from spokeshave.errors import SpokeshaveError
+from spokeshave.schemes.block_column_row import BlockColumnRow
+from spokeshave.schemes.scheme import Scheme
+from spokeshave.schemes.unstructured import Unstructured
+
+SCHEMES: dict[str, type] = {"unstructured": Unstructured, "block_column_row": BlockColumnRow}
+
+
+def scheme_from_dict(entry: dict[str, Any]) -> Scheme:
+    """Make a scheme from `{"scheme": name, field: value, ...}`; raises SpokeshaveError naming what is wrong.
+
+    >>> scheme_from_dict({"scheme": "unstructured", "sparsity": 0.9})
+    Unstructured(sparsity=0.9)
+    """
+    settings = dict(entry)
+    name = settings.pop("scheme", None)
+    if name not in list(SCHEMES):
+        raise SpokeshaveError(f"there is no scheme {name!r}; known schemes are {', '.join(SCHEMES)}")
+    known = _fields(SCHEMES[name])
+    for key in settings:
+        if key not in known:
+            raise SpokeshaveError(f"{name} has no field {key!r}; its fields are {', '.join(known)}")
+    for key, field in known.items():
+        if field.default is MISSING and key not in settings:
+            raise SpokeshaveError(f"{name} needs a {key}")
+    scheme: Scheme = SCHEMES[name](**settings)
+    return scheme
+
+
+def scheme_to_dict(scheme: Scheme) -> dict[str, Any]:
+    """The dictionary that `scheme_from_dict` takes; fields that have their default are left out.
+
+    >>> scheme_to_dict(BlockColumnRow(0.9, block=(4, 32)))
+    {'scheme': 'block_column_row', 'sparsity': 0.9, 'block': [4, 32]}
+    """
+    name = next(name for name, kind in SCHEMES.items() if type(scheme) is kind)
+    defaults = {key: field.default for key, field in _fields(SCHEMES[name]).items()}
+    settings = {key: value for key, value in asdict(scheme).items() if value != defaults[key]}  # type: ignore[call-overload]
+    return {"scheme": name, **{key: _plain(value) for key, value in settings.items()}}
+
+
+def _fields(kind: type) -> dict[str, Field[Any]]:
+    return {field.name: field for field in fields(kind)}
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
