@@ -1,1 +1,7 @@
 """Built-in networks."""
+
+from spokeshave.networks.builtin import NETWORKS
+from spokeshave.networks.cifar_resnet import cifar_resnet
+from spokeshave.networks.residual import ResidualNetwork, cifar_wide, digits_network
+
+__all__ = ["NETWORKS", "ResidualNetwork", "cifar_resnet", "cifar_wide", "digits_network"]

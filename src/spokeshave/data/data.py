@@ -1,0 +1,72 @@
+"""Training and held-out images with their labels."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+Batch = tuple[Tensor, Tensor]
+Augmentation = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Batches:
+    """A loader over tensors in memory: each pass gives `(inputs [N, ...] float32, labels [N] int64)`.
+
+    A training loader (`shuffle`) draws its order and its augmentation from torch's global generator, so that
+    `torch.manual_seed` before a pass makes it repeat exactly. `per_pass` shortens a pass to that many samples.
+
+    >>> loader = Batches(torch.zeros(10, 1, 2, 2), torch.arange(10), size=4)
+    >>> [len(labels) for _, labels in loader]
+    [4, 4, 2]
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    size: int
+    shuffle: bool = False
+    augment: Augmentation | None = None
+    per_pass: int | None = None
+
+    def __len__(self) -> int:
+        return -(-self.samples // self.size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        count = len(self.labels)
+        order = torch.randperm(count) if self.shuffle else torch.arange(count)
+        for chosen in order[: self.samples].split(self.size):
+            inputs = self.inputs[chosen]
+            yield (self.augment(inputs) if self.augment else inputs), self.labels[chosen]
+
+    @property
+    def samples(self) -> int:
+        """Samples that one pass gives."""
+        return min(len(self.labels), self.per_pass or len(self.labels))
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a network is trained on and judged by.
+
+    `train` and `held_out` can be iterated again and again and give `(inputs, labels)` batches: float32 inputs
+    `[N, ...]`, int64 labels `[N]` below `classes`.
+    """
+
+    train: Iterable[Batch]
+    held_out: Iterable[Batch]
+    classes: int
+    name: str
+
+    def batched(self, size: int) -> "Data":
+        """The same data with another training batch size; loaders of the user's own stay as they are."""
+        return self._with_train(size=size)
+
+    def shortened(self, samples: int) -> "Data":
+        """The same data with training passes of that many samples; loaders of the user's own stay as they are."""
+        return self._with_train(per_pass=samples)
+
+    def _with_train(self, **changes: int) -> "Data":
+        if not isinstance(self.train, Batches):
+            return self
+        return replace(self, train=replace(self.train, **changes))
