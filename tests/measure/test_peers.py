@@ -137,3 +137,10 @@ def test_relative_error_compares_arrays_tensors_and_shapes():
 def test_an_unknown_peer_is_told_with_the_known_ones():
     with pytest.raises(SpokeshaveError, match="no peer 'tensorrt'; known ones are eager"):
         dense_peers(small_network(), EXAMPLE, only=["tensorrt"])
+
+
+def test_openvino_agrees_where_it_is_installed(one_thread):
+    pytest.importorskip("openvino")
+    example = (torch.randn(2, 6), torch.randn(2, 6))
+    peers, absent = dense_peers(TwoHeads(), example, only=["openvino"])
+    assert [peer.name for peer in peers] == ["OpenVINO"], absent

@@ -51,5 +51,5 @@ def test_only_one_sample_is_timed(one_thread):
 
 
 def test_without_any_peer_there_is_nothing_to_compare(one_thread):
-    with pytest.raises(SpokeshaveError, match="no peer can run the network.*no 2-D convolution"):
+    with pytest.raises(SpokeshaveError, match=r"no peer can run the network.*no 2-D convolution"):
         side_by_side(lambda x: x, network(), EXAMPLE, peers=["channels_last"])

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from torch import Tensor
+import torch
 
 from spokeshave.measure.peers.peer import PeerError, Run, Task
 
@@ -19,7 +19,7 @@ def openvino(task: Task) -> Run:
         "INFERENCE_NUM_THREADS": task.threads,
         "NUM_STREAMS": 1,
     }
-    model = library.convert_model(task.network, example_input=_example(task.inputs))
+    model = library.convert_model(torch.export.export(task.network, task.inputs, strict=False))
     model.reshape({position: list(tensor.shape) for position, tensor in enumerate(task.inputs)})
     request = library.compile_model(model, "CPU", settings).create_infer_request()
     arrays = [tensor.numpy() for tensor in task.inputs]
@@ -29,7 +29,3 @@ def openvino(task: Task) -> Run:
         return [outputs[position] for position in range(len(outputs))]
 
     return run
-
-
-def _example(inputs: tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:
-    return inputs[0] if len(inputs) == 1 else inputs
