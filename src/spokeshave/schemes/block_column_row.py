@@ -57,13 +57,20 @@ class BlockColumnRow:
         A weight that already lies in the set stays as it is. Raises SpokeshaveError when a block is larger
         than the matrix.
         """
-        check_weight(NAME, weight, saliency)
-        self.check_fits(weight.shape)
+        self._check(weight, saliency)
         if self.contains(weight):
             return weight.detach().clone()
         tiling, worth = self._tiling(weight), as_matrix(score(weight, saliency))
         kept = tiling.join(self._choose(tiling.split(worth), tiling).mask())
         return torch.where(kept.view(weight.shape), weight.detach(), 0)
+
+    def supports(self, shape: tuple[int, ...]) -> str | None:
+        """A block must not be larger than the matrix."""
+        rows, columns = shape[0], torch.Size(shape[1:]).numel()
+        if len(shape) > 1 and self.block[0] <= rows and self.block[1] <= columns:
+            return None
+        block = f"a block of {self.block[0]} x {self.block[1]}"
+        return f"{block} is larger than the weight's matrix, {rows} x {columns}"
 
     def contains(self, weight: Tensor) -> bool:
         """Whether the rows and columns in use fit: few enough in each block, and together within the budget.
@@ -71,7 +78,7 @@ class BlockColumnRow:
         The budget is floor((1 - sparsity) * size) weights; a used column of a block costs as many as the
         block may keep rows.
         """
-        if not self._fits(weight.shape):
+        if self.supports(tuple(weight.shape)):
             return False
         tiling = self._tiling(weight)
         kept = used(tiling.split(support(as_matrix(weight))))
@@ -85,8 +92,7 @@ class BlockColumnRow:
 
     def pack(self, weight: Tensor) -> DenseBlocks:
         """Store the used rows and columns of each block; raises SpokeshaveError outside the set."""
-        check_weight(NAME, weight)
-        self.check_fits(weight.shape)
+        self._check(weight)
         if not self.contains(weight):
             raise SpokeshaveError(
                 f"a weight of shape {tuple(weight.shape)} does not lie in {self}: "
@@ -95,15 +101,10 @@ class BlockColumnRow:
         matrix = as_matrix(weight.detach().cpu())
         return DenseBlocks(tuple(weight.shape), _dense_blocks(matrix, self._tiling(weight)), weight.dtype)
 
-    def check_fits(self, shape: tuple[int, ...]) -> None:
-        """Raise SpokeshaveError when a block is larger than the matrix of a weight of this shape."""
-        if not self._fits(shape):
-            block = f"a block of {self.block[0]} x {self.block[1]}"
-            matrix = f"{shape[0]} x {torch.Size(shape[1:]).numel()}"
-            raise SpokeshaveError(f"{NAME}: {block} is larger than the weight's matrix, {matrix}")
-
-    def _fits(self, shape: tuple[int, ...]) -> bool:
-        return len(shape) > 1 and self.block[0] <= shape[0] and self.block[1] <= torch.Size(shape[1:]).numel()
+    def _check(self, weight: Tensor, saliency: Tensor | None = None) -> None:
+        check_weight(NAME, weight, saliency)
+        if reason := self.supports(tuple(weight.shape)):
+            raise SpokeshaveError(f"{NAME}: {reason}")
 
     def _tiling(self, weight: Tensor) -> Tiling:
         return Tiling(weight.shape[0], weight[0].numel(), self.block)

@@ -2,7 +2,6 @@
 
 from typing import Protocol, runtime_checkable
 
-import torch
 from torch import Tensor
 
 
@@ -25,12 +24,15 @@ class Packed(Protocol):
 class Scheme(Protocol):
     """A set of tensors. Schemes are frozen dataclasses; they know nothing of networks, devices or training.
 
-    A weight of any rank is seen as the matrix `[shape[0], product of the rest]` (see `as_matrix`): rows are output
-    channels, columns are (input channel, kernel row, kernel column) positions.
+    A weight of any rank is seen as the matrix `[shape[0], product of the rest]` (see `as_matrix`): rows are
+    output channels, columns are (input channel, kernel row, kernel column) positions.
     """
 
     def project(self, weight: Tensor, saliency: Tensor | None = None) -> Tensor:
-        """Return the point of the set nearest to `weight`; `saliency` (same shape) replaces the squared weight."""
+        """Return the point of the set nearest to `weight`; `saliency` (same shape) replaces its square."""
+
+    def supports(self, shape: tuple[int, ...]) -> str | None:
+        """Why no weight of this shape can lie in the set, or None."""
 
     def contains(self, weight: Tensor) -> bool:
         """Whether `weight` lies in the set."""
@@ -42,6 +44,7 @@ class Scheme(Protocol):
 def as_matrix(weight: Tensor) -> Tensor:
     """View a weight as the matrix `[shape[0], product of the rest]`.
 
+    >>> import torch
     >>> as_matrix(torch.zeros(8, 4, 3, 3)).shape
     torch.Size([8, 36])
     """

@@ -26,12 +26,16 @@ class Unstructured:
         check_fraction("unstructured", "sparsity", self.sparsity)
 
     def project(self, weight: Tensor, saliency: Tensor | None = None) -> Tensor:
-        """Return the nearest point of the set: keep the largest, or most salient, weights; of equals the first."""
+        """Keep the largest weights, or the most salient; of equal ones the first."""
         check_weight("unstructured", weight, saliency)
         if self.contains(weight):
             return weight.detach().clone()
         kept = keep_largest(score(weight, saliency).flatten(), kept_count(weight.numel(), self.sparsity))
         return torch.where(kept.view(weight.shape), weight.detach(), 0)
+
+    def supports(self, shape: tuple[int, ...]) -> str | None:
+        """Any matrix will do."""
+        return None if len(shape) > 1 else f"{shape} is not a matrix"
 
     def contains(self, weight: Tensor) -> bool:
         """Whether no more than floor((1 - sparsity) * size) weights are non-zero."""

@@ -1,0 +1,140 @@
+"""Which scheme for which weight of a network."""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from glob import escape
+from math import prod
+from pathlib import Path
+
+from torch import nn
+from torch.export import ExportedProgram
+
+from spokeshave.errors import SpokeshaveError
+from spokeshave.plan_text import parse, render
+from spokeshave.schemes.block_column_row import BlockColumnRow
+from spokeshave.schemes.scheme import Scheme
+from spokeshave.weights import Weight, layer_of, weights_of
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`pattern` is a shell-style pattern over layer or parameter names; without `scheme` they stay dense."""
+
+    pattern: str
+    scheme: Scheme | None
+
+    def covers(self, weight: Weight) -> bool:
+        """Whether the pattern means a weight: by a name of it, or of its layer."""
+        names = (*weight.layers, *weight.names)
+        return self.pattern in names or (
+            weight.wanted and any(fnmatchcase(name, self.pattern) for name in names)
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Rules in order: the first one that covers a weight decides, and a weight that none covers stays dense.
+
+    >>> plan = Plan((Rule("head", None), Rule("*", BlockColumnRow(0.9))))
+    >>> Plan.from_yaml(plan.to_yaml()) == plan
+    True
+    """
+
+    rules: tuple[Rule, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rules", tuple(self.rules))
+        patterns = [rule.pattern for rule in self.rules]
+        for pattern in patterns:
+            if patterns.count(pattern) > 1:
+                raise SpokeshaveError(f"the plan has two rules for {pattern!r}")
+
+    @classmethod
+    def from_yaml(cls, text: str, source: str = "plan.yaml") -> "Plan":
+        """Read a plan; raises SpokeshaveError with `source`, line and key of the first mistake."""
+        return cls(tuple(Rule(pattern, scheme) for pattern, scheme in parse(text, source)))
+
+    def to_yaml(self) -> str:
+        """The plan as a text that a person can read and edit."""
+        return render(tuple((rule.pattern, rule.scheme) for rule in self.rules))
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Plan":
+        """Read a plan's file."""
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not a text"
+            raise SpokeshaveError(f"the plan {path} cannot be read: {reason}") from error
+        return cls.from_yaml(text, str(path))
+
+    def save(self, path: str | Path) -> None:
+        """Write the plan's file."""
+        Path(path).write_text(self.to_yaml(), encoding="utf-8")
+
+    @classmethod
+    def for_compression(
+        cls, network: nn.Module | ExportedProgram, compression: float, block: tuple[int, int] = (8, 64)
+    ) -> "Plan":
+        """A plan under which the pruned layers together have `compression` times fewer weights.
+
+        The first and the last layer and depthwise convolutions stay dense: they hold few weights, and the
+        network is most sensitive there. All others become block column-row sparse with the same sparsity;
+        blocks are clipped to layers that are smaller.
+        """
+        if not compression > 1:
+            raise SpokeshaveError(f"compression must be above 1, not {compression}")
+        weights = [weight for weight in weights_of(network) if weight.wanted]
+        dense = [weight for weight in weights if weight in (weights[0], weights[-1]) or _is_depthwise(weight)]
+        if len(dense) == len(weights):
+            raise SpokeshaveError("the network has no layer between its first and its last one to prune")
+        sparsity = 1 - 1 / compression
+        rules = [Rule(_pattern(weight, weights), None) for weight in dense]
+        for weight in weights:
+            clipped = min(block[0], weight.shape[0]), min(block[1], prod(weight.shape[1:]))
+            if weight not in dense and clipped != tuple(block):
+                rules.append(Rule(_pattern(weight, weights), BlockColumnRow(sparsity, clipped)))
+        return cls((*rules, Rule("*", BlockColumnRow(sparsity, block))))
+
+    def resolve(self, network: nn.Module | ExportedProgram) -> dict[str, Scheme]:
+        """Scheme by parameter name, for every weight that does not stay dense.
+
+        Wildcards mean the weights of convolutions, linear and recurrent layers; embeddings and other tables
+        must be named. Raises SpokeshaveError for a pattern that names no layer, and for a scheme that does not
+        suit a weight it is meant for.
+        """
+        weights = weights_of(network)
+        for rule in self.rules:
+            if not any(rule.covers(weight) for weight in weights):
+                raise SpokeshaveError(_names_nothing(rule.pattern, weights))
+        schemes = {}
+        for weight in weights:
+            decisive = next((rule for rule in self.rules if rule.covers(weight)), None)
+            if decisive is not None and decisive.scheme is not None:
+                _check_suits(decisive.pattern, decisive.scheme, weight)
+                schemes[weight.parameter] = decisive.scheme
+        return schemes
+
+
+def _check_suits(pattern: str, scheme: Scheme, weight: Weight) -> None:
+    reason = scheme.supports(weight.shape)
+    if reason is not None:
+        raise SpokeshaveError(f"the plan's rule {pattern!r} does not suit {weight.parameter!r}: {reason}")
+
+
+def _names_nothing(pattern: str, weights: tuple[Weight, ...]) -> str:
+    names = sorted({name for weight in weights for name in (*weight.layers, *weight.names) if name})
+    near = get_close_matches(pattern, names, n=3, cutoff=0.4) or names[:3]
+    return f"the plan's rule {pattern!r} names no layer with weights; the nearest are {', '.join(near)}"
+
+
+def _is_depthwise(weight: Weight) -> bool:
+    return len(weight.shape) > 2 and weight.shape[1] == 1
+
+
+def _pattern(weight: Weight, weights: list[Weight]) -> str:
+    """The layer's name where that means this weight alone, else the parameter's."""
+    layer = layer_of(weight.parameter)
+    alone = sum(layer in other.layers for other in weights) == 1
+    return escape(layer if layer and alone else weight.parameter)

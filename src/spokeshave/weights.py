@@ -1,0 +1,84 @@
+"""The weights of a network that a plan can name."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.export import ExportedProgram
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A parameter with two axes or more.
+
+    `names`: every name it goes by (a tied weight has several), the one of `named_parameters()` first.
+    `wanted`: whether a pattern with wildcards means it; tables and tokens are meant by their exact name only.
+    """
+
+    names: tuple[str, ...]
+    shape: tuple[int, ...]
+    wanted: bool
+
+    @property
+    def parameter(self) -> str:
+        """Its name in `named_parameters()`."""
+        return self.names[0]
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the modules that hold it."""
+        return tuple(layer_of(name) for name in self.names)
+
+
+def weights_of(network: nn.Module | ExportedProgram) -> tuple[Weight, ...]:
+    """All weights with two axes or more, in the order of the network's parameters.
+
+    >>> [weight.parameter for weight in weights_of(nn.Sequential(nn.Conv2d(1, 2, 3), nn.GRU(2, 4)))]
+    ['0.weight', '1.weight_ih_l0', '1.weight_hh_l0']
+    """
+    names: dict[int, list[str]] = {}
+    tensors = {}
+    for name, tensor in _parameters(network):
+        names.setdefault(id(tensor), []).append(name)
+        tensors[id(tensor)] = tensor
+    tables = _embeddings(network)
+    return tuple(
+        Weight(tuple(names[key]), tuple(tensor.shape), _is_wanted(names[key], tables))
+        for key, tensor in tensors.items()
+        if tensor.dim() > 1
+    )
+
+
+def layer_of(parameter: str) -> str:
+    """The module that holds a parameter.
+
+    >>> layer_of("encoder.0.weight")
+    'encoder.0'
+    """
+    return parameter.rpartition(".")[0]
+
+
+def _parameters(network: nn.Module | ExportedProgram) -> Iterator[tuple[str, torch.Tensor]]:
+    if isinstance(network, ExportedProgram):
+        return network.named_parameters()
+    return network.named_parameters(remove_duplicate=False)
+
+
+def _is_wanted(names: list[str], embeddings: set[str]) -> bool:
+    return any("weight" in name.rpartition(".")[2] for name in names) and not embeddings.intersection(names)
+
+
+def _embeddings(network: nn.Module | ExportedProgram) -> set[str]:
+    """Parameter names of embedding tables."""
+    if isinstance(network, nn.Module):
+        tables = (nn.Embedding, nn.EmbeddingBag)
+        return {
+            f"{name}.weight".lstrip(".")
+            for name, module in network.named_modules()
+            if isinstance(module, tables)
+        }
+    lookups = (torch.ops.aten.embedding.default, torch.ops.aten.embedding_bag.padding_idx)
+    read = {node.args[0].name for node in network.graph.nodes if node.target in lookups}
+    parameters = network.graph_signature.inputs_to_parameters
+    return {name for placeholder, name in parameters.items() if placeholder in read}
