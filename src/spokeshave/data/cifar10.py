@@ -6,8 +6,8 @@ from torch import Tensor
 
 from spokeshave.data.augment import shift_and_flip
 from spokeshave.data.data import Batches, Data
-from spokeshave.data.locate import data_folder
 from spokeshave.data.sheets import Pixels, read_sheets
+from spokeshave.locate import data_folder
 
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)

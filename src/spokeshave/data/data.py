@@ -15,7 +15,7 @@ class Batches:
     """A loader over tensors in memory: each pass gives `(inputs [N, ...] float32, labels [N] int64)`.
 
     A training loader (`shuffle`) draws its order and its augmentation from torch's global generator, so that
-    `torch.manual_seed` before a pass makes it repeat exactly. `per_pass` shortens a pass to that many samples.
+    `torch.manual_seed` before a pass makes it repeat exactly. `per_pass` is the most samples of a pass.
 
     >>> loader = Batches(torch.zeros(10, 1, 2, 2), torch.arange(10), size=4)
     >>> [len(labels) for _, labels in loader]
@@ -63,7 +63,7 @@ class Data:
         return self._with_train(size=size)
 
     def shortened(self, samples: int) -> "Data":
-        """The same data with training passes of that many samples; loaders of the user's own stay as they are."""
+        """The same data with shorter training passes; loaders of the user's own stay as they are."""
         return self._with_train(per_pass=samples)
 
     def _with_train(self, **changes: int) -> "Data":

@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spokeshave.data.extras import import_extra
-from spokeshave.data.locate import cache_folder
 from spokeshave.errors import SpokeshaveError
+from spokeshave.locate import cache_folder
 
 Pixels = NDArray[np.uint8]
 
 
 def read_sheets(path: Path) -> tuple[Pixels, NDArray[np.int64]]:
-    """Images `[N, H, W, 3]` and labels `[N]` of an archive; raises SpokeshaveError when missing or damaged."""
+    """Images `[N, H, W, 3]` and labels `[N]` of an archive; raises SpokeshaveError when it is damaged."""
     if not path.is_file():
         raise SpokeshaveError(f"there is no file {path}")
     try:

@@ -1,1 +1,21 @@
-"""How a network gets into its plan."""
+"""How a network gets into its plan: hooks around anybody's training loop, and a ready loop."""
+
+from spokeshave.methods.admm import ADMM
+from spokeshave.methods.distillation import Teacher
+from spokeshave.methods.masked import MaskedFineTuning
+from spokeshave.methods.one_shot import OneShot
+from spokeshave.methods.session import Session, begin
+from spokeshave.methods.statistics import refresh_batch_norm
+from spokeshave.methods.training import EpochResult, train
+
+__all__ = [
+    "ADMM",
+    "EpochResult",
+    "MaskedFineTuning",
+    "OneShot",
+    "Session",
+    "Teacher",
+    "begin",
+    "refresh_batch_norm",
+    "train",
+]

@@ -1,4 +1,4 @@
-"""The three-stage residual networks for CIFAR (He et al., arXiv 1512.03385, section 4.2), option-A shortcuts."""
+"""Three-stage residual networks for CIFAR (He et al., arXiv 1512.03385, section 4.2), option-A shortcuts."""
 
 from pathlib import Path
 
@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spokeshave.data.locate import data_folder
 from spokeshave.errors import SpokeshaveError
+from spokeshave.locate import data_folder
 
 CHECKPOINTS = {20: "resnet20-12fca82f.th", 32: "resnet32-d509ac18.th", 56: "resnet56-4bfd9763.th"}
 
@@ -39,7 +39,7 @@ class Block(nn.Module):
 
 
 class CifarResNet(nn.Module):
-    """`depth = 6 n + 2` layers in three stages of n blocks, 16, 32, 64 channels; `[N, 3, 32, 32]` to `[N, 10]`."""
+    """`6 n + 2` layers in three stages of n blocks, 16, 32, 64 channels; `[N, 3, 32, 32]` to `[N, 10]`."""
 
     def __init__(self, depth: int) -> None:
         super().__init__()

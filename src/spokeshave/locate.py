@@ -12,8 +12,8 @@ VARIABLE = "SPOKESHAVE_DATA"
 def data_folder(name: str) -> Path:
     """The folder `name` in $SPOKESHAVE_DATA or in a `shared/data` beside the checkout.
 
-    `shared/data` is looked for upward from the current folder and from the package. Raises SpokeshaveError when
-    there is none.
+    `shared/data` is looked for upward from the current folder and from the package. Raises
+    SpokeshaveError when there is none.
     """
     for root in _roots():
         if (root / name).is_dir():

@@ -1,0 +1,136 @@
+"""ADMM: weights are drawn towards their schemes while they are trained (GRIM, arXiv 2108.11033, section 4).
+
+W: the user's optimiser on  loss(W) + rho / 2 * sum ||W - Z + U||^2
+Z <- project(W + U)      U <- U + W - Z      every `update_every` epochs, or every `update_steps` steps
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from spokeshave.errors import SpokeshaveError
+from spokeshave.methods.constraints import (
+    Constraint,
+    check_keys,
+    constraints_of,
+    project_weights,
+    relative_gap,
+)
+from spokeshave.methods.proximal import proximal
+from spokeshave.methods.session import begin
+from spokeshave.plan import Plan
+
+
+@dataclass(frozen=True)
+class ADMM:
+    """Alternating direction method of multipliers.
+
+    `rho` weighs the pull at first and is multiplied by `rho_growth` at every update, up to `rho_limit`. An
+    update comes every `update_every` epochs; with `update_steps` above 0, every so many steps instead.
+    """
+
+    rho: float = 0.01
+    rho_growth: float = 1.3
+    rho_limit: float = 1.0
+    update_every: int = 1
+    update_steps: int = 0
+
+    def __post_init__(self) -> None:
+        for name, valid, wanted in (
+            ("rho", self.rho > 0, "above 0"),
+            ("rho_growth", self.rho_growth >= 1, "at least 1"),
+            ("rho_limit", self.rho_limit >= self.rho, "at least rho"),
+            ("update_every", self.update_every >= 1, "at least 1"),
+            ("update_steps", self.update_steps >= 0, "at least 0"),
+        ):
+            if not valid:
+                raise SpokeshaveError(f"ADMM: {name} must be {wanted}, not {getattr(self, name)!r}")
+
+
+class ADMMSession:
+    """The auxiliary weights Z, the scaled multipliers U, and the clock that updates them."""
+
+    def __init__(self, method: ADMM, constraints: tuple[Constraint, ...]) -> None:
+        self._method = method
+        self._constraints = constraints
+        self._weights = [constraint.weight for constraint in constraints]
+        self._auxiliary = [constraint.nearest(constraint.weight.detach()) for constraint in constraints]
+        self._multipliers = [torch.zeros_like(weight) for weight in self._weights]
+        self._rho, self._epochs, self._steps = method.rho, 0, 0
+        self._targets = self._pull_towards()
+
+    @property
+    def rho(self) -> float:
+        """The weight of the pull at this moment."""
+        return self._rho
+
+    def penalty(self) -> Tensor:
+        """`rho / 2 * sum ||W - Z + U||^2`."""
+        return proximal(self._weights, self._targets, self._rho)
+
+    def after_step(self) -> None:
+        """Count the step, and update when steps are the clock."""
+        self._steps += 1
+        if self._method.update_steps and self._steps % self._method.update_steps == 0:
+            self._update()
+
+    def after_epoch(self) -> None:
+        """Count the epoch, and update when epochs are the clock."""
+        self._epochs += 1
+        if not self._method.update_steps and self._epochs % self._method.update_every == 0:
+            self._update()
+
+    def finish(self) -> None:
+        """Project every weight into its scheme."""
+        project_weights(self._constraints)
+
+    def residuals(self) -> dict[str, float]:
+        """By weight: `||W - Z|| / ||W||`."""
+        return {
+            constraint.name: relative_gap(constraint.weight.detach(), auxiliary)
+            for constraint, auxiliary in zip(self._constraints, self._auxiliary, strict=True)
+        }
+
+    def state(self) -> dict[str, Tensor]:
+        """Z and U by weight, rho and the clock."""
+        tensors = {"rho": torch.tensor(self._rho, dtype=torch.float64)}
+        tensors["clock"] = torch.tensor([self._epochs, self._steps])
+        for constraint, z, u in zip(self._constraints, self._auxiliary, self._multipliers, strict=True):
+            tensors[f"auxiliary.{constraint.name}"] = z.clone()
+            tensors[f"multiplier.{constraint.name}"] = u.clone()
+        return tensors
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from Z, U, rho and the clock that `state` gave."""
+        check_keys(state, self.state())
+        self._rho = float(state["rho"])
+        self._epochs, self._steps = (int(count) for count in state["clock"])
+        for constraint, z, u in zip(self._constraints, self._auxiliary, self._multipliers, strict=True):
+            z.copy_(state[f"auxiliary.{constraint.name}"])
+            u.copy_(state[f"multiplier.{constraint.name}"])
+        self._targets = self._pull_towards()
+
+    @torch.no_grad()
+    def _update(self) -> None:
+        shifted = torch._foreach_add(self._weights, self._multipliers)
+        self._auxiliary = [c.nearest(point) for c, point in zip(self._constraints, shifted, strict=True)]
+        self._multipliers = list(torch._foreach_sub(shifted, self._auxiliary))
+        self._grow()
+        self._targets = self._pull_towards()
+
+    def _grow(self) -> None:
+        """Raise rho; U is the multiplier over rho, so it shrinks by as much (Boyd et al. 2011, 3.4.1)."""
+        grown = min(self._rho * self._method.rho_growth, self._method.rho_limit)
+        torch._foreach_mul_(self._multipliers, self._rho / grown)
+        self._rho = grown
+
+    @torch.no_grad()
+    def _pull_towards(self) -> list[Tensor]:
+        return list(torch._foreach_sub(self._auxiliary, self._multipliers))
+
+
+@begin.register
+def _(method: ADMM, network: nn.Module, plan: Plan) -> ADMMSession:
+    return ADMMSession(method, constraints_of(network, plan))

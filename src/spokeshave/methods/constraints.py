@@ -1,0 +1,80 @@
+"""The weights that a plan confines, with their schemes."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from spokeshave.errors import SpokeshaveError
+from spokeshave.plan import Plan
+from spokeshave.schemes.scheme import Scheme
+
+Criterion = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """One parameter of a network and the set that it must end in."""
+
+    name: str
+    weight: nn.Parameter
+    scheme: Scheme
+
+    def nearest(self, point: Tensor, criterion: Criterion | None = None) -> Tensor:
+        """The point of the set nearest to `point`, by the criterion's saliency when one is given."""
+        return self.scheme.project(point, None if criterion is None else criterion(point))
+
+
+def constraints_of(network: nn.Module, plan: Plan) -> tuple[Constraint, ...]:
+    """What `plan` says about `network`; raises SpokeshaveError when that is nothing at all."""
+    parameters = dict(network.named_parameters())
+    found = tuple(
+        Constraint(name, parameters[name], scheme) for name, scheme in plan.resolve(network).items()
+    )
+    if not found:
+        raise SpokeshaveError(
+            "the plan leaves every weight of the network dense; give at least one layer a scheme"
+        )
+    return found
+
+
+@torch.no_grad()
+def project_weights(constraints: tuple[Constraint, ...], criterion: Criterion | None = None) -> None:
+    """Move every weight to the nearest point of its set."""
+    for constraint in constraints:
+        constraint.weight.copy_(constraint.nearest(constraint.weight.detach(), criterion))
+
+
+@torch.no_grad()
+def distances(constraints: tuple[Constraint, ...]) -> dict[str, float]:
+    """By weight: distance from its set relative to its norm (0 for a weight of zeros)."""
+    return {
+        constraint.name: relative_gap(constraint.weight, constraint.nearest(constraint.weight.detach()))
+        for constraint in constraints
+    }
+
+
+def relative_gap(weight: Tensor, point: Tensor) -> float:
+    """`||weight - point|| / ||weight||`.
+
+    >>> round(relative_gap(torch.tensor([3.0, 4.0]), torch.tensor([0.0, 4.0])), 4)
+    0.6
+    """
+    norm = float(weight.norm())
+    return float((weight - point).norm()) / norm if norm else 0.0
+
+
+def zero_penalty(constraints: tuple[Constraint, ...]) -> Tensor:
+    """The penalty of methods that have none, on the device of the weights."""
+    return constraints[0].weight.new_zeros(())
+
+
+def check_keys(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Raise SpokeshaveError unless both have the same names and shapes."""
+    if {key: value.shape for key, value in state.items()} != {
+        key: value.shape for key, value in expected.items()
+    }:
+        raise SpokeshaveError(
+            "the state to restore belongs to another network, plan or method than this session's"
+        )

@@ -1,0 +1,82 @@
+"""Fine-tuning of what is left: removed weights stay exactly zero."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from spokeshave.errors import SpokeshaveError
+from spokeshave.methods.constraints import Constraint, check_keys, constraints_of, distances, zero_penalty
+from spokeshave.methods.session import begin
+from spokeshave.plan import Plan
+
+
+@dataclass(frozen=True)
+class MaskedFineTuning:
+    """Freeze the support of every weight that already lies in its scheme, and train the rest."""
+
+
+class MaskedSession:
+    """Keeps the zeros of the moment it begins.
+
+    Gradients of removed weights are zeroed before any optimiser sees them, so no momentum gathers there;
+    `after_step` zeroes the weights themselves, for the sake of optimisers that bring momentum from before.
+    """
+
+    def __init__(self, constraints: tuple[Constraint, ...]) -> None:
+        self._constraints = constraints
+        self._weights = [constraint.weight for constraint in constraints]
+        self._masks = [(weight.detach() != 0).to(weight.dtype) for weight in self._weights]
+        self._handles = [self._watch(index) for index in range(len(constraints))]
+
+    def penalty(self) -> Tensor:
+        """Zero."""
+        return zero_penalty(self._constraints)
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Zero the removed weights again."""
+        torch._foreach_mul_(self._weights, self._masks)
+
+    def after_epoch(self) -> None:
+        """Nothing."""
+
+    def finish(self) -> None:
+        """Take the hooks off; the weights lie in the plan as they are."""
+        self.after_step()
+        for handle in self._handles:
+            handle.remove()
+
+    def residuals(self) -> dict[str, float]:
+        """By weight: distance from its scheme, which stays 0."""
+        return distances(self._constraints)
+
+    def state(self) -> dict[str, Tensor]:
+        """The supports, as booleans."""
+        return {
+            f"support.{c.name}": mask.bool() for c, mask in zip(self._constraints, self._masks, strict=True)
+        }
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Freeze the supports that `state` gave."""
+        check_keys(state, self.state())
+        for constraint, mask in zip(self._constraints, self._masks, strict=True):
+            mask.copy_(state[f"support.{constraint.name}"])
+        self.after_step()
+
+    def _watch(self, index: int) -> RemovableHandle:
+        return self._weights[index].register_hook(lambda gradient: gradient * self._masks[index])
+
+
+@begin.register
+def _(method: MaskedFineTuning, network: nn.Module, plan: Plan) -> MaskedSession:
+    constraints = constraints_of(network, plan)
+    for constraint in constraints:
+        if not constraint.scheme.contains(constraint.weight.detach()):
+            raise SpokeshaveError(
+                f"{constraint.name} does not lie in its scheme yet; "
+                "finish OneShot or ADMM before masked fine-tuning"
+            )
+    return MaskedSession(constraints)

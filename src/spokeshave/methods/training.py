@@ -1,0 +1,185 @@
+"""A ready training loop for those who have none."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import SGD, Optimizer
+
+from spokeshave.data.data import Data
+from spokeshave.data.extras import import_extra
+from spokeshave.errors import SpokeshaveError
+from spokeshave.methods.distillation import Loss, Teacher
+from spokeshave.methods.schedule import one_cycle
+from spokeshave.methods.session import Session
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """One pass over the training data: mean loss (without the penalty), residuals by weight, seconds."""
+
+    epoch: int
+    loss: float
+    residuals: dict[str, float]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Training:
+    """What stays the same over the epochs of a run; `steps` is the length of the learning rate's cycle."""
+
+    network: nn.Module
+    optimizer: Optimizer
+    steps: int
+    session: Session | None = None
+    loss: Loss = F.cross_entropy
+    teacher: Teacher | None = None
+
+
+class _Engine(Protocol):
+    """Where a step runs: plain PyTorch or Accelerate."""
+
+    device: torch.device
+
+    def backward(self, loss: Tensor) -> None: ...
+
+
+class _Plain:
+    def __init__(self, network: nn.Module) -> None:
+        first = next(network.parameters(), None)
+        self.device = torch.device("cpu") if first is None else first.device
+
+    def backward(self, loss: Tensor) -> None:
+        loss.backward()
+
+
+def train(
+    network: nn.Module,
+    data: Data,
+    epochs: int,
+    *,
+    learning_rate: float = 0.05,
+    weight_decay: float = 5e-4,
+    optimizer: Optimizer | None = None,
+    session: Session | None = None,
+    loss: Loss = F.cross_entropy,
+    teacher: Teacher | None = None,
+    seed: int = 0,
+    first_epoch: int = 0,
+    on_step: Callable[[int, int], None] | None = None,
+    on_epoch: Callable[[EpochResult], None] | None = None,
+    accelerate: bool = False,
+) -> None:
+    """Train for `epochs` passes over `data.train`, with a method's session when one is given.
+
+    The optimiser (SGD with Nesterov momentum unless given) runs one cycle of its learning rate over all
+    epochs. Every epoch is seeded by (seed, epoch), so that going on at `first_epoch` repeats what an
+    uninterrupted run does there. `on_step` is told (steps done, steps in all), `on_epoch` each result.
+    `accelerate` runs the steps through Hugging Face Accelerate. The session is not finished here. Raises
+    SpokeshaveError when the loss is no longer finite, and when Accelerate is asked for and missing.
+    """
+    optimizer = optimizer or sgd(network, learning_rate, weight_decay)
+    engine, network_run, optimizer_run, batches = _engine(network, optimizer, data.train, accelerate)
+    steps = epochs * count_batches(data.train)
+    run = Training(network_run, optimizer_run, steps, session, loss, teacher)
+    network.train()
+    with channels_last(network):
+        for epoch in range(first_epoch, epochs):
+            torch.manual_seed(epoch_seed(seed, epoch))
+            result = run_epoch(run, batches, epoch, on_step, engine)
+            if on_epoch:
+                on_epoch(result)
+
+
+def run_epoch(
+    run: Training,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    epoch: int,
+    on_step: Callable[[int, int], None] | None = None,
+    engine: _Engine | None = None,
+) -> EpochResult:
+    """One pass over the batches, hooks included."""
+    engine, started, done = engine or _Plain(run.network), time.perf_counter(), epoch * count_batches(batches)
+    total, first = torch.zeros((), device=engine.device), done
+    for inputs, labels in batches:
+        set_rate(run.optimizer, one_cycle(done, run.steps))
+        total += _step(run, engine, inputs.to(engine.device), labels.to(engine.device))
+        done += 1
+        if on_step:
+            on_step(done, run.steps)
+    if run.session:
+        run.session.after_epoch()
+    residuals = run.session.residuals() if run.session else {}
+    return EpochResult(
+        epoch, _finite(total / max(1, done - first), epoch), residuals, time.perf_counter() - started
+    )
+
+
+def _step(run: Training, engine: _Engine, inputs: Tensor, labels: Tensor) -> Tensor:
+    scores = run.network(inputs)
+    loss = run.loss(scores, labels)
+    if run.teacher:
+        loss = run.teacher.loss(scores, inputs, loss)
+    run.optimizer.zero_grad()
+    engine.backward(loss + run.session.penalty() if run.session else loss)
+    run.optimizer.step()
+    if run.session:
+        run.session.after_step()
+    return loss.detach()
+
+
+def sgd(network: nn.Module, learning_rate: float, weight_decay: float = 5e-4) -> Optimizer:
+    """The loop's own optimiser: SGD with Nesterov momentum 0.9."""
+    return SGD(network.parameters(), learning_rate, momentum=0.9, weight_decay=weight_decay, nesterov=True)
+
+
+def set_rate(optimizer: Optimizer, fraction: float) -> None:
+    """Set every group's learning rate to a fraction of the one that it began with."""
+    for group in optimizer.param_groups:
+        group["lr"] = group.setdefault("initial_lr", group["lr"]) * fraction
+
+
+def count_batches(batches: Iterable[Any]) -> int:
+    """How many batches one pass gives; loaders without a length are counted once through."""
+    return len(batches) if hasattr(batches, "__len__") else sum(1 for _ in batches)
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """A seed of its own for every epoch of a run.
+
+    >>> epoch_seed(3, 1) != epoch_seed(3, 2)
+    True
+    """
+    return seed * 1_000_003 + epoch
+
+
+@contextmanager
+def channels_last(network: nn.Module) -> Iterator[None]:
+    """Keep the network's convolutions in the memory layout that trains fastest while the block runs."""
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    try:
+        yield
+    finally:
+        network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+
+
+def _engine(
+    network: nn.Module, optimizer: Optimizer, batches: Any, accelerate: bool
+) -> tuple[Any, Any, Any, Any]:
+    if not accelerate:
+        return _Plain(network), network, optimizer, batches
+    accelerator = import_extra("accelerate", "loop", "the Accelerate loop").Accelerator()
+    is_loader = isinstance(batches, torch.utils.data.DataLoader)
+    prepared = accelerator.prepare(network, optimizer)
+    return accelerator, *prepared, accelerator.prepare(batches) if is_loader else batches
+
+
+def _finite(loss: Tensor, epoch: int) -> float:
+    if not torch.isfinite(loss):
+        raise SpokeshaveError(f"the loss is no longer finite in epoch {epoch}; a lower learning rate helps")
+    return float(loss)
