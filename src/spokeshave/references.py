@@ -99,7 +99,7 @@ def _call(reference: str) -> Any:
         named = _attribute(module, source, name)
         if not callable(named) or _is_network(named):
             return named
-        with _user_errors(f"{reference} cannot be called without arguments"):
+        with _user_errors(f"calling {reference} without arguments failed"):
             return named()
 
 

@@ -28,7 +28,7 @@ def _title(result: Result) -> str:
 
 def _head(result: Result) -> str:
     machine = result["machine"]
-    conditions = f"{machine['cpu']}, {result['isa']}, one thread, batch of one"
+    conditions = f"{machine['cpu']}, {result['machine']['isa']}, one thread, batch of one"
     what = (
         f"{figures.times(result['compression'])} fewer weights in the pruned layers, "
         f"{figures.times(result['speedup_over_best_dense_fp32'])} the speed of {result['best_dense_peer']}."
@@ -124,7 +124,7 @@ def _origin(result: Result) -> str:
     seconds = figures.seconds(sum(result["wall_seconds"].values()))
     lines = [
         f"Made by <code>{escape(result['command'])}</code> in {escape(seconds)}.",
-        f"{escape(machine['cpu'])}, {machine['cores']} cores, {escape(result['isa'])}; timed at one thread.",
+        f"{escape(machine['cpu'])}, {machine['cores']} cores, {escape(machine['isa'])}; timed at one thread.",
         f"Trained at {recipe['threads']} threads with seed {recipe['seed']}. {escape(versions)}.",
         f"Recipe <code>{result['recipe_digest'][:16]}</code>. Every figure here was measured in this run.",
     ]

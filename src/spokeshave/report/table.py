@@ -52,9 +52,8 @@ def result_table(result: dict[str, Any]) -> Table:
     rows.append(
         (f"speed-up over {result['best_dense_peer']}", figures.times(result["speedup_over_best_dense_fp32"]))
     )
-    caption = (
-        f"{result['machine']['cpu']}, {result['isa']}; one sample, one thread, all times measured in one run"
-    )
+    machine = result["machine"]
+    caption = f"{machine['cpu']}, {machine['isa']}; one sample, one thread, all times measured in one run"
     return plain_table(f"{result['recipe']['network']}, fitted", ("", "measured"), rows, caption)
 
 
