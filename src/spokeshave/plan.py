@@ -101,8 +101,8 @@ class Plan:
         """Scheme by parameter name, for every weight that does not stay dense.
 
         Wildcards mean the weights of convolutions, linear and recurrent layers; embeddings and other tables
-        must be named. Raises SpokeshaveError for a pattern that names no layer, and for a scheme that does not
-        suit a weight it is meant for.
+        must be named. Raises SpokeshaveError for a pattern that names no layer, and for a scheme that
+        does not suit a weight it is meant for.
         """
         weights = weights_of(network)
         for rule in self.rules:
