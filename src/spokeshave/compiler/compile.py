@@ -1,7 +1,6 @@
 """The whole way from a network to a deployment."""
 
 import platform
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,8 @@ from spokeshave.compiler.importer import import_program
 from spokeshave.compiler.isa import InstructionSet, instruction_set
 from spokeshave.compiler.manifest import ForeignStage, Manifest, SegmentStage, Stage, StepRecord, ValueRecord
 from spokeshave.compiler.native import NativeDeployment
-from spokeshave.compiler.operations import Convolution, Foreign, Linear
+from spokeshave.compiler.operations import Convolution, Linear
+from spokeshave.compiler.passes.eliminate_dead import weight_names
 from spokeshave.compiler.passes.pipeline import optimise
 from spokeshave.compiler.segments import cut
 from spokeshave.export import export_network
@@ -70,7 +70,7 @@ class _Lowered:
 def _build(
     graph: Graph, structure: dict[str, Any], packed: dict[str, Packed], isa: InstructionSet, compiler: Compiler
 ) -> NativeDeployment:
-    lowered = _lower_stages(cut(graph, supports), isa, packed)
+    lowered = _lower_stages(graph, isa, packed)
     source = emit_source(lowered.programs, lowered.arenas, isa)
     library = build_library(source, isa, compiler)
     tensors = _tensors(graph, lowered)
@@ -89,14 +89,14 @@ def _build(
     return NativeDeployment(manifest, source, tensors, Path(library))
 
 
-def _lower_stages(pieces: Iterable[Graph | Node], isa: InstructionSet, packed: dict[str, Packed]) -> _Lowered:
+def _lower_stages(graph: Graph, isa: InstructionSet, packed: dict[str, Packed]) -> _Lowered:
     stages: list[Stage] = []
     programs: list[Program] = []
     arenas: list[Arena] = []
     crossing: set[str] = set()
-    for piece in pieces:
+    for piece in cut(graph, supports):
         if isinstance(piece, Node):
-            stages.append(_foreign_stage(piece))
+            stages.append(_foreign_stage(graph, piece))
         else:
             programs.append(lower(piece, isa, packed))
             arenas.append(plan_arena(programs[-1]))
@@ -113,12 +113,8 @@ def _segment_stage(index: int, graph: Graph, program: Program, arena: Arena) -> 
     return SegmentStage(index, graph.inputs, graph.outputs, arena.floats, tuple(program.constants), steps)
 
 
-def _foreign_stage(node: Node) -> ForeignStage:
-    operation = node.operation
-    assert isinstance(operation, Foreign)
-    return ForeignStage(
-        node.layer, node.inputs, node.outputs, operation.target, operation.arguments, operation.reason
-    )
+def _foreign_stage(graph: Graph, node: Node) -> ForeignStage:
+    return ForeignStage(node.layer, node.inputs, node.outputs, node.operation, supports(node, graph) or "")
 
 
 def _tensors(graph: Graph, lowered: _Lowered) -> dict[str, Tensor]:
@@ -126,10 +122,12 @@ def _tensors(graph: Graph, lowered: _Lowered) -> dict[str, Tensor]:
     tensors = {
         name: torch.from_numpy(array) for program in lowered.programs for name, array in program.constants.items()
     }
-    foreign = [stage.arguments for stage in lowered.stages if isinstance(stage, ForeignStage)]
-    for name, weight in graph.weights.items():
-        if name in graph.outputs or any(f'"weight": "{name}"' in arguments for arguments in foreign):
-            tensors[name] = weight.detach().clone()
+    named = set(graph.outputs)
+    for node in graph.nodes:
+        if supports(node, graph) is not None:
+            named |= weight_names(node, graph)
+    for name in named.intersection(graph.weights):
+        tensors[name] = graph.weights[name].detach().clone()
     return tensors
 
 

@@ -6,6 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from spokeshave.compiler.operations import Activation, Foreign, Operation
 from spokeshave.errors import SpokeshaveError
 
 FORMAT = 1
@@ -35,14 +36,18 @@ class SegmentStage:
 
 @dataclass(frozen=True)
 class ForeignStage:
-    """An operator that PyTorch runs between segments (see `operations.Foreign`)."""
+    """An operation that PyTorch runs between segments, and why it was not compiled."""
 
     layer: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    target: str
-    arguments: str
+    operation: Operation
     reason: str
+
+    @property
+    def target(self) -> str:
+        """The operator's name."""
+        return self.operation.target if isinstance(self.operation, Foreign) else type(self.operation).__name__
 
 
 Stage = SegmentStage | ForeignStage
@@ -76,7 +81,8 @@ class Manifest:
 def write_manifest(manifest: Manifest, folder: Path) -> None:
     """Write the manifest with the size and SHA-256 digest of every other file in `folder`."""
     files = {path.name: file_record(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST}
-    document = {"format": FORMAT, **asdict(manifest), "files": files}
+    stages = [_stage_document(stage) for stage in manifest.stages]
+    document = {"format": FORMAT, **asdict(manifest), "stages": stages, "files": files}
     (folder / MANIFEST).write_text(json.dumps(document, indent=1))
 
 
@@ -114,6 +120,14 @@ def _check_files(folder: Path, files: dict[str, Any]) -> None:
             raise SpokeshaveError(f"{path} is damaged: its digest is not the manifest's; save the deployment again")
 
 
+def _stage_document(stage: Stage) -> dict[str, Any]:
+    kind = {"type": type(stage.operation).__name__} if isinstance(stage, ForeignStage) else {}
+    document = asdict(stage)
+    if kind:
+        document["operation"] = kind | document["operation"]
+    return document
+
+
 def _parse(document: dict[str, Any]) -> Manifest:
     values = {key: tuple(_value(entry) for entry in document[key]) for key in ("inputs", "values")}
     stages = tuple(_stage(entry) for entry in document["stages"])
@@ -126,7 +140,18 @@ def _value(entry: dict[str, Any]) -> ValueRecord:
 
 def _stage(entry: dict[str, Any]) -> Stage:
     tuples = {key: tuple(value) for key, value in entry.items() if isinstance(value, list)}
-    if "target" in entry:
-        return ForeignStage(**(entry | tuples))
+    if "operation" in entry:
+        return ForeignStage(**(entry | tuples | {"operation": _operation(entry["operation"])}))
     tuples["steps"] = tuple(StepRecord(**step) for step in entry["steps"])
     return SegmentStage(**(entry | tuples))
+
+
+def _operation(entry: dict[str, Any]) -> Operation:
+    """An operation from its type's name and fields; only the compiler's own operation types are made."""
+    settings = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
+    kinds = {kind.__name__: kind for kind in Operation.__args__}  # type: ignore[attr-defined]
+    kind = kinds[settings.pop("type")]
+    if isinstance(settings.get("activation"), dict):
+        activation = settings["activation"]
+        settings["activation"] = Activation(activation["kind"], tuple(activation["parameters"]))
+    return kind(**settings)

@@ -34,13 +34,14 @@ from spokeshave.compiler.manifest import (
     read_manifest,
     write_manifest,
 )
-from spokeshave.compiler.operations import Foreign
-from spokeshave.compiler.reference import run_foreign
+from spokeshave.compiler.reference import run_operation
 from spokeshave.deployment import Cost
 from spokeshave.errors import SpokeshaveError
 
 ALIGNMENT_BYTES = 64
 COST_ROUNDS = 11
+
+BatchValue = Tensor | list[Tensor]
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ class NativeDeployment:
 
     def _run(self, inputs: tuple[Tensor, ...], seconds: list[float] | None) -> list[Tensor]:
         samples = check_inputs(inputs, self.manifest.inputs)
-        values = {
+        values: dict[str, BatchValue] = {
             record.name: tensor.contiguous() for record, tensor in zip(self.manifest.inputs, inputs, strict=True)
         }
         for stage in self.manifest.stages:
@@ -161,17 +162,21 @@ class NativeDeployment:
                 self._run_segment(stage, values, samples, seconds)
             else:
                 self._run_foreign(stage, values, samples, seconds)
-        return [values.get(name, self._tensors.get(name)) for name in self.manifest.outputs]
+        return [self._output(name, values) for name in self.manifest.outputs]
+
+    def _output(self, name: str, values: dict[str, BatchValue]) -> Tensor:
+        value = values[name] if name in values else self._tensors[name]
+        return torch.stack(value) if isinstance(value, list) else value
 
     def _run_segment(
-        self, stage: SegmentStage, values: dict[str, Tensor], samples: int, seconds: list[float] | None
+        self, stage: SegmentStage, values: dict[str, BatchValue], samples: int, seconds: list[float] | None
     ) -> None:
         outputs = {name: torch.empty((samples, *self._shapes[name][1:])) for name in stage.outputs}
         step_seconds = (ctypes.c_double * len(stage.steps))() if seconds is not None else None
         getattr(self._library, f"segment_{stage.index}")(
             self._constants[stage.index],
             ctypes.c_void_p(self._arena(stage).data_ptr()),
-            _pointers([values[name] for name in stage.inputs]),
+            _pointers([_tensor(values[name]) for name in stage.inputs]),
             _pointers(list(outputs.values())),
             ctypes.c_long(samples),
             step_seconds,
@@ -181,17 +186,17 @@ class NativeDeployment:
             seconds.extend(step_seconds)
 
     def _run_foreign(
-        self, stage: ForeignStage, values: dict[str, Tensor], samples: int, seconds: list[float] | None
+        self, stage: ForeignStage, values: dict[str, BatchValue], samples: int, seconds: list[float] | None
     ) -> None:
-        """One sample at a time: the operator's arguments were recorded for one sample."""
+        """One sample at a time, as the operator was recorded; a value without a batch axis stays a list."""
         start = time.perf_counter()
-        operation = Foreign(stage.target, stage.arguments, stage.reason)
         rows = []
         for sample in range(samples):
-            one = {name: values[name][sample : sample + 1] for name in stage.inputs}
-            rows.append(run_foreign(operation, one, self._tensors))
+            one = {name: _sample(values[name], sample) for name in stage.inputs}
+            shape = self._shapes[stage.outputs[0]]
+            rows.append(run_operation(stage.operation, list(one.values()), self._tensors, shape, one))
         for position, name in enumerate(stage.outputs):
-            values[name] = torch.cat([row[position] for row in rows]).contiguous()
+            values[name] = _batch([row[position] for row in rows], self._shapes[name])
         if seconds is not None:
             seconds.append(time.perf_counter() - start)
 
@@ -270,6 +275,21 @@ def _aligned_copy(tensor: Tensor) -> Tensor:
     start = -memory.data_ptr() % ALIGNMENT_BYTES
     copy = memory[start : start + size].view(tensor.dtype).view(tensor.shape)
     return copy.copy_(tensor)
+
+
+def _tensor(value: BatchValue) -> Tensor:
+    assert isinstance(value, Tensor), "compiled segments read values with a batch axis only"
+    return value
+
+
+def _sample(value: BatchValue, sample: int) -> Tensor:
+    return value[sample] if isinstance(value, list) else value[sample : sample + 1]
+
+
+def _batch(rows: list[Tensor], shape: tuple[int, ...]) -> BatchValue:
+    if shape[:1] != (1,):
+        return rows
+    return torch.cat(rows).contiguous() if rows else torch.empty((0, *shape[1:]))
 
 
 def _pointers(tensors: list[Tensor]) -> ctypes.Array:

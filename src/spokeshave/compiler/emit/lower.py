@@ -73,6 +73,8 @@ def supports(node: Node, graph: Graph) -> str | None:
     values = [graph.values[name] for name in (*node.inputs, *node.outputs)]
     if any(value.dtype != "float32" for value in values):
         return "only float32 values are compiled"
+    if any(value.shape[:1] != (1,) for value in values):
+        return "its first axis is not the batch"
     if any(0 in value.shape for value in values):
         return "an empty value has no kernel"
     if any(len(value.shape) - 1 > shapes.MOST_AXES or len(value.shape) < 2 for value in values):

@@ -1,0 +1,30 @@
+"""Nodes, values and weights that no output needs are dropped."""
+
+import json
+from dataclasses import fields, replace
+
+from spokeshave.compiler.graph import Graph, Node
+from spokeshave.compiler.operations import Foreign
+
+
+def eliminate_dead(graph: Graph) -> Graph:
+    """Keep what the outputs depend on; the inputs stay."""
+    needed, kept = set(graph.outputs), []
+    for node in reversed(graph.nodes):
+        if needed.intersection(node.outputs):
+            kept.append(node)
+            needed.update(node.inputs)
+    nodes = tuple(reversed(kept))
+    alive = needed.union(graph.inputs, *(node.outputs for node in nodes))
+    values = {name: value for name, value in graph.values.items() if name in alive}
+    named = set(graph.outputs).union(*(weight_names(node, graph) for node in nodes))
+    weights = {name: tensor for name, tensor in graph.weights.items() if name in named}
+    return replace(graph, nodes=nodes, values=values, weights=weights)
+
+
+def weight_names(node: Node, graph: Graph) -> set[str]:
+    """Names of the weights that a node reads."""
+    if isinstance(node.operation, Foreign):
+        return {name for name in graph.weights if json.dumps({"weight": name}) in node.operation.arguments}
+    texts = [getattr(node.operation, field.name) for field in fields(node.operation)]
+    return {text for text in texts if isinstance(text, str)}

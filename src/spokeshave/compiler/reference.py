@@ -1,0 +1,184 @@
+"""Runs operations with PyTorch: the oracle of every pass and kernel, and the fallback at run time."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from spokeshave.compiler.graph import Graph
+from spokeshave.compiler.operations import (
+    Activate,
+    Activation,
+    Affine,
+    Binary,
+    Concatenate,
+    Convolution,
+    Foreign,
+    GroupNorm,
+    LayerNorm,
+    Linear,
+    Mean,
+    Operation,
+    Pad,
+    Permute,
+    Pool,
+    Reshape,
+    Slice,
+    Softmax,
+)
+from spokeshave.errors import SpokeshaveError
+
+Weights = Mapping[str, Tensor]
+
+ACTIVATIONS: dict[str, Callable[..., Tensor]] = {
+    "relu": F.relu,
+    "clamp": torch.clamp,
+    "leaky_relu": F.leaky_relu,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "silu": F.silu,
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "hardsigmoid": F.hardsigmoid,
+    "hardswish": F.hardswish,
+    "elu": F.elu,
+}
+BINARIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "add": torch.add,
+    "subtract": torch.sub,
+    "multiply": torch.mul,
+    "divide": torch.div,
+    "maximum": torch.maximum,
+    "minimum": torch.minimum,
+}
+
+
+def run_reference(graph: Graph, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """Run a graph node by node for one sample and return its outputs."""
+    values = dict(zip(graph.inputs, inputs, strict=True))
+    for node in graph.nodes:
+        shapes = [graph.shape(name) for name in node.outputs]
+        results = run_operation(node.operation, [values[name] for name in node.inputs], graph.weights, shapes[0], values)
+        values.update(zip(node.outputs, results, strict=True))
+    return [values[name] if name in values else graph.weights[name] for name in graph.outputs]
+
+
+def run_operation(
+    operation: Operation, inputs: Sequence[Tensor], weights: Weights, shape: tuple[int, ...], values: Mapping[str, Tensor]
+) -> list[Tensor]:
+    """Run one operation for one sample; `shape` is its output's, `values` holds what a foreign operator names."""
+    if isinstance(operation, Foreign):
+        return run_foreign(operation, values, weights)
+    return [RUNNERS[type(operation)](operation, list(inputs), weights, shape)]
+
+
+def activate(activation: Activation | None, x: Tensor) -> Tensor:
+    """Apply an activation with PyTorch."""
+    return x if activation is None else ACTIVATIONS[activation.kind](x, *activation.parameters)
+
+
+def _convolution(op: Convolution, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
+    top, left, bottom, right = op.padding
+    padded = F.pad(inputs[0], (left, right, top, bottom))
+    bias = weights[op.bias] if op.bias else None
+    y = F.conv2d(padded, weights[op.weight], bias, op.stride, 0, op.dilation, op.groups)
+    return activate(op.activation, y + inputs[1] if op.residual else y)
+
+
+def _linear(op: Linear, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
+    y = F.linear(inputs[0], weights[op.weight], weights[op.bias] if op.bias else None)
+    return activate(op.activation, y + inputs[1] if op.residual else y)
+
+
+def _pool(op: Pool, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
+    """The output's size tells whether windows that stick out at the end count (ceil mode)."""
+    x, (top, left) = inputs[0], op.padding[:2]
+    if op.kind == "max":
+        run = lambda ceil: F.max_pool2d(x, op.kernel, op.stride, (top, left), op.dilation, ceil)  # noqa: E731
+    else:
+        run = lambda ceil: F.avg_pool2d(x, op.kernel, op.stride, (top, left), ceil, op.count_padding)  # noqa: E731
+    y = run(False)
+    return y if tuple(y.shape[2:]) == tuple(shape[2:]) else run(True)
+
+
+def _binary(op: Binary, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
+    first, second = inputs[0], weights[op.constant] if op.constant else inputs[1]
+    if op.reverse:
+        first, second = second, first
+    return activate(op.activation, BINARIES[op.kind](first, second))
+
+
+def _affine(op: Affine, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
+    channels = (-1, *(1 for _ in shape[2:]))
+    return activate(op.activation, inputs[0] * weights[op.scale].view(channels) + weights[op.shift].view(channels))
+
+
+def _layer_norm(op: LayerNorm, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
+    pair = [weights[name] if name else None for name in (op.weight, op.bias)]
+    return F.layer_norm(inputs[0], shape[-op.axes :], *pair, op.epsilon)
+
+
+def _group_norm(op: GroupNorm, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
+    pair = [weights[name] if name else None for name in (op.weight, op.bias)]
+    return F.group_norm(inputs[0], op.groups, *pair, op.epsilon)
+
+
+def _slice(op: Slice, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
+    return inputs[0][(slice(None),) * op.axis + (slice(op.start, op.stop, op.step),)]
+
+
+def _pad(op: Pad, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
+    widths = [width for pair in zip(reversed(op.before), reversed(op.after), strict=True) for width in pair]
+    return F.pad(inputs[0], widths, value=op.value)
+
+
+def _softmax(op: Softmax, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
+    return (F.log_softmax if op.logarithm else F.softmax)(inputs[0], op.axis)
+
+
+RUNNERS: dict[type, Callable[..., Tensor]] = {
+    Convolution: _convolution,
+    Linear: _linear,
+    Pool: _pool,
+    Activate: lambda op, inputs, weights, shape: activate(op.activation, inputs[0]),
+    Binary: _binary,
+    Affine: _affine,
+    Concatenate: lambda op, inputs, weights, shape: torch.cat(inputs, op.axis),
+    Softmax: _softmax,
+    LayerNorm: _layer_norm,
+    GroupNorm: _group_norm,
+    Mean: lambda op, inputs, weights, shape: inputs[0].mean(op.axes, op.keep),
+    Reshape: lambda op, inputs, weights, shape: inputs[0].reshape(shape),
+    Permute: lambda op, inputs, weights, shape: inputs[0].permute(op.axes),
+    Slice: _slice,
+    Pad: _pad,
+}
+
+
+def run_foreign(operation: Foreign, values: Mapping[str, Tensor], weights: Weights) -> list[Tensor]:
+    """Run an ATen operator by name; raises SpokeshaveError for anything that is not an operator of `torch.ops.aten`."""
+    namespace, _, rest = operation.target.partition(".")
+    name, _, overload = rest.partition(".")
+    packet = getattr(torch.ops.aten, name, None) if namespace == "aten" and name.isidentifier() else None
+    if packet is None or overload not in packet.overloads():
+        raise SpokeshaveError(f"this version of PyTorch has no operator {operation.target}")
+    positional, keywords = json.loads(operation.arguments)
+    named = {key: _resolve(value, values, weights) for key, value in keywords.items()}
+    result = getattr(packet, overload)(*(_resolve(entry, values, weights) for entry in positional), **named)
+    return [result] if isinstance(result, Tensor) else list(result)
+
+
+def _resolve(argument: Any, values: Mapping[str, Tensor], weights: Weights) -> Any:
+    if isinstance(argument, list):
+        return [_resolve(entry, values, weights) for entry in argument]
+    if not isinstance(argument, dict):
+        return argument
+    ((kind, name),) = argument.items()
+    if kind == "value":
+        return values[name]
+    if kind == "weight":
+        return weights[name]
+    return getattr(torch, name) if kind == "dtype" else torch.device(name)
