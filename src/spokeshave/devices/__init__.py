@@ -1,1 +1,18 @@
 """What a network costs somewhere, and how it runs there."""
+
+from spokeshave.devices.catalogue import device_names, load_device
+from spokeshave.devices.device import Device
+from spokeshave.devices.host import HostDevice
+from spokeshave.devices.profile import Profile, ProfileRow
+from spokeshave.devices.roofline import Figure, RooflineDevice
+
+__all__ = [
+    "Device",
+    "Figure",
+    "HostDevice",
+    "Profile",
+    "ProfileRow",
+    "RooflineDevice",
+    "device_names",
+    "load_device",
+]

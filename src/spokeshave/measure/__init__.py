@@ -5,7 +5,7 @@ from spokeshave.measure.interleave import InterleavedRun, Progress, Ratio, Timin
 from spokeshave.measure.machine import Machine, describe_machine
 from spokeshave.measure.peers import PEERS, Absent, Peer, dense_peers
 from spokeshave.measure.side_by_side import Comparison, Row, side_by_side
-from spokeshave.measure.threads import limited_threads
+from spokeshave.processor import limited_threads
 
 __all__ = [
     "PEERS",

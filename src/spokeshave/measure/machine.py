@@ -9,6 +9,7 @@ from pathlib import Path
 from spokeshave.compiler.build import find_compiler
 from spokeshave.compiler.isa import best_here, cpu_features
 from spokeshave.errors import SpokeshaveError
+from spokeshave.processor import cpu_name
 
 PACKAGES = ("spokeshave", "torch", "numpy", "onnxruntime", "onnx", "onnxscript", "openvino")
 VECTOR_FEATURES = (
@@ -51,7 +52,7 @@ class Machine:
 def describe_machine(threads: int = 1) -> Machine:
     """Describe this machine; `threads` is how many a measurement uses."""
     return Machine(
-        cpu=_cpu_model(),
+        cpu=cpu_name(),
         architecture=platform.machine(),
         cores=_available_cores(),
         threads=threads,
@@ -61,20 +62,6 @@ def describe_machine(threads: int = 1) -> Machine:
         system=f"{platform.system()} {platform.release()}",
         versions=_versions(),
     )
-
-
-def _cpu_model() -> str:
-    """The CPU's name as the kernel gives it, else as Python does, else its architecture."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    named = [
-        line.partition(":")[2].strip()
-        for line in lines
-        if line.lower().startswith(("model name", "cpu model"))
-    ]
-    return next(iter(named), "") or platform.processor() or platform.machine()
 
 
 def _available_cores() -> int:

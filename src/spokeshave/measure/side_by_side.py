@@ -14,7 +14,7 @@ from spokeshave.export import one_sample
 from spokeshave.measure.interleave import InterleavedRun, Progress, Ratio, interleave
 from spokeshave.measure.machine import Machine, describe_machine
 from spokeshave.measure.peers import PEERS, Absent, Peer, dense_peers
-from spokeshave.measure.threads import limited_threads
+from spokeshave.processor import limited_threads
 
 OWN_NAME = "spokeshave"
 REST_SECONDS = 0.03

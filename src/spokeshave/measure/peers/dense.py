@@ -17,7 +17,7 @@ from spokeshave.measure.peers.openvino import openvino
 from spokeshave.measure.peers.peer import TOLERANCE, Absent, Peer, PeerError, Run, Task, relative_error
 from spokeshave.measure.peers.pytorch import channels_last, compiled, eager
 from spokeshave.measure.quiet import quietly
-from spokeshave.measure.threads import limited_threads
+from spokeshave.processor import limited_threads
 
 
 @dataclass(frozen=True)

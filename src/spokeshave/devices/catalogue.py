@@ -1,0 +1,43 @@
+"""Devices by name: this CPU, the modelled ones that come along, and those in the user's own files."""
+
+from importlib.resources import files
+from pathlib import Path
+
+from spokeshave.devices.device import Device
+from spokeshave.devices.device_file import read_device
+from spokeshave.devices.host import HostDevice
+from spokeshave.errors import SpokeshaveError
+
+HOST = "host"
+
+
+def device_names() -> tuple[str, ...]:
+    """Names of the devices that come along: `host` first, then the modelled ones.
+
+    >>> device_names()
+    ('host', 'galaxy-s10-cpu', 'galaxy-s10-gpu')
+    """
+    return (HOST, *sorted(_files()))
+
+
+def load_device(name: str) -> Device:
+    """The device of that name, or of a TOML file; raises SpokeshaveError when there is none.
+
+    >>> load_device("galaxy-s10-gpu").kind
+    'modelled'
+    """
+    if name == HOST:
+        return HostDevice()
+    if name in _files():
+        return read_device(_files()[name])
+    if name.endswith(".toml") or Path(name).is_file():
+        return read_device(Path(name))
+    known = ", ".join(device_names())
+    raise SpokeshaveError(
+        f"there is no device {name!r}; known devices are {known}, or name a TOML file of your own"
+    )
+
+
+def _files() -> dict[str, Path]:
+    folder = Path(str(files("spokeshave.devices"))) / "modelled"
+    return {path.stem: path for path in folder.glob("*.toml")}

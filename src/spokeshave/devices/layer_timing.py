@@ -1,0 +1,104 @@
+"""One layer of a workload, made with random weights, compiled alone and timed on this CPU."""
+
+import statistics
+import time
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor, nn
+
+from spokeshave.compiler import LayerTime, compile_network
+from spokeshave.devices.assignment import random_weight
+from spokeshave.errors import SpokeshaveError
+from spokeshave.plan import Plan, Rule
+from spokeshave.processor import limited_threads
+from spokeshave.schemes.scheme import Scheme
+from spokeshave.workload import Layer
+
+REPEATS = 15
+COPIES = ("input", "output")  # of a whole network, between PyTorch's order of elements and the kernels'
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """What one layer costs for one sample; bytes are those of weights and indices as kernels read them."""
+
+    seconds: float
+    weight_bytes: int
+
+
+class _Product(nn.Module):
+    """A product of two activations."""
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        return left @ right
+
+
+def time_layer(layer: Layer, scheme: Scheme | None, isa: str | None = None) -> LayerCost:
+    """Compile a layer whose random weights lie in its scheme, and take the median time of its steps.
+
+    Recurrent layers are timed the way deployments run them, through PyTorch: dense, one vector each time
+    step. Raises SpokeshaveError when the scheme does not suit the layer.
+    """
+    reason = scheme.supports(layer.weight_shape) if scheme is not None else None
+    if reason is not None:
+        raise SpokeshaveError(f"the plan does not suit {layer.name}: {reason}")
+    with limited_threads(1):
+        if layer.kind == "recurrent":
+            return LayerCost(_recurrent_seconds(layer), 4 * layer.weight_count)
+        inputs = tuple(torch.randn(shape) for shape in _input_shapes(layer))
+        plan = None if scheme is None else Plan((Rule("0", scheme),))
+        deployment = compile_network(_network(layer, scheme), inputs, plan, isa)
+        seconds = sum(row.seconds for row in deployment.profile(*inputs, repeats=REPEATS) if _is_own(row))
+    return LayerCost(seconds, deployment.manifest.weight_bytes)
+
+
+def _is_own(row: LayerTime) -> bool:
+    return row.operation not in COPIES
+
+
+def _input_shapes(layer: Layer) -> tuple[tuple[int, ...], ...]:
+    if layer.kind == "matmul" and layer.parameter is None:
+        return (1, layer.positions, layer.columns), (1, layer.columns, layer.rows)
+    return (layer.input_shape,)
+
+
+def _network(layer: Layer, scheme: Scheme | None) -> nn.Module:
+    """The layer as the only one of a network, in which its name is `0`."""
+    if layer.kind == "matmul" and layer.parameter is None:
+        return _Product()
+    module = _convolution(layer) if layer.kind == "convolution" else _linear(layer)
+    with torch.no_grad():
+        module.weight.copy_(random_weight(tuple(module.weight.shape), scheme))
+    return nn.Sequential(module).eval()
+
+
+def _linear(layer: Layer) -> nn.Linear:
+    return nn.Linear(layer.columns, layer.rows, bias=layer.bias is not None)
+
+
+def _convolution(layer: Layer) -> nn.Conv1d | nn.Conv2d:
+    kind = nn.Conv1d if len(layer.kernel) == 1 else nn.Conv2d
+    return kind(
+        layer.columns // prod(layer.kernel) * layer.groups,
+        layer.rows,
+        layer.kernel,  # type: ignore[arg-type]
+        stride=layer.stride,  # type: ignore[arg-type]
+        padding=layer.padding,  # type: ignore[arg-type]
+        dilation=layer.dilation,  # type: ignore[arg-type]
+        groups=layer.groups,
+        bias=layer.bias is not None,
+    )
+
+
+def _recurrent_seconds(layer: Layer) -> float:
+    weight, state = random_weight(layer.weight_shape, None), torch.randn(1, layer.columns)
+    times = []
+    with torch.inference_mode():
+        for _ in range(REPEATS + 2):
+            start = time.perf_counter()
+            for _ in range(layer.positions):
+                nn.functional.linear(state, weight)
+            times.append(time.perf_counter() - start)
+    return statistics.median(times[2:])

@@ -1,0 +1,111 @@
+"""Where a network spends its time and weights on a device, layer by layer."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from spokeshave.compiler import LayerTime
+from spokeshave.devices.device import Device
+from spokeshave.devices.host import HostDevice
+from spokeshave.export import one_sample
+from spokeshave.plan import Plan
+from spokeshave.processor import limited_threads
+from spokeshave.workload import Layer, Workload, trace
+
+REPEATS = 31
+MATRIX_OPERATIONS = ("Convolution", "Linear")
+PYTORCH = "PyTorch"
+
+
+@dataclass(frozen=True)
+class ProfileRow:
+    """One step of a network: `seconds` of one sample, and the `share` of all steps that this is.
+
+    `shape`, `weights` and `multiply_adds` are those of the dense layer: empty and 0 for steps without
+    matrices. `kernel` names what ran the step, and is empty where there are no kernels.
+    """
+
+    layer: str
+    operator: str
+    shape: tuple[int, ...]
+    weights: int
+    multiply_adds: int
+    seconds: float
+    share: float
+    kernel: str = ""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """All steps in the order in which they run; `kind` and `source` say where the seconds come from."""
+
+    rows: tuple[ProfileRow, ...]
+    device: str
+    kind: Literal["measured", "modelled"]
+    source: str
+    seconds: float
+
+
+def profile(
+    network: nn.Module | ExportedProgram,
+    example: Tensor | tuple[Tensor, ...],
+    device: Device,
+    plan: Plan | None = None,
+) -> Profile:
+    """Profile a network, whose weights lie in the plan's schemes, on the first sample of `example`.
+
+    On this CPU the seconds are those of the deployment's own clock, step by step; on a modelled device they
+    are its cost of each layer. Raises SpokeshaveError when the network cannot be exported or a weight is not
+    in its scheme.
+    """
+    workload, inputs = trace(network, example), one_sample(example)
+    if not isinstance(device, HostDevice):
+        cost = device.cost(workload, plan)
+        rows = [
+            _row(layer.name, layer.kind.capitalize(), "", seconds, [layer])
+            for layer, (_, seconds) in zip(workload.layers, cost.by_layer, strict=True)
+        ]
+        return _profile(rows, device, cost.source)
+    with limited_threads(1):
+        deployment = device.deploy(network, inputs, plan)
+        times = deployment.profile(*inputs, repeats=REPEATS)
+    return _profile(
+        _measured_rows(workload, times), device, f"{device.about}, {deployment.manifest.compiler}"
+    )
+
+
+def _measured_rows(workload: Workload, times: Iterable[LayerTime]) -> list[ProfileRow]:
+    """Each step with its work: a layer's weights go to its matrix steps, in the order in which they run."""
+    waiting: dict[str, list[Layer]] = defaultdict(list)
+    for layer in workload.layers:
+        waiting[layer.name].append(layer)
+    rows = []
+    for time in times:
+        known = waiting[time.layer]
+        count = len(known) if time.kernel == PYTORCH else int(time.operation in MATRIX_OPERATIONS)
+        rows.append(_row(time.layer, time.operation, time.kernel, time.seconds, known[:count]))
+        del known[:count]
+    return rows
+
+
+def _row(layer: str, operator: str, kernel: str, seconds: float, work: list[Layer]) -> ProfileRow:
+    return ProfileRow(
+        layer=layer,
+        operator=operator,
+        shape=work[0].weight_shape if work else (),
+        weights=sum(part.weight_count for part in work),
+        multiply_adds=sum(part.multiply_adds for part in work),
+        seconds=seconds,
+        share=0.0,
+        kernel=kernel,
+    )
+
+
+def _profile(rows: list[ProfileRow], device: Device, source: str) -> Profile:
+    total = sum(row.seconds for row in rows)
+    shared = tuple(replace(row, share=row.seconds / total if total else 0.0) for row in rows)
+    return Profile(shared, device.name, device.kind, source, total)

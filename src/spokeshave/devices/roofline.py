@@ -1,0 +1,137 @@
+"""A device that exists as figures only: a roofline of arithmetic and memory, and a launch cost each layer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Literal
+
+from torch import Tensor
+
+from spokeshave.deployment import Cost, Deployment
+from spokeshave.devices.assignment import assign, packed_size
+from spokeshave.errors import SpokeshaveError
+from spokeshave.plan import Plan
+from spokeshave.schemes.registry import SCHEMES
+from spokeshave.schemes.scheme import Scheme
+from spokeshave.workload import Layer, Workload
+
+DENSE = "dense"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number of a device: `status` says whether its source was seen, recalled, or it was inferred."""
+
+    value: float
+    unit: str
+    status: Literal["seen", "recalled", "inferred"]
+    source: str
+
+
+@dataclass(frozen=True)
+class RooflineDevice:
+    """Costs by roofline: `launch + max(flop / (efficiency * peak), bytes / bandwidth)` for each layer.
+
+    Two flop a multiply-add; bytes are the packed weights with their indices, the layer's inputs and its
+    outputs, each read or written once. `efficiency` goes by scheme name, `dense` included. Energy is power
+    times latency.
+    """
+
+    name: str
+    about: str
+    peak: Figure
+    bandwidth: Figure
+    launch: Figure
+    value_size: Figure
+    efficiency: Mapping[str, Figure]
+    power: Figure | None = None
+    file: str = ""
+    kind: Literal["modelled"] = "modelled"
+
+    def describe(self) -> str:
+        """Every figure with its unit, status and source."""
+        lines = [f"{self.name} (modelled): {self.about}"]
+        lines += [f"{name}: {_told(figure)}" for name, figure in self.figures().items()]
+        return "\n".join([*lines, f"from {self.file}"])
+
+    def figures(self) -> dict[str, Figure]:
+        """All figures by name."""
+        single = {
+            "peak": self.peak,
+            "bandwidth": self.bandwidth,
+            "launch": self.launch,
+            "value size": self.value_size,
+        }
+        power = {} if self.power is None else {"power": self.power}
+        return (
+            single | power | {f"efficiency, {scheme}": figure for scheme, figure in self.efficiency.items()}
+        )
+
+    def supports(self, scheme: Scheme, layer: Layer) -> str | None:
+        """None when there is an efficiency for the scheme."""
+        name = scheme_name(scheme)
+        if name in self.efficiency:
+            return None
+        return f"{self.name} has no efficiency for {name}; it has some for {', '.join(self.efficiency)}"
+
+    def cost(self, workload: Workload, plan: Plan | None = None) -> Cost:
+        """Modelled latency, energy and weight bytes of one sample; steps without matrices cost nothing."""
+        schemes = assign(workload, plan)
+        pairs = [(layer, schemes.get(layer.parameter or "")) for layer in workload.layers]
+        by_layer = tuple((layer.name, self.seconds(layer, scheme)) for layer, scheme in pairs)
+        latency = sum(seconds for _, seconds in by_layer)
+        bytes_by_weight = {layer.parameter: self._weight_bytes(layer, scheme) for layer, scheme in pairs}
+        return Cost(
+            kind="modelled",
+            source=f"roofline of {self.name} ({self.file})",
+            latency_seconds=latency,
+            energy_joules=None if self.power is None else self.power.value * latency,
+            weight_bytes=round(sum(bytes_by_weight.values())),
+            by_layer=by_layer,
+        )
+
+    def seconds(self, layer: Layer, scheme: Scheme | None) -> float:
+        """Modelled seconds of one layer; raises SpokeshaveError without an efficiency for its scheme."""
+        reason = self.supports(scheme, layer) if scheme is not None else None
+        if reason is not None:
+            raise SpokeshaveError(f"{layer.name}: {reason}")
+        efficiency = self.efficiency[DENSE if scheme is None else scheme_name(scheme)].value
+        flop = 2 * layer.multiply_adds * _density(layer, scheme)
+        values = _elements_read(layer) + layer.rows * layer.positions
+        moved = self._weight_bytes(layer, scheme) + values * self.value_size.value
+        return self.launch.value + max(flop / (efficiency * self.peak.value), moved / self.bandwidth.value)
+
+    def deploy(
+        self, network: Any, example: Tensor | tuple[Tensor, ...], plan: Plan | None = None
+    ) -> Deployment:
+        """Always raises SpokeshaveError: there is nothing here to run a network on."""
+        raise SpokeshaveError(
+            f"{self.name} is a cost model, which cannot run networks; "
+            f"deploy on host, or ask {self.name} for costs only"
+        )
+
+    def _weight_bytes(self, layer: Layer, scheme: Scheme | None) -> float:
+        if scheme is None:
+            return layer.weight_count * self.value_size.value
+        kept, index_bytes = packed_size(layer.weight_shape, scheme)
+        return kept * self.value_size.value + index_bytes
+
+
+def scheme_name(scheme: Scheme) -> str:
+    """The name of a scheme in plans, or its type's name where it is not registered."""
+    return next((name for name, kind in SCHEMES.items() if type(scheme) is kind), type(scheme).__name__)
+
+
+def _density(layer: Layer, scheme: Scheme | None) -> float:
+    return 1.0 if scheme is None else packed_size(layer.weight_shape, scheme)[0] / layer.weight_count
+
+
+def _elements_read(layer: Layer) -> int:
+    """Numbers that a layer reads besides its weights; a product of two activations reads both."""
+    second = layer.rows * layer.columns if layer.parameter is None else 0
+    return prod(layer.input_shape) + second
+
+
+def _told(figure: Figure) -> str:
+    unit = "" if figure.unit == "1" else f" {figure.unit}"
+    return f"{figure.value:.4g}{unit} ({figure.status}: {figure.source})"
