@@ -34,7 +34,9 @@ def layer_graph(channels: int, size: int, density: float, shared_rows: int) -> G
     mask = kept.repeat_interleave(shared_rows, 0).reshape(channels, channels, 3, 3)
     weights = {"w": torch.randn(channels, channels, 3, 3) * mask}
     shape = (1, channels, size, size)
-    node = Node("layer", Convolution("w", None, padding=(1, 1, 1, 1), activation=Activation("relu")), ("x",), ("y",))
+    node = Node(
+        "layer", Convolution("w", None, padding=(1, 1, 1, 1), activation=Activation("relu")), ("x",), ("y",)
+    )
     return Graph(("x",), ("y",), {"x": Value("x", shape), "y": Value("y", shape)}, (node,), weights)
 
 
@@ -47,11 +49,15 @@ def kernel_seconds(graph: Graph, isa: InstructionSet) -> tuple[str, float]:
     constants = [torch.from_numpy(array) for array in program.constants.values()]
     x = torch.randn(graph.shape("x"))
     y = torch.empty(graph.shape("y"))
-    pointers = [(ctypes.c_void_p * len(group))(*(t.data_ptr() for t in group)) for group in (constants, [x], [y])]
+    pointers = [
+        (ctypes.c_void_p * len(group))(*(t.data_ptr() for t in group)) for group in (constants, [x], [y])
+    ]
     times = []
     for _ in range(ROUNDS + 3):
         seconds = (ctypes.c_double * len(program.steps))()
-        library.segment_0(pointers[0], ctypes.c_void_p(memory.data_ptr()), *pointers[1:], ctypes.c_long(1), seconds)
+        library.segment_0(
+            pointers[0], ctypes.c_void_p(memory.data_ptr()), *pointers[1:], ctypes.c_long(1), seconds
+        )
         times.append(seconds[1])
     return program.kernels[0].name, statistics.median(times[3:])
 

@@ -23,7 +23,9 @@ def run_back_end(graph: Graph, inputs: list[Tensor], isa: str | None = None, pac
         assert supports(node, graph) is None
     program = lower(graph, instruction_set(isa), packed or {})
     arena = plan_arena(program)
-    library = load_library(build_library(emit_source([program], [arena], instruction_set(isa)), instruction_set(isa)))
+    library = load_library(
+        build_library(emit_source([program], [arena], instruction_set(isa)), instruction_set(isa))
+    )
     memory = torch.zeros(arena.floats)
     constants = [torch.from_numpy(array) for array in program.constants.values()]
     outputs = [torch.full((len(inputs[0]), *graph.shape(name)[1:]), torch.nan) for name in graph.outputs]

@@ -93,7 +93,11 @@ def pruned(name: str, scheme) -> tuple[nn.Module, Plan | None]:
             nn.init.uniform_(module.running_mean, -0.5, 0.5)
             nn.init.uniform_(module.running_var, 0.5, 2.0)
     names = [name for name, module in network.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-    chosen = [name for name in names[1:-1] if network.get_submodule(name).weight[0].numel() >= 24 and "attention" not in name]
+    chosen = [
+        name
+        for name in names[1:-1]
+        if network.get_submodule(name).weight[0].numel() >= 24 and "attention" not in name
+    ]
     if scheme is None:
         return network, None
     for layer in chosen:

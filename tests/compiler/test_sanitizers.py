@@ -56,7 +56,12 @@ def network() -> tuple[Graph, dict]:
         ("c1", Convolution("w1", "b1", padding=(1, 1, 1, 1), activation=Activation("relu")), "x", "a"),
         ("pool", Pool("max", (3, 3), (2, 2)), "a", "m"),
         ("c3", Convolution("w3", None, stride=(2, 2)), "m", "r"),
-        ("c2", Convolution("w2", None, (2, 2), (1, 1, 1, 1), residual=True, activation=Activation("gelu")), "m r", "b"),
+        (
+            "c2",
+            Convolution("w2", None, (2, 2), (1, 1, 1, 1), residual=True, activation=Activation("gelu")),
+            "m r",
+            "b",
+        ),
         ("c4", Convolution("w4", None, padding=(2, 2, 2, 2), groups=20), "b", "c"),
         ("norm", GroupNorm(4, "g", "g", 1e-5), "c", "n"),
         ("slice", Slice(3, 0, 4, 2), "n", "s"),
@@ -93,16 +98,35 @@ def test_no_step_outside(name: str, tmp_path: Path) -> None:
     program = lower(graph, isa, {})
     arena = plan_arena(program)
     (tmp_path / "model.c").write_text(emit_source([program], [arena], isa))
-    flags = ("-std=gnu11", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-Wno-psabi")
+    flags = (
+        "-std=gnu11",
+        "-O1",
+        "-g",
+        "-fsanitize=address,undefined",
+        "-fno-sanitize-recover=all",
+        "-Wno-psabi",
+    )
     sources = (str(tmp_path / "model.c"), str(Path(__file__).with_name("sanitized_main.c")))
     compiler = find_compiler()
-    command = [*compiler.command, *flags, *compiler.target_flags(isa), *sources, "-o", str(tmp_path / "run"), "-lm"]
+    command = [
+        *compiler.command,
+        *flags,
+        *compiler.target_flags(isa),
+        *sources,
+        "-o",
+        str(tmp_path / "run"),
+        "-lm",
+    ]
     subprocess.run(command, check=True)
 
     x = torch.randn(SAMPLES, 3, 17, 15)
     outputs = [np.empty((SAMPLES, *graph.shape(name)[1:]), np.float32) for name in graph.outputs]
     with (tmp_path / "data").open("wb") as file:
-        for group, filled in ((list(program.constants.values()), True), ([x.numpy()], True), (outputs, False)):
+        for group, filled in (
+            (list(program.constants.values()), True),
+            ([x.numpy()], True),
+            (outputs, False),
+        ):
             file.write(struct.pack("q", len(group)))
             for array in group:
                 file.write(struct.pack("q", array.nbytes) + (array.tobytes() if filled else b""))

@@ -49,7 +49,9 @@ def find_compiler() -> Compiler:
         return compiler
     compiler = _on_path("clang") or zig_compiler() or _on_path("gcc") or _on_path("cc")
     if compiler is None:
-        raise SpokeshaveError("there is no C compiler: install gcc or clang, or run `pip install 'spokeshave[zig]'`")
+        raise SpokeshaveError(
+            "there is no C compiler: install gcc or clang, or run `pip install 'spokeshave[zig]'`"
+        )
     return compiler
 
 
@@ -92,7 +94,9 @@ def build_library(
     """
     compiler = compiler or find_compiler()
     options = (*FLAGS, *compiler.target_flags(isa), *flags)
-    digest = sha256("\0".join((source, compiler.version, *compiler.command, *options)).encode()).hexdigest()[:32]
+    digest = sha256("\0".join((source, compiler.version, *compiler.command, *options)).encode()).hexdigest()[
+        :32
+    ]
     folder = cache_folder() / "libraries"
     library = folder / f"{digest}.so"
     if not library.exists():
@@ -112,7 +116,9 @@ def _compile(source: str, library: Path, compiler: Compiler, options: tuple[str,
         command = [*compiler.command, *options, str(text), "-o", str(built), "-lm"]
         finished = subprocess.run(command, capture_output=True, text=True, check=False)
         if finished.returncode:
-            reason = next((line for line in finished.stderr.splitlines() if "error" in line), finished.stderr[:200])
+            reason = next(
+                (line for line in finished.stderr.splitlines() if "error" in line), finished.stderr[:200]
+            )
             raise SpokeshaveError(f"{compiler.version} could not build the generated C: {reason}")
         built.replace(library)
 

@@ -44,7 +44,9 @@ def compile_network(
     imported = import_program(export_network(network, example))
     graph = optimise(imported.graph)
     schemes = plan.resolve(network) if plan is not None else {}
-    return _build(graph, imported.structure.to_json(), _pack(graph, schemes), chosen, compiler or find_compiler())
+    return _build(
+        graph, imported.structure.to_json(), _pack(graph, schemes), chosen, compiler or find_compiler()
+    )
 
 
 def _pack(graph: Graph, schemes: dict[str, Scheme]) -> dict[str, Packed]:
@@ -68,7 +70,11 @@ class _Lowered:
 
 
 def _build(
-    graph: Graph, structure: dict[str, Any], packed: dict[str, Packed], isa: InstructionSet, compiler: Compiler
+    graph: Graph,
+    structure: dict[str, Any],
+    packed: dict[str, Packed],
+    isa: InstructionSet,
+    compiler: Compiler,
 ) -> NativeDeployment:
     lowered = _lower_stages(graph, isa, packed)
     source = emit_source(lowered.programs, lowered.arenas, isa)
@@ -107,7 +113,9 @@ def _lower_stages(graph: Graph, isa: InstructionSet, packed: dict[str, Packed]) 
 
 def _segment_stage(index: int, graph: Graph, program: Program, arena: Arena) -> SegmentStage:
     steps = tuple(
-        StepRecord(step.layer, step.operation, ", ".join(call.kernel.name for call in step.calls if call.kernel))
+        StepRecord(
+            step.layer, step.operation, ", ".join(call.kernel.name for call in step.calls if call.kernel)
+        )
         for step in program.steps
     )
     return SegmentStage(index, graph.inputs, graph.outputs, arena.floats, tuple(program.constants), steps)
@@ -120,7 +128,9 @@ def _foreign_stage(graph: Graph, node: Node) -> ForeignStage:
 def _tensors(graph: Graph, lowered: _Lowered) -> dict[str, Tensor]:
     """Packed constants, weights that foreign operators read, and weights that are outputs themselves."""
     tensors = {
-        name: torch.from_numpy(array) for program in lowered.programs for name, array in program.constants.items()
+        name: torch.from_numpy(array)
+        for program in lowered.programs
+        for name, array in program.constants.items()
     }
     named = set(graph.outputs)
     for node in graph.nodes:

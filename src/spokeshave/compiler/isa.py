@@ -69,7 +69,9 @@ def instruction_set(name: str | None) -> InstructionSet:
     if name is None:
         return best_here()
     if name not in instruction_sets():
-        raise SpokeshaveError(f"there is no instruction set {name!r}; known ones are {', '.join(instruction_sets())}")
+        raise SpokeshaveError(
+            f"there is no instruction set {name!r}; known ones are {', '.join(instruction_sets())}"
+        )
     return instruction_sets()[name]
 
 

@@ -96,7 +96,9 @@ class Grid:
     pitch: int
     front: int
 
-    def planes(self, channels: int, height: int, width: int, lane_multiple: int, tokens: bool = False) -> Planes:
+    def planes(
+        self, channels: int, height: int, width: int, lane_multiple: int, tokens: bool = False
+    ) -> Planes:
         """Lay out a value on this grid.
 
         The plane is an odd number of cache lines long, so that the same position of neighbouring channels falls into

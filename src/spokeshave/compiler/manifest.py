@@ -103,7 +103,9 @@ def read_manifest(folder: Path) -> Manifest:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SpokeshaveError(f"{path} is damaged: {error}; save the deployment again") from error
     if manifest is None:
-        raise SpokeshaveError(f"{path} has format {version}, this version reads format {FORMAT}; compile it again")
+        raise SpokeshaveError(
+            f"{path} has format {version}, this version reads format {FORMAT}; compile it again"
+        )
     _check_files(folder, files)
     return manifest
 
@@ -115,9 +117,13 @@ def _check_files(folder: Path, files: dict[str, Any]) -> None:
             raise SpokeshaveError(f"the deployment {folder} is damaged: {name} is missing; save it again")
         if path.stat().st_size != files[name]["bytes"]:
             expected, found = files[name]["bytes"], path.stat().st_size
-            raise SpokeshaveError(f"{path} is damaged: {found} bytes instead of {expected}; save the deployment again")
+            raise SpokeshaveError(
+                f"{path} is damaged: {found} bytes instead of {expected}; save the deployment again"
+            )
         if file_record(path) != files[name]:
-            raise SpokeshaveError(f"{path} is damaged: its digest is not the manifest's; save the deployment again")
+            raise SpokeshaveError(
+                f"{path} is damaged: its digest is not the manifest's; save the deployment again"
+            )
 
 
 def _stage_document(stage: Stage) -> dict[str, Any]:

@@ -105,7 +105,9 @@ class NativeDeployment:
             start = time.perf_counter()
             self(*inputs)
             times.append(time.perf_counter() - start)
-        by_layer = tuple((row.layer or row.operation, row.seconds) for row in self.profile(*inputs, repeats=COST_ROUNDS))
+        by_layer = tuple(
+            (row.layer or row.operation, row.seconds) for row in self.profile(*inputs, repeats=COST_ROUNDS)
+        )
         return Cost(
             kind="measured",
             source=f"this CPU ({self.manifest.isa}, {self.manifest.compiler}), one thread",
@@ -135,7 +137,9 @@ class NativeDeployment:
                 _replace_folder(whole, folder, Path(temporary) / "old")
         except OSError as error:
             reason = error.strerror or str(error)
-            raise SpokeshaveError(f"could not save the deployment to {folder}: {reason}; nothing was written") from error
+            raise SpokeshaveError(
+                f"could not save the deployment to {folder}: {reason}; nothing was written"
+            ) from error
 
     def _write(self, folder: Path) -> None:
         (folder / SOURCE).write_text(self._source)
@@ -155,7 +159,8 @@ class NativeDeployment:
     def _run(self, inputs: tuple[Tensor, ...], seconds: list[float] | None) -> list[Tensor]:
         samples = check_inputs(inputs, self.manifest.inputs)
         values: dict[str, BatchValue] = {
-            record.name: tensor.contiguous() for record, tensor in zip(self.manifest.inputs, inputs, strict=True)
+            record.name: tensor.contiguous()
+            for record, tensor in zip(self.manifest.inputs, inputs, strict=True)
         }
         for stage in self.manifest.stages:
             if isinstance(stage, SegmentStage):
@@ -226,7 +231,9 @@ def _check_input(position: int, tensor: Any, record: ValueRecord) -> None:
         raise SpokeshaveError(f"{where} must be a torch.Tensor, not {type(tensor).__name__}")
     wanted = ("any number of samples", *record.shape[1:])
     if tuple(tensor.shape[1:]) != record.shape[1:] or tensor.ndim == 0:
-        raise SpokeshaveError(f"{where} has shape {tuple(tensor.shape)}, the network takes ({', '.join(map(str, wanted))})")
+        raise SpokeshaveError(
+            f"{where} has shape {tuple(tensor.shape)}, the network takes ({', '.join(map(str, wanted))})"
+        )
     if str(tensor.dtype).removeprefix("torch.") != record.dtype:
         raise SpokeshaveError(f"{where} is {tensor.dtype}, the network takes torch.{record.dtype}")
     if tensor.device.type != "cpu":
@@ -253,7 +260,9 @@ def load_deployment(folder: Path | str) -> NativeDeployment:
     here = (platform.machine(), platform.system())
     if manifest.isa not in instruction_sets() or (manifest.machine, manifest.system) != here:
         built_for = f"{manifest.system} on {manifest.machine}"
-        raise SpokeshaveError(f"{folder} was built for {built_for}; compile the network again on this machine")
+        raise SpokeshaveError(
+            f"{folder} was built for {built_for}; compile the network again on this machine"
+        )
     if not runs_here(instruction_set(manifest.isa)):
         raise SpokeshaveError(
             f"{folder} was built for {manifest.isa}, which this CPU lacks; compile it again with a lower --isa"

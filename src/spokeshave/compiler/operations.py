@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 ActivationKind = Literal[
-    "relu", "clamp", "leaky_relu", "sigmoid", "tanh", "silu", "gelu", "gelu_tanh", "hardsigmoid", "hardswish", "elu"
+    "relu",
+    "clamp",
+    "leaky_relu",
+    "sigmoid",
+    "tanh",
+    "silu",
+    "gelu",
+    "gelu_tanh",
+    "hardsigmoid",
+    "hardswish",
+    "elu",
 ]
 
 

@@ -61,13 +61,19 @@ def run_reference(graph: Graph, inputs: Sequence[Tensor]) -> list[Tensor]:
     values = dict(zip(graph.inputs, inputs, strict=True))
     for node in graph.nodes:
         shapes = [graph.shape(name) for name in node.outputs]
-        results = run_operation(node.operation, [values[name] for name in node.inputs], graph.weights, shapes[0], values)
+        results = run_operation(
+            node.operation, [values[name] for name in node.inputs], graph.weights, shapes[0], values
+        )
         values.update(zip(node.outputs, results, strict=True))
     return [values[name] if name in values else graph.weights[name] for name in graph.outputs]
 
 
 def run_operation(
-    operation: Operation, inputs: Sequence[Tensor], weights: Weights, shape: tuple[int, ...], values: Mapping[str, Tensor]
+    operation: Operation,
+    inputs: Sequence[Tensor],
+    weights: Weights,
+    shape: tuple[int, ...],
+    values: Mapping[str, Tensor],
 ) -> list[Tensor]:
     """Run one operation for one sample; `shape` is its output's, `values` holds what a foreign operator names."""
     if isinstance(operation, Foreign):
@@ -113,7 +119,9 @@ def _binary(op: Binary, inputs: list[Tensor], weights: Weights, shape: tuple[int
 
 def _affine(op: Affine, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
     channels = (-1, *(1 for _ in shape[2:]))
-    return activate(op.activation, inputs[0] * weights[op.scale].view(channels) + weights[op.shift].view(channels))
+    return activate(
+        op.activation, inputs[0] * weights[op.scale].view(channels) + weights[op.shift].view(channels)
+    )
 
 
 def _layer_norm(op: LayerNorm, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
@@ -162,8 +170,8 @@ def run_foreign(operation: Foreign, values: Mapping[str, Tensor], weights: Weigh
     """Run an ATen operator by name; raises SpokeshaveError for anything that is not an operator of `torch.ops.aten`."""
     namespace, _, rest = operation.target.partition(".")
     name, _, overload = rest.partition(".")
-    packet = getattr(torch.ops.aten, name, None) if namespace == "aten" and name.isidentifier() else None
-    if packet is None or overload not in packet.overloads():
+    packet = getattr(torch.ops.aten, name, None) if namespace == "aten" else None
+    if not isinstance(packet, torch._ops.OpOverloadPacket) or overload not in packet.overloads():
         raise SpokeshaveError(f"this version of PyTorch has no operator {operation.target}")
     positional, keywords = json.loads(operation.arguments)
     named = {key: _resolve(value, values, weights) for key, value in keywords.items()}

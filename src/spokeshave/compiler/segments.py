@@ -22,7 +22,9 @@ def cut(graph: Graph, supports: Supports) -> tuple[Graph | Node, ...]:
         run = _take(waiting, made, lambda node: compiled[id(node)] == kind)
         runs += [run] if kind and run else [[node] for node in run]
         kind = not kind
-    return tuple(_segment(graph, run, runs[i + 1 :]) if compiled[id(run[0])] else run[0] for i, run in enumerate(runs))
+    return tuple(
+        _segment(graph, run, runs[i + 1 :]) if compiled[id(run[0])] else run[0] for i, run in enumerate(runs)
+    )
 
 
 def _take(waiting: list[Node], made: set[str], wanted: Callable[[Node], bool]) -> list[Node]:

@@ -21,7 +21,9 @@ def test_partial_rows_equal_pytorch_and_are_accumulated(back_end, isa):
     graph = Graph(("x", "r"), ("y",), values, (Node("layer", operation, ("x", "r"), ("y",)),), weights)
     packed = {"w": scheme.pack(weight)}
 
-    functions = [call.function for step in lower(graph, instruction_set(isa), packed).steps for call in step.calls]
+    functions = [
+        call.function for step in lower(graph, instruction_set(isa), packed).steps for call in step.calls
+    ]
     assert any(name.endswith("_accumulate") for name in functions)
     x, residual = torch.randn(2, 32, 9, 11), torch.randn(2, *shape[1:])
     (result,) = back_end(graph, [x, residual], isa, packed)

@@ -50,7 +50,10 @@ def cases(draw):
     kernel = draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
     dilation = draw(st.tuples(st.integers(1, 2), st.integers(1, 2)))
     padding = draw(st.tuples(*[st.integers(0, 3)] * 4))
-    least = [max(1, (k - 1) * d + 1 - before - after) for k, d, before, after in zip(kernel, dilation, padding[:2], padding[2:], strict=True)]
+    least = [
+        max(1, (k - 1) * d + 1 - before - after)
+        for k, d, before, after in zip(kernel, dilation, padding[:2], padding[2:], strict=True)
+    ]
     size = tuple(draw(st.integers(low, low + 12)) for low in least)
     operation = Convolution(
         "w",

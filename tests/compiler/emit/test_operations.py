@@ -75,8 +75,16 @@ def test_activation_at_the_edges_of_float32(back_end, activation):
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("kind", ["add", "subtract", "multiply", "divide", "maximum", "minimum"])
 def test_binary_of_equal_shapes(back_end, kind, shape):
-    function = {"subtract": torch.sub, "divide": torch.div, "multiply": torch.mul}.get(kind) or getattr(torch, kind)
-    check(back_end, Binary(kind, activation=RELU), lambda a, b: F.relu(function(a, b)), [shape, shape], tolerance=1e-4)
+    function = {"subtract": torch.sub, "divide": torch.div, "multiply": torch.mul}.get(kind) or getattr(
+        torch, kind
+    )
+    check(
+        back_end,
+        Binary(kind, activation=RELU),
+        lambda a, b: F.relu(function(a, b)),
+        [shape, shape],
+        tolerance=1e-4,
+    )
 
 
 def test_binary_with_one_number_per_channel(back_end):
@@ -87,7 +95,12 @@ def test_binary_with_one_number_per_channel(back_end):
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_binary_with_constants(back_end, shape, reverse):
-    for constant in (torch.tensor(1.5), torch.randn(shape[-1]), torch.randn(1, *shape), torch.randn(shape[0], *[1] * (len(shape) - 1))):
+    for constant in (
+        torch.tensor(1.5),
+        torch.randn(shape[-1]),
+        torch.randn(1, *shape),
+        torch.randn(shape[0], *[1] * (len(shape) - 1)),
+    ):
         function = (lambda x, c=constant: c - x) if reverse else (lambda x, c=constant: x - c)
         check(back_end, Binary("subtract", "c", reverse), function, [shape], {"c": constant})
 
@@ -95,7 +108,13 @@ def test_binary_with_constants(back_end, shape, reverse):
 def test_affine(back_end):
     weights = {"s": torch.randn(5), "t": torch.randn(5)}
     operation = Affine("s", "t", RELU)
-    check(back_end, operation, lambda x: F.relu(x * weights["s"][:, None, None] + weights["t"][:, None, None]), [MAP], weights)
+    check(
+        back_end,
+        operation,
+        lambda x: F.relu(x * weights["s"][:, None, None] + weights["t"][:, None, None]),
+        [MAP],
+        weights,
+    )
     check(back_end, operation, lambda x: F.relu(x * weights["s"] + weights["t"]), [(5,)], weights)
 
 
@@ -106,15 +125,31 @@ def test_linear(back_end, shape, rows, density):
     weights = {"w": torch.randn(rows, 19) * (torch.rand(rows, 19) < density), "b": torch.randn(rows)}
     residual = (*shape[:-1], rows)
     operation = Linear("w", "b", residual=True, activation=RELU)
-    check(back_end, operation, lambda x, r: F.relu(F.linear(x, weights["w"], weights["b"]) + r), [shape, residual], weights)
+    check(
+        back_end,
+        operation,
+        lambda x, r: F.relu(F.linear(x, weights["w"], weights["b"]) + r),
+        [shape, residual],
+        weights,
+    )
 
 
 @pytest.mark.parametrize("ceil", [False, True])
 @pytest.mark.parametrize("counted", [False, True])
 def test_pool(back_end, ceil, counted):
     padding = (1, 1, 1, 1)
-    check(back_end, Pool("max", (3, 3), (2, 2), padding), lambda x: F.max_pool2d(x, 3, 2, 1, ceil_mode=ceil), [MAP])
-    check(back_end, Pool("max", (2, 2), (1, 1), (0, 0, 0, 0), (2, 2)), lambda x: F.max_pool2d(x, 2, 1, 0, 2), [MAP])
+    check(
+        back_end,
+        Pool("max", (3, 3), (2, 2), padding),
+        lambda x: F.max_pool2d(x, 3, 2, 1, ceil_mode=ceil),
+        [MAP],
+    )
+    check(
+        back_end,
+        Pool("max", (2, 2), (1, 1), (0, 0, 0, 0), (2, 2)),
+        lambda x: F.max_pool2d(x, 2, 1, 0, 2),
+        [MAP],
+    )
     average = lambda x: F.avg_pool2d(x, 3, 2, 1, ceil, counted)  # noqa: E731
     check(back_end, Pool("average", (3, 3), (2, 2), padding, count_padding=counted), average, [MAP])
 
@@ -154,7 +189,13 @@ def test_group_norm(back_end, groups):
 
 
 def test_reshape_between_all_layouts(back_end):
-    for before, after in ((MAP, (210,)), ((210,), MAP), (MAP, (35, 6)), ((42, 5), (10, 3, 7)), (MAP, (6, 5, 7))):
+    for before, after in (
+        (MAP, (210,)),
+        ((210,), MAP),
+        (MAP, (35, 6)),
+        ((42, 5), (10, 3, 7)),
+        (MAP, (6, 5, 7)),
+    ):
         check(back_end, Reshape(), lambda x, a=after: x.reshape(-1, *a), [before])
 
 
@@ -166,7 +207,12 @@ def test_permute(back_end):
 def test_slice_pad_and_concatenate(back_end):
     check(back_end, Slice(2, 1, 6, 2), lambda x: x[:, :, 1:6:2], [MAP])
     check(back_end, Slice(1, 2, 9, 3), lambda x: x[:, 2:9:3], [VECTOR])
-    check(back_end, Pad((0, 1, 0, 2), (0, 2, 1, 0), 0.5), lambda x: F.pad(x, (2, 0, 0, 1, 1, 2), value=0.5), [MAP])
+    check(
+        back_end,
+        Pad((0, 1, 0, 2), (0, 2, 1, 0), 0.5),
+        lambda x: F.pad(x, (2, 0, 0, 1, 1, 2), value=0.5),
+        [MAP],
+    )
     check(back_end, Concatenate(1), lambda a, b: torch.cat([a, b], 1), [MAP, (3, 7, 6)])
     check(back_end, Concatenate(3), lambda a, b: torch.cat([a, b], 3), [MAP, (5, 7, 2)])
     check(back_end, Concatenate(1), lambda a, b: torch.cat([a, b], 1), [TOKENS, (2, 5)])

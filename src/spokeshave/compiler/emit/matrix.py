@@ -23,7 +23,14 @@ def lower_linear(lowering: Lowering, node: Node) -> None:
     if isinstance(read, Flat):
         _vector(lowering, node, matrix, lowering.place(node.inputs[0]))
     else:
-        _panels(lowering, node, matrix, lowering.place(node.inputs[0]), np.arange(matrix.shape[1]) * read.plane, read)
+        _panels(
+            lowering,
+            node,
+            matrix,
+            lowering.place(node.inputs[0]),
+            np.arange(matrix.shape[1]) * read.plane,
+            read,
+        )
 
 
 def lower_convolution(lowering: Lowering, node: Node) -> None:
@@ -40,7 +47,9 @@ def lower_convolution(lowering: Lowering, node: Node) -> None:
     kernel = (weight.shape[2], weight.shape[3])
     all_taps = taps(operation, kernel)
     source, read = _phases(lowering, node, read, written, all_taps)
-    offsets = _column_offsets(operation, all_taps, weight.shape[1], read, lowering.graph.shape(node.inputs[0])[1])
+    offsets = _column_offsets(
+        operation, all_taps, weight.shape[1], read, lowering.graph.shape(node.inputs[0])[1]
+    )
     _panels(lowering, node, weight.reshape(weight.shape[0], -1), source, offsets, read)
 
 
@@ -75,7 +84,9 @@ def _flattened(lowering: Lowering, value: str) -> Place:
         return lowering.place(value)
     flat = Flat(layout.shape)
     temporary = lowering.temporary(flat)
-    lowering.copy(lowering.place(value), layout.strides, lowering.place(temporary), flat.strides, layout.shape)
+    lowering.copy(
+        lowering.place(value), layout.strides, lowering.place(temporary), flat.strides, layout.shape
+    )
     return lowering.place(temporary)
 
 
@@ -95,7 +106,11 @@ def _phases(
     pattern = f"phases of {read.height} x {read.width} by {operation.stride}"
     source, temporary = lowering.place(node.inputs[0]), lowering.temporary(layout, pattern)
     for index, (y, x) in enumerate(used):
-        shape = (read.channels, -(-(read.height - y) // operation.stride[0]), -(-(read.width - x) // operation.stride[1]))
+        shape = (
+            read.channels,
+            -(-(read.height - y) // operation.stride[0]),
+            -(-(read.width - x) // operation.stride[1]),
+        )
         start = Place(source.buffer, source.offset + y * read.pitch + x)
         strides = (read.plane, read.pitch * operation.stride[0], operation.stride[1])
         target = lowering.place(temporary)
@@ -165,7 +180,9 @@ def _accumulated(
     assert isinstance(written, Planes)
     output = lowering.place(node.output)
     bias = _bias(lowering, node, written.channels)
-    lowering.call("fill_rows", lowering.constant(bias), output, written.channels, written.plane, written.lanes)
+    lowering.call(
+        "fill_rows", lowering.constant(bias), output, written.channels, written.plane, written.lanes
+    )
     kernel = PanelKernel(panels.rows, lowering.isa.vectors_for(panels.rows), accumulate=True)
     arguments = _panel_arguments(lowering, node, panels, np.zeros(1, np.float32), offsets, read)
     lowering.call_kernel(kernel, *arguments, source, output, output)
@@ -179,7 +196,9 @@ def _blocks(lowering: Lowering, weight: str, matrix: np.ndarray, groups: int) ->
     if not isinstance(packed, DenseBlocks) or groups > 1:
         return None
     blocks = [(np.asarray(block.rows), np.asarray(block.columns)) for block in packed.blocks]
-    return best_blocks([(rows, columns, matrix[np.ix_(rows, columns)]) for rows, columns in blocks], lowering.isa)
+    return best_blocks(
+        [(rows, columns, matrix[np.ix_(rows, columns)]) for rows, columns in blocks], lowering.isa
+    )
 
 
 def _panel_arguments(
@@ -226,5 +245,3 @@ def _vector(lowering: Lowering, node: Node, matrix: np.ndarray, source: Place) -
         output,
         _residual(lowering, node, output),
     )
-
-

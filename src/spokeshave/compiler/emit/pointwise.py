@@ -26,8 +26,16 @@ def lower_affine(lowering: Lowering, node: Node) -> None:
     source, output = lowering.place(node.inputs[0]), lowering.place(node.output)
     layout = lowering.layout(node.output)
     if isinstance(layout, Flat):
-        lowering.call("multiply_values", source, _flat_constant(lowering, scale, layout), output, *_flat(lowering, layout))
-        lowering.call("add_values", output, _flat_constant(lowering, shift, layout), output, *_flat(lowering, layout))
+        lowering.call(
+            "multiply_values",
+            source,
+            _flat_constant(lowering, scale, layout),
+            output,
+            *_flat(lowering, layout),
+        )
+        lowering.call(
+            "add_values", output, _flat_constant(lowering, shift, layout), output, *_flat(lowering, layout)
+        )
     else:
         arguments = (lowering.constant(scale), lowering.constant(shift))
         lowering.call("affine", source, *arguments, output, *lowering.extent(layout))
@@ -50,7 +58,9 @@ def lower_binary(lowering: Lowering, node: Node) -> None:
         _values(lowering, function, first, lowering.place(second), stride, node.output)
     else:
         source, output = lowering.place(first), lowering.place(node.output)
-        lowering.call(f"{function}_channels", source, lowering.place(second), output, *lowering.extent(layout))
+        lowering.call(
+            f"{function}_channels", source, lowering.place(second), output, *lowering.extent(layout)
+        )
     if operation.activation:
         lowering.pointwise(operation.activation, node.output, node.output)
 
@@ -61,7 +71,9 @@ def binary_reason(graph: Graph, node: Node) -> str | None:
     assert isinstance(operation, Binary)
     shape = graph.shape(node.output)
     if operation.constant is not None:
-        full = np.broadcast_shapes(tuple(graph.weights[operation.constant].shape), graph.shape(node.inputs[0]))
+        full = np.broadcast_shapes(
+            tuple(graph.weights[operation.constant].shape), graph.shape(node.inputs[0])
+        )
         return None if full == shape == graph.shape(node.inputs[0]) else "this broadcast has no kernel"
     first, second = _ordered(graph, node)
     per_channel = len(shape) == 4 and graph.shape(second) == (1, shape[1], 1, 1)
@@ -122,7 +134,9 @@ def _flat(lowering: Lowering, layout: Flat) -> tuple[Argument, ...]:
     return channels, plane, 0, lanes, mask
 
 
-def _values(lowering: Lowering, function: str, first: str, second: Argument, stride: int, output: str) -> None:
+def _values(
+    lowering: Lowering, function: str, first: str, second: Argument, stride: int, output: str
+) -> None:
     channels, plane, lanes, mask = lowering.extent(lowering.layout(output))
     source, target = lowering.place(first), lowering.place(output)
     lowering.call(f"{function}_values", source, second, target, channels, plane, stride, lanes, mask)

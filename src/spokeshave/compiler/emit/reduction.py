@@ -38,7 +38,9 @@ def _windows(operation: Pool) -> tuple[int, ...]:
 def pool_reason(graph: Graph, node: Node) -> str | None:
     """Pooling reads maps of more than one position."""
     shape = graph.shape(node.inputs[0])
-    return None if len(shape) == 4 and shape[2] * shape[3] > 1 else "pooling of a single position has no kernel"
+    return (
+        None if len(shape) == 4 and shape[2] * shape[3] > 1 else "pooling of a single position has no kernel"
+    )
 
 
 def lower_mean(lowering: Lowering, node: Node) -> None:
@@ -66,7 +68,11 @@ def lower_softmax(lowering: Lowering, node: Node) -> None:
     operation = node.operation
     assert isinstance(operation, Softmax)
     layout = lowering.layout(node.output)
-    source, output, logarithm = lowering.place(node.inputs[0]), lowering.place(node.output), int(operation.logarithm)
+    source, output, logarithm = (
+        lowering.place(node.inputs[0]),
+        lowering.place(node.output),
+        int(operation.logarithm),
+    )
     if isinstance(layout, Planes):
         sizes = (layout.channels, layout.plane, layout.lanes)
         lowering.call("softmax_planes", source, output, *sizes, logarithm, lowering.mask(layout))
@@ -99,7 +105,13 @@ def lower_layer_norm(lowering: Lowering, node: Node) -> None:
     if isinstance(layout, Planes):
         sizes = (layout.channels, layout.plane, layout.lanes)
         lowering.call(
-            "layer_norm_planes", source, *scale_and_shift, output, *sizes, operation.epsilon, lowering.mask(layout)
+            "layer_norm_planes",
+            source,
+            *scale_and_shift,
+            output,
+            *sizes,
+            operation.epsilon,
+            lowering.mask(layout),
         )
     else:
         rows = _rows(layout, operation.axes)
@@ -143,7 +155,9 @@ def group_norm_reason(graph: Graph, node: Node) -> str | None:
     return pool_reason(graph, node) and "group norm of this shape has no kernel"
 
 
-def _scale_and_shift(lowering: Lowering, operation: LayerNorm | GroupNorm, width: int) -> tuple[Constant, Constant]:
+def _scale_and_shift(
+    lowering: Lowering, operation: LayerNorm | GroupNorm, width: int
+) -> tuple[Constant, Constant]:
     scale = lowering.weight(operation.weight).reshape(-1) if operation.weight else np.ones(width, np.float32)
     shift = lowering.weight(operation.bias).reshape(-1) if operation.bias else np.zeros(width, np.float32)
     return lowering.constant(scale), lowering.constant(shift)

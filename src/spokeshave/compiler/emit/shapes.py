@@ -41,7 +41,9 @@ def lower_permute(lowering: Lowering, node: Node) -> None:
     assert isinstance(operation, Permute)
     read, written = lowering.layout(node.inputs[0]), lowering.layout(node.output)
     strides = tuple(read.strides[axis - 1] for axis in operation.axes[1:])
-    lowering.copy(lowering.place(node.inputs[0]), strides, lowering.place(node.output), written.strides, written.shape)
+    lowering.copy(
+        lowering.place(node.inputs[0]), strides, lowering.place(node.output), written.strides, written.shape
+    )
 
 
 def lower_slice(lowering: Lowering, node: Node) -> None:
@@ -63,7 +65,9 @@ def lower_pad(lowering: Lowering, node: Node) -> None:
     output = lowering.place(node.output)
     lowering.call("fill", output, float(operation.value), *axes(written.shape, written.strides))
     start = sum(before * stride for before, stride in zip(operation.before[1:], written.strides, strict=True))
-    lowering.copy(lowering.place(node.inputs[0]), read.strides, _moved(output, start), written.strides, read.shape)
+    lowering.copy(
+        lowering.place(node.inputs[0]), read.strides, _moved(output, start), written.strides, read.shape
+    )
 
 
 def lower_concatenate(lowering: Lowering, node: Node) -> None:

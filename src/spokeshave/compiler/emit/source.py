@@ -26,7 +26,9 @@ def emit_source(programs: Sequence[Program], arenas: Sequence[Arena], isa: Instr
     kernels = {kernel for program in programs for kernel in program.kernels}
     texts += [kernel_text(kernel) for kernel in sorted(kernels, key=lambda kernel: kernel.name)]
     texts.append(_CLOCK)
-    texts += [_segment(i, program, arena) for i, (program, arena) in enumerate(zip(programs, arenas, strict=True))]
+    texts += [
+        _segment(i, program, arena) for i, (program, arena) in enumerate(zip(programs, arenas, strict=True))
+    ]
     return "".join(texts)
 
 
@@ -86,6 +88,8 @@ def _argument_text(argument: Argument, names: dict[str, int], arena: Arena, prog
     if isinstance(argument, Constant):
         return f"constants[{names[argument.name]}]"
     if isinstance(argument, Port):
-        floats = (program.input_floats if argument.direction == "in" else program.output_floats)[argument.index]
+        floats = (program.input_floats if argument.direction == "in" else program.output_floats)[
+            argument.index
+        ]
         return f"{argument.direction}puts[{argument.index}] + sample * {floats}"
     return float_literal(argument) if isinstance(argument, float) else str(argument)

@@ -74,9 +74,16 @@ class Importing:
         """Append an operator for PyTorch to run; raises SpokeshaveError where it is not one of ATen's."""
         target = str(node.target)
         if not target.startswith("aten."):
-            raise SpokeshaveError(f"layer {layer_name(node)!r} uses the operator {target}, which is not one of PyTorch's own")
+            raise SpokeshaveError(
+                f"layer {layer_name(node)!r} uses the operator {target}, which is not one of PyTorch's own"
+            )
         inputs: dict[str, None] = {}
-        arguments = json.dumps([[self._plain(a, inputs) for a in node.args], {k: self._plain(v, inputs) for k, v in node.kwargs.items()}])
+        arguments = json.dumps(
+            [
+                [self._plain(a, inputs) for a in node.args],
+                {k: self._plain(v, inputs) for k, v in node.kwargs.items()},
+            ]
+        )
         meta = node.meta["val"]
         if isinstance(meta, torch.Tensor):
             self.values[node] = self.declare(node)

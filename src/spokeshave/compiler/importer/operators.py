@@ -140,7 +140,14 @@ def batch_norm(importing: Importing, node: fx.Node) -> None:
     importing.values[node] = output
 
 
-PLAIN_ACTIVATIONS: tuple[ActivationKind, ...] = ("relu", "sigmoid", "tanh", "silu", "hardsigmoid", "hardswish")
+PLAIN_ACTIVATIONS: tuple[ActivationKind, ...] = (
+    "relu",
+    "sigmoid",
+    "tanh",
+    "silu",
+    "hardsigmoid",
+    "hardswish",
+)
 
 
 def _plain(kind: ActivationKind) -> ImportFunction:
@@ -214,6 +221,12 @@ def binary(importing: Importing, node: fx.Node) -> None:
         importing.add(node, Binary(kind, _operand(importing, node, first), True), importing.value(second))
 
 
+@imports("reciprocal")
+def reciprocal(importing: Importing, node: fx.Node) -> None:
+    one = importing.constant(node, torch.tensor(1.0))
+    importing.add(node, Binary("divide", one, reverse=True), importing.value(node.args[0]))
+
+
 def _operand(importing: Importing, node: fx.Node, operand: Any) -> str:
     if isinstance(operand, int | float):
         return importing.constant(node, torch.tensor(float(operand)))
@@ -254,7 +267,9 @@ def adaptive_average_pool(importing: Importing, node: fx.Node) -> None:
     if (out_height, out_width) == (1, 1):
         importing.add(node, Mean((2, 3), True), importing.value(node.args[0]))
     elif height % out_height or width % out_width:
-        raise NotTyped(f"an adaptive pool of {height} x {width} to {out_height} x {out_width} has uneven windows")
+        raise NotTyped(
+            f"an adaptive pool of {height} x {width} to {out_height} x {out_width} has uneven windows"
+        )
     else:
         window = (height // out_height, width // out_width)
         importing.add(node, Pool("average", window, window), importing.value(node.args[0]))
@@ -266,7 +281,9 @@ def mean(importing: Importing, node: fx.Node) -> None:
     if axes is None or node.kwargs.get("dtype") is not None:
         raise NotTyped("a mean over the batch axis has no kernel")
     chosen = tuple(sorted(axis_of(node.args[0], axis) for axis in axes))
-    importing.add(node, Mean(chosen, bool(argument(node, 2, "keepdim", False))), importing.value(node.args[0]))
+    importing.add(
+        node, Mean(chosen, bool(argument(node, 2, "keepdim", False))), importing.value(node.args[0])
+    )
 
 
 @imports("flatten", "view", "reshape", "_unsafe_view", "unsqueeze", "squeeze", "unflatten", "_reshape_copy")
@@ -304,14 +321,18 @@ def softmax(importing: Importing, node: fx.Node) -> None:
 
 @imports("layer_norm")
 def layer_norm(importing: Importing, node: fx.Node) -> None:
-    weight, bias = (importing.optional_weight(argument(node, i, key)) for i, key in ((2, "weight"), (3, "bias")))
+    weight, bias = (
+        importing.optional_weight(argument(node, i, key)) for i, key in ((2, "weight"), (3, "bias"))
+    )
     operation = LayerNorm(len(node.args[1]), weight, bias, float(argument(node, 4, "eps", 1e-5)))
     importing.add(node, operation, importing.value(node.args[0]))
 
 
 @imports("group_norm")
 def group_norm(importing: Importing, node: fx.Node) -> None:
-    weight, bias = (importing.optional_weight(argument(node, i, key)) for i, key in ((2, "weight"), (3, "bias")))
+    weight, bias = (
+        importing.optional_weight(argument(node, i, key)) for i, key in ((2, "weight"), (3, "bias"))
+    )
     operation = GroupNorm(node.args[1], weight, bias, float(argument(node, 4, "eps", 1e-5)))
     importing.add(node, operation, importing.value(node.args[0]))
 

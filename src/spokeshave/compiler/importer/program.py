@@ -55,7 +55,9 @@ def _tensor(program: ExportedProgram, name: str) -> Tensor:
 def _import_call(importing: Importing, node: fx.Node) -> None:
     if node.target is operator.getitem:
         _import_item(importing, node)
-    elif all(source in importing.weights for source in node.all_input_nodes) and isinstance(node.meta.get("val"), Tensor):
+    elif all(source in importing.weights for source in node.all_input_nodes) and isinstance(
+        node.meta.get("val"), Tensor
+    ):
         _fold(importing, node)
     else:
         _import_operator(importing, node)

@@ -1,6 +1,6 @@
 """An activation moves into the kernel that makes its input.
 
-    conv -> relu    =>    conv with epilogue relu
+conv -> relu    =>    conv with epilogue relu
 """
 
 from dataclasses import replace

@@ -1,6 +1,6 @@
 """A residual sum moves into the kernel of the branch that is made last.
 
-    y = conv(x);  z = y + r    =>    z = conv(x) with residual r
+y = conv(x);  z = y + r    =>    z = conv(x) with residual r
 """
 
 from dataclasses import replace

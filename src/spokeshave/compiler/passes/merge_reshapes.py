@@ -1,6 +1,6 @@
 """Two reshapes in a row are one, and a reshape to the same shape is none.
 
-    reshape -> reshape    =>    reshape
+reshape -> reshape    =>    reshape
 """
 
 from dataclasses import replace
@@ -15,7 +15,9 @@ def merge_reshapes(graph: Graph) -> Graph:
     made = producers(graph)
     nodes = []
     for node in graph.nodes:
-        inputs = tuple(_source(graph, made, name, isinstance(node.operation, Reshape)) for name in node.inputs)
+        inputs = tuple(
+            _source(graph, made, name, isinstance(node.operation, Reshape)) for name in node.inputs
+        )
         nodes.append(node if inputs == node.inputs or _is_foreign(node) else replace(node, inputs=inputs))
     return with_nodes(graph, nodes)
 

@@ -12,7 +12,14 @@ from spokeshave.compiler.verify import verify
 
 Pass = Callable[[Graph], Graph]
 
-PASSES: tuple[Pass, ...] = (fold_batch_norm, fuse_activation, fuse_residual, fuse_activation, merge_reshapes, eliminate_dead)
+PASSES: tuple[Pass, ...] = (
+    fold_batch_norm,
+    fuse_activation,
+    fuse_residual,
+    fuse_activation,
+    merge_reshapes,
+    eliminate_dead,
+)
 
 
 def optimise(graph: Graph) -> Graph:
