@@ -26,8 +26,7 @@ def choose(budget: str, tiling: Tiling, score: Tensor, rounds: int) -> Kept:
     if budget == "block":
         columns = torch.full((tiling.tall * tiling.wide,), 3)
         return balanced(score, prices.repeat_interleave(tiling.wide), columns, rounds)
-    rows = torch.ones(score.shape[:2], dtype=torch.bool)
-    return together(score, tiling, rows, prices, tiling.height * tiling.width // 6, rounds)
+    return together(score, tiling, prices, tiling.height * tiling.width // 6, rounds)
 
 
 @pytest.mark.parametrize("budget", ["layer", "block"])

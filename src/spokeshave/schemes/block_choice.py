@@ -18,27 +18,16 @@ ROUNDS = 10
 
 def balanced(score: Tensor, row_counts: Tensor, column_counts: Tensor, rounds: int = ROUNDS) -> Kept:
     """Keep `row_counts[i]` rows and `column_counts[i]` columns of block i."""
-    return _in_turn(
-        score,
-        torch.ones(score.shape[:2], dtype=torch.bool, device=score.device),
-        row_counts,
-        lambda worth: keep_largest_per_row(worth, column_counts),
-        rounds,
-    )
+    return _in_turn(score, row_counts, lambda worth: keep_largest_per_row(worth, column_counts), rounds)
 
 
-def together(
-    score: Tensor, tiling: Tiling, rows: Tensor, prices: Tensor, budget: int, rounds: int = ROUNDS
-) -> Kept:
-    """Keep `prices[i]` rows of each block in strip i, and the columns of all blocks that the budget pays for.
-
-    `rows` `[blocks, rows]` are the rows to begin with, as many as are kept or all.
-    """
+def together(score: Tensor, tiling: Tiling, prices: Tensor, budget: int, rounds: int = ROUNDS) -> Kept:
+    """Keep `prices[i]` rows of each block in strip i, and as many columns of all blocks as the budget pays."""
 
     def columns(worth: Tensor) -> Tensor:
         return tiling.by_block(best_segments(tiling.by_strip(worth), prices, budget))
 
-    return _in_turn(score, rows, prices.repeat_interleave(tiling.wide), columns, rounds)
+    return _in_turn(score, prices.repeat_interleave(tiling.wide), columns, rounds)
 
 
 def best_segments(worth: Tensor, prices: Tensor, budget: int) -> Tensor:
@@ -58,9 +47,8 @@ def best_segments(worth: Tensor, prices: Tensor, budget: int) -> Tensor:
     return torch.cat(parts).view(worth.shape)
 
 
-def _in_turn(
-    score: Tensor, rows: Tensor, row_counts: Tensor, columns: Callable[[Tensor], Tensor], rounds: int
-) -> Kept:
+def _in_turn(score: Tensor, row_counts: Tensor, columns: Callable[[Tensor], Tensor], rounds: int) -> Kept:
+    rows = torch.ones(score.shape[:2], dtype=torch.bool, device=score.device)
     kept = Kept(rows, columns(column_scores(score, rows)))
     for _ in range(rounds):
         rows = keep_largest_per_row(row_scores(score, kept.columns), row_counts)

@@ -110,17 +110,15 @@ class BlockColumnRow:
         return Tiling(weight.shape[0], weight[0].numel(), self.block)
 
     def _choose(self, score: Tensor, tiling: Tiling) -> Kept:
-        prices, columns = self._prices(tiling).to(score.device), self._column_counts(tiling).to(score.device)
+        prices = self._prices(tiling).to(score.device)
         if self.budget == "block":
+            columns = self._column_counts(tiling).to(score.device)
             return balanced(score, prices.repeat_interleave(tiling.wide), columns)
-        rows = score.new_ones(score.shape[:2], dtype=torch.bool)
-        if self.row_sparsity:  # a block's rows are to suit more than the few columns that it may win at first
-            rows = balanced(score, prices.repeat_interleave(tiling.wide), columns).rows
-        return together(score, tiling, rows, prices, kept_count(tiling.height * tiling.width, self.sparsity))
+        return together(score, tiling, prices, kept_count(tiling.height * tiling.width, self.sparsity))
 
     def _prices(self, tiling: Tiling) -> Tensor:
         """Rows that the blocks of each strip keep, which is what a column of theirs costs: `[tall]`."""
-        return ((1 - self.row_sparsity) * tiling.heights() - 1e-6).ceil().long()
+        return ((1 - self.row_sparsity) * tiling.heights() - 1e-6).ceil().long().clamp(min=1)
 
     def _column_counts(self, tiling: Tiling) -> Tensor:
         """Columns that each block keeps when all keep the same share, `[blocks]`."""
