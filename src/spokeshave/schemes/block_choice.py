@@ -22,7 +22,7 @@ def balanced(score: Tensor, row_counts: Tensor, column_counts: Tensor, rounds: i
 
 
 def together(score: Tensor, tiling: Tiling, prices: Tensor, budget: int, rounds: int = ROUNDS) -> Kept:
-    """Keep `prices[i]` rows of each block in strip i, and as many columns of all blocks as the budget pays."""
+    """Keep `prices[i]` rows of each block in strip i, and the columns of all blocks that the budget allows."""
 
     def columns(worth: Tensor) -> Tensor:
         return tiling.by_block(best_segments(tiling.by_strip(worth), prices, budget))
