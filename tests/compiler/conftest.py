@@ -51,7 +51,7 @@ def isa(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture()
+@pytest.fixture
 def back_end() -> Callable:
     """`run_back_end`."""
     return run_back_end

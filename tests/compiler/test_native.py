@@ -21,7 +21,7 @@ def deployment() -> NativeDeployment:
     return compile_network(network, torch.randn(1, 3, 6, 6))
 
 
-@pytest.fixture()
+@pytest.fixture
 def saved(deployment: NativeDeployment, tmp_path: Path) -> Path:
     deployment.save(tmp_path / "saved")
     return tmp_path / "saved"

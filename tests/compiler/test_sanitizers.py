@@ -18,7 +18,6 @@ from spokeshave.compiler.isa import instruction_set, runs_here
 from spokeshave.compiler.operations import (
     Activate,
     Activation,
-    Binary,
     Concatenate,
     Convolution,
     GroupNorm,
@@ -88,7 +87,7 @@ def expected(x: torch.Tensor, w: dict) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.softmax(torch.tanh(F.linear(u.mean((2, 3)), w["fc"], w["fb"])), 1), u
 
 
-@pytest.mark.slow()
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["avx512", "avx2", "portable"])
 def test_no_step_outside(name: str, tmp_path: Path) -> None:
     if not runs_here(instruction_set(name)):

@@ -20,7 +20,11 @@ from pathlib import Path
 from spokeshave.compiler.isa import InstructionSet
 from spokeshave.errors import SpokeshaveError
 
-FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=fast", "-fPIC", "-shared", "-fvisibility=hidden", "-Wall", "-Wno-unused-function", "-Wno-psabi")  # fmt: skip
+FLAGS = (
+    *("-std=gnu11", "-O3", "-ffp-contract=fast"),
+    *("-fPIC", "-shared", "-fvisibility=hidden"),
+    *("-Wall", "-Wno-unused-function", "-Wno-psabi"),
+)
 
 
 @dataclass(frozen=True)

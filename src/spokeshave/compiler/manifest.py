@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from spokeshave.compiler.operations import Activation, Foreign, Operation
 from spokeshave.errors import SpokeshaveError
@@ -154,10 +154,12 @@ def _stage(entry: dict[str, Any]) -> Stage:
 
 def _operation(entry: dict[str, Any]) -> Operation:
     """An operation from its type's name and fields; only the compiler's own operation types are made."""
-    settings = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
-    kinds = {kind.__name__: kind for kind in Operation.__args__}  # type: ignore[attr-defined]
+    settings: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()
+    }
+    kinds = {kind.__name__: kind for kind in get_args(Operation)}
     kind = kinds[settings.pop("type")]
-    if isinstance(settings.get("activation"), dict):
-        activation = settings["activation"]
+    activation = settings.get("activation")
+    if isinstance(activation, dict):
         settings["activation"] = Activation(activation["kind"], tuple(activation["parameters"]))
     return kind(**settings)

@@ -124,7 +124,8 @@ class NativeDeployment:
     def save(self, folder: Path | str) -> None:
         """Write manifest, C source, weights and library to a folder, which must be new, empty or a deployment.
 
-        The folder appears whole or not at all. Raises SpokeshaveError when it holds something else or cannot be written.
+        The folder appears whole or not at all. Raises SpokeshaveError when it holds something else or cannot
+        be written.
         """
         folder = Path(folder)
         check_output_folder(folder)
@@ -207,7 +208,7 @@ class NativeDeployment:
 
     def _arena(self, stage: SegmentStage) -> Tensor:
         """This thread's arena for a segment, zero at first: kernels keep the margins of feature maps zero."""
-        arenas = self._arenas.__dict__
+        arenas: dict[int, Tensor] = self._arenas.__dict__.setdefault("by_segment", {})
         if stage.index not in arenas:
             arenas[stage.index] = _aligned_copy(torch.zeros(stage.arena_floats))
         return arenas[stage.index]

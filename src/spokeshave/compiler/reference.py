@@ -124,14 +124,18 @@ def _affine(op: Affine, inputs: list[Tensor], weights: Weights, shape: tuple[int
     )
 
 
+def _optional(weights: Weights, name: str | None) -> Tensor | None:
+    return None if name is None else weights[name]
+
+
 def _layer_norm(op: LayerNorm, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
-    pair = [weights[name] if name else None for name in (op.weight, op.bias)]
-    return F.layer_norm(inputs[0], shape[-op.axes :], *pair, op.epsilon)
+    weight, bias = _optional(weights, op.weight), _optional(weights, op.bias)
+    return F.layer_norm(inputs[0], shape[-op.axes :], weight, bias, op.epsilon)
 
 
 def _group_norm(op: GroupNorm, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
-    pair = [weights[name] if name else None for name in (op.weight, op.bias)]
-    return F.group_norm(inputs[0], op.groups, *pair, op.epsilon)
+    weight, bias = _optional(weights, op.weight), _optional(weights, op.bias)
+    return F.group_norm(inputs[0], op.groups, weight, bias, op.epsilon)
 
 
 def _slice(op: Slice, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:

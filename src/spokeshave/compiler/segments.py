@@ -15,11 +15,13 @@ def cut(graph: Graph, supports: Supports) -> tuple[Graph | Node, ...]:
     are few crossings between native code and PyTorch.
     """
     compiled = {id(node): supports(node, graph) is None for node in graph.nodes}
+    waiting = {True: [], False: []}  # type: dict[bool, list[Node]]
+    for node in graph.nodes:
+        waiting[compiled[id(node)]].append(node)
     runs: list[list[Node]] = []
-    waiting, made = list(graph.nodes), set(graph.inputs)
-    kind = any(compiled.values())
-    while waiting:
-        run = _take(waiting, made, lambda node: compiled[id(node)] == kind)
+    made, kind = set(graph.inputs), True
+    while waiting[True] or waiting[False]:
+        run = _take(waiting[kind], made)
         runs += [run] if kind and run else [[node] for node in run]
         kind = not kind
     return tuple(
@@ -27,11 +29,11 @@ def cut(graph: Graph, supports: Supports) -> tuple[Graph | Node, ...]:
     )
 
 
-def _take(waiting: list[Node], made: set[str], wanted: Callable[[Node], bool]) -> list[Node]:
-    """Remove and return, in order, every wanted node whose inputs are made, until none is left."""
+def _take(waiting: list[Node], made: set[str]) -> list[Node]:
+    """Remove and return, in order, every node whose inputs are made."""
     taken: list[Node] = []
     for node in list(waiting):
-        if wanted(node) and made.issuperset(node.inputs):
+        if made.issuperset(node.inputs):
             taken.append(node)
             made.update(node.outputs)
             waiting.remove(node)

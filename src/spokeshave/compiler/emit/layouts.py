@@ -4,6 +4,8 @@ Values joined by stride-1 convolutions and element-wise operations must share on
 pitch and front margin satisfy the reader that needs most.
 """
 
+from collections.abc import Callable
+
 from spokeshave.compiler.emit.taps import margins, phase_size, taps
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.isa import InstructionSet
@@ -112,7 +114,9 @@ def _grids(graph: Graph, family: dict[str, str]) -> dict[str, Grid]:
     }
 
 
-def _widen_for(graph: Graph, node: Node, convolution: Convolution, widen) -> None:  # noqa: ANN001
+def _widen_for(
+    graph: Graph, node: Node, convolution: Convolution, widen: Callable[[str, int, int, int], None]
+) -> None:
     """Make room on the output's grid (and the input's, for stride 1) for every shift of a convolution."""
     read, written = _positions(graph.shape(node.inputs[0])), _positions(graph.shape(node.output))
     kernel = tuple(graph.weights[convolution.weight].shape[2:])

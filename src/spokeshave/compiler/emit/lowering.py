@@ -10,7 +10,7 @@ from spokeshave.compiler.emit.program import Argument, Buffer, Call, Constant, P
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.isa import InstructionSet
 from spokeshave.compiler.kernels.instances import Kernel, PointwiseKernel
-from spokeshave.compiler.layout import Flat, Layout, Planes, round_up
+from spokeshave.compiler.layout import Layout, Planes, round_up
 from spokeshave.compiler.operations import Activation
 from spokeshave.schemes.scheme import Packed
 

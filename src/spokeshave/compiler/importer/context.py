@@ -12,7 +12,7 @@ from spokeshave.compiler.operations import Foreign, Operation
 from spokeshave.errors import SpokeshaveError
 
 
-class NotTyped(Exception):
+class NotTypedError(Exception):
     """An operator that has no typed operation in this form; the text says why."""
 
 
@@ -27,15 +27,15 @@ class Importing:
     weights: dict[fx.Node, str] = field(default_factory=dict)
 
     def value(self, node: Any) -> str:
-        """Name of the value that a node became; raises NotTyped for a weight or a number."""
+        """Name of the value that a node became; raises NotTypedError for a weight or a number."""
         if not isinstance(node, fx.Node) or node not in self.values:
-            raise NotTyped("an operand is not a value of the network")
+            raise NotTypedError("an operand is not a value of the network")
         return self.values[node]
 
     def weight(self, node: Any) -> str:
-        """Name of the weight that a node became; raises NotTyped for anything else."""
+        """Name of the weight that a node became; raises NotTypedError for anything else."""
         if not isinstance(node, fx.Node) or node not in self.weights:
-            raise NotTyped("its weight is computed from the input")
+            raise NotTypedError("its weight is computed from the input")
         return self.weights[node]
 
     def optional_weight(self, node: Any) -> str | None:
@@ -123,8 +123,8 @@ def rank(node: fx.Node) -> int:
 
 
 def axis_of(node: fx.Node, axis: int) -> int:
-    """An axis counted from the front; raises NotTyped for the batch axis."""
+    """An axis counted from the front; raises NotTypedError for the batch axis."""
     axis %= rank(node)
     if axis == 0:
-        raise NotTyped("it works along the batch axis")
+        raise NotTypedError("it works along the batch axis")
     return axis

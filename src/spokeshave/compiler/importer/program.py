@@ -9,7 +9,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
 from spokeshave.compiler.graph import Graph
-from spokeshave.compiler.importer.context import Importing, NotTyped
+from spokeshave.compiler.importer.context import Importing, NotTypedError
 from spokeshave.compiler.importer.operators import OPERATORS
 from spokeshave.compiler.importer.structure import OutputStructure, structure_of_specification
 
@@ -88,7 +88,7 @@ def _import_operator(importing: Importing, node: fx.Node) -> None:
         return
     try:
         if name not in OPERATORS:
-            raise NotTyped(f"{name or node.target} has no kernel")
+            raise NotTypedError(f"{name or node.target} has no kernel")
         OPERATORS[name](importing, node)
-    except NotTyped as reason:
+    except NotTypedError as reason:
         importing.add_foreign(node, str(reason))

@@ -60,8 +60,8 @@ def pack_blocks(blocks: list[tuple[np.ndarray, np.ndarray, np.ndarray]], rows: i
     """Pack dense blocks (row numbers, column numbers, values) each into panels of its own, to be accumulated."""
     pieces = []
     for members, columns, values in blocks:
-        for top in range(0, len(members), rows):
-            pieces.append((members[top : top + rows], columns, values[top : top + rows]))
+        tops = range(0, len(members), rows)
+        pieces += [(members[top : top + rows], columns, values[top : top + rows]) for top in tops]
     return _join(pieces, rows)
 
 
