@@ -11,6 +11,7 @@ from spokeshave.schemes.registry import SCHEMES
 UNITS = {
     "peak": "flop/s",
     "bandwidth": "byte/s",
+    "cache": "byte",
     "launch": "s",
     "value_size": "byte",
     "power": "W",
@@ -25,7 +26,7 @@ FIELDS = ("value", "unit", "status", "source")
 def read_device(path: Path) -> RooflineDevice:
     """Read a device's figures; raises SpokeshaveError when the file is not there or says something else.
 
-    The file has `name`, `about` and the tables `peak`, `bandwidth`, `launch`, `value_size`,
+    The file has `name`, `about` and the tables `peak`, `bandwidth`, `cache`, `launch`, `value_size`,
     `efficiency.<scheme>` (`efficiency.dense` among them) and, if it is known, `power`. Every figure has
     `value`, `unit`, `status` and `source`.
     """
@@ -56,6 +57,7 @@ class _Reader:
             about=self.document["about"],
             peak=self._figure(("peak",)),
             bandwidth=self._figure(("bandwidth",)),
+            cache=self._figure(("cache",)),
             launch=self._figure(("launch",)),
             value_size=self._figure(("value_size",)),
             efficiency=self._efficiency(),

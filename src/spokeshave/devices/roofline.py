@@ -32,8 +32,8 @@ class Figure:
 class RooflineDevice:
     """Costs by roofline: `launch + max(flop / (efficiency * peak), bytes / bandwidth)` for each layer.
 
-    Two flop a multiply-add; bytes are the packed weights with their indices, the layer's inputs and its
-    outputs, each read or written once. `efficiency` goes by scheme name, `dense` included. Energy is power
+    Two flop a multiply-add; bytes are the packed weights with their indices, and the layer's inputs and outputs
+    when these do not fit `cache` together. `efficiency` goes by scheme name, `dense` included. Energy is power
     times latency.
     """
 
@@ -41,6 +41,7 @@ class RooflineDevice:
     about: str
     peak: Figure
     bandwidth: Figure
+    cache: Figure
     launch: Figure
     value_size: Figure
     efficiency: Mapping[str, Figure]
@@ -56,12 +57,8 @@ class RooflineDevice:
 
     def figures(self) -> dict[str, Figure]:
         """All figures by name."""
-        single = {
-            "peak": self.peak,
-            "bandwidth": self.bandwidth,
-            "launch": self.launch,
-            "value size": self.value_size,
-        }
+        names = ("peak", "bandwidth", "cache", "launch", "value_size")
+        single = {name.replace("_", " "): getattr(self, name) for name in names}
         power = {} if self.power is None else {"power": self.power}
         return (
             single | power | {f"efficiency, {scheme}": figure for scheme, figure in self.efficiency.items()}
@@ -97,8 +94,7 @@ class RooflineDevice:
             raise SpokeshaveError(f"{layer.name}: {reason}")
         efficiency = self.efficiency[DENSE if scheme is None else scheme_name(scheme)].value
         flop = 2 * layer.multiply_adds * _density(layer, scheme)
-        values = _elements_read(layer) + layer.rows * layer.positions
-        moved = self._weight_bytes(layer, scheme) + values * self.value_size.value
+        moved = self._weight_bytes(layer, scheme) + self._activation_bytes(layer)
         return self.launch.value + max(flop / (efficiency * self.peak.value), moved / self.bandwidth.value)
 
     def deploy(
@@ -109,6 +105,11 @@ class RooflineDevice:
             f"{self.name} is a cost model, which cannot run networks; "
             f"deploy on host, or ask {self.name} for costs only"
         )
+
+    def _activation_bytes(self, layer: Layer) -> float:
+        """Bytes of inputs and outputs that reach the memory."""
+        size = (_elements_read(layer) + layer.rows * layer.positions) * self.value_size.value
+        return size if size > self.cache.value else 0.0
 
     def _weight_bytes(self, layer: Layer, scheme: Scheme | None) -> float:
         if scheme is None:

@@ -1,0 +1,105 @@
+import pytest
+
+from spokeshave.devices import load_device
+from spokeshave.errors import SpokeshaveError
+
+FIGURE = 'value = {value}\nunit = "{unit}"\nstatus = "inferred"\nsource = "a guess"\n'
+UNITS = {
+    "peak": "flop/s",
+    "bandwidth": "byte/s",
+    "cache": "byte",
+    "launch": "s",
+    "value_size": "byte",
+    "efficiency.dense": "1",
+}
+
+
+def device_text(values=None):
+    numbers = {
+        "peak": 1e9,
+        "bandwidth": 1e9,
+        "cache": 1e6,
+        "launch": 1e-6,
+        "value_size": 4,
+        "efficiency.dense": 0.5,
+    } | (values or {})
+    tables = [f"[{key}]\n{FIGURE.format(value=numbers[key], unit=unit)}" for key, unit in UNITS.items()]
+    return 'name = "mine"\nabout = "a device of my own"\n' + "".join(tables)
+
+
+def test_a_device_of_the_users_own_is_read(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(device_text())
+    device = load_device(str(path))
+    assert (device.name, device.kind, device.about) == ("mine", "modelled", "a device of my own")
+    assert device.power is None
+    assert device.launch.value == 1e-6
+    assert "mine.toml" in device.describe()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ('name = "mine"\n', "", "line 1: the device lacks 'name'"),
+        ('name = "mine"', "name = 3", "line 1: name must be a text"),
+        ("[launch]", "[lunch]", "line 18: lunch is not known here; known keys are name, about, peak"),
+        (
+            "[peak]\nvalue = 1000000000.0",
+            '[peak]\nvalue = "fast"',
+            "line 4: peak.value must be a positive number, not 'fast'",
+        ),
+        (
+            "[peak]\nvalue = 1000000000.0",
+            "[peak]\nvalue = -1",
+            "line 4: peak.value must be a positive number, not -1",
+        ),
+        (
+            "[peak]\nvalue = 1000000000.0",
+            "[peak]\nvalue = nan",
+            "line 4: peak.value must be a positive number, not nan",
+        ),
+        ("[peak]\nvalue = 1000000000.0\n", "[peak]\n", "line 3: peak lacks 'value'"),
+        ('unit = "flop/s"', 'unit = "GHz"', "line 5: peak.unit must be 'flop/s', not 'GHz'"),
+        (
+            'flop/s"\nstatus = "inferred"',
+            'flop/s"\nstatus = "sure"',
+            "line 6: peak.status must be one of seen, recalled",
+        ),
+        ('source = "a guess"\n[bandwidth]', 'source = ""\n[bandwidth]', "line 7: peak.source must say where"),
+        (
+            "[efficiency.dense]\nvalue = 0.5",
+            "[efficiency.dense]\nvalue = 50",
+            "efficiency.dense.value must be at most 1",
+        ),
+        (
+            "[efficiency.dense]",
+            "[efficiency.denze]",
+            "line 28: efficiency.denze is not known here; known keys are dense",
+        ),
+        ("[efficiency.dense]", "[efficiency.unstructured]", "line 28: efficiency lacks 'dense'"),
+        ("[peak]\n", "peak = 3\n[power]\n", "line 3: peak must be a table"),
+        ("[peak]", "[peak", "is not TOML: .*line 3"),
+    ],
+)
+def test_a_mistake_is_told_with_file_line_and_key(tmp_path, old, new, sentence):
+    path = tmp_path / "mine.toml"
+    assert old in device_text()
+    path.write_text(device_text().replace(old, new, 1))
+    with pytest.raises(SpokeshaveError, match=sentence) as caught:
+        load_device(str(path))
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_or_no_text(tmp_path):
+    with pytest.raises(SpokeshaveError, match=r"nowhere\.toml cannot be read: No such file"):
+        load_device(str(tmp_path / "nowhere.toml"))
+    binary = tmp_path / "binary.toml"
+    binary.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SpokeshaveError, match=r"binary\.toml cannot be read: not a text"):
+        load_device(str(binary))
+
+
+def test_an_unknown_name_is_told_with_the_known_ones():
+    with pytest.raises(SpokeshaveError, match="no device 'iphone'; known devices are host, galaxy-s10-cpu"):
+        load_device("iphone")
