@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -54,6 +54,7 @@ def rules_strategy():
 
 
 @given(rules_strategy())
+@settings(deadline=None)
 def test_yaml_round_trip(rules) -> None:
     plan = Plan(tuple(Rule(pattern, scheme) for pattern, scheme in rules.items()))
     assert Plan.from_yaml(plan.to_yaml()) == plan

@@ -31,5 +31,6 @@ def test_keep_largest_per_row(rows, data) -> None:
 
 
 @given(st.integers(1, 500), st.integers(2, 50))
+@settings(deadline=None)
 def test_counts_are_not_lost_to_rounding(size, compression) -> None:
     assert kept_count(size * compression, 1 - 1 / compression) == size

@@ -4,7 +4,7 @@ from itertools import combinations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -26,6 +26,7 @@ def weights(draw) -> Tensor:
 
 
 @given(weights(), sparsities)
+@settings(deadline=None)
 def test_projection_is_idempotent_and_in_the_set(weight, sparsity) -> None:
     scheme = Unstructured(sparsity)
     projected = scheme.project(weight)
@@ -36,6 +37,7 @@ def test_projection_is_idempotent_and_in_the_set(weight, sparsity) -> None:
 
 
 @given(weights(), sparsities)
+@settings(deadline=None)
 def test_as_many_stay_as_may(weight, sparsity) -> None:
     kept = int((Unstructured(sparsity).project(weight, saliency=weight.square() + 1) != 0).sum())
     allowed = int(weight.numel() * (1 - sparsity) + 1e-6)
@@ -45,6 +47,7 @@ def test_as_many_stay_as_may(weight, sparsity) -> None:
 
 
 @given(weights(), sparsities)
+@settings(deadline=None)
 def test_nothing_in_the_set_is_nearer(weight, sparsity) -> None:
     allowed = int(weight.numel() * (1 - sparsity) + 1e-6)
     flat = weight.flatten()
@@ -56,6 +59,7 @@ def test_nothing_in_the_set_is_nearer(weight, sparsity) -> None:
 
 
 @given(weights(), sparsities)
+@settings(deadline=None)
 def test_pack_and_unpack(weight, sparsity) -> None:
     projected = Unstructured(sparsity).project(weight)
     packed = Unstructured(sparsity).pack(projected)
