@@ -54,12 +54,6 @@ def lay_planes(shape: tuple[int, ...], grid: Grid, isa: InstructionSet) -> Plane
     return grid.planes(shape[1], shape[2], shape[3], isa.lanes)
 
 
-def make_grid(width: int, margin_rows: int, margin_columns: int) -> Grid:
-    """The tightest grid for maps of this width with zero margins of so many rows and columns around them."""
-    pitch = width + margin_columns
-    return Grid(pitch, round_up(margin_rows * pitch + margin_columns, CACHE_LINE_FLOATS))
-
-
 def _positions(shape: tuple[int, ...]) -> tuple[int, int]:
     return (1, shape[1]) if len(shape) == 3 else (shape[2], shape[3])
 
