@@ -4,6 +4,7 @@ from spokeshave.methods.admm import ADMM
 from spokeshave.methods.distillation import Teacher
 from spokeshave.methods.masked import MaskedFineTuning
 from spokeshave.methods.one_shot import OneShot
+from spokeshave.methods.reconstruction import Reconstruction
 from spokeshave.methods.session import Session, begin
 from spokeshave.methods.statistics import refresh_batch_norm
 from spokeshave.methods.training import EpochResult, train
@@ -13,6 +14,7 @@ __all__ = [
     "EpochResult",
     "MaskedFineTuning",
     "OneShot",
+    "Reconstruction",
     "Session",
     "Teacher",
     "begin",

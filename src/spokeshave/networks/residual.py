@@ -48,8 +48,8 @@ class ResidualNetwork(nn.Module):
 
 
 def digits_network() -> ResidualNetwork:
-    """The demo's network for `[N, 1, 16, 16]` digits: 34.5 million multiply-adds, 1.2 million weights."""
-    return ResidualNetwork(channels=1, classes=10, widths=(64, 128, 256), strides=(1, 2, 1))
+    """The demo's network for `[N, 1, 16, 16]` digits: 38 million multiply-adds, nearly all on 8 x 8 maps."""
+    return ResidualNetwork(channels=1, classes=10, widths=(64, 128, 128), strides=(2, 1, 1))
 
 
 def cifar_wide() -> ResidualNetwork:

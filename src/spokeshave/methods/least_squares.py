@@ -1,0 +1,60 @@
+"""The nearest weight of a scheme as a layer's outputs see it: ADMM on one layer's least squares.
+
+    minimise ||(W - W0) X||^2  with W in the scheme,  given only the second moments X X^T
+
+Every step has a closed form, so no training is needed (Boza, arXiv 2401.02938, for unstructured sparsity).
+"""
+
+import torch
+from torch import Tensor
+
+from spokeshave.schemes.scheme import Scheme, as_matrix
+
+ITERATIONS = 30
+RHO, RHO_GROWTH, RHO_EVERY = 0.1, 2.0, 5
+DAMPING = 0.01  # of the mean second moment: keeps inputs that are always 0 harmless
+
+
+@torch.no_grad()
+def reconstruct(weight: Tensor, moments: Tensor, scheme: Scheme) -> Tensor:
+    """The weight of the scheme whose outputs are near those of `weight`; `moments` is `X X^T`, `[K, K]`.
+
+    Columns are scaled by the size of their inputs first, so that the projection ranks by what reaches outputs.
+    """
+    damped = moments + DAMPING * moments.diagonal().mean() * torch.eye(len(moments))
+    scale = damped.diagonal().sqrt()
+    correlations = damped / scale[:, None] / scale
+    wanted = as_matrix(weight) * scale
+    nearest = _alternate(wanted, correlations, scheme, weight.shape)
+    return (_refit(nearest != 0, wanted @ correlations, correlations) / scale).view(weight.shape)
+
+
+def _alternate(wanted: Tensor, correlations: Tensor, scheme: Scheme, shape: torch.Size) -> Tensor:
+    """W, Z and U steps on `||(W - wanted) X||^2`; returns Z."""
+    target, identity = wanted @ correlations, torch.eye(len(correlations))
+    nearest = _project(scheme, wanted, shape)
+    multipliers = torch.zeros_like(wanted)
+    for iteration in range(ITERATIONS):
+        if iteration % RHO_EVERY == 0:
+            rho = RHO * RHO_GROWTH ** (iteration // RHO_EVERY)
+            inverse = torch.linalg.inv(correlations + rho * identity)
+            multipliers /= RHO_GROWTH if iteration else 1
+        free = (target + rho * (nearest - multipliers)) @ inverse
+        nearest = _project(scheme, free + multipliers, shape)
+        multipliers += free - nearest
+    return nearest
+
+
+def _project(scheme: Scheme, matrix: Tensor, shape: torch.Size) -> Tensor:
+    return as_matrix(scheme.project(matrix.view(shape)))
+
+
+def _refit(support: Tensor, target: Tensor, correlations: Tensor) -> Tensor:
+    """Least squares on the support: rows that share their columns are solved together."""
+    fitted = torch.zeros_like(target)
+    patterns, group = support.unique(dim=0, return_inverse=True)
+    for index, pattern in enumerate(patterns):
+        columns, rows = pattern.nonzero()[:, 0], (group == index).nonzero()
+        inner = correlations[columns][:, columns]
+        fitted[rows, columns] = torch.linalg.solve(inner, target[rows, columns].T).T
+    return fitted

@@ -1,0 +1,161 @@
+import copy
+
+import pytest
+import torch
+from safetensors.torch import load, save
+
+from spokeshave.errors import SpokeshaveError
+from spokeshave.methods import ADMM, MaskedFineTuning, OneShot, begin, train
+from spokeshave.methods.training import sgd
+
+METHOD = ADMM(rho=0.1, rho_growth=1.5, rho_limit=3.0)
+
+
+@pytest.fixture(scope="module")
+def trained(make, data):
+    network = make()
+    train(network, data, 8, learning_rate=0.1)
+    return network
+
+
+def worst(session):
+    return max(session.residuals().values())
+
+
+def admm_then_masked(network, data, plan, epochs, seed):
+    session = begin(METHOD, network, plan)
+    train(network, data, epochs, session=session, seed=seed)
+    residual = worst(session)
+    session.finish()
+    masked = begin(MaskedFineTuning(), network, plan)
+    train(network, data, 4, session=masked, seed=seed + 100)
+    masked.finish()
+    return residual
+
+
+def one_shot_then_masked(network, data, plan, epochs, seed):
+    begin(OneShot(), network, plan).finish()
+    masked = begin(MaskedFineTuning(), network, plan)
+    train(network, data, epochs, session=masked, seed=seed)
+    train(network, data, 4, session=masked, seed=seed + 100)
+    masked.finish()
+
+
+def test_the_penalty_is_the_augmented_lagrangians(network, plan):
+    session = begin(ADMM(rho=0.2), network, plan)
+    state = session.state()
+    names = ["first.weight", "second.weight"]
+    parameters = dict(network.named_parameters())
+    gaps = [parameters[n] - state[f"auxiliary.{n}"] + state[f"multiplier.{n}"] for n in names]
+    expected = 0.1 * sum(gap.square().sum() for gap in gaps)
+    session.penalty().backward()
+    assert torch.allclose(session.penalty(), expected)
+    assert all(torch.allclose(parameters[n].grad, 0.2 * g) for n, g in zip(names, gaps, strict=True))
+
+
+def test_it_begins_at_the_projection_with_no_multipliers(network, plan):
+    state = begin(ADMM(), network, plan).state()
+    weight = network.first.weight.detach()
+    assert torch.equal(state["auxiliary.first.weight"], plan.rules[1].scheme.project(weight))
+    assert not state["multiplier.first.weight"].any()
+
+
+def test_an_update_keeps_the_unscaled_multiplier_when_rho_grows(network, plan):
+    session = begin(ADMM(rho=0.1, rho_growth=2.0), network, plan)
+    weight = network.first.weight.detach()
+    session.after_epoch()
+    state = session.state()
+    nearest = plan.rules[1].scheme.project(weight)
+    assert session.rho == 0.2
+    assert torch.allclose(0.2 * state["multiplier.first.weight"], 0.1 * (weight - nearest))
+
+
+def test_updates_come_by_epochs_or_by_steps(network, plan):
+    by_epochs = begin(ADMM(rho=0.1, rho_growth=2.0, update_every=2), network, plan)
+    by_steps = begin(ADMM(rho=0.1, rho_growth=2.0, update_steps=3), network, plan)
+    for session in (by_epochs, by_steps):
+        for _ in range(2):
+            for _ in range(4):
+                session.after_step()
+            session.after_epoch()
+    assert by_epochs.rho == 0.2
+    assert by_steps.rho == 0.4
+
+
+def test_rho_stops_at_its_limit(network, plan):
+    session = begin(ADMM(rho=0.1, rho_growth=10, rho_limit=0.5), network, plan)
+    session.after_epoch()
+    assert session.rho == 0.5
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"rho": 0.0}, "rho must be above 0"),
+        ({"rho_growth": 0.5}, "rho_growth must be at least 1"),
+        ({"rho": 2.0}, "rho_limit must be at least rho"),
+        ({"update_every": 0}, "update_every must be at least 1"),
+        ({"update_steps": -1}, "update_steps must be at least 0"),
+    ],
+)
+def test_settings_that_make_no_sense(settings, message):
+    with pytest.raises(SpokeshaveError, match=message):
+        ADMM(**settings)
+
+
+def test_the_residual_falls_and_the_network_ends_in_the_plan(trained, data, plan, accuracy):
+    network = copy.deepcopy(trained)
+    before = worst(begin(METHOD, network, plan))
+    after = admm_then_masked(network, data, plan, epochs=12, seed=1)
+    assert before > 0.5
+    assert after < 0.1 * before
+    for name, scheme in plan.resolve(network).items():
+        assert scheme.contains(network.get_parameter(name))
+    assert accuracy(network) > 0.9
+
+
+@pytest.mark.slow
+def test_admm_beats_one_shot_at_equal_density_and_equal_epochs(trained, data, plan, accuracy):
+    margins = []
+    for seed in range(3):
+        ours, theirs = copy.deepcopy(trained), copy.deepcopy(trained)
+        admm_then_masked(ours, data, plan, epochs=12, seed=seed)
+        one_shot_then_masked(theirs, data, plan, epochs=12, seed=seed)
+        margins.append(accuracy(ours) - accuracy(theirs))
+    print("ADMM minus one-shot, held-out accuracy by seed:", [f"{100 * m:+.2f} %" for m in margins])
+    assert sum(margins) / 3 > 0
+
+
+def test_a_restored_session_goes_on_bit_for_bit(trained, data, plan):
+    def run(network, optimizer, session, first, last):
+        for epoch in range(first, last):
+            torch.manual_seed(epoch)
+            for images, labels in data.train:
+                loss = torch.nn.functional.cross_entropy(network(images), labels) + session.penalty()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                session.after_step()
+            session.after_epoch()
+
+    method = ADMM(rho=0.05, update_steps=5)
+    whole = copy.deepcopy(trained)
+    optimizer, session = sgd(whole, 0.05), begin(method, whole, plan)
+    run(whole, optimizer, session, 0, 2)
+    saved = (
+        load(save(session.state())),
+        copy.deepcopy(whole.state_dict()),
+        copy.deepcopy(optimizer.state_dict()),
+    )
+    run(whole, optimizer, session, 2, 4)
+
+    resumed = copy.deepcopy(trained)
+    again = begin(method, resumed, plan)
+    resumed.load_state_dict(saved[1])
+    again.restore(saved[0])
+    optimizer = sgd(resumed, 0.05)
+    optimizer.load_state_dict(saved[2])
+    run(resumed, optimizer, again, 2, 4)
+    for mine, theirs in zip(resumed.parameters(), whole.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+    assert all(torch.equal(tensor, session.state()[name]) for name, tensor in again.state().items())

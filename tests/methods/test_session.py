@@ -1,0 +1,50 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from spokeshave.errors import SpokeshaveError
+from spokeshave.methods import ADMM, MaskedFineTuning, OneShot, Reconstruction, begin
+from spokeshave.plan import Plan, Rule
+
+OPTIMIZERS = [torch.optim.SGD, torch.optim.AdamW, torch.optim.RMSprop, torch.optim.Adagrad]
+
+
+def in_plan(network, plan):
+    parameters = dict(network.named_parameters())
+    return all(scheme.contains(parameters[name]) for name, scheme in plan.resolve(network).items())
+
+
+@pytest.mark.parametrize("optimizer_type", OPTIMIZERS)
+@pytest.mark.parametrize("method", [ADMM(rho=0.1), OneShot()])
+def test_the_users_own_loop_ends_in_the_plan_with_any_optimizer(method, optimizer_type, network, data, plan):
+    optimizer = optimizer_type(network.parameters(), lr=1e-3)
+    session = begin(method, network, plan)
+    torch.manual_seed(0)
+    for _ in range(2):
+        for images, labels in data.train:
+            loss = F.cross_entropy(network(images), labels) + session.penalty()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            session.after_step()
+        session.after_epoch()
+    assert not in_plan(network, plan)
+    session.finish()
+    assert in_plan(network, plan)
+
+
+def test_something_else_than_a_method(network, plan):
+    with pytest.raises(SpokeshaveError, match="'admm' is no method"):
+        begin("admm", network, plan)
+
+
+@pytest.mark.parametrize("method", [ADMM(), OneShot(), MaskedFineTuning(), Reconstruction(())])
+def test_a_plan_that_leaves_everything_dense(method, network):
+    with pytest.raises(SpokeshaveError, match="leaves every weight of the network dense"):
+        begin(method, network, Plan((Rule("*", None),)))
+
+
+@pytest.mark.parametrize("method", [ADMM(), OneShot(), Reconstruction(())])
+def test_a_state_of_something_else_is_refused(method, network, plan):
+    with pytest.raises(SpokeshaveError, match="belongs to another network, plan or method"):
+        begin(method, network, plan).restore({"auxiliary.first.weight": torch.zeros(3)})

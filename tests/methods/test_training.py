@@ -1,0 +1,100 @@
+import copy
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from spokeshave.data import Data
+from spokeshave.errors import SpokeshaveError
+from spokeshave.methods import ADMM, Teacher, begin, refresh_batch_norm, train
+from spokeshave.methods.training import sgd
+
+
+def largest_difference(first, second):
+    pairs = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    return max(float((a - b).abs().max()) for a, b in pairs)
+
+
+def test_it_learns_and_reports_every_epoch(network, data, accuracy):
+    results, steps = [], []
+    train(
+        network,
+        data,
+        6,
+        learning_rate=0.1,
+        on_epoch=results.append,
+        on_step=lambda done, total: steps.append((done, total)),
+    )
+    assert [result.epoch for result in results] == list(range(6))
+    assert results[-1].loss < 0.5 * results[0].loss
+    assert steps == [(step + 1, 6 * len(data.train)) for step in range(6 * len(data.train))]
+    assert accuracy(network) > 0.9
+
+
+def test_going_on_repeats_the_uninterrupted_run(make, data):
+    whole, parts = make(), make()
+    train(whole, data, 4)
+    optimizer = sgd(parts, 0.05)
+
+    class StopHereError(Exception):
+        pass
+
+    def stop(result):
+        if result.epoch == 1:
+            raise StopHereError
+
+    with pytest.raises(StopHereError):
+        train(parts, data, 4, optimizer=optimizer, on_epoch=stop)
+    train(parts, data, 4, optimizer=optimizer, first_epoch=2)
+    assert largest_difference(whole, parts) == 0
+
+
+def test_accelerate_runs_the_same_steps(make, data, plan):
+    pytest.importorskip("accelerate")
+    plain, accelerated = make(), make()
+    for network, accelerate in ((plain, False), (accelerated, True)):
+        session = begin(ADMM(rho=0.1), network, plan)
+        train(network, data, 2, session=session, accelerate=accelerate)
+    assert largest_difference(plain, accelerated) < 1e-6
+
+
+def test_without_accelerate_the_extra_is_named(network, data, monkeypatch):
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    with pytest.raises(SpokeshaveError, match=r"pip install 'spokeshave\[loop\]'"):
+        train(network, data, 1, accelerate=True)
+
+
+def test_a_loss_that_explodes_is_one_sentence(network, data):
+    with pytest.raises(SpokeshaveError, match="no longer finite in epoch"):
+        train(network, data, 4, learning_rate=1e6)
+
+
+def test_a_teacher_alone_can_teach(make, data, accuracy):
+    teacher = make(seed=1)
+    train(teacher, data, 6, learning_rate=0.1)
+    wrong = [(inputs, torch.zeros_like(labels)) for inputs, labels in data.train]
+    pupil = make(seed=2)
+    unlabelled = Data(wrong, data.held_out, data.classes, "unlabelled")
+    train(pupil, unlabelled, 15, learning_rate=0.1, teacher=Teacher(teacher, share=1.0, temperature=2.0))
+    assert accuracy(pupil) > 0.85
+    assert teacher.first.weight.grad is not None
+
+
+def test_refreshed_batch_norms_hold_the_statistics_of_the_data():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.BatchNorm1d(3)).eval()
+    inputs = torch.randn(400, 3) * 5 + 2
+    refresh_batch_norm(network, [(part, part) for part in inputs.split(100)], passes=4)
+    assert torch.allclose(network[0].running_mean, inputs.mean(0), atol=1e-4)
+    assert torch.allclose(network[0].running_var, inputs.var(0), rtol=0.05)
+    assert network[0].momentum == 0.1
+    assert not network.training
+
+
+def test_the_loop_gives_the_layout_back(data):
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(784, 10))
+    before = copy.deepcopy(network)
+    train(network, data, 1)
+    assert network[0].weight.is_contiguous()
+    assert largest_difference(before, network) > 0
