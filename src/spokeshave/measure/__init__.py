@@ -3,7 +3,7 @@
 from spokeshave.measure.accuracy import Accuracy, evaluate
 from spokeshave.measure.interleave import InterleavedRun, Progress, Ratio, Timing, interleave
 from spokeshave.measure.machine import Machine, describe_machine
-from spokeshave.measure.peers import PEERS, Absent, Peer, dense_peers
+from spokeshave.measure.peers import PEERS, Absent, Peer, dense_peers, relative_error
 from spokeshave.measure.side_by_side import Comparison, Row, side_by_side
 from spokeshave.processor import limited_threads
 
@@ -24,5 +24,6 @@ __all__ = [
     "evaluate",
     "interleave",
     "limited_threads",
+    "relative_error",
     "side_by_side",
 ]
