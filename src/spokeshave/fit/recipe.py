@@ -35,6 +35,8 @@ class Recipe(_Section):
 
     Exactly one of `plan` (a YAML file or a built-in plan) and `compression` (a plan is made with that many
     times fewer weights in the pruned layers) is given. `settings` are the method's own (`rho: 0.01`).
+    `batch_size` and `samples_per_epoch` are for built-in data; loaders of the user's own keep theirs.
+    `peers` limits what the deployment is timed beside, in `rounds` rounds.
     """
 
     network: str
@@ -46,11 +48,14 @@ class Recipe(_Section):
     settings: dict[str, float | int | str | bool] = Field(default_factory=dict)
     epochs: Epochs = Epochs()
     learning_rates: LearningRates = LearningRates()
+    weight_decay: float = Field(default=5e-4, ge=0)
     batch_size: int = Field(default=64, ge=1)
+    samples_per_epoch: int | None = Field(default=None, ge=1)
     distillation: bool = True
     seed: int = Field(default=0, ge=0, lt=2**31)
     threads: int = Field(default=1, ge=1)
     rounds: int = Field(default=15, ge=3)
+    peers: tuple[str, ...] | None = None
 
     @model_validator(mode="after")
     def _one_source_of_plan(self) -> "Recipe":
@@ -77,12 +82,12 @@ class Recipe(_Section):
 
     def to_yaml(self) -> str:
         """A text that `from_yaml` reads back to an equal recipe."""
-        return yaml.safe_dump(self.model_dump(exclude_none=True), sort_keys=False)
+        return yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False)
 
     @property
     def digest(self) -> str:
         """SHA-256 of the recipe's contents, in hexadecimal."""
-        return sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
+        return sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
 
 def read_mapping(text: str, source: str) -> dict[str, Any]:

@@ -136,15 +136,15 @@ def is_run(path: Path) -> bool:
     return (path / STATE).is_file() and (path / RECIPE).is_file()
 
 
-def create_run(path: Path, files: Mapping[str, str], replace: bool = False) -> RunFolder:
-    """Make a run folder that holds `files` and an empty state; it appears whole or not at all."""
+def create_run(path: Path, files: Mapping[str, str], state: State, replace: bool = False) -> RunFolder:
+    """Make a run folder that holds `files` and a first state; it appears whole or not at all."""
     check_run_folder(path, replace)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as temporary:
             whole = Path(temporary) / "run"
             whole.mkdir()
-            for name, content in {**files, STATE: json.dumps(State().to_json())}.items():
+            for name, content in {**files, STATE: json.dumps(state.to_json())}.items():
                 write_atomically(whole / name, content)
             if path.exists():
                 path.rename(Path(temporary) / "old")

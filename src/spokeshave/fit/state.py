@@ -31,8 +31,12 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class State:
-    """Progress of a run; `checkpoint` is the file of the last epoch of the unfinished phase."""
+    """Progress of a run; `checkpoint` is the file of the last epoch of the unfinished phase.
 
+    `command` is the line that started the run.
+    """
+
+    command: str = ""
     steps: tuple[StepRecord, ...] = ()
     epochs: tuple[EpochRecord, ...] = ()
     checkpoint: str | None = None
@@ -78,4 +82,4 @@ class State:
             raise ValueError(f"format {document['format']} instead of {FORMAT}")
         steps = tuple(StepRecord(**record) for record in document["steps"])
         epochs = tuple(EpochRecord(**record) for record in document["epochs"])
-        return cls(steps, epochs, document["checkpoint"])
+        return cls(document["command"], steps, epochs, document["checkpoint"])

@@ -79,3 +79,23 @@ def layer_table(rows: Sequence[dict[str, Any]]) -> Table:
             )
         )
     return plain_table("Layer by layer (measured)", heads, cells)
+
+
+def profile_table(profile: dict[str, Any]) -> Table:
+    """Where a network spends its time and weights on a device: rows as in `devices.profile`."""
+    heads = ("layer", "operator", "weight", "weights", "multiply-adds", "time", "share", "kernel")
+    cells = [
+        (
+            row["layer"],
+            row["operator"],
+            figures.shape(row["shape"]) if row["shape"] else "-",
+            figures.count(row["weights"]) if row["weights"] else "-",
+            figures.count(row["multiply_adds"]) if row["multiply_adds"] else "-",
+            figures.seconds(row["seconds"]),
+            figures.percent(row["share"], 1),
+            row["kernel"],
+        )
+        for row in profile["rows"]
+    ]
+    title = f"{profile['device']}: {figures.seconds(profile['seconds'])} a sample ({profile['kind']})"
+    return plain_table(title, heads, cells, profile["source"])

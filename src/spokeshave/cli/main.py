@@ -1,0 +1,50 @@
+"""The command line: one file a verb; nothing here imports PyTorch before a verb runs."""
+
+import sys
+import warnings
+
+import click
+import typer
+
+from spokeshave.cli import bench, compile, demo, devices, evaluate, fit, profile, report, run, schemes
+from spokeshave.errors import SpokeshaveError
+
+INTERRUPTED = 130
+MISTAKE = 2
+
+app = typer.Typer(
+    name="spokeshave",
+    help="Fit a neural network to a device: smaller, compiled, and measurably faster there.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for _verb in (fit, demo, profile, compile, run, evaluate, bench, report, schemes):
+    _name = _verb.__name__.rpartition(".")[2]
+    app.command(_name, epilog=_verb.EXAMPLE)(getattr(_verb, _name))
+app.add_typer(devices.app, name="devices", epilog=devices.EXAMPLE)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and end the process; a user's mistake is one line on stderr and exit code 2."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    sys.exit(_exit_code(arguments))
+
+
+def _exit_code(arguments: list[str] | None) -> int:
+    try:
+        return app(args=arguments, standalone_mode=False) or 0
+    except SpokeshaveError as error:
+        return _fail(str(error), MISTAKE)
+    except click.ClickException as error:
+        return _fail(error.format_message(), MISTAKE)
+    except (click.Abort, KeyboardInterrupt):
+        return _fail("interrupted", INTERRUPTED)
+
+
+def _fail(sentence: str, code: int) -> int:
+    print(f"error: {' '.join(sentence.split())}", file=sys.stderr)
+    return code

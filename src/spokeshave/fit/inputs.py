@@ -1,0 +1,180 @@
+"""What a recipe names, found and checked against each other before anything is written or trained."""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from spokeshave.data import Data
+from spokeshave.devices import Device, load_device
+from spokeshave.errors import SpokeshaveError
+from spokeshave.fit.builtin import builtin_plan, builtin_plan_names
+from spokeshave.fit.logits import scores
+from spokeshave.fit.recipe import Recipe
+from spokeshave.methods import ADMM, OneShot
+from spokeshave.plan import Plan
+from spokeshave.references import resolve_data, resolve_network
+from spokeshave.schemes.scheme import Scheme
+from spokeshave.workload import Workload, trace
+
+METHODS: dict[str, type[ADMM] | type[OneShot]] = {"admm": ADMM, "one_shot": OneShot}
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The parts of a job; `example` is one sample, `schemes` go by parameter name."""
+
+    recipe: Recipe
+    network: nn.Module
+    data: Data
+    example: Tensor
+    device: Device
+    plan: Plan
+    schemes: Mapping[str, Scheme]
+    workload: Workload
+
+
+def gather(recipe: Recipe, plan: Plan | None = None) -> Inputs:
+    """Find and check everything that a recipe names; a resumed run brings its own `plan`.
+
+    Raises SpokeshaveError at the first thing that does not fit.
+    """
+    seed_everything(recipe.seed)
+    network = trainable_network(recipe.network)
+    method_config(recipe)
+    data = _sized(resolve_data(recipe.data), recipe)
+    example = check_data(network, data, recipe)
+    device = load_device(recipe.device)
+    plan = plan or find_plan(recipe, network)
+    schemes = plan.resolve(network)
+    if not schemes:
+        raise SpokeshaveError("the plan leaves every layer dense; name a scheme for at least one layer")
+    workload = trace(network, example)
+    check_supported(device, schemes, workload)
+    return Inputs(recipe, network, data, example, device, plan, schemes, workload)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and PyTorch: a user's loaders may draw from any of them."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def trainable_network(reference: str) -> nn.Module:
+    """The network that a reference names; raises SpokeshaveError for an exported program."""
+    network = resolve_network(reference)
+    if not isinstance(network, nn.Module):
+        raise SpokeshaveError(
+            f"{reference} is an exported program, which cannot be trained; name a callable that makes it"
+        )
+    return network
+
+
+def method_config(recipe: Recipe) -> ADMM | OneShot:
+    """The configuration of the recipe's method; raises SpokeshaveError for a setting it does not have."""
+    method = METHODS[recipe.method]
+    known = [field.name for field in fields(method) if field.name != "criterion"]
+    for name in recipe.settings:
+        if name not in known:
+            choice = f"its settings are {', '.join(known)}" if known else "it has none"
+            raise SpokeshaveError(f"the method {recipe.method} has no setting {name!r}; {choice}")
+    return method(**recipe.settings)  # type: ignore[arg-type]
+
+
+def _sized(data: Data, recipe: Recipe) -> Data:
+    data = data.batched(recipe.batch_size)
+    return data if recipe.samples_per_epoch is None else data.shortened(recipe.samples_per_epoch)
+
+
+def find_plan(recipe: Recipe, network: nn.Module) -> Plan:
+    """The plan that a recipe names or asks for."""
+    if recipe.compression is not None:
+        return Plan.for_compression(network, recipe.compression)
+    assert recipe.plan is not None
+    if recipe.plan in builtin_plan_names():
+        return builtin_plan(recipe.plan)
+    if not Path(recipe.plan).is_file():
+        known = ", ".join(builtin_plan_names())
+        raise SpokeshaveError(f"there is no plan {recipe.plan!r}; name a YAML file or one of {known}")
+    return Plan.load(Path(recipe.plan))
+
+
+def check_data(network: nn.Module, data: Data, recipe: Recipe) -> Tensor:
+    """One held-out sample, once data and network agree on shapes, element types and number of classes."""
+    inputs, labels = first_batch(data.held_out, f"the held-out data of {recipe.data}")
+    train_inputs, train_labels = first_batch(data.train, f"the training data of {recipe.data}")
+    if train_inputs.shape[1:] != inputs.shape[1:]:
+        shapes = f"{tuple(train_inputs.shape[1:])} and {tuple(inputs.shape[1:])}"
+        raise SpokeshaveError(f"training and held-out samples of {recipe.data} differ in shape: {shapes}")
+    classes = count_outputs(network, inputs[:1], recipe)
+    if classes != data.classes:
+        raise SpokeshaveError(
+            f"{recipe.network} tells {classes} classes apart, but {recipe.data} has {data.classes}"
+        )
+    for batch in (labels, train_labels):
+        _check_labels(batch, classes, recipe.data)
+    return inputs[:1].clone()
+
+
+def first_batch(loader: Any, what: str) -> tuple[Tensor, Tensor]:
+    """The first batch of a loader; raises SpokeshaveError unless it is a pair of tensors of equal length."""
+    try:
+        inputs, labels = next(iter(loader))
+        fits = inputs.dim() > 1 and labels.dim() == 1 and 0 < len(inputs) == len(labels)
+    except StopIteration as error:
+        raise SpokeshaveError(f"{what} is empty") from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise SpokeshaveError(f"{what} does not come as batches (inputs, labels) of tensors") from error
+    if not fits:
+        shapes = f"{tuple(inputs.shape)} and {tuple(labels.shape)}"
+        raise SpokeshaveError(
+            f"{what} has batches of shapes {shapes}; inputs (N, ...) and labels (N,) are needed"
+        )
+    return inputs, labels
+
+
+def count_outputs(network: nn.Module, example: Tensor, recipe: Recipe) -> int:
+    """Number of classes that the network tells apart on one sample of the data."""
+    training = network.training
+    network.eval()
+    try:
+        with torch.inference_mode():
+            output = network(example)
+    except Exception as error:  # any exception of the user's network
+        reason = " ".join(str(error).split())
+        shape = tuple(example.shape[1:])
+        raise SpokeshaveError(
+            f"{recipe.network} cannot take samples of shape {shape} of {recipe.data}: {reason}"
+        ) from error
+    finally:
+        network.train(training)
+    output = scores(output)
+    if not isinstance(output, Tensor) or output.dim() != 2:
+        shape = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
+        raise SpokeshaveError(
+            f"{recipe.network} gives {shape}; fit needs one tensor of shape (samples, classes)"
+        )
+    return output.shape[1]
+
+
+def _check_labels(labels: Tensor, classes: int, data: str) -> None:
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= classes:
+        raise SpokeshaveError(
+            f"{data} has label {high if high >= classes else low}; labels must be 0 to {classes - 1}"
+        )
+
+
+def check_supported(device: Device, schemes: Mapping[str, Scheme], workload: Workload) -> None:
+    """Raise SpokeshaveError naming the first layer whose scheme the device cannot run."""
+    for layer in workload.layers:
+        scheme = schemes.get(layer.parameter or "")
+        reason = device.supports(scheme, layer) if scheme is not None else None
+        if reason is not None:
+            raise SpokeshaveError(f"{device.name} cannot run {layer.name} under {scheme}: {reason}")

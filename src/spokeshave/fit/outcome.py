@@ -1,0 +1,203 @@
+"""The steps that need no training: profile, compile, check, evaluate, time; and the result they add up to."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import nn
+
+from spokeshave.compiler import LayerTime, NativeDeployment, load_deployment
+from spokeshave.errors import SpokeshaveError
+from spokeshave.fit.inputs import Inputs, first_batch
+from spokeshave.fit.run_folder import DEPLOYMENT
+from spokeshave.fit.state import State
+from spokeshave.fit.work import Found, Work
+from spokeshave.measure.accuracy import evaluate
+from spokeshave.measure.peers import relative_error
+from spokeshave.measure.side_by_side import side_by_side
+from spokeshave.schemes.scheme import Scheme
+
+PROFILE_REPEATS = 31
+TOLERANCE = 1e-3
+TIMINGS = ("speedup_over_best_dense_fp32", "best_dense_peer", "table", "wall_seconds", "command")
+"""Entries of a result that the clock decides, and the command that made it."""
+
+
+def deploy_dense(inputs: Inputs) -> NativeDeployment:
+    """The dense network compiled for the device; raises SpokeshaveError when that runs no code here."""
+    deployment = inputs.device.deploy(inputs.network, inputs.example, None)
+    if not isinstance(deployment, NativeDeployment):
+        raise SpokeshaveError(
+            f"fit needs a device that runs native code here, which {inputs.device.name} does not"
+        )
+    return deployment
+
+
+def prepare(work: Work) -> Found:
+    """Time every layer of the dense network, compiled by the same compiler."""
+    dense = deploy_dense(work.inputs).profile(work.inputs.example, repeats=PROFILE_REPEATS)
+    return Found({"dense_layers": [asdict(layer) for layer in dense]})
+
+
+def compile_fitted(work: Work) -> Found:
+    """Compile the fitted network into the run's folder `deployment`, and count what is left of it."""
+    inputs = work.inputs
+    network = work.network_after("fine_tune")
+    deployment = inputs.device.deploy(network, inputs.example, inputs.plan)
+    deployment.save(work.run.path / DEPLOYMENT)
+    return Found(count_weights(network, inputs.schemes))
+
+
+def count_weights(network: nn.Module, schemes: Mapping[str, Scheme]) -> dict[str, Any]:
+    """How many times fewer weights the pruned layers and the network hold, and each weight's density."""
+    parameters = dict(network.named_parameters())
+    pruned = {name: parameters[name] for name in schemes}
+    kept = {name: int(torch.count_nonzero(weight)) for name, weight in pruned.items()}
+    everything = sum(weight.numel() for weight in parameters.values())
+    in_pruned = sum(weight.numel() for weight in pruned.values())
+    left = sum(kept.values())
+    return {
+        "compression": in_pruned / max(1, left),
+        "compression_network": everything / max(1, everything - in_pruned + left),
+        "density": {name: count / pruned[name].numel() for name, count in kept.items()},
+    }
+
+
+def check(work: Work) -> Found:
+    """Largest difference to PyTorch on a batch of held-out samples, relative to the largest output."""
+    inputs, _ = first_batch(work.inputs.data.held_out, "the held-out data")
+    network = work.network_after("fine_tune").eval()
+    with torch.inference_mode():
+        expected = network(inputs)
+    error = relative_error(_deployment(work)(inputs), expected)
+    if error > TOLERANCE:
+        raise SpokeshaveError(
+            f"the deployment differs from PyTorch by {error:.1e} of the largest output (limit {TOLERANCE}); "
+            f"this is a fault of the compiler: please report it with {work.run.path / DEPLOYMENT}"
+        )
+    return Found({"max_relative_error": error})
+
+
+def evaluate_all(work: Work) -> Found:
+    """Accuracy of the dense network, of the deployment, and of the same plan filled at random, untrained."""
+    inputs, held_out = work.inputs, work.inputs.data.held_out
+    deployed = evaluate(_deployment(work), held_out)
+    work.observer.advance(1 / 3)
+    dense = evaluate(work.network_after("dense"), held_out)
+    work.observer.advance(2 / 3)
+    keep_at_random(inputs.network, inputs.schemes, inputs.recipe.seed)
+    return Found(
+        {
+            "dense_accuracy": dense.top1,
+            "deployment_accuracy": deployed.top1,
+            "random_baseline_accuracy": evaluate(inputs.network, held_out).top1,
+            "held_out_samples": deployed.total,
+        }
+    )
+
+
+def keep_at_random(network: nn.Module, schemes: Mapping[str, Scheme], seed: int) -> None:
+    """Put every planned weight into its scheme with random saliency in place of its own."""
+    generator = torch.Generator().manual_seed(seed)
+    parameters = dict(network.named_parameters())
+    with torch.no_grad():
+        for name, scheme in schemes.items():
+            weight = parameters[name]
+            weight.copy_(scheme.project(weight, torch.rand(weight.shape, generator=generator)))
+
+
+def time_beside_peers(work: Work) -> Found:
+    """One interleaved run of the deployment and the peers that run the dense network, at one thread."""
+    recipe = work.inputs.recipe
+    comparison = side_by_side(
+        _deployment(work),
+        work.network_after("dense"),
+        work.inputs.example,
+        threads=1,
+        rounds=recipe.rounds,
+        peers=recipe.peers,
+        progress=lambda done, total, _: work.observer.advance(done / total),
+    )
+    return Found({"comparison": comparison.as_dict()})
+
+
+def profile_layers(work: Work) -> Found:
+    """Time every layer of the deployment."""
+    times = _deployment(work).profile(work.inputs.example, repeats=PROFILE_REPEATS)
+    return Found({"pruned_layers": [asdict(layer) for layer in times]})
+
+
+def result(work: Work, state: State) -> dict[str, Any]:
+    """Everything a run found, as `result.json` holds it; times are in seconds, accuracies between 0 and 1."""
+    facts, recipe = state.facts(), work.inputs.recipe
+    comparison = facts["comparison"]
+    epochs = [asdict(record) for record in state.epochs]
+    return {
+        "compression": facts["compression"],
+        "compression_network": facts["compression_network"],
+        "dense_accuracy": facts["dense_accuracy"],
+        "deployment_accuracy": facts["deployment_accuracy"],
+        "random_baseline_accuracy": facts["random_baseline_accuracy"],
+        "speedup_over_best_dense_fp32": comparison["speedup"]["median"],
+        "best_dense_peer": comparison["best_dense_peer"],
+        "max_relative_error": facts["max_relative_error"],
+        "held_out_samples": facts["held_out_samples"],
+        "table": comparison["table"],
+        "absent": comparison["absent"],
+        "layers": layer_rows(work.inputs, facts),
+        "epochs": epochs,
+        "machine": comparison["machine"],
+        "versions": comparison["machine"]["versions"],
+        "wall_seconds": {record.name: record.seconds for record in state.steps},
+        "recipe": recipe.model_dump(mode="json"),
+        "recipe_digest": recipe.digest,
+        "command": state.command,
+    }
+
+
+def without_timings(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What must be equal in two runs of one recipe: everything but what the clock decides."""
+    rest = {key: value for key, value in result.items() if key not in TIMINGS}
+    for rows in ("layers", "epochs"):
+        rest[rows] = [{k: v for k, v in row.items() if "seconds" not in k} for row in result[rows]]
+    return rest
+
+
+def layer_rows(inputs: Inputs, facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row a layer of the deployment: weight, density, seconds in the dense and in the pruned network."""
+    dense = _seconds_by_layer([LayerTime(**entry) for entry in facts["dense_layers"]])
+    pruned = [LayerTime(**entry) for entry in facts["pruned_layers"]]
+    seconds = _seconds_by_layer(pruned)
+    weights = {layer.name: layer for layer in inputs.workload.layers}
+    rows = []
+    for name in seconds:
+        layer = weights.get(name)
+        parameter = layer.parameter if layer is not None else None
+        rows.append(
+            {
+                "layer": name,
+                "weight_shape": list(layer.weight_shape) if layer is not None and parameter else None,
+                "density": facts["density"].get(parameter),
+                "dense_seconds": dense.get(name),
+                "seconds": seconds[name],
+                "kernel": next((row.kernel for row in pruned if _name(row) == name and row.kernel), ""),
+            }
+        )
+    return rows
+
+
+def _seconds_by_layer(times: list[LayerTime]) -> dict[str, float]:
+    """Seconds of each layer, in the order in which they first run; several steps may belong to one layer."""
+    seconds: dict[str, float] = {}
+    for row in times:
+        seconds[_name(row)] = seconds.get(_name(row), 0.0) + row.seconds
+    return seconds
+
+
+def _name(row: LayerTime) -> str:
+    return row.layer or row.operation
+
+
+def _deployment(work: Work) -> NativeDeployment:
+    return load_deployment(work.run.path / DEPLOYMENT)

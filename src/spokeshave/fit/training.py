@@ -1,0 +1,159 @@
+"""The phases of a job that train: dense, method, fine-tuning; each goes on from its last completed epoch.
+
+Every epoch is seeded by (seed, phase, epoch), so that no generator's state has to be kept.
+"""
+
+import copy
+from dataclasses import dataclass
+from hashlib import sha256
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from spokeshave.fit.checkpoint import (
+    load_network,
+    optimizer_tensors,
+    read_checkpoint,
+    restore_optimizer,
+    write_checkpoint,
+)
+from spokeshave.fit.inputs import method_config, seed_everything
+from spokeshave.fit.logits import Logits
+from spokeshave.fit.state import EpochRecord
+from spokeshave.fit.work import Found, Work
+from spokeshave.measure.accuracy import evaluate
+from spokeshave.methods import (
+    EpochResult,
+    MaskedFineTuning,
+    Session,
+    Teacher,
+    begin,
+    refresh_batch_norm,
+    train,
+)
+from spokeshave.methods.training import sgd
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training: its name in the run, epochs, peak learning rate, session and teacher if any."""
+
+    name: str
+    epochs: int
+    learning_rate: float
+    session: Session | None = None
+    teacher: Teacher | None = None
+
+
+def train_dense(work: Work) -> Found:
+    """Train the dense network; without epochs the network is taken as it came."""
+    recipe = work.inputs.recipe
+    phase = Phase("dense", recipe.epochs.dense, recipe.learning_rates.dense)
+    return _run_phase(work, work.inputs.network, phase)
+
+
+def apply_method(work: Work) -> Found:
+    """Bring the weights into the plan's schemes."""
+    inputs, recipe = work.inputs, work.inputs.recipe
+    teacher = _teacher(work)
+    network = _trainable(work.network_after("dense"))
+    session = begin(method_config(recipe), network, inputs.plan)
+    phase = Phase("method", recipe.epochs.method, recipe.learning_rates.method, session, teacher)
+    return _run_phase(work, network, phase)
+
+
+def fine_tune(work: Work) -> Found:
+    """Train the weights that are left while the others stay zero."""
+    recipe = work.inputs.recipe
+    teacher = _teacher(work)
+    network = _trainable(work.network_after("method"))
+    session = begin(MaskedFineTuning(), network, work.inputs.plan)
+    phase = Phase("fine_tune", recipe.epochs.fine_tune, recipe.learning_rates.fine_tune, session, teacher)
+    return _run_phase(work, network, phase)
+
+
+def phase_seed(seed: int, phase: str) -> int:
+    """A seed of its own for every phase.
+
+    >>> phase_seed(0, "dense") != phase_seed(0, "method") != phase_seed(1, "method")
+    True
+    """
+    return int.from_bytes(sha256(f"{seed}/{phase}".encode()).digest()[:4], "little")
+
+
+def _run_phase(work: Work, network: nn.Module, phase: Phase) -> Found:
+    """Train the epochs that are left, finish the session, and keep the network."""
+    recipe, data = work.inputs.recipe, work.inputs.data
+    _trainable(network)
+    optimizer = sgd(network, phase.learning_rate, recipe.weight_decay)
+    first = _restore(work, network, phase, optimizer)
+    seed = phase_seed(recipe.seed, phase.name)
+
+    def after_epoch(result: EpochResult) -> None:
+        _keep_epoch(work, network, phase, optimizer, result)
+        seed_everything(seed + result.epoch + 1)
+
+    seed_everything(seed + first)
+    train(
+        Logits(network),
+        data,
+        phase.epochs,
+        optimizer=optimizer,
+        session=phase.session,
+        teacher=phase.teacher,
+        seed=seed,
+        first_epoch=first,
+        on_step=lambda done, steps: work.observer.advance(done / steps),
+        on_epoch=after_epoch,
+    )
+    if phase.session is not None:
+        phase.session.finish()
+    if phase.name == "method":
+        seed_everything(seed)
+        refresh_batch_norm(network, data.train)
+    return Found(checkpoint=write_checkpoint(work.run, phase.name, {"network": network.state_dict()}))
+
+
+def _restore(work: Work, network: nn.Module, phase: Phase, optimizer: Optimizer) -> int:
+    """Put back what the last completed epoch of the phase left; returns the first epoch to train."""
+    state = work.run.read_state()
+    if state.checkpoint is None:
+        return 0
+    parts = read_checkpoint(work.run, state.checkpoint)
+    load_network(network, parts["network"], work.run, state.checkpoint)
+    _trainable(network)
+    restore_optimizer(optimizer, parts.get("optimizer", {}))
+    if phase.session is not None:
+        phase.session.restore(parts.get("session", {}))
+    return len(state.epochs_of(phase.name))
+
+
+def _keep_epoch(
+    work: Work, network: nn.Module, phase: Phase, optimizer: Optimizer, result: EpochResult
+) -> None:
+    """Write a completed epoch down: its checkpoint first, then the state that names it."""
+    parts = {"network": network.state_dict(), "optimizer": optimizer_tensors(optimizer)}
+    if phase.session is not None:
+        parts["session"] = phase.session.state()
+    checkpoint = write_checkpoint(work.run, f"{phase.name}-{result.epoch + 1}", parts)
+    accuracy = evaluate(network, work.inputs.data.held_out).top1
+    residual = max(result.residuals.values()) if phase.name == "method" and result.residuals else None
+    record = EpochRecord(phase.name, result.epoch, result.loss, accuracy, residual, result.seconds)
+    work.run.write_state(work.run.read_state().after_epoch(record, checkpoint))
+    work.observer.epoch(record, phase.epochs)
+
+
+def _teacher(work: Work) -> Teacher | None:
+    if not work.inputs.recipe.distillation:
+        return None
+    dense = copy.deepcopy(work.network_after("dense")).eval().requires_grad_(False)
+    return Teacher(Logits(dense))
+
+
+def _trainable(network: nn.Module) -> nn.Module:
+    """The network in the layout of the training loop: sessions and optimisers then keep theirs in it as well.
+
+    Mixed layouts would round differently before and after an interruption.
+    """
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

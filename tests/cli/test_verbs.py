@@ -1,0 +1,114 @@
+"""Every verb does its work, for people and for machines."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from spokeshave.compiler import load_deployment
+
+SHAPE = ("--shape", "1x8x8")
+
+
+def test_run_gives_what_the_deployment_gives(deployed, folder, spokeshave):
+    images = torch.randn(5, 1, 8, 8)
+    np.save(folder / "images.npy", images.numpy())
+    code, out, err = spokeshave("run", deployed, "images.npy", "--output", "scores.npy", "--json")
+    assert code == 0, err
+    assert json.loads(out) == {"output": "scores.npy", "shapes": {"output": [5, 3]}}
+    scores = torch.from_numpy(np.load(folder / "scores.npy"))
+    assert torch.equal(scores, load_deployment(deployed)(images))
+    save_file({"images": images}, folder / "images.safetensors")
+    assert spokeshave("run", deployed, "images.safetensors", "--output", "scores.safetensors")[0] == 0
+    assert torch.equal(load_file(folder / "scores.safetensors")["output"], scores)
+
+
+@pytest.mark.parametrize(
+    ("array", "sentence"),
+    [
+        (np.zeros((2, 3, 8, 8), np.float32), r"has shape \(2, 3, 8, 8\)"),
+        (np.zeros((2, 1, 8, 8), np.float64), "is torch.float64"),
+        (np.array([object()]), "x.npy cannot be read"),
+    ],
+)
+def test_wrong_inputs_are_one_sentence(deployed, folder, spokeshave, array, sentence):
+    np.save(folder / "x.npy", array, allow_pickle=True)
+    code, out, err = spokeshave("run", deployed, "x.npy", "--output", "y.npy")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert re.search(sentence, err)
+    assert not (folder / "y.npy").exists()
+
+
+def test_evaluate(deployed, spokeshave):
+    code, out, _ = spokeshave("evaluate", deployed, "--data", "parts.py:data", "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert document["total"] == 6
+    assert document["accuracy"] == document["correct"] / 6
+
+
+def test_compile_says_what_runs_through_pytorch(folder, spokeshave):
+    (folder / "cube.py").write_text(
+        "from torch import nn\nclass Cube(nn.Module):\n    def forward(self, x): return x.sort(1)[0]\n"
+    )
+    code, out, err = spokeshave("compile", "cube.py:Cube", "--shape", "8", "--output", "cube", "--json")
+    assert code == 0, err
+    assert "sort" in json.loads(out)["run_by_pytorch"][0]["operator"]
+
+
+def test_bench(folder, spokeshave):
+    arguments = ("bench", "parts.py:network", *SHAPE, "--peer", "eager", "--rounds", "3")
+    code, out, err = spokeshave(*arguments, "--json")
+    assert code == 0, err
+    document = json.loads(out)
+    assert {row["name"] for row in document["table"]} == {"spokeshave", "PyTorch eager"}
+    code, out, _ = spokeshave(*arguments)
+    assert code == 0
+    assert "PyTorch eager" in out
+    assert "measured" in out
+
+
+@pytest.mark.parametrize("device", ["host", "galaxy-s10-cpu"])
+def test_profile(folder, spokeshave, device):
+    arguments = ("profile", "parts.py:network", *SHAPE, "--device", device)
+    code, out, err = spokeshave(*arguments, "--json")
+    assert code == 0, err
+    document = json.loads(out)
+    assert len(document["rows"]) >= 4
+    assert document["kind"] == ("measured" if device == "host" else "modelled")
+    code, out, _ = spokeshave(*arguments)
+    assert code == 0
+    assert document["kind"] in out
+
+
+def test_schemes_and_devices(spokeshave):
+    assert {entry["scheme"] for entry in json.loads(spokeshave("schemes", "--json")[1])} >= {
+        "unstructured",
+        "block_column_row",
+    }
+    names = [entry["name"] for entry in json.loads(spokeshave("devices", "list", "--json")[1])]
+    assert "host" in names
+    for name in names:
+        code, out, _ = spokeshave("devices", "show", name)
+        assert code == 0
+        assert out.strip()
+
+
+def test_fit_and_report(folder, spokeshave):
+    (folder / "recipe.yaml").write_text("epochs: {method: 1, fine_tune: 1}\nrounds: 3\npeers: [eager]\n")
+    code, out, err = spokeshave(
+        "fit", "parts.py:network", "--data", "parts.py:data", "--compression", "4", "--recipe", "recipe.yaml",
+        "--output", "runs/mine", "--json",
+    )  # fmt: skip
+    assert code == 0, err
+    assert "epoch 1 of 1" in err
+    assert json.loads(out) == json.loads((folder / "runs/mine/result.json").read_text())
+    code, out, _ = spokeshave("report", "runs/mine", "--svg", "chart.svg", "--html", "page.html")
+    assert code == 0
+    assert "PyTorch eager" in out
+    assert (folder / "chart.svg").read_text().startswith("<svg")
+    assert (folder / "page.html").read_text() == (folder / "runs/mine/report.html").read_text()
+    assert spokeshave("fit", "--resume", "runs/mine")[0] == 0

@@ -1,0 +1,134 @@
+"""The whole job on a tiny network, and its resumption at every epoch and step."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from spokeshave.compiler import load_deployment
+from spokeshave.errors import SpokeshaveError
+from spokeshave.fit import Recipe, resume_run, start_run
+from spokeshave.fit.job import STEPS
+from spokeshave.fit.outcome import without_timings
+from spokeshave.fit.run_folder import STATE
+from spokeshave.plan import Plan
+
+
+class StoppedError(Exception):
+    """What the watcher raises to end a run early."""
+
+
+class Watcher:
+    """Ends the run when it has heard `stop_after` events."""
+
+    def __init__(self, stop_after=10**9):
+        self.heard = []
+        self.stop_after = stop_after
+
+    def begin(self, title):
+        self._hear(("begin", title))
+
+    def advance(self, done):
+        assert 0 <= done <= 1
+
+    def epoch(self, record, last):
+        self._hear(("epoch", record.phase, record.epoch, last))
+
+    def finish(self, seconds):
+        self._hear("finish")
+
+    def _hear(self, event):
+        self.heard.append(event)
+        if len(self.heard) == self.stop_after:
+            raise StoppedError
+
+
+@pytest.fixture(scope="module")
+def folder(shared_recipe):
+    """A finished run."""
+    return shared_recipe.parent / "whole"
+
+
+@pytest.fixture(scope="module")
+def job(shared_recipe):
+    return Recipe.from_yaml(shared_recipe.read_text())
+
+
+@pytest.fixture(scope="module")
+def finished(job, folder):
+    return start_run(job, folder, "the command", Watcher())
+
+
+def test_the_whole_job(job, finished, folder):
+    assert json.loads((folder / "result.json").read_text()) == finished
+    assert 3.5 <= finished["compression"] <= 4.5
+    assert 1 < finished["compression_network"] < finished["compression"]
+    assert finished["dense_accuracy"] > 0.9
+    assert finished["deployment_accuracy"] > finished["random_baseline_accuracy"]
+    assert finished["max_relative_error"] < 1e-5
+    assert finished["best_dense_peer"] == "PyTorch eager"
+    assert {row["name"] for row in finished["table"]} == {"spokeshave", "PyTorch eager"}
+    assert [epoch["phase"] for epoch in finished["epochs"]] == ["dense"] * 2 + ["method"] * 2 + [
+        "fine_tune"
+    ] * 2
+    assert finished["recipe_digest"] == job.digest
+    assert set(finished["wall_seconds"]) == {step.name for step in STEPS}
+    assert "the command" in (folder / "report.html").read_text()
+
+
+def test_the_deployment_lies_in_the_plan_and_is_what_was_trained(job, finished, folder):
+    state = json.loads((folder / STATE).read_text())
+    checkpoint = next(step["checkpoint"] for step in state["steps"] if step["name"] == "fine_tune")
+    network = _network_of(job)
+    network.load_state_dict(
+        {k.removeprefix("network/"): v for k, v in load_file(folder / checkpoint).items()}
+    )
+    for name, scheme in Plan.load(folder / "plan.yaml").resolve(network).items():
+        assert scheme.contains(network.get_parameter(name).detach())
+    images = torch.randn(5, 1, 8, 8)
+    with torch.inference_mode():
+        torch.testing.assert_close(load_deployment(folder / "deployment")(images), network.eval()(images))
+
+
+def test_resuming_a_finished_run_changes_nothing(finished, folder):
+    watcher = Watcher()
+    assert resume_run(folder, watcher) == finished
+    assert not watcher.heard
+
+
+@pytest.mark.parametrize("method", [{"method": "admm"}, {"method": "one_shot", "distillation": False}])
+def test_resume_equals_the_uninterrupted_run(job, tmp_path, method):
+    """Stopped after every third event, the run ends with the same weights and figures."""
+    job = job.model_copy(update=method)
+    whole = start_run(job, tmp_path / "whole")
+    with pytest.raises(StoppedError):
+        start_run(job, tmp_path / "parts", observer=Watcher(3))
+    for _ in range(20):
+        try:
+            result = resume_run(tmp_path / "parts", Watcher(3))
+            break
+        except StoppedError:
+            continue
+    assert without_timings(result) == without_timings(whole)
+    for file in (tmp_path / "whole" / "checkpoints").iterdir():
+        assert file.read_bytes() == (tmp_path / "parts" / "checkpoints" / file.name).read_bytes()
+
+
+def test_another_network_than_the_runs_is_one_sentence(recipe, tmp_path):
+    job, parts = Recipe.from_yaml(recipe.read_text()), recipe.with_name("parts.py")
+    with pytest.raises(StoppedError):
+        start_run(job, tmp_path / "run", observer=Watcher(5))
+    parts.write_text(
+        parts.read_text()
+        .replace("nn.Conv2d(16, 16, 1)", "nn.Conv2d(16, 24, 1)")
+        .replace("Linear(16", "Linear(24")
+    )
+    with pytest.raises(SpokeshaveError, match="belongs to another network than the recipe's"):
+        resume_run(tmp_path / "run")
+
+
+def _network_of(job):
+    from spokeshave.references import resolve_network
+
+    return resolve_network(job.network)
