@@ -31,7 +31,7 @@ class ADMM:
     update comes every `update_every` epochs; with `update_steps` above 0, every so many steps instead.
     """
 
-    rho: float = 0.01
+    rho: float = 0.05
     rho_growth: float = 1.3
     rho_limit: float = 1.0
     update_every: int = 1
