@@ -138,7 +138,7 @@ def test_deployments_run_here(own_cache):
         assert torch.allclose(deployment(EXAMPLE), network(EXAMPLE), atol=1e-4)
 
 
-def test_the_description_names_cpu_and_compiler(monkeypatch):
+def test_the_description_names_cpu_and_compiler():
     text = HOST.describe()
     assert text.startswith("host (measured)")
     assert HOST.about in text

@@ -16,6 +16,7 @@ from spokeshave.schemes.scheme import Scheme
 from spokeshave.workload import Layer, Workload
 
 DENSE = "dense"
+PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
 
 
 @dataclass(frozen=True)
@@ -134,5 +135,15 @@ def _elements_read(layer: Layer) -> int:
 
 
 def _told(figure: Figure) -> str:
-    unit = "" if figure.unit == "1" else f" {figure.unit}"
-    return f"{figure.value:.4g}{unit} ({figure.status}: {figure.source})"
+    return f"{_readable(figure.value, figure.unit)} ({figure.status}: {figure.source})"
+
+
+def _readable(value: float, unit: str) -> str:
+    """
+    >>> _readable(34.1e9, "byte/s"), _readable(5.2e-6, "s"), _readable(0.142, "1")
+    ('34.1 Gbyte/s', '5.2 µs', '0.142')
+    """
+    if unit == "1":
+        return f"{value:.4g}"
+    size, prefix = next((entry for entry in PREFIXES if value >= entry[0]), PREFIXES[-1])
+    return f"{value / size:.4g} {prefix}{unit}"
