@@ -217,7 +217,10 @@ def _choices(reference: str, names: Iterable[str], forms: str) -> str:
 def _count_classes(held_out: Iterable[Any], reference: str) -> int:
     """One more than the largest label of the held-out batches."""
     with _user_errors(f"the held-out loader of {reference} does not give (inputs, labels) batches"):
-        return 1 + max(int(labels.max()) for _, labels in held_out)
+        highest = [int(labels.max()) for _, labels in held_out]
+    if not highest:
+        raise SpokeshaveError(f"the held-out loader of {reference} is empty")
+    return 1 + max(highest)
 
 
 def _exported_program(path: Path) -> "ExportedProgram":

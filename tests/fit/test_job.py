@@ -97,10 +97,13 @@ def test_resuming_a_finished_run_changes_nothing(finished, folder):
     assert not watcher.heard
 
 
-@pytest.mark.parametrize("method", [{"method": "admm"}, {"method": "one_shot", "distillation": False}])
-def test_resume_equals_the_uninterrupted_run(job, tmp_path, method):
+@pytest.mark.parametrize(
+    "changes",
+    [{"method": "admm"}, {"method": "one_shot", "distillation": False}, {"method": "reconstruction"}],
+)
+def test_resume_equals_the_uninterrupted_run(job, tmp_path, changes):
     """Stopped after every third event, the run ends with the same weights and figures."""
-    job = job.model_copy(update=method)
+    job = job.model_copy(update=changes)
     whole = start_run(job, tmp_path / "whole")
     with pytest.raises(StoppedError):
         start_run(job, tmp_path / "parts", observer=Watcher(3))

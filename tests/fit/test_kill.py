@@ -53,55 +53,67 @@ class Server:
         self._process.communicate()
 
 
-@pytest.fixture
-def server(tmp_path):
-    server = Server(tmp_path / "log")
+@pytest.fixture(scope="module")
+def folder(shared_recipe):
+    return shared_recipe.parent
+
+
+@pytest.fixture(scope="module")
+def server(folder):
+    server = Server(folder / "log")
     yield server
     server.close()
 
 
-@pytest.fixture
-def whole(server, recipe, tmp_path):
+@pytest.fixture(scope="module")
+def whole(server, folder):
     """An uninterrupted run, and its seconds when the compiler's cache is warm."""
     for name in ("first", "whole"):
         started = time.perf_counter()
-        assert server.run(_start(recipe, tmp_path / name)) == 0, (tmp_path / "log").read_text()
-    return tmp_path / "whole", time.perf_counter() - started
+        assert server.run(_start(folder / name)) == 0, (folder / "log").read_text()
+    return folder / "whole", time.perf_counter() - started
 
 
-def test_kills_by_the_clock(server, recipe, tmp_path, whole):
+def test_kills_by_the_clock(server, folder, whole):
     """Every process is killed at a random moment; finished runs are compared, and another is begun."""
-    folder, seconds = whole
+    complete, seconds = whole
     chance, kills, finished = random.Random(2108), 0, 0
     while kills < KILLS_BY_CLOCK or not finished:
-        run = tmp_path / f"run{finished}"
+        run = folder / f"run{finished}"
         enough = kills >= KILLS_BY_CLOCK
-        status = server.run(
-            _go_on(recipe, run), kill_after=None if enough else chance.uniform(0.02, 0.5) * seconds
-        )
+        status = server.run(_go_on(run), kill_after=None if enough else chance.uniform(0.02, 0.5) * seconds)
         kills += status == -signal.SIGKILL
-        assert status in (0, -signal.SIGKILL), (tmp_path / "log").read_text()
+        assert status in (0, -signal.SIGKILL), (folder / "log").read_text()
         if status == 0:
-            _assert_equal(run, folder)
+            _assert_equal(run, complete)
             finished += 1
 
 
-def test_kills_between_writing_and_renaming(server, recipe, tmp_path, whole):
+def test_kills_between_writing_and_renaming(server, folder, whole):
     """Every process dies with a file half-way to the disk, each a few files further than the last."""
-    run, flush, kills = tmp_path / "run", 1, 0
-    while server.run(_go_on(recipe, run), kill_at_flush=flush) == -signal.SIGKILL:
+    run, flush, kills = folder / "run", 1, 0
+    while server.run(_go_on(run), kill_at_flush=flush) == -signal.SIGKILL:
         flush, kills = flush % 9 + 1, kills + 1
-        assert kills < 200, (tmp_path / "log").read_text()
+        assert kills < 200, (folder / "log").read_text()
     assert kills >= 5
     _assert_equal(run, whole[0])
 
 
-def _start(recipe: Path, run: Path) -> list[str]:
-    return ["fit", "--recipe", str(recipe), "--threads", "1", "--output", str(run), "--json"]
+def _start(run: Path) -> list[str]:
+    return [
+        "fit",
+        "--recipe",
+        str(run.parent / "recipe.yaml"),
+        "--threads",
+        "1",
+        "--output",
+        str(run),
+        "--json",
+    ]
 
 
-def _go_on(recipe: Path, run: Path) -> list[str]:
-    return ["fit", "--resume", str(run), "--json"] if run.exists() else _start(recipe, run)
+def _go_on(run: Path) -> list[str]:
+    return ["fit", "--resume", str(run), "--json"] if run.exists() else _start(run)
 
 
 def _assert_equal(run: Path, whole: Path) -> None:

@@ -39,6 +39,8 @@ def show(
 
     device = load_device(name)
     if json:
-        print_json({"name": device.name, "kind": device.kind, "about": device.about, "figures": device.describe()})
+        print_json(
+            {"name": device.name, "kind": device.kind, "about": device.about, "figures": device.describe()}
+        )
         return
     console().print(device.describe(), markup=False, highlight=False)

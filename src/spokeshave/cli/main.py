@@ -3,7 +3,6 @@
 import sys
 import warnings
 
-import click
 import typer
 
 from spokeshave.cli import bench, compile, demo, devices, evaluate, fit, profile, report, run, schemes
@@ -11,6 +10,7 @@ from spokeshave.errors import SpokeshaveError
 
 INTERRUPTED = 130
 MISTAKE = 2
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # of whichever click this typer brings
 
 app = typer.Typer(
     name="spokeshave",
@@ -39,9 +39,9 @@ def _exit_code(arguments: list[str] | None) -> int:
         return app(args=arguments, standalone_mode=False) or 0
     except SpokeshaveError as error:
         return _fail(str(error), MISTAKE)
-    except click.ClickException as error:
-        return _fail(error.format_message(), MISTAKE)
-    except (click.Abort, KeyboardInterrupt):
+    except UsageError as error:
+        return _fail(error.format_message(), MISTAKE)  # type: ignore[attr-defined]
+    except (typer.Abort, KeyboardInterrupt):
         return _fail("interrupted", INTERRUPTED)
 
 

@@ -1,5 +1,7 @@
 """`spokeshave schemes`: the sets of weights that a plan may name."""
 
+from typing import Any
+
 from spokeshave.cli.output import Json, console, print_json
 
 EXAMPLE = "Example: spokeshave schemes --json"
@@ -12,7 +14,7 @@ def schemes(json: Json = False) -> None:
     from spokeshave.report.table import plain_table
     from spokeshave.schemes.registry import SCHEMES
 
-    entries = []
+    entries: list[dict[str, Any]] = []
     for name, kind in SCHEMES.items():
         settings = {entry.name: None if entry.default is MISSING else entry.default for entry in fields(kind)}
         about = (kind.__doc__ or "").strip().splitlines()[0]

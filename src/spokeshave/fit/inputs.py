@@ -16,13 +16,13 @@ from spokeshave.errors import SpokeshaveError
 from spokeshave.fit.builtin import builtin_plan, builtin_plan_names
 from spokeshave.fit.logits import scores
 from spokeshave.fit.recipe import Recipe
-from spokeshave.methods import ADMM, OneShot
+from spokeshave.methods import ADMM, OneShot, Reconstruction
 from spokeshave.plan import Plan
 from spokeshave.references import resolve_data, resolve_network
 from spokeshave.schemes.scheme import Scheme
 from spokeshave.workload import Workload, trace
 
-METHODS: dict[str, type[ADMM] | type[OneShot]] = {"admm": ADMM, "one_shot": OneShot}
+METHODS: dict[str, type] = {"admm": ADMM, "one_shot": OneShot, "reconstruction": Reconstruction}
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ def gather(recipe: Recipe, plan: Plan | None = None) -> Inputs:
     """
     seed_everything(recipe.seed)
     network = trainable_network(recipe.network)
-    method_config(recipe)
     data = _sized(resolve_data(recipe.data), recipe)
+    method_config(recipe, data)
     example = check_data(network, data, recipe)
     device = load_device(recipe.device)
     plan = plan or find_plan(recipe, network)
@@ -76,15 +76,16 @@ def trainable_network(reference: str) -> nn.Module:
     return network
 
 
-def method_config(recipe: Recipe) -> ADMM | OneShot:
+def method_config(recipe: Recipe, data: Data) -> Any:
     """The configuration of the recipe's method; raises SpokeshaveError for a setting it does not have."""
     method = METHODS[recipe.method]
-    known = [field.name for field in fields(method) if field.name != "criterion"]
+    known = [field.name for field in fields(method) if field.name not in ("criterion", "batches")]
     for name in recipe.settings:
         if name not in known:
             choice = f"its settings are {', '.join(known)}" if known else "it has none"
             raise SpokeshaveError(f"the method {recipe.method} has no setting {name!r}; {choice}")
-    return method(**recipe.settings)  # type: ignore[arg-type]
+    given: dict[str, Any] = {"batches": data.train} if method is Reconstruction else {}
+    return method(**given, **recipe.settings)
 
 
 def _sized(data: Data, recipe: Recipe) -> Data:
@@ -156,9 +157,9 @@ def count_outputs(network: nn.Module, example: Tensor, recipe: Recipe) -> int:
         network.train(training)
     output = scores(output)
     if not isinstance(output, Tensor) or output.dim() != 2:
-        shape = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
+        found = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
         raise SpokeshaveError(
-            f"{recipe.network} gives {shape}; fit needs one tensor of shape (samples, classes)"
+            f"{recipe.network} gives {found}; fit needs one tensor of shape (samples, classes)"
         )
     return output.shape[1]
 

@@ -44,7 +44,7 @@ class Recipe(_Section):
     device: str = "host"
     plan: str | None = None
     compression: float | None = Field(default=None, gt=1)
-    method: Literal["admm", "one_shot"] = "admm"
+    method: Literal["admm", "one_shot", "reconstruction"] = "admm"
     settings: dict[str, float | int | str | bool] = Field(default_factory=dict)
     epochs: Epochs = Epochs()
     learning_rates: LearningRates = LearningRates()

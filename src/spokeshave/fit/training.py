@@ -58,7 +58,7 @@ def apply_method(work: Work) -> Found:
     inputs, recipe = work.inputs, work.inputs.recipe
     teacher = _teacher(work)
     network = _trainable(work.network_after("dense"))
-    session = begin(method_config(recipe), network, inputs.plan)
+    session = begin(method_config(recipe, inputs.data), network, inputs.plan)
     phase = Phase("method", recipe.epochs.method, recipe.learning_rates.method, session, teacher)
     return _run_phase(work, network, phase)
 
@@ -107,10 +107,10 @@ def _run_phase(work: Work, network: nn.Module, phase: Phase) -> Found:
         on_step=lambda done, steps: work.observer.advance(done / steps),
         on_epoch=after_epoch,
     )
+    seed_everything(seed + phase.epochs)
     if phase.session is not None:
         phase.session.finish()
     if phase.name == "method":
-        seed_everything(seed)
         refresh_batch_norm(network, data.train)
     return Found(checkpoint=write_checkpoint(work.run, phase.name, {"network": network.state_dict()}))
 
