@@ -60,13 +60,11 @@ class Data:
 
     def batched(self, size: int) -> "Data":
         """The same data with another training batch size; loaders of the user's own stay as they are."""
-        return self._with_train(size=size)
+        return self._with_train(lambda train: replace(train, size=size))
 
     def shortened(self, samples: int) -> "Data":
         """The same data with shorter training passes; loaders of the user's own stay as they are."""
-        return self._with_train(per_pass=samples)
+        return self._with_train(lambda train: replace(train, per_pass=samples))
 
-    def _with_train(self, **changes: int) -> "Data":
-        if not isinstance(self.train, Batches):
-            return self
-        return replace(self, train=replace(self.train, **changes))
+    def _with_train(self, change: Callable[[Batches], Batches]) -> "Data":
+        return replace(self, train=change(self.train)) if isinstance(self.train, Batches) else self

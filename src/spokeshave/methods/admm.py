@@ -55,7 +55,7 @@ class ADMMSession:
     def __init__(self, method: ADMM, constraints: tuple[Constraint, ...]) -> None:
         self._method = method
         self._constraints = constraints
-        self._weights = [constraint.weight for constraint in constraints]
+        self._weights: list[Tensor] = [constraint.weight for constraint in constraints]
         self._auxiliary = [constraint.nearest(constraint.weight.detach()) for constraint in constraints]
         self._multipliers = [torch.zeros_like(weight) for weight in self._weights]
         self._rho, self._epochs, self._steps = method.rho, 0, 0

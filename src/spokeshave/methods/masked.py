@@ -27,7 +27,7 @@ class MaskedSession:
 
     def __init__(self, constraints: tuple[Constraint, ...]) -> None:
         self._constraints = constraints
-        self._weights = [constraint.weight for constraint in constraints]
+        self._weights: list[Tensor] = [constraint.weight for constraint in constraints]
         self._masks = [(weight.detach() != 0).to(weight.dtype) for weight in self._weights]
         self._handles = [self._watch(index) for index in range(len(constraints))]
 

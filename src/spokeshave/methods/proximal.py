@@ -11,13 +11,13 @@ class _Proximal(torch.autograd.Function):
     """One fused pass over all weights forward, one backward; autograd would keep three copies of each."""
 
     @staticmethod
-    def forward(context: Any, rho: float, targets: Sequence[Tensor], *weights: Tensor) -> Tensor:
+    def forward(context: Any, rho: float, targets: list[Tensor], *weights: Tensor) -> Tensor:
         gaps = torch._foreach_sub(weights, targets)
         context.gaps, context.rho = gaps, rho
         return torch.stack(torch._foreach_norm(gaps)).square().sum() * (rho / 2)
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         return (None, None, *torch._foreach_mul(context.gaps, gradient * context.rho))
 
 

@@ -1,7 +1,7 @@
 """A ready training loop for those who have none."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -146,7 +146,7 @@ def set_rate(optimizer: Optimizer, fraction: float) -> None:
 
 def count_batches(batches: Iterable[Any]) -> int:
     """How many batches one pass gives; loaders without a length are counted once through."""
-    return len(batches) if hasattr(batches, "__len__") else sum(1 for _ in batches)
+    return len(batches) if isinstance(batches, Sized) else sum(1 for _ in batches)
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
