@@ -1,8 +1,9 @@
 """C source -> shared library, cached by content.
 
-The compiler is the one that the environment variable CC names, else clang, else zig's clang from the `ziglang` wheel
-where that is installed, else gcc or cc. `bench/compiler_routes.py` times the same source built by each of them: with
-AVX-512 they are equal, with AVX2 gcc 12 keeps one register too few and clang's kernels are faster.
+The compiler is the one that the environment variable CC names, else clang, gcc or cc, else zig's clang from the
+`ziglang` wheel. `bench/compiler_routes.py` times the same source built by each of them: the code of gcc 12 and of
+clang 22 runs equally fast within 5 % with AVX-512 and with AVX2, and zig takes several times longer to build, so C
+without intrinsics serves every route and no second emitter is needed.
 """
 
 import ctypes
@@ -51,7 +52,7 @@ def find_compiler() -> Compiler:
         if compiler is None:
             raise SpokeshaveError(f"the environment variable CC names {named!r}, which is not on the path")
         return compiler
-    compiler = _on_path("clang") or zig_compiler() or _on_path("gcc") or _on_path("cc")
+    compiler = _on_path("clang") or _on_path("gcc") or _on_path("cc") or zig_compiler()
     if compiler is None:
         raise SpokeshaveError(
             "there is no C compiler: install gcc or clang, or run `pip install 'spokeshave[zig]'`"
