@@ -20,6 +20,7 @@ from pathlib import Path
 
 from spokeshave.compiler.isa import InstructionSet
 from spokeshave.errors import SpokeshaveError
+from spokeshave.locate import cache_folder
 
 FLAGS = (
     *("-std=gnu11", "-O3", "-ffp-contract=fast"),
@@ -82,12 +83,6 @@ def zig_compiler() -> Compiler | None:
 def _version(command: tuple[str, ...]) -> str:
     finished = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False)
     return (finished.stdout.splitlines() or ["unknown"])[0]
-
-
-def cache_folder() -> Path:
-    """Where built libraries are kept: `$XDG_CACHE_HOME/spokeshave` or `~/.cache/spokeshave`."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "spokeshave"
 
 
 def build_library(

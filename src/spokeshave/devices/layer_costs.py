@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
-from spokeshave.compiler.build import cache_folder, find_compiler
+from spokeshave.compiler.build import find_compiler
 from spokeshave.devices.layer_timing import LayerCost, time_layer
 from spokeshave.errors import SpokeshaveError
+from spokeshave.locate import cache_folder
 from spokeshave.schemes.registry import scheme_to_dict
 from spokeshave.schemes.scheme import Scheme
 from spokeshave.workload import Layer
