@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from spokeshave.compiler.build import cache_folder
 from spokeshave.devices import HostDevice, layer_costs, load_device
 from spokeshave.devices.layer_costs import kernel_digest
 from spokeshave.errors import SpokeshaveError
+from spokeshave.locate import cache_folder
 from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.block_column_row import BlockColumnRow
 from spokeshave.schemes.unstructured import Unstructured
