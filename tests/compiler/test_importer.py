@@ -5,12 +5,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from spokeshave.compiler.importer import OutputStructure, import_program
-from spokeshave.compiler.operations import Convolution, Foreign, Linear, Slice
+from spokeshave.compiler.importer import import_program
+from spokeshave.compiler.operations import Foreign, Slice
 from spokeshave.compiler.passes.pipeline import optimise
-from spokeshave.compiler.reference import run_foreign, run_reference
+from spokeshave.compiler.reference import run_reference
 from spokeshave.compiler.verify import verify
-from spokeshave.errors import SpokeshaveError
 from spokeshave.export import export_network
 
 
@@ -75,16 +74,63 @@ TYPED = {
         x, m.weight[0, :, 0, 0].detach(), m.weight[1, :, 0, 0].detach().square()
     ),
 }
+TYPED |= {
+    "conv1d same": lambda m, x: F.conv1d(x.flatten(2), m.weight[:, :, 0, :2], padding="same"),
+    "conv of one sample without batch": lambda m, x: F.conv2d(x[0], m.weight).unsqueeze(0),
+    "product with a weight": lambda m, x: x.flatten(2).transpose(1, 2) @ m.weight[0, :, 0],
+    "sum and product": lambda m, x: torch.addmm(m.weight[0, 0, 0], x[:, 0, :3, 0], m.weight[0, 1]),
+    "linear over many axes": lambda m, x: F.linear(x, m.weight[:, 0, :2].flatten(1)),
+    "negative": lambda m, x: -x,
+    "square": lambda m, x: x**2,
+    "scaled sum": lambda m, x: (
+        torch.add(x, x.sigmoid(), alpha=2) + torch.add(x, m.weight[0, :, :1, :1], alpha=3)
+    ),
+    "sum of different ranks": lambda m, x: x + x[:, :, :, 0].mean(1, keepdim=True).mean(2),
+    "clamp at zero": lambda m, x: x.clamp(min=0),
+    "max pool 1d": lambda m, x: F.max_pool1d(x.flatten(2), 3, 2, 1, 2),
+    "average pool 1d": lambda m, x: F.avg_pool1d(x.flatten(2), 4, 3, 1, True, False),
+    "max pool of a pair": lambda m, x: F.max_pool2d(x, 2, return_indices=True)[0],
+    "adaptive 1d": lambda m, x: (
+        F.adaptive_avg_pool1d(x.flatten(2), 4) + F.adaptive_max_pool1d(x.flatten(2), 4)
+    ),
+    "adaptive max": lambda m, x: F.adaptive_max_pool2d(x, (2, 3)),
+    "mean of all": lambda m, x: x - x.mean(),
+    "mean over the batch": lambda m, x: x - x.mean((0, 2), keepdim=True),
+    "split": lambda m, x: torch.split(x, [2, 3], 1)[1] * torch.chunk(x, 2, 1)[0],
+    "unbind": lambda m, x: x.unbind(1)[2] * x.unbind(0)[0][1],
+    "select": lambda m, x: x[:, 1] + x[0, 2],
+    "squeeze and unsqueeze": lambda m, x: x[:, :1].squeeze(1).unsqueeze(-1).unflatten(1, (2, 4)),
+    "stack": lambda m, x: torch.stack([x, -x], 2),
+    "stack in front": lambda m, x: torch.stack([x[0], -x[0], x[0] * 2]).softmax(1).unsqueeze(0),
+    "a token in front": lambda m, x: torch.cat([m.weight[:1, :, 0, :2], x[:, :, 0]], 2),
+    "batch axis moved": lambda m, x: F.layer_norm(x.permute(2, 0, 3, 1), (5,)).permute(1, 3, 0, 2),
+    "batch axis merged": lambda m, x: torch.sigmoid(x.reshape(5, 8, 6).transpose(0, 1)).reshape(1, 8, 30),
+    "softmax over the last axis": lambda m, x: F.softmax(x, -1),
+    "layer norm over many axes": lambda m, x: F.layer_norm(x, (8, 6)),
+    "instance norm": lambda m, x: F.instance_norm(x, weight=m.weight[0, :, 0, 0]),
+    "constant tensors": lambda m, x: x * torch.arange(6) + torch.ones_like(x) + x.new_zeros(6),
+    "unchanged type": lambda m, x: x.to(torch.float32).contiguous().clone().detach() * 1.5,
+}
 FOREIGN = {
     "adaptive uneven": lambda m, x: F.adaptive_avg_pool2d(x, (3, 4)),
     "transposed convolution": lambda m, x: F.conv_transpose2d(x, m.weight.transpose(0, 1)),
+    "3-D convolution": lambda m, x: F.conv3d(x.unsqueeze(1), m.weight[:, :1].unsqueeze(2)),
+    "convolution of many maps": lambda m, x: F.conv2d(x.transpose(0, 1), m.weight[:, :1]),
+    "weight computed from the input": lambda m, x: F.conv2d(x, m.weight * x.mean()),
+    "pool of many maps": lambda m, x: F.max_pool2d(x.transpose(0, 1), 2),
     "cumulative sum": lambda m, x: x.cumsum(2),
     "sort": lambda m, x: x.sort(-1)[0],
     "matmul": lambda m, x: x @ x.transpose(-1, -2),
-    "split": lambda m, x: torch.split(x, [2, 3], 1)[1],
-    "whole batch": lambda m, x: x - x.mean(),
+    "matmul without batch": lambda m, x: x[0] @ x[0].transpose(-1, -2),
     "norm": lambda m, x: F.normalize(x.flatten(1)),
     "argument of maximum": lambda m, x: F.max_pool2d(x, 2, return_indices=True)[1],
+    "double": lambda m, x: torch.relu(x.double()).float(),
+    "cube": lambda m, x: x**3,
+    "rounded division": lambda m, x: torch.div(x, 0.3, rounding_mode="floor"),
+    "reflected padding": lambda m, x: F.pad(x, (1, 1, 1, 1), mode="reflect"),
+    "negative padding": lambda m, x: F.pad(x, (-1, 1)),
+    "repeated elements": lambda m, x: x[:, :, :1].expand(-1, -1, 3, -1),
+    "written in place": lambda m, x: (x * 1.0).index_fill_(1, torch.tensor([2]), 3.0),
 }
 
 
@@ -99,7 +145,10 @@ def assert_equal_to_pytorch(function):
     result, module, x = imported(function)
     for graph in (verify(result.graph), optimise(result.graph)):
         (output,) = run_reference(graph, [x])
-        torch.testing.assert_close(output, module(x), rtol=1e-5, atol=1e-5)
+        expected = module(x)
+        if expected.shape[:1] != (1,):  # the sample axis that every output gets
+            expected = expected.unsqueeze(0)
+        torch.testing.assert_close(output, expected, rtol=1e-5, atol=1e-5)
     return result.graph
 
 
@@ -117,59 +166,7 @@ def test_foreign_operators_keep_their_reason(name):
     assert all(reasons)
 
 
-def test_layers_carry_the_names_of_their_modules():
-    network = nn.ModuleDict({"stage": nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), "head": nn.Linear(4, 2)})
-
-    class Network(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.parts = network
-
-        def forward(self, x):
-            return self.parts["head"](self.parts["stage"](x).mean((2, 3)))
-
-    graph = optimise(import_program(export_network(Network(), torch.randn(1, 3, 5, 5))).graph)
-    layers = {type(node.operation): node.layer for node in graph.nodes}
-    assert layers[Convolution] == "parts.stage.0"
-    assert layers[Linear] == "parts.head"
-
-
-def test_shared_weights_stay_one_tensor():
-    class Twice(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer = nn.Linear(4, 4)
-
-        def forward(self, x):
-            return self.layer(torch.relu(self.layer(x)))
-
-    graph = import_program(export_network(Twice(), torch.randn(1, 4))).graph
-    names = {node.operation.weight for node in graph.nodes if isinstance(node.operation, Linear)}
-    assert len(names) == 1
-
-
-def test_recurrent_layers_are_foreign_with_their_weights():
-    network = nn.GRU(4, 6, batch_first=True)
-    x = torch.randn(1, 5, 4)
-    result = import_program(export_network(network, x))
-    outputs = run_reference(result.graph, [x])
-    torch.testing.assert_close(result.structure.build(outputs)[0], network(x)[0])
-
-
 def test_numbers_of_slices_are_never_negative():
     result, _, _ = imported(lambda m, x: x[:, -3:-1])
     (operation,) = [node.operation for node in result.graph.nodes if isinstance(node.operation, Slice)]
     assert (operation.start, operation.stop) == (2, 4)
-
-
-@pytest.mark.parametrize("target", ["os.system", "aten.none_such.default", "aten.__class__.default", "aten"])
-def test_only_operators_of_aten_run(target):
-    with pytest.raises(SpokeshaveError, match="has no operator"):
-        run_foreign(Foreign(target, "[[], {}]", ""), {}, {})
-
-
-@pytest.mark.parametrize("outputs", [1, (1,), [1, (2, 3)], {"a": 1, "b": [2]}, (1, None, {"x": 2})])
-def test_structures_survive_json(outputs):
-    structure = OutputStructure.from_json(OutputStructure.of(outputs).to_json())
-    flat = torch.utils._pytree.tree_leaves(outputs)
-    assert structure.build([entry for entry in flat if entry is not None]) == outputs

@@ -8,14 +8,18 @@ from torch import nn
 from spokeshave.compiler.graph import Graph, Node, Value
 from spokeshave.compiler.importer import import_program
 from spokeshave.compiler.operations import Activate, Activation, Affine, Binary, Convolution, Linear, Reshape
+from spokeshave.compiler.passes.absorb_padding import absorb_padding
 from spokeshave.compiler.passes.eliminate_dead import eliminate_dead
 from spokeshave.compiler.passes.fold_batch_norm import fold_batch_norm
 from spokeshave.compiler.passes.fuse_activation import fuse_activation
 from spokeshave.compiler.passes.fuse_residual import fuse_residual
 from spokeshave.compiler.passes.merge_reshapes import merge_reshapes
+from spokeshave.compiler.passes.pipeline import PASSES, optimise_recorded
+from spokeshave.compiler.passes.pool_whole_maps import pool_whole_maps
+from spokeshave.compiler.passes.simplify_permutes import simplify_permutes
+from spokeshave.compiler.passes.sink_reshapes import sink_reshapes
 from spokeshave.compiler.reference import run_reference
-from spokeshave.compiler.segments import cut
-from spokeshave.compiler.verify import GraphError, verify
+from spokeshave.compiler.verify import verify
 from spokeshave.export import export_network
 
 
@@ -99,65 +103,161 @@ def test_a_chain_of_sums_takes_each_branch_once():
     apply(fuse_residual, graph, x)
 
 
-def two_nodes(**changes) -> Graph:
-    """x -> a -> y, with something wrong in it."""
-    values = {name: Value(name, (1, 4)) for name in ("x", "a", "y")} | changes.get("values", {})
-    nodes = changes.get(
-        "nodes",
-        (
-            Node("first", Linear("w", None), ("x",), ("a",)),
-            Node("second", Activate(Activation("relu")), ("a",), ("y",)),
-        ),
-    )
-    return Graph(
-        ("x",),
-        changes.get("outputs", ("y",)),
-        values,
-        nodes,
-        changes.get("weights", {"w": torch.zeros(4, 4)}),
-    )
+class Chain(nn.Sequential):
+    """Layers one after another, with what a test wants to happen to the result."""
+
+    def __init__(self, *layers: nn.Module, after=lambda y: y) -> None:
+        super().__init__(*layers)
+        self.after = after
+
+    def forward(self, x):
+        return self.after(super().forward(x))
 
 
-RELU = Activate(Activation("relu"))
+def kinds(graph: Graph) -> list[str]:
+    return [type(node.operation).__name__ for node in graph.nodes]
+
+
+def test_two_norms_in_a_row_are_both_folded():
+    norms = [nn.BatchNorm2d(4), nn.BatchNorm2d(4)]
+    for norm in norms:
+        norm.running_var.uniform_(0.5, 2)
+    graph, x = graph_of(Chain(nn.Conv2d(3, 4, 3), *norms), 3, 5, 5)
+    assert kinds(apply(fold_batch_norm, graph, x)) == ["Convolution"]
+
+
+def test_folding_into_a_linear_layer_and_zeros_stay_zeros():
+    layer, norm = nn.Linear(6, 4, bias=False), nn.BatchNorm1d(4)
+    layer.weight.data[:, 2:] = 0
+    norm.running_mean.uniform_(-1, 1)
+    graph, x = graph_of(Chain(layer, norm), 6)
+    graph = apply(fold_batch_norm, graph, x)
+    assert kinds(graph) == ["Linear"]
+    assert not graph.weights[graph.nodes[0].operation.weight][:, 2:].any()
+
+
+def test_a_norm_before_a_layer_and_a_norm_of_an_activated_layer_stay():
+    graph, x = graph_of(Chain(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4)), 3, 5, 5)
+    graph = apply(fold_batch_norm, apply(fuse_activation, graph, x), x)
+    assert kinds(graph) == ["Affine", "Convolution", "Affine"]
+
+
+@pytest.mark.parametrize("after", [lambda y: (y, F.relu(y)), lambda y: F.relu(y) + y])
+def test_an_activation_of_a_value_that_others_read_stays(after):
+    graph, x = graph_of(Chain(nn.Conv2d(3, 4, 3), after=after), 3, 5, 5)
+    assert count(apply(fuse_activation, graph, x), Activate) == 1
+
+
+def test_activations_move_into_arithmetic_and_norms():
+    graph, x = graph_of(Chain(nn.BatchNorm2d(3), nn.ReLU(), after=lambda y: torch.sigmoid(y * 2)), 3, 5, 5)
+    assert kinds(apply(fuse_activation, graph, x)) == ["Affine", "Binary"]
+
+
+def test_the_residual_operand_is_made_before_it_is_added():
+    class Late(Branches):
+        def forward(self, x):
+            y = self.a(x)
+            return y + torch.tanh(x[:, :1]).expand(-1, 4, -1, -1)
+
+    graph, x = graph_of(Late(), 3, 5, 5)
+    graph = apply(fuse_residual, graph, x)
+    assert kinds(graph)[-1] == "Convolution"
+    assert count(graph, Binary) == 0
+
+
+def test_subtraction_is_no_residual_sum():
+    graph, x = graph_of(Chain(nn.Conv2d(3, 3, 1), after=lambda y: y - 2.0), 3, 5, 5)
+    assert count(apply(fuse_residual, graph, x), Binary) == 1
+
+
+def test_reshapes_merge_and_vanish_for_foreign_readers_and_outputs_too():
+    def after(y):
+        merged = y.flatten(1).unflatten(1, (2, -1)).flatten(1)
+        return merged.cumsum(1), merged.reshape(1, 4, 3, 3)
+
+    graph, x = graph_of(Chain(nn.Conv2d(3, 4, 3), after=after), 3, 5, 5)
+    graph = apply(eliminate_dead, apply(merge_reshapes, graph, x), x)
+    assert kinds(graph) == ["Convolution", "Reshape", "Foreign"]
+    assert graph.outputs[1] == graph.nodes[0].output
+
+
+def test_equal_reshapes_of_one_value_are_made_once():
+    graph, x = graph_of(Chain(after=lambda y: y.flatten(1).sigmoid() * y.flatten(1).tanh()), 3, 5, 5)
+    assert count(apply(merge_reshapes, graph, x), Reshape) == 1
+
+
+def test_permutations_of_short_axes_are_reshapes():
+    after = lambda y: (y.mean(3, keepdim=True).permute(0, 3, 1, 2), y.permute(0, 3, 1, 2))  # noqa: E731
+    graph, x = graph_of(Chain(after=after), 3, 5, 5)
+    assert kinds(apply(simplify_permutes, graph, x)) == ["Mean", "Reshape", "Permute"]
+
+
+def test_elementwise_operations_move_before_reshapes():
+    scale = torch.randn(5)
+    after = lambda y: F.relu(y.unflatten(2, (5, 1)) * 2 + y.tanh().unflatten(2, (5, 1))).squeeze(3) * scale  # noqa: E731
+    graph, x = graph_of(Chain(nn.Linear(6, 5), after=after), 4, 6)
+    graph = apply(eliminate_dead, apply(merge_reshapes, apply(sink_reshapes, graph, x), x), x)
+    assert "Reshape" not in kinds(graph)
+
+
+def test_broadcasts_stay_after_their_reshape():
+    constant = torch.randn(4, 1, 1)
+    after = lambda y: y.unflatten(1, (4, 3, 2)) * constant  # noqa: E731
+    graph, x = graph_of(Chain(nn.Linear(6, 24), after=after), 6)
+    assert kinds(apply(sink_reshapes, graph, x)) == ["Linear", "Reshape", "Binary"]
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("pool", "kind"),
     [
-        ({"nodes": (Node("n", RELU, ("nothing",), ("y",)),)}, "used before it is made"),
-        ({"nodes": (Node("n", RELU, ("x",), ("x",)),)}, "made twice"),
-        ({"nodes": (Node("n", RELU, ("x",), ("z",)),)}, "no declared shape"),
-        ({"nodes": (Node("n", Linear("w", None, residual=True), ("x",), ("y",)),)}, "inputs"),
-        ({"values": {"y": Value("y", (1, 5))}}, "declared is"),
-        ({"weights": {}}, "cannot run"),
-        ({"weights": {"w": torch.zeros(4, 3)}}, "cannot run"),
-        ({"outputs": ("z",)}, "never made"),
+        (nn.AvgPool2d(5), "Mean"),
+        (nn.AvgPool2d(4), "Pool"),
+        (nn.AvgPool2d(5, padding=1), "Pool"),
+        (nn.MaxPool2d(5), "Pool"),
     ],
 )
-def test_the_verifier_names_what_is_wrong(changes, message):
-    verify(two_nodes())
-    with pytest.raises(GraphError, match=message):
-        verify(two_nodes(**changes))
+def test_an_average_over_the_whole_map_is_a_mean(pool, kind):
+    graph, x = graph_of(Chain(pool), 3, 5, 5)
+    assert kinds(apply(pool_whole_maps, graph, x)) == [kind]
 
 
-def test_cutting_makes_few_segments_in_a_runnable_order():
-    class Parallel(nn.Module):
+@pytest.mark.parametrize(
+    ("widths", "value", "expected"),
+    [
+        ((1, 2, 0, 1), 0.0, ["Convolution"]),
+        ((1, 1), 0.5, ["Pad", "Convolution"]),
+        ((0, 0, 0, 0, 1, 0), 0.0, ["Pad", "Convolution"]),
+    ],
+)
+def test_zero_padding_moves_into_the_convolution(widths, value, expected):
+    class Padded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(4 if len(widths) == 6 else 3, 4, 3, 2, 1)
+
         def forward(self, x):
-            foreign = [torch.cumsum(torch.relu(x) + i, 1) for i in range(3)]
-            compiled = [torch.tanh(x) * i for i in range(3)]
-            return torch.sigmoid(sum(foreign) + sum(compiled))
+            return self.conv(F.pad(x, widths, value=value))
 
-    graph, x = graph_of(Parallel(), 6)
-    supports = lambda node, graph: "no" if "cumsum" in str(node.operation) else None  # noqa: E731
-    pieces = cut(graph, supports)
-    assert [isinstance(piece, Graph) for piece in pieces] == [True, False, False, False, True]
-    made = dict(zip(graph.inputs, [x], strict=True))
-    for piece in pieces:
-        part = (
-            piece
-            if isinstance(piece, Graph)
-            else Graph(piece.inputs, piece.outputs, graph.values, (piece,), graph.weights)
-        )
-        verify(part)
-        made.update(zip(part.outputs, run_reference(part, [made[name] for name in part.inputs]), strict=True))
-    torch.testing.assert_close(made[graph.outputs[0]], run_reference(graph, [x])[0])
+    graph, x = graph_of(Padded(), 3, 5, 5)
+    assert kinds(apply(absorb_padding, graph, x)) == expected
+
+
+def test_what_no_output_needs_is_dropped():
+    values = {name: Value(name, (1, 4)) for name in ("x", "unused input", "a", "y")}
+    relu = Activate(Activation("relu"))
+    nodes = (Node("dead", Linear("w", None), ("x",), ("a",)), Node("alive", relu, ("x",), ("y",)))
+    graph = Graph(("x", "unused input"), ("y",), values, nodes, {"w": torch.zeros(4, 4)})
+    graph = eliminate_dead(verify(graph))
+    assert [node.layer for node in graph.nodes] == ["alive"]
+    assert set(graph.values) == {"x", "unused input", "y"}
+    assert not graph.weights
+
+
+def test_the_record_says_what_each_pass_changed():
+    graph, _ = graph_of(Branches(), 3, 5, 5)
+    optimised, changes = optimise_recorded(graph)
+    assert [change.name for change in changes] == [run.__name__ for run in PASSES]
+    by_name = {change.name: change.operations for change in changes if change.operations}
+    assert by_name["fold_batch_norm"] == (("Affine", 1, 0),)
+    assert by_name["fuse_residual"] == (("Binary", 1, 0),)
+    assert len(optimised.nodes) == 3

@@ -20,6 +20,8 @@ ActivationKind = Literal[
     "elu",
 ]
 
+BinaryKind = Literal["add", "subtract", "multiply", "divide", "maximum", "minimum"]
+
 
 @dataclass(frozen=True)
 class Activation:
@@ -86,7 +88,7 @@ class Binary:
     With `reverse` the constant is the first operand (`constant - x`).
     """
 
-    kind: Literal["add", "subtract", "multiply", "divide", "maximum", "minimum"]
+    kind: BinaryKind
     constant: str | None = None
     reverse: bool = False
     activation: Activation | None = None
@@ -179,9 +181,10 @@ class Pad:
 class Foreign:
     """An operator without a kernel here, run by PyTorch between compiled segments.
 
-    `target` is the ATen overload (`aten.sort.stable`). `arguments` is a JSON text, list of positional arguments and
-    dictionary of keyword arguments, where {"value": name} stands for a value, {"weight": name} for a weight and
-    {"dtype": name} for an element type. `reason` says why it was not compiled.
+    `target` is the ATen overload (`aten.sort.stable`). `arguments` is a JSON text, a list of positional arguments and
+    a dictionary of keyword arguments, where {"value": name} stands for a value, {"weight": name} for a weight,
+    {"dtype": name} for an element type and {"device": "cpu"} for where it runs. Values always have the sample axis in
+    front; {"value": name, "unbatched": true} is the value without it. `reason` says why it was not compiled.
     """
 
     target: str

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._ops import OpOverloadPacket
 
 from spokeshave.compiler.graph import Graph
 from spokeshave.compiler.operations import (
@@ -32,6 +33,7 @@ from spokeshave.compiler.operations import (
 from spokeshave.errors import SpokeshaveError
 
 Weights = Mapping[str, Tensor]
+READ_FILES = frozenset({"from_file"})
 
 ACTIVATIONS: dict[str, Callable[..., Tensor]] = {
     "relu": F.relu,
@@ -57,13 +59,23 @@ BINARIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def run_reference(graph: Graph, inputs: Sequence[Tensor]) -> list[Tensor]:
-    """Run a graph node by node for one sample and return its outputs."""
+    """Run a graph node by node and return its outputs; a batch runs sample by sample and is joined at the end."""
+    samples = len(inputs[0]) if inputs else 1
+    if samples == 1:
+        return _run_sample(graph, inputs)
+    rows = [_run_sample(graph, [tensor[i : i + 1] for tensor in inputs]) for i in range(samples)]
+    return [
+        graph.weights[name] if name in graph.weights else torch.cat(row)
+        for name, row in zip(graph.outputs, zip(*rows, strict=True), strict=True)
+    ]
+
+
+def _run_sample(graph: Graph, inputs: Sequence[Tensor]) -> list[Tensor]:
     values = dict(zip(graph.inputs, inputs, strict=True))
     for node in graph.nodes:
-        shapes = [graph.shape(name) for name in node.outputs]
-        results = run_operation(
-            node.operation, [values[name] for name in node.inputs], graph.weights, shapes[0], values
-        )
+        operands = [values[name] for name in node.inputs]
+        shape = graph.shape(node.outputs[0])
+        results = run_operation(node.operation, operands, graph.weights, shape, values)
         values.update(zip(node.outputs, results, strict=True))
     return [values[name] if name in values else graph.weights[name] for name in graph.outputs]
 
@@ -171,16 +183,28 @@ RUNNERS: dict[type, Callable[..., Tensor]] = {
 
 
 def run_foreign(operation: Foreign, values: Mapping[str, Tensor], weights: Weights) -> list[Tensor]:
-    """Run an ATen operator by name; raises SpokeshaveError for anything that is not an operator of `torch.ops.aten`."""
-    namespace, _, rest = operation.target.partition(".")
-    name, _, overload = rest.partition(".")
-    packet = getattr(torch.ops.aten, name, None) if namespace == "aten" else None
-    if not isinstance(packet, torch._ops.OpOverloadPacket) or overload not in packet.overloads():
-        raise SpokeshaveError(f"this version of PyTorch has no operator {operation.target}")
+    """Run an ATen operator by name for one sample; results get the sample axis in front where they lack it.
+
+    Raises SpokeshaveError for anything that is not an operator of `torch.ops.aten`, or that reads files.
+    """
+    overload = _overload(operation.target)
     positional, keywords = json.loads(operation.arguments)
     named = {key: _resolve(value, values, weights) for key, value in keywords.items()}
-    result = getattr(packet, overload)(*(_resolve(entry, values, weights) for entry in positional), **named)
-    return [result] if isinstance(result, Tensor) else list(result)
+    result = overload(*(_resolve(entry, values, weights) for entry in positional), **named)
+    results = [result] if isinstance(result, Tensor) else list(result)
+    return [entry if entry.shape[:1] == (1,) else entry.unsqueeze(0) for entry in results]
+
+
+def _overload(target: str) -> Callable[..., Any]:
+    """The operator that a saved deployment names: its text is not trusted."""
+    namespace, _, rest = target.partition(".")
+    name, _, overload = rest.partition(".")
+    allowed = namespace == "aten" and name.isidentifier() and name not in READ_FILES
+    packet = getattr(torch.ops.aten, name, None) if allowed else None
+    if not isinstance(packet, OpOverloadPacket) or overload not in packet.overloads():
+        raise SpokeshaveError(f"this version of PyTorch has no operator {target}")
+    function: Callable[..., Any] = getattr(packet, overload)
+    return function
 
 
 def _resolve(argument: Any, values: Mapping[str, Tensor], weights: Weights) -> Any:
@@ -188,9 +212,10 @@ def _resolve(argument: Any, values: Mapping[str, Tensor], weights: Weights) -> A
         return [_resolve(entry, values, weights) for entry in argument]
     if not isinstance(argument, dict):
         return argument
+    if "value" in argument:
+        value = values[argument["value"]]
+        return value.squeeze(0) if argument.get("unbatched") else value
     ((kind, name),) = argument.items()
-    if kind == "value":
-        return values[name]
     if kind == "weight":
         return weights[name]
     return getattr(torch, name) if kind == "dtype" else torch.device(name)

@@ -1,29 +1,47 @@
-"""The grammar of graphs, checked after every pass."""
+"""The grammar of graphs, checked before the first pass and after each."""
 
-from math import prod
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from spokeshave.compiler.graph import Graph, Node
-from spokeshave.compiler.operations import Convolution, Foreign, Linear
+from spokeshave.compiler.operations import (
+    Affine,
+    Concatenate,
+    Convolution,
+    Foreign,
+    Linear,
+    Mean,
+    Pad,
+    Permute,
+    Pool,
+    Slice,
+    Softmax,
+)
 from spokeshave.compiler.reference import run_operation
 
 
 class GraphError(Exception):
-    """A graph that breaks the grammar: a fault of a pass, never of the user."""
+    """A graph that breaks the grammar: a fault of the importer or of a pass, never of the user."""
 
 
 def verify(graph: Graph) -> Graph:
     """Return the graph, or raise GraphError naming the node and what is wrong with it.
 
-    Values must be made before they are used and once only; weights must exist; and every operation, run on tensors
-    without data, must give the shape that its output declares.
+    Values have the sample axis, 1, in front, are made before they are used and once only; weights exist; typed
+    operations read and make float32, leave the sample axis alone and, run on tensors without data, give the shape
+    that their output declares.
     """
+    for value in graph.values.values():
+        if value.shape[:1] != (1,):
+            raise GraphError(f"value {value.name!r} of shape {value.shape} has no sample axis in front")
     made = set(graph.inputs)
     for node in graph.nodes:
         _check_names(graph, node, made)
-        if not isinstance(node.operation, Foreign):
-            _check_shape(graph, node)
+        _check_foreign(graph, node) if isinstance(node.operation, Foreign) else _check_typed(graph, node)
         made.update(node.outputs)
     for name in graph.outputs:
         if name not in made and name not in graph.weights:
@@ -40,29 +58,133 @@ def _check_names(graph: Graph, node: Node, made: set[str]) -> None:
             raise GraphError(f"{node.layer}: output {name!r} is made twice")
         if name not in graph.values:
             raise GraphError(f"{node.layer}: output {name!r} has no declared shape")
-    residual = isinstance(node.operation, Convolution | Linear) and node.operation.residual
-    if isinstance(node.operation, Convolution | Linear) and len(node.inputs) != 1 + residual:
-        raise GraphError(f"{node.layer}: {len(node.inputs)} inputs, {1 + residual} expected")
 
 
-def _check_shape(graph: Graph, node: Node) -> None:
+def _check_typed(graph: Graph, node: Node) -> None:
+    where = f"{node.layer}: {type(node.operation).__name__}"
+    types = {graph.values[name].dtype for name in (*node.inputs, *node.outputs)}
+    if types != {"float32"}:
+        raise GraphError(f"{where} reads or makes {', '.join(sorted(types))}")
+    fault = CHECKS.get(type(node.operation), lambda operation, graph, node: None)(node.operation, graph, node)
+    if fault:
+        raise GraphError(f"{where} {fault}")
+    _check_shape(graph, node, where)
+
+
+def _check_shape(graph: Graph, node: Node, where: str) -> None:
     inputs = [torch.empty(graph.shape(name), device="meta") for name in node.inputs]
-    weights = _OnMeta(graph)
-    declared = tuple(graph.shape(node.output))
+    declared = graph.shape(node.output)
     try:
-        (result,) = run_operation(node.operation, inputs, weights, declared, {})
+        (result,) = run_operation(node.operation, inputs, _WithoutData(graph.weights), declared, {})
     except (RuntimeError, ValueError, IndexError, KeyError) as error:
-        raise GraphError(f"{node.layer}: {type(node.operation).__name__} cannot run: {error}") from error
-    if tuple(result.shape) != declared or prod(declared) != result.numel():
-        raise GraphError(f"{node.layer}: gives {tuple(result.shape)}, declared is {declared}")
+        raise GraphError(f"{where} cannot run: {error}") from error
+    if tuple(result.shape) != declared:
+        raise GraphError(f"{where} gives {tuple(result.shape)}, declared is {declared}")
 
 
-class _OnMeta(dict):
-    """The graph's weights without their data."""
+def _check_foreign(graph: Graph, node: Node) -> None:
+    assert isinstance(node.operation, Foreign)
+    for entry in _named(json.loads(node.operation.arguments)):
+        if "value" in entry and entry["value"] not in node.inputs:
+            raise GraphError(
+                f"{node.layer}: {node.operation.target} names {entry['value']!r}, which it does not read"
+            )
+        if "weight" in entry and entry["weight"] not in graph.weights:
+            raise GraphError(
+                f"{node.layer}: {node.operation.target} names {entry['weight']!r}, which is no weight"
+            )
 
-    def __init__(self, graph: Graph) -> None:
-        super().__init__()
-        self._weights = graph.weights
 
-    def __missing__(self, name: str) -> torch.Tensor:
+def _named(arguments: Any) -> Iterator[dict[str, Any]]:
+    """The values and weights that a foreign operator's arguments name."""
+    if isinstance(arguments, dict):
+        yield arguments
+    for entry in arguments.values() if isinstance(arguments, dict) else arguments:
+        if isinstance(entry, dict | list):
+            yield from _named(entry)
+
+
+class _WithoutData(Mapping[str, Tensor]):
+    """Weights as tensors of the meta device."""
+
+    def __init__(self, weights: Mapping[str, Tensor]) -> None:
+        self._weights = weights
+
+    def __getitem__(self, name: str) -> Tensor:
         return self._weights[name].to("meta")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._weights)
+
+    def __len__(self) -> int:
+        return len(self._weights)
+
+
+def _layer(operation: Convolution | Linear, graph: Graph, node: Node) -> str | None:
+    rank = 4 if isinstance(operation, Convolution) else 2
+    if len(node.inputs) != 1 + operation.residual:
+        return f"has {len(node.inputs)} inputs, {1 + operation.residual} expected"
+    if operation.residual and graph.shape(node.inputs[1]) != graph.shape(node.output):
+        return f"adds {graph.shape(node.inputs[1])} to {graph.shape(node.output)}"
+    if operation.weight in graph.weights and graph.weights[operation.weight].dim() != rank:
+        return f"has a weight of {graph.weights[operation.weight].dim()} axes, {rank} expected"
+    return None
+
+
+def _affine(operation: Affine, graph: Graph, node: Node) -> str | None:
+    channels = graph.shape(node.output)[1]
+    sizes = [tuple(graph.weights[name].shape) for name in (operation.scale, operation.shift)]
+    return (
+        None if sizes == [(channels,), (channels,)] else f"scales and shifts {channels} channels by {sizes}"
+    )
+
+
+def _pool(operation: Pool, graph: Graph, node: Node) -> str | None:
+    top, left, bottom, right = operation.padding
+    return None if (top, left) == (bottom, right) else "pads its two sides differently"
+
+
+def _along(operation: Concatenate | Softmax | Slice, graph: Graph, node: Node) -> str | None:
+    rank = len(graph.shape(node.output))
+    return None if 0 < operation.axis < rank else f"runs along axis {operation.axis} of {rank}"
+
+
+def _mean(operation: Mean, graph: Graph, node: Node) -> str | None:
+    rank, axes = len(graph.shape(node.inputs[0])), operation.axes
+    in_order = list(axes) == sorted(set(axes)) and axes and axes[0] > 0 and axes[-1] < rank
+    return None if in_order else f"is over axes {axes} of {rank}"
+
+
+def _permute(operation: Permute, graph: Graph, node: Node) -> str | None:
+    return None if operation.axes[:1] == (0,) else "moves the sample axis"
+
+
+def _slice(operation: Slice, graph: Graph, node: Node) -> str | None:
+    size = graph.shape(node.inputs[0])[operation.axis] if _along(operation, graph, node) is None else 0
+    in_range = 0 <= operation.start <= operation.stop <= size and operation.step > 0
+    return (
+        None
+        if in_range
+        else f"takes {operation.start} to {operation.stop} of {size} on axis {operation.axis}"
+    )
+
+
+def _pad(operation: Pad, graph: Graph, node: Node) -> str | None:
+    widths = (*operation.before, *operation.after)
+    if min(widths) < 0 or operation.before[0] or operation.after[0]:
+        return f"pads by {widths}"
+    return None
+
+
+CHECKS: Mapping[type, Callable[[Any, Graph, Node], str | None]] = {
+    Convolution: _layer,
+    Linear: _layer,
+    Affine: _affine,
+    Pool: _pool,
+    Concatenate: _along,
+    Softmax: _along,
+    Mean: _mean,
+    Permute: _permute,
+    Slice: _slice,
+    Pad: _pad,
+}

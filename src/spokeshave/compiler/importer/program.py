@@ -1,17 +1,27 @@
 """Exported program -> graph."""
 
 import operator
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch._ops import OpOverload
 from torch.export import ExportedProgram
-from torch.export.graph_signature import InputKind
+from torch.export.graph_signature import ConstantArgument, InputKind, InputSpec, OutputKind
 
 from spokeshave.compiler.graph import Graph
-from spokeshave.compiler.importer.context import Importing, NotTypedError
-from spokeshave.compiler.importer.operators import OPERATORS
-from spokeshave.compiler.importer.structure import OutputStructure, structure_of_specification
+from spokeshave.compiler.importer.context import Call, Context
+from spokeshave.compiler.importer.foreign import add_foreign
+from spokeshave.compiler.importer.names import layer_name, plain_path
+from spokeshave.compiler.importer.operands import Flow, NotTypedError, Operand, Weight, dtype_name
+from spokeshave.compiler.importer.structure import TENSOR, OutputStructure, structure_of
+from spokeshave.compiler.importer.table import ANY_TYPE, OPERATORS
+from spokeshave.errors import SpokeshaveError
+
+RANDOM = torch.Tag.nondeterministic_seeded
+READ_SHAPES_ONLY = frozenset({"new_zeros", "new_ones", "new_full", "zeros_like", "ones_like", "full_like"})
 
 
 @dataclass(frozen=True)
@@ -25,70 +35,188 @@ class Imported:
 def import_program(program: ExportedProgram) -> Imported:
     """Import a program that was exported for one sample.
 
-    Operators without a typed operation become `Foreign`. What is computed from weights alone is computed now.
+    Weights keep their qualified names and are shared with the program; what is computed from weights alone is
+    computed now. An operator without a typed operation becomes `Foreign`. Raises SpokeshaveError for operators that
+    are not PyTorch's own, and for networks that change their buffers when they run.
     """
-    program = program.run_decompositions({})
-    importing, inputs = Importing(), []
-    placeholders = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = program.run_decompositions({})
+    _check_signature(program)
+    reader = _Reader(program)
     for node in program.graph.nodes:
         if node.op == "placeholder":
-            spec = placeholders[node.name]
-            if spec.kind == InputKind.USER_INPUT:
-                importing.values[node] = importing.declare(node)
-                inputs.append(node.name)
-            else:
-                importing.weights[node] = str(spec.target)
-                importing.tensors[str(spec.target)] = _tensor(program, str(spec.target))
+            reader.read_input(node)
         elif node.op == "call_function":
-            _import_call(importing, node)
-    (returned,) = next(node for node in program.graph.nodes if node.op == "output").args
-    outputs = tuple(importing.values.get(node) or importing.weights[node] for node in returned)
-    graph = Graph(tuple(inputs), outputs, importing.table, tuple(importing.nodes), importing.tensors)
-    return Imported(graph, structure_of_specification(program.call_spec.out_spec))
+            reader.bound[node] = reader.read_call(node)
+    return reader.imported()
 
 
-def _tensor(program: ExportedProgram, name: str) -> Tensor:
-    tensor = program.state_dict[name] if name in program.state_dict else program.constants[name]
-    return tensor.detach()
+@dataclass
+class _Reader:
+    """Walks the exported program; `bound` says what each of its nodes became."""
+
+    program: ExportedProgram
+    context: Context = field(default_factory=Context)
+    bound: dict[fx.Node, Any] = field(default_factory=dict)
+    inputs: list[str] = field(default_factory=list)
+    shared: dict[int, Weight] = field(default_factory=dict)  # by the tensor's identity: tied weights stay one
+
+    def read_input(self, node: fx.Node) -> None:
+        """An input of the network, or a weight."""
+        specifications = {spec.arg.name: spec for spec in self.program.graph_signature.input_specs}
+        spec = specifications[node.name]
+        if spec.kind == InputKind.USER_INPUT:
+            self._read_user_input(node, spec)
+        else:
+            tensor = self._tensor(spec)
+            weight = self.shared.setdefault(id(tensor), Weight(str(spec.target), tensor.detach().cpu()))
+            self.context.weights[weight.name] = weight.tensor
+            self.bound[node] = weight
+
+    def _read_user_input(self, node: fx.Node, spec: InputSpec) -> None:
+        if isinstance(spec.arg, ConstantArgument):
+            return
+        shape, dtype = tuple(node.meta["val"].shape), dtype_name(node.meta["val"])
+        if shape[:1] != (1,) or not all(isinstance(size, int) for size in shape):
+            raise SpokeshaveError(
+                f"input {node.name!r} was exported with shape {shape}; export the network with one sample and no "
+                "other free sizes"
+            )
+        self.bound[node] = Flow(self.context.declare(node.name, shape, dtype), shape, dtype)
+        self.inputs.append(node.name)
+
+    def _tensor(self, spec: InputSpec) -> Tensor:
+        name = str(spec.target)
+        tensor = self.program.state_dict.get(name, self.program.constants.get(name))
+        if not isinstance(tensor, Tensor):
+            raise SpokeshaveError(
+                f"the network holds {name!r}, a {type(tensor).__name__}; only tensors can be compiled"
+            )
+        return tensor
+
+    def read_call(self, node: fx.Node) -> Operand | tuple[Any, ...] | None:
+        """One operator: nothing, a weight computed now, a typed operation or a foreign one."""
+        if node.target is operator.getitem:
+            source, index = node.args
+            return self.bound[source][index]  # type: ignore[index]
+        self._check_target(node)
+        if node.meta.get("val") is None:  # an assertion
+            return None
+        return self._fold(node) if self._is_constant(node) else self._read_operator(node)
+
+    def _is_constant(self, node: fx.Node) -> bool:
+        assert isinstance(node.target, OpOverload)
+        if RANDOM in node.target.tags:
+            return False
+        if node.target._opname in READ_SHAPES_ONLY:
+            return True
+        return not any(isinstance(self.bound[source], Flow) for source in node.all_input_nodes)
+
+    def _check_target(self, node: fx.Node) -> None:
+        if isinstance(node.target, OpOverload) and node.target.namespace == "aten":
+            return
+        raise SpokeshaveError(
+            f"layer {layer_name(node)!r} uses the operator {node.target}, which is not one of PyTorch's own (aten)"
+        )
+
+    def _fold(self, node: fx.Node) -> Weight | tuple[Weight, ...]:
+        """Compute now what depends on weights alone."""
+        arguments, keywords = fx.node.map_arg(
+            (node.args, node.kwargs), lambda source: _plain_tensor(self.bound[source])
+        )
+        keywords = {
+            name: torch.device("cpu") if name == "device" else value for name, value in keywords.items()
+        }
+        with torch.no_grad():
+            result = node.target(*arguments, **keywords)  # type: ignore[operator]
+        if isinstance(result, Tensor):
+            return self._folded(node, result)
+        return tuple(self._folded(node, tensor) for tensor in result)
+
+    def _folded(self, node: fx.Node, tensor: Tensor) -> Weight:
+        name = self.context.constant(f"{layer_name(node)}.{node.name}", tensor.contiguous())
+        return Weight(name, self.context.weights[name])
+
+    def _read_operator(self, node: fx.Node) -> Operand | tuple[Any, ...]:
+        """A typed operation where there is one, else a foreign operator; half a translation is taken back."""
+        parameters = self.program.graph_signature.parameters
+        read = [self.bound[source] for source in node.all_input_nodes]
+        weights = [
+            operand.name for operand in read if isinstance(operand, Weight) and operand.name in parameters
+        ]
+        layer, made = layer_name(node, weights), len(self.context.nodes)
+        try:
+            return self._read_typed(node, layer)
+        except NotTypedError as reason:
+            del self.context.nodes[made:]
+            return add_foreign(self.context, node, layer, self.bound.__getitem__, str(reason))
+
+    def _read_typed(self, node: fx.Node, layer: str) -> Flow | tuple[Flow | None, ...]:
+        result = _first_result(node)
+        call = Call(node, layer, self._arguments(node), tuple(result.shape))
+        if call.operator not in OPERATORS:
+            raise NotTypedError(f"{call.operator} has no kernel")
+        if call.operator not in ANY_TYPE:
+            read = [self.bound[source] for source in node.all_input_nodes]
+            _check_types(
+                {dtype_name(result), *(operand.dtype for operand in read if isinstance(operand, Flow))}
+            )
+        return OPERATORS[call.operator](self.context, call)
+
+    def _arguments(self, node: fx.Node) -> dict[str, Any]:
+        schema = node.target._schema.arguments  # type: ignore[union-attr]
+        given = fx.node.map_arg((node.args, node.kwargs), lambda source: self.bound[source])
+        names = [argument.name for argument in schema]
+        defaults = {
+            argument.name: argument.default_value for argument in schema if argument.has_default_value()
+        }
+        return defaults | dict(zip(names, given[0], strict=False)) | given[1]
+
+    def imported(self) -> Imported:
+        """The finished graph, its outputs in the program's order."""
+        (returned,) = self.program.graph.output_node().args
+        kinds = [spec.kind for spec in self.program.graph_signature.output_specs]
+        wanted = [leaf for leaf, kind in zip(returned, kinds, strict=True) if kind == OutputKind.USER_OUTPUT]
+        operands = [self.bound[leaf] for leaf in wanted if isinstance(leaf, fx.Node)]
+        leaves = [TENSOR if isinstance(leaf, fx.Node) else leaf for leaf in wanted]
+        context = self.context
+        graph = Graph(
+            inputs=tuple(self.inputs),
+            outputs=tuple(operand.name for operand in operands),
+            values=context.values,
+            nodes=tuple(context.nodes),
+            weights=context.weights,
+        )
+        return Imported(graph, structure_of(self.program.call_spec.out_spec, leaves))
 
 
-def _import_call(importing: Importing, node: fx.Node) -> None:
-    if node.target is operator.getitem:
-        _import_item(importing, node)
-    elif all(source in importing.weights for source in node.all_input_nodes) and isinstance(
-        node.meta.get("val"), Tensor
-    ):
-        _fold(importing, node)
-    else:
-        _import_operator(importing, node)
+def _check_signature(program: ExportedProgram) -> None:
+    for spec in program.graph_signature.output_specs:
+        if spec.kind == OutputKind.BUFFER_MUTATION:
+            raise SpokeshaveError(
+                f"the network changes its buffer {plain_path(str(spec.target))!r} when it runs, and a deployment "
+                "keeps no state; return the new value as an output instead"
+            )
 
 
-def _import_item(importing: Importing, node: fx.Node) -> None:
-    source, index = node.args
-    assert isinstance(source, fx.Node)
-    if source in importing.values:  # a typed operation keeps the first output only
-        importing.values[node] = importing.values[source]
-    else:
-        importing.values[node] = f"{source.name}.{index}"
+def _plain_tensor(operand: Operand) -> Tensor:
+    """A weight's tensor; for an operator that reads shapes only, any tensor of the right shape."""
+    return (
+        operand.tensor
+        if isinstance(operand, Weight)
+        else torch.empty(operand.shape, dtype=getattr(torch, operand.dtype))
+    )
 
 
-def _fold(importing: Importing, node: fx.Node) -> None:
-    """Compute now what depends on weights alone."""
-    tensors = {source: importing.tensors[importing.weights[source]] for source in node.all_input_nodes}
-    arguments, keywords = fx.node.map_arg((node.args, node.kwargs), lambda source: tensors[source])
-    with torch.no_grad():
-        result = node.target(*arguments, **keywords)  # type: ignore[operator]
-    importing.tensors[node.name] = result
-    importing.weights[node] = node.name
+def _first_result(node: fx.Node) -> Tensor:
+    results = node.meta["val"]
+    tensor = results if isinstance(results, Tensor) else results[0]
+    if not isinstance(tensor, Tensor):
+        raise NotTypedError("it gives a number")
+    return tensor
 
 
-def _import_operator(importing: Importing, node: fx.Node) -> None:
-    name = str(node.target).split(".")[1] if str(node.target).startswith("aten.") else ""
-    if name.startswith("_assert"):
-        return
-    try:
-        if name not in OPERATORS:
-            raise NotTypedError(f"{name or node.target} has no kernel")
-        OPERATORS[name](importing, node)
-    except NotTypedError as reason:
-        importing.add_foreign(node, str(reason))
+def _check_types(dtypes: set[str]) -> None:
+    if dtypes != {"float32"}:
+        raise NotTypedError(f"{' and '.join(sorted(dtypes - {'float32'}))} values are not compiled")

@@ -1,25 +1,27 @@
 """How a network's outputs are nested, kept as JSON so that a saved deployment needs no Python class."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-LEAF = "tensor"
+from spokeshave.errors import SpokeshaveError
+
+TENSOR = "tensor"
 
 
 @dataclass(frozen=True)
 class OutputStructure:
-    """`layout` is "tensor", or {"tuple": [...]}, {"list": [...]}, {"dict": [[key, ...], ...]} of such."""
+    """How outputs are nested, in the order of torch's pytrees.
+
+    `layout` is "tensor", {"constant": value}, {"tuple": [layout, ...]}, {"list": [layout, ...]} or
+    {"dict": [[key, layout], ...]}; named tuples become tuples, dataclasses and `transformers`' outputs dictionaries.
+    An output that has no batch axis gets one when the deployment runs, so that samples stay apart.
+    """
 
     layout: Any
-
-    @classmethod
-    def of(cls, outputs: Any) -> "OutputStructure":
-        """The structure of nested outputs (or of a tree specification's placeholder)."""
-        return cls(_describe(outputs))
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> "OutputStructure":
@@ -31,32 +33,51 @@ class OutputStructure:
         return {"layout": self.layout}
 
     def build(self, tensors: Sequence[Tensor]) -> Any:
-        """Nest a flat list of tensors."""
+        """Nest a flat list of tensors.
+
+        >>> OutputStructure({"dict": [["a", "tensor"], ["b", {"list": ["tensor", {"constant": 2}]}]]}).build([1, 2])
+        {'a': 1, 'b': [2, 2]}
+        """
         return _nest(self.layout, iter(tensors))
 
 
+@dataclass(frozen=True)
+class _Leaf:
+    layout: Any
+
+
+def structure_of(specification: pytree.TreeSpec, leaves: Sequence[Any]) -> OutputStructure:
+    """The structure of an exported program's outputs; a leaf is TENSOR or a constant that the network returns.
+
+    Raises SpokeshaveError for containers that cannot be built again without their class.
+    """
+    marked = [_Leaf(TENSOR if leaf is TENSOR else {"constant": leaf}) for leaf in leaves]
+    return OutputStructure(_describe(pytree.tree_unflatten(marked, specification)))
+
+
 def _describe(outputs: Any) -> Any:
-    if isinstance(outputs, tuple):
-        return {"tuple": [_describe(entry) for entry in outputs]}
-    if isinstance(outputs, list):
-        return {"list": [_describe(entry) for entry in outputs]}
+    if isinstance(outputs, _Leaf):
+        return outputs.layout
     if isinstance(outputs, dict):
         return {"dict": [[key, _describe(value)] for key, value in outputs.items()]}
-    return LEAF if outputs is not None else None
+    if isinstance(outputs, tuple | list):
+        return {"tuple" if isinstance(outputs, tuple) else "list": [_describe(entry) for entry in outputs]}
+    if is_dataclass(outputs):
+        named = [(field.name, getattr(outputs, field.name)) for field in fields(outputs)]
+        return {"dict": [[name, _describe(value)] for name, value in named if value is not None]}
+    raise SpokeshaveError(
+        f"the network returns a {type(outputs).__name__}, which cannot be built again without its class; "
+        "return tensors, tuples, lists, dictionaries or dataclasses"
+    )
 
 
 def _nest(layout: Any, tensors: Iterator[Tensor]) -> Any:
-    if layout is None:
-        return None
-    if layout == LEAF:
+    if layout == TENSOR:
         return next(tensors)
     ((kind, entries),) = layout.items()
+    if kind == "constant":
+        return entries
     if kind == "dict":
         return {key: _nest(entry, tensors) for key, entry in entries}
     nested = [_nest(entry, tensors) for entry in entries]
     return tuple(nested) if kind == "tuple" else nested
-
-
-def structure_of_specification(specification: pytree.TreeSpec) -> OutputStructure:
-    """The structure that a tree specification of `torch.export` describes."""
-    return OutputStructure.of(pytree.tree_unflatten([LEAF] * specification.num_leaves, specification))

@@ -1,10 +1,12 @@
 """Nodes, values and weights that no output needs are dropped."""
 
 import json
-from dataclasses import fields, replace
+from dataclasses import replace
 
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.operations import Foreign
+
+WEIGHT_FIELDS = ("weight", "bias", "scale", "shift", "constant")
 
 
 def eliminate_dead(graph: Graph) -> Graph:
@@ -26,5 +28,4 @@ def weight_names(node: Node, graph: Graph) -> set[str]:
     """Names of the weights that a node reads."""
     if isinstance(node.operation, Foreign):
         return {name for name in graph.weights if json.dumps({"weight": name}) in node.operation.arguments}
-    texts = [getattr(node.operation, field.name) for field in fields(node.operation)]
-    return {text for text in texts if isinstance(text, str)}
+    return {name for field in WEIGHT_FIELDS if (name := getattr(node.operation, field, None)) is not None}

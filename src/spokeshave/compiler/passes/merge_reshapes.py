@@ -1,37 +1,35 @@
-"""Two reshapes in a row are one, and a reshape to the same shape is none.
+"""Reshapes are made once, in one step, and not at all where the shape is there already.
 
-reshape -> reshape    =>    reshape
+reshape -> reshape              =>    reshape
+reshape to the same shape       =>    its input
+two reshapes of one value to one shape    =>    one of them
 """
 
 from dataclasses import replace
 
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.operations import Reshape
-from spokeshave.compiler.passes.rewrite import producers, with_nodes
+from spokeshave.compiler.passes.rewrite import reading
 
 
 def merge_reshapes(graph: Graph) -> Graph:
-    """Let every reshape read the first value of its chain, and readers of a reshape to the same shape its source."""
-    made = producers(graph)
-    nodes = []
-    for node in graph.nodes:
-        inputs = tuple(
-            _source(graph, made, name, isinstance(node.operation, Reshape)) for name in node.inputs
-        )
-        nodes.append(node if inputs == node.inputs or _is_foreign(node) else replace(node, inputs=inputs))
-    return with_nodes(graph, nodes)
-
-
-def _is_foreign(node: Node) -> bool:
-    """Foreign operators name their values in their arguments as well: they stay as they are."""
-    return type(node.operation).__name__ == "Foreign"
-
-
-def _source(graph: Graph, made: dict[str, Node], name: str, any_shape: bool) -> str:
-    node = made.get(name)
-    while node is not None and isinstance(node.operation, Reshape):
-        if not any_shape and graph.shape(node.inputs[0]) != graph.shape(name):
-            break
-        name = node.inputs[0]
-        node = made.get(name)
-    return name
+    """Merge all reshapes in one walk; a reshape whose result nothing reads any more is left to `eliminate_dead`."""
+    same: dict[str, str] = {}
+    sources: dict[str, str] = {}  # what each reshape of the new graph reads
+    known: dict[tuple[str, tuple[int, ...]], str] = {}
+    nodes: list[Node] = []
+    for old in graph.nodes:
+        node = reading(old, same)
+        if isinstance(node.operation, Reshape):
+            source = sources.get(node.inputs[0], node.inputs[0])
+            shape = graph.shape(node.output)
+            there = source if graph.shape(source) == shape else known.get((source, shape))
+            if there is not None:
+                same[node.output] = there
+                continue
+            node = replace(node, inputs=(source,))
+            sources[node.output] = source
+            known[source, shape] = node.output
+        nodes.append(node)
+    outputs = tuple(same.get(name, name) for name in graph.outputs)
+    return replace(graph, nodes=tuple(nodes), outputs=outputs)

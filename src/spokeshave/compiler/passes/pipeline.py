@@ -1,30 +1,61 @@
 """The passes in their order, with the verifier after each."""
 
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from spokeshave.compiler.graph import Graph
+from spokeshave.compiler.passes.absorb_padding import absorb_padding
 from spokeshave.compiler.passes.eliminate_dead import eliminate_dead
 from spokeshave.compiler.passes.fold_batch_norm import fold_batch_norm
 from spokeshave.compiler.passes.fuse_activation import fuse_activation
 from spokeshave.compiler.passes.fuse_residual import fuse_residual
 from spokeshave.compiler.passes.merge_reshapes import merge_reshapes
+from spokeshave.compiler.passes.pool_whole_maps import pool_whole_maps
+from spokeshave.compiler.passes.simplify_permutes import simplify_permutes
+from spokeshave.compiler.passes.sink_reshapes import sink_reshapes
 from spokeshave.compiler.verify import verify
 
 Pass = Callable[[Graph], Graph]
 
 PASSES: tuple[Pass, ...] = (
+    eliminate_dead,
+    pool_whole_maps,
+    simplify_permutes,
+    sink_reshapes,
+    merge_reshapes,
+    eliminate_dead,
+    absorb_padding,
     fold_batch_norm,
     fuse_activation,
     fuse_residual,
     fuse_activation,
-    merge_reshapes,
     eliminate_dead,
 )
 
 
+@dataclass(frozen=True)
+class Change:
+    """What a pass did: how many operations of each kind there were before and after, where the number changed."""
+
+    name: str
+    operations: tuple[tuple[str, int, int], ...]
+
+
 def optimise(graph: Graph) -> Graph:
     """Run every pass, verifying the graph before the first and after each."""
-    graph = verify(graph)
+    return optimise_recorded(graph)[0]
+
+
+def optimise_recorded(graph: Graph) -> tuple[Graph, tuple[Change, ...]]:
+    """The same, with what each pass changed."""
+    graph, changes = verify(graph), []
     for run in PASSES:
-        graph = verify(run(graph))
-    return graph
+        before, graph = graph, verify(run(graph))
+        changes.append(Change(run.__name__, _differences(before, graph)))
+    return graph, tuple(changes)
+
+
+def _differences(before: Graph, after: Graph) -> tuple[tuple[str, int, int], ...]:
+    old, new = (Counter(type(node.operation).__name__ for node in graph.nodes) for graph in (before, after))
+    return tuple((kind, old[kind], new[kind]) for kind in sorted(old | new) if old[kind] != new[kind])

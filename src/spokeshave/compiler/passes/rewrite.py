@@ -1,16 +1,14 @@
-"""What passes share: who makes a value, who reads it, and graphs with some nodes replaced."""
+"""What passes share: how often a value is read, renaming what a node reads, and fusing two nodes into one."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from torch import Tensor
 
 from spokeshave.compiler.graph import Graph, Node
-
-
-def producers(graph: Graph) -> dict[str, Node]:
-    """The node that makes each value."""
-    return {name: node for node in graph.nodes for name in node.outputs}
+from spokeshave.compiler.operations import Foreign
 
 
 def uses(graph: Graph) -> dict[str, int]:
@@ -21,6 +19,63 @@ def uses(graph: Graph) -> dict[str, int]:
     return counts
 
 
-def with_nodes(graph: Graph, nodes: Iterable[Node], weights: Mapping[str, Tensor] | None = None) -> Graph:
-    """The graph with other nodes (and perhaps more weights)."""
-    return replace(graph, nodes=tuple(nodes), weights={**graph.weights, **(weights or {})})
+def reading(node: Node, names: Mapping[str, str]) -> Node:
+    """The node with other names for the values it reads; foreign arguments name them too."""
+    if not any(name in names for name in node.inputs):
+        return node
+    operation = node.operation
+    if isinstance(operation, Foreign):
+        arguments = json.dumps(_renamed(json.loads(operation.arguments), names))
+        operation = replace(operation, arguments=arguments)
+    inputs = [names.get(name, name) for name in node.inputs]
+    if isinstance(operation, Foreign):
+        inputs = list(dict.fromkeys(inputs))
+    return replace(node, operation=operation, inputs=tuple(inputs))
+
+
+def _renamed(argument: Any, names: Mapping[str, str]) -> Any:
+    if isinstance(argument, list):
+        return [_renamed(entry, names) for entry in argument]
+    if not isinstance(argument, dict):
+        return argument
+    return {
+        key: names.get(entry, entry) if key == "value" and isinstance(entry, str) else _renamed(entry, names)
+        for key, entry in argument.items()
+    }
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """One node in place of two, and the weights it needs besides the graph's."""
+
+    node: Node
+    weights: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+Rule = Callable[[Graph, Node, Node], Fusion | None]
+
+
+def fuse_pairs(graph: Graph, rule: Rule) -> Graph:
+    """Let nodes take in the maker of one of their inputs, wherever nothing else reads it and `rule` allows.
+
+    `rule(graph, maker, reader)` gives the fusion or None; the maker that comes last is asked first. The fused node
+    stands where the reader stood, so that all it reads is made before.
+    """
+    weights = dict(graph.weights)
+    graph = replace(graph, weights=weights)
+    read = uses(graph)
+    kept: dict[str, Node] = {}  # by first output, in order
+    position: dict[str, int] = {}
+    for index, node in enumerate(graph.nodes):
+        makers = [kept[name] for name in node.inputs if name in kept and read[name] == 1]
+        makers.sort(key=lambda maker: -position[maker.outputs[0]])
+        found = ((maker, rule(graph, maker, node)) for maker in makers)
+        for maker, fusion in found:
+            if fusion is not None:
+                del kept[maker.outputs[0]]
+                weights.update(fusion.weights)
+                node = fusion.node
+                break
+        kept[node.outputs[0]] = node
+        position[node.outputs[0]] = index
+    return replace(graph, nodes=tuple(kept.values()))
