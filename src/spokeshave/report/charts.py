@@ -8,6 +8,7 @@ from spokeshave.report import figures
 from spokeshave.report.chart import Bar, Line, bar_chart, line_chart, paired_chart
 
 LAYERS_DRAWN = 16
+LEAST_SHARE = 0.01
 PHASES = {
     "dense": ("dense training", "peer"),
     "method": ("method", "own"),
@@ -44,8 +45,9 @@ def accuracy_chart(result: dict[str, Any]) -> str:
 def layer_chart(result: dict[str, Any]) -> str:
     """Time of the layers that cost most, dense and pruned, in network order."""
     timed = [row for row in result["layers"] if row["dense_seconds"] and row["seconds"]]
+    least = LEAST_SHARE * sum(row["dense_seconds"] for row in timed)
     costly = sorted(timed, key=lambda row: -row["dense_seconds"])[:LAYERS_DRAWN]
-    drawn = [row for row in timed if row in costly]
+    drawn = [row for row in timed if row in costly and row["dense_seconds"] >= least]
     return paired_chart([_layer_pair(row) for row in drawn], "Time by layer, dense and pruned, measured")
 
 
