@@ -142,7 +142,7 @@ def first_batch(loader: Any, what: str) -> tuple[Tensor, Tensor]:
 
 def count_outputs(network: nn.Module, example: Tensor, recipe: Recipe) -> int:
     """Number of classes that the network tells apart on one sample of the data."""
-    training = network.training
+    modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:
         with torch.inference_mode():
@@ -154,7 +154,8 @@ def count_outputs(network: nn.Module, example: Tensor, recipe: Recipe) -> int:
             f"{recipe.network} cannot take samples of shape {shape} of {recipe.data}: {reason}"
         ) from error
     finally:
-        network.train(training)
+        for module, training in modes:
+            module.training = training
     output = scores(output)
     if not isinstance(output, Tensor) or output.dim() != 2:
         found = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
