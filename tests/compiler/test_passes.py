@@ -221,6 +221,14 @@ def test_an_average_over_the_whole_map_is_a_mean(pool, kind):
     assert kinds(apply(pool_whole_maps, graph, x)) == [kind]
 
 
+def test_a_mean_of_single_elements_is_a_reshape():
+    graph, x = graph_of(
+        Chain(nn.Conv2d(3, 4, 5), nn.AdaptiveAvgPool2d(1), after=lambda y: y.mean((2, 3))), 3, 5, 5
+    )
+    graph = apply(pool_whole_maps, graph, x)
+    assert kinds(graph) == ["Convolution", "Reshape", "Reshape"]
+
+
 @pytest.mark.parametrize(
     ("widths", "value", "expected"),
     [
