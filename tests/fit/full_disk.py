@@ -15,10 +15,14 @@ def fit(*arguments: str) -> int:
     return 0
 
 
-recipe, disk = sys.argv[1], Path(sys.argv[2])
-disk.mkdir()
-subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], check=True)
-print("full:", fit("--recipe", recipe, "--threads", "1", "--output", str(disk / "run")))
-print("files:", sorted(path.name for path in (disk / "run").rglob("*") if path.is_file()))
-subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
-print("roomy:", fit("--resume", str(disk / "run"), "--json"))
+def run(recipe: str, disk: Path) -> None:
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], check=True)
+    print("full:", fit("--recipe", recipe, "--threads", "1", "--output", str(disk / "run")))
+    print("files:", sorted(path.name for path in (disk / "run").rglob("*") if path.is_file()))
+    subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+    print("roomy:", fit("--resume", str(disk / "run"), "--json"))
+
+
+if __name__ == "__main__":
+    run(sys.argv[1], Path(sys.argv[2]))
