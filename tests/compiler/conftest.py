@@ -25,7 +25,9 @@ def run_back_end(graph: Graph, inputs: list[Tensor], isa: str | None = None, pac
     arena = plan_arena(program)
     # -O1 builds faster; whole networks are tested as they are shipped, with -O3.
     library = load_library(
-        build_library(emit_source([program], [arena], instruction_set(isa)), instruction_set(isa), flags=("-O1",))
+        build_library(
+            emit_source([program], [arena], instruction_set(isa)), instruction_set(isa), flags=("-O1",)
+        )
     )
     memory = torch.zeros(arena.floats)
     constants = [torch.from_numpy(array) for array in program.constants.values()]

@@ -1,11 +1,9 @@
 """A compiled network: native segments with PyTorch between them where an operator has no kernel."""
 
-import ctypes
 import platform
 import shutil
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,14 +32,11 @@ from spokeshave.compiler.manifest import (
     read_manifest,
     write_manifest,
 )
-from spokeshave.compiler.reference import run_operation
+from spokeshave.compiler.runtime import ForeignRunner, SegmentRunner, Values, aligned_copy
 from spokeshave.deployment import Cost
 from spokeshave.errors import SpokeshaveError
 
-ALIGNMENT_BYTES = 64
 COST_ROUNDS = 11
-
-BatchValue = Tensor | list[Tensor]
 
 
 @dataclass(frozen=True)
@@ -64,31 +59,30 @@ class NativeDeployment:
     def __init__(self, manifest: Manifest, source: str, tensors: Mapping[str, Tensor], library: Path) -> None:
         self.manifest = manifest
         self._source = source
-        self._tensors = {name: _aligned_copy(tensor) for name, tensor in tensors.items()}
+        self._tensors = {name: aligned_copy(tensor) for name, tensor in tensors.items()}
         self._library_path = library
-        self._library = load_library(library)
         self._structure = OutputStructure.from_json(manifest.structure)
-        self._shapes = {value.name: value.shape for value in manifest.values}
-        self._arenas = threading.local()
-        self._constants = {
-            stage.index: _pointers([self._tensors[name] for name in stage.constants])
-            for stage in manifest.stages
+        library_code = load_library(library)
+        shapes = {value.name: value.shape for value in manifest.values}
+        first = manifest.inputs[0]
+        self._first_input = (first.shape[1:], getattr(torch, first.dtype))
+        self._runners = tuple(
+            SegmentRunner(stage, library_code, self._tensors, shapes)
             if isinstance(stage, SegmentStage)
-        }
+            else ForeignRunner(stage, self._tensors, shapes)
+            for stage in manifest.stages
+        )
 
     def __call__(self, *inputs: Tensor) -> Any:
         """Run the network on a batch; returns what the network returns."""
-        with torch.inference_mode():
-            outputs = self._run(inputs, None)
-        return self._structure.build(outputs)
+        return self._structure.build(self._run(inputs))
 
     def profile(self, *inputs: Tensor, repeats: int = 31) -> tuple[LayerTime, ...]:
         """Median seconds per sample of every step, in the order in which they run."""
         runs: list[list[float]] = []
         for _ in range(repeats + 2):
             seconds: list[float] = []
-            with torch.inference_mode():
-                self._run(inputs, seconds)
+            self._run(inputs, seconds)
             runs.append(seconds)
         samples = len(inputs[0])
         medians = [statistics.median(column) / samples for column in zip(*runs[2:], strict=True)]
@@ -157,61 +151,26 @@ class NativeDeployment:
                 records.append((stage.layer, stage.target, "PyTorch"))
         return records
 
-    def _run(self, inputs: tuple[Tensor, ...], seconds: list[float] | None) -> list[Tensor]:
-        samples = check_inputs(inputs, self.manifest.inputs)
-        values: dict[str, BatchValue] = {
-            record.name: tensor.contiguous()
-            for record, tensor in zip(self.manifest.inputs, inputs, strict=True)
+    def _run(self, inputs: tuple[Any, ...], seconds: list[float] | None = None) -> list[Tensor]:
+        if not self._takes(inputs):
+            check_inputs(inputs, self.manifest.inputs)
+        samples = inputs[0].shape[0]
+        values: Values = {
+            record.name: tensor for record, tensor in zip(self.manifest.inputs, inputs, strict=True)
         }
-        for stage in self.manifest.stages:
-            if isinstance(stage, SegmentStage):
-                self._run_segment(stage, values, samples, seconds)
-            else:
-                self._run_foreign(stage, values, samples, seconds)
-        return [self._output(name, values) for name in self.manifest.outputs]
+        for runner in self._runners:
+            runner.run(values, samples, seconds)
+        return [values[name] if name in values else self._tensors[name] for name in self.manifest.outputs]
 
-    def _output(self, name: str, values: dict[str, BatchValue]) -> Tensor:
-        value = values[name] if name in values else self._tensors[name]
-        return torch.stack(value) if isinstance(value, list) else value
+    def _takes(self, inputs: tuple[Any, ...]) -> bool:
+        """Whether inputs are plainly right; where not, `check_inputs` says why, or finds them right after all."""
+        return len(inputs) == 1 and _fits(inputs[0], *self._first_input)
 
-    def _run_segment(
-        self, stage: SegmentStage, values: dict[str, BatchValue], samples: int, seconds: list[float] | None
-    ) -> None:
-        outputs = {name: torch.empty((samples, *self._shapes[name][1:])) for name in stage.outputs}
-        step_seconds = (ctypes.c_double * len(stage.steps))() if seconds is not None else None
-        getattr(self._library, f"segment_{stage.index}")(
-            self._constants[stage.index],
-            ctypes.c_void_p(self._arena(stage).data_ptr()),
-            _pointers([_tensor(values[name]) for name in stage.inputs]),
-            _pointers(list(outputs.values())),
-            ctypes.c_long(samples),
-            step_seconds,
-        )
-        values.update(outputs)
-        if seconds is not None and step_seconds is not None:
-            seconds.extend(step_seconds)
 
-    def _run_foreign(
-        self, stage: ForeignStage, values: dict[str, BatchValue], samples: int, seconds: list[float] | None
-    ) -> None:
-        """One sample at a time, as the operator was recorded; a value without a batch axis stays a list."""
-        start = time.perf_counter()
-        rows = []
-        for sample in range(samples):
-            one = {name: _sample(values[name], sample) for name in stage.inputs}
-            shape = self._shapes[stage.outputs[0]]
-            rows.append(run_operation(stage.operation, list(one.values()), self._tensors, shape, one))
-        for position, name in enumerate(stage.outputs):
-            values[name] = _batch([row[position] for row in rows], self._shapes[name])
-        if seconds is not None:
-            seconds.append(time.perf_counter() - start)
-
-    def _arena(self, stage: SegmentStage) -> Tensor:
-        """This thread's arena for a segment, zero at first: kernels keep the margins of feature maps zero."""
-        arenas: dict[int, Tensor] = self._arenas.__dict__.setdefault("by_segment", {})
-        if stage.index not in arenas:
-            arenas[stage.index] = _aligned_copy(torch.zeros(stage.arena_floats))
-        return arenas[stage.index]
+def _fits(tensor: Any, shape: tuple[int, ...], dtype: torch.dtype) -> bool:
+    return (
+        isinstance(tensor, Tensor) and tensor.shape[1:] == shape and tensor.dtype is dtype and tensor.is_cpu
+    )
 
 
 def check_inputs(inputs: tuple[Any, ...], expected: tuple[ValueRecord, ...]) -> int:
@@ -276,34 +235,6 @@ def _replace_folder(new: Path, target: Path, old: Path) -> None:
     if target.exists():
         target.rename(old)
     new.rename(target)
-
-
-def _aligned_copy(tensor: Tensor) -> Tensor:
-    """A contiguous copy whose memory starts at a cache line."""
-    size = tensor.numel() * tensor.element_size()
-    memory = torch.empty(size + ALIGNMENT_BYTES, dtype=torch.uint8)
-    start = -memory.data_ptr() % ALIGNMENT_BYTES
-    copy = memory[start : start + size].view(tensor.dtype).view(tensor.shape)
-    return copy.copy_(tensor)
-
-
-def _tensor(value: BatchValue) -> Tensor:
-    assert isinstance(value, Tensor), "compiled segments read values with a batch axis only"
-    return value
-
-
-def _sample(value: BatchValue, sample: int) -> Tensor:
-    return value[sample] if isinstance(value, list) else value[sample : sample + 1]
-
-
-def _batch(rows: list[Tensor], shape: tuple[int, ...]) -> BatchValue:
-    if shape[:1] != (1,):
-        return rows
-    return torch.cat(rows).contiguous() if rows else torch.empty((0, *shape[1:]))
-
-
-def _pointers(tensors: list[Tensor]) -> ctypes.Array:
-    return (ctypes.c_void_p * max(1, len(tensors)))(*(tensor.data_ptr() for tensor in tensors))
 
 
 def _random_input(record: ValueRecord) -> Tensor:

@@ -1,0 +1,98 @@
+"""How the stages of a deployment run: compiled segments by one native call, everything else by PyTorch.
+
+The path of a call is kept short, because a small pruned network takes no longer than a few dozen lines of Python.
+"""
+
+import ctypes
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from spokeshave.compiler.manifest import ForeignStage, SegmentStage
+from spokeshave.compiler.reference import run_operation
+
+ALIGNMENT_BYTES = 64
+
+Values = dict[str, Tensor]
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+class _Memory(threading.local):
+    """What one thread needs to run a segment: its arena, and room for the pointers of inputs and outputs."""
+
+    def __init__(self, stage: SegmentStage) -> None:
+        self.arena = aligned_copy(
+            torch.zeros(stage.arena_floats)
+        )  # kernels keep the gaps of feature maps zero
+        self.address = ctypes.c_void_p(self.arena.data_ptr())
+        self.inputs = (ctypes.c_void_p * max(1, len(stage.inputs)))()
+        self.outputs = (ctypes.c_void_p * max(1, len(stage.outputs)))()
+
+
+class SegmentRunner:
+    """Runs a compiled segment; any thread may, each has an arena of its own."""
+
+    def __init__(
+        self, stage: SegmentStage, library: ctypes.CDLL, tensors: Mapping[str, Tensor], shapes: Mapping
+    ) -> None:
+        self._stage = stage
+        self._function: Callable[..., int] = library[f"segment_{stage.index}"]
+        self._tensors = [tensors[name] for name in stage.constants]  # kept alive for the pointers below
+        addresses = [tensor.data_ptr() for tensor in self._tensors]
+        self._constants = (ctypes.c_void_p * max(1, len(addresses)))(*addresses)
+        self._outputs = [(name, tuple(shapes[name][1:])) for name in stage.outputs]
+        self._memory = _Memory(stage)
+
+    def run(self, values: Values, samples: int, seconds: list[float] | None) -> None:
+        """Add the segment's outputs to `values`, and each step's time to `seconds` when that is given."""
+        memory = self._memory
+        read = [values[name].contiguous() for name in self._stage.inputs]
+        for position, tensor in enumerate(read):
+            memory.inputs[position] = tensor.data_ptr()
+        for position, (name, shape) in enumerate(self._outputs):
+            values[name] = made = torch.empty((samples, *shape))
+            memory.outputs[position] = made.data_ptr()
+        clock = None if seconds is None else (ctypes.c_double * len(self._stage.steps))()
+        self._function(
+            self._constants, memory.address, memory.inputs, memory.outputs, ctypes.c_long(samples), clock
+        )
+        if seconds is not None and clock is not None:
+            seconds.extend(clock)
+
+
+@dataclass(frozen=True)
+class ForeignRunner:
+    """Runs one operation through PyTorch, one sample at a time, as it was recorded."""
+
+    stage: ForeignStage
+    tensors: Mapping[str, Tensor]
+    shapes: Shapes
+
+    def run(self, values: Values, samples: int, seconds: list[float] | None) -> None:
+        """Add the operation's outputs to `values`, and its time to `seconds` when that is given."""
+        start = time.perf_counter()
+        with torch.inference_mode():
+            rows = [self._one(values, sample) for sample in range(samples)]
+        for position, name in enumerate(self.stage.outputs):
+            made = [row[position] for row in rows]
+            values[name] = torch.cat(made) if made else torch.empty((0, *self.shapes[name][1:]))
+        if seconds is not None:
+            seconds.append(time.perf_counter() - start)
+
+    def _one(self, values: Values, sample: int) -> list[Tensor]:
+        read = {name: values[name][sample : sample + 1] for name in self.stage.inputs}
+        shape = self.shapes[self.stage.outputs[0]]
+        return run_operation(self.stage.operation, list(read.values()), self.tensors, shape, read)
+
+
+def aligned_copy(tensor: Tensor) -> Tensor:
+    """A contiguous copy whose memory starts at a cache line."""
+    size = tensor.numel() * tensor.element_size()
+    memory = torch.empty(size + ALIGNMENT_BYTES, dtype=torch.uint8)
+    start = -memory.data_ptr() % ALIGNMENT_BYTES
+    copy = memory[start : start + size].view(tensor.dtype).view(tensor.shape)
+    return copy.copy_(tensor)
