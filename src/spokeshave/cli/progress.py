@@ -24,7 +24,7 @@ def observer() -> Iterator[Observer]:
 
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=12),
         TextColumn("{task.fields[note]}"),
         TimeElapsedColumn(),
     )
@@ -75,7 +75,7 @@ class Bars:
     def epoch(self, record: "EpochRecord", last: int) -> None:
         """Show the epoch beside the bar."""
         if self._task is not None:
-            self._progress.update(self._task, note=f"epoch {record.epoch + 1}/{last}, {describe(record)}")
+            self._progress.update(self._task, note=f"{record.epoch + 1}/{last}  {describe_briefly(record)}")
 
     def finish(self, seconds: float) -> None:
         """Fill the bar."""
@@ -88,6 +88,12 @@ def describe(record: "EpochRecord") -> str:
     """`loss 0.123, accuracy 98.61 %, residual 0.04` of an epoch."""
     residual = "" if record.residual is None else f", residual {record.residual:.3f}"
     return f"loss {record.loss:.3f}, accuracy {record.accuracy:.2%}{residual}"
+
+
+def describe_briefly(record: "EpochRecord") -> str:
+    """`loss 0.12  98.6 %  residual 0.04` of an epoch, so that a bar fits beside it on a narrow terminal."""
+    residual = "" if record.residual is None else f"  residual {record.residual:.2f}"
+    return f"loss {record.loss:.2f}  {100 * record.accuracy:.1f} %{residual}"
 
 
 def _print(line: str) -> None:

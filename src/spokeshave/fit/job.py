@@ -45,15 +45,15 @@ class Step:
 
 
 STEPS = (
-    Step("prepare", "profile the dense network", outcome.prepare),
-    Step("dense", "train the dense network", training.train_dense),
-    Step("method", "bring the weights into the plan", training.apply_method),
-    Step("fine_tune", "fine-tune what is left", training.fine_tune),
+    Step("prepare", "profile dense", outcome.prepare),
+    Step("dense", "train dense", training.train_dense),
+    Step("method", "prune", training.apply_method),
+    Step("fine_tune", "fine-tune", training.fine_tune),
     Step("compile", "compile", outcome.compile_fitted),
-    Step("check", "check against PyTorch", outcome.check),
-    Step("evaluate", "evaluate on held-out data", outcome.evaluate_all),
-    Step("time", "time beside the peers", outcome.time_beside_peers),
-    Step("layers", "profile the deployment", outcome.profile_layers),
+    Step("check", "check", outcome.check),
+    Step("evaluate", "evaluate", outcome.evaluate_all),
+    Step("time", "time beside peers", outcome.time_beside_peers),
+    Step("layers", "profile layers", outcome.profile_layers),
 )
 
 
