@@ -9,8 +9,15 @@ from spokeshave.cli.output import Json, console, print_json
 EXAMPLE = "Example: spokeshave devices show host"
 
 app = typer.Typer(
-    help="List the devices, or show one with its figures and their sources.", no_args_is_help=True
+    help="List the devices, or show one with its figures and their sources.", invoke_without_command=True
 )
+
+
+@app.callback()
+def devices(context: typer.Context) -> None:
+    """List the devices, or show one with its figures and their sources."""
+    if context.invoked_subcommand is None:
+        list_devices()
 
 
 @app.command("list", epilog="Example: spokeshave devices list")

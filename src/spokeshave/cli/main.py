@@ -40,7 +40,8 @@ def _exit_code(arguments: list[str] | None) -> int:
     except SpokeshaveError as error:
         return _fail(str(error), MISTAKE)
     except UsageError as error:
-        return _fail(error.format_message(), MISTAKE)  # type: ignore[attr-defined]
+        sentence = error.format_message()  # type: ignore[attr-defined]
+        return _fail(sentence, MISTAKE) if sentence else 0  # no arguments: the help was shown
     except (typer.Abort, KeyboardInterrupt):
         return _fail("interrupted", INTERRUPTED)
 
