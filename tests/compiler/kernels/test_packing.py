@@ -1,0 +1,60 @@
+"""Packed weights hold exactly the matrix they were made from."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spokeshave.compiler.isa import instruction_set
+from spokeshave.compiler.kernels.packing import Panels, best_panels, pack_blocks, pack_panels
+
+
+def unpacked(panels: Panels, shape: tuple[int, int]) -> np.ndarray:
+    """The matrix that a panel kernel multiplies by (with blocks: their sum)."""
+    matrix = np.zeros(shape, np.float32)
+    for panel in range(panels.count):
+        rows = panels.row_numbers[panel * panels.rows : (panel + 1) * panels.rows]
+        for j in range(panels.column_start[panel], panels.column_start[panel + 1]):
+            for weight, row in zip(panels.weights[j], rows, strict=True):
+                if row >= 0:
+                    matrix[row, panels.columns[j]] += weight
+                else:
+                    assert weight == 0
+    return matrix
+
+
+@st.composite
+def matrices(draw):
+    groups = draw(st.integers(1, 3))
+    shape = (groups * draw(st.integers(1, 11)), draw(st.integers(1, 14)))
+    generator = np.random.default_rng(draw(st.integers(0, 2**31)))
+    density = draw(st.sampled_from([0.0, 0.2, 1.0]))
+    return (generator.standard_normal(shape) * (generator.random(shape) < density)).astype(np.float32), groups
+
+
+@given(case=matrices(), rows=st.sampled_from([1, 2, 4, 8]))
+def test_panels_hold_the_matrix(case, rows):
+    matrix, groups = case
+    height, width = matrix.shape
+    whole = np.zeros((height, width * groups), np.float32)
+    for group in range(groups):
+        part = slice(group * height // groups, (group + 1) * height // groups)
+        whole[part, group * width : (group + 1) * width] = matrix[part]
+    np.testing.assert_array_equal(unpacked(pack_panels(matrix, rows, groups), whole.shape), whole)
+
+
+@given(case=matrices(), rows=st.sampled_from([2, 4]))
+def test_blocks_add_up_to_the_matrix(case, rows):
+    matrix, _ = case
+    halves = np.array_split(np.arange(matrix.shape[1]), 2)
+    every = np.arange(len(matrix))
+    blocks = [(every, columns, matrix[:, columns]) for columns in halves]
+    np.testing.assert_array_equal(unpacked(pack_blocks(blocks, rows), matrix.shape), matrix)
+
+
+def test_rows_that_share_columns_get_wide_panels_and_scattered_weights_narrow_ones():
+    generator = np.random.default_rng(0)
+    shared = np.repeat(generator.random((8, 256)) < 0.1, 8, axis=0).astype(np.float32)
+    scattered = (generator.random((64, 256)) < 0.1).astype(np.float32)
+    isa = instruction_set("avx512")
+    assert best_panels(shared, isa).rows == 8
+    assert best_panels(scattered, isa).rows < 4

@@ -1,0 +1,71 @@
+"""C source -> library: cached by content, failures in one sentence, compilers found or named."""
+
+import pytest
+
+from spokeshave.compiler import build
+from spokeshave.compiler.build import build_library, find_compiler, load_library
+from spokeshave.compiler.isa import best_here, instruction_set, instruction_sets, runs_here
+from spokeshave.errors import SpokeshaveError
+
+SOURCE = '__attribute__((visibility("default"))) int answer(void) { return %d; }'
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    find_compiler.cache_clear()
+    yield
+    find_compiler.cache_clear()
+
+
+def test_the_same_source_is_compiled_once():
+    first = build_library(SOURCE % 42, best_here())
+    made = first.stat().st_mtime_ns
+    assert load_library(first).answer() == 42
+    assert build_library(SOURCE % 42, best_here()) == first
+    assert first.stat().st_mtime_ns == made
+
+
+def test_other_sources_and_instruction_sets_are_other_libraries():
+    libraries = {build_library(SOURCE % 1, best_here()), build_library(SOURCE % 2, best_here())}
+    libraries.add(build_library(SOURCE % 1, instruction_set("portable")))
+    assert len(libraries) == 3
+
+
+def test_a_source_that_does_not_compile_is_one_sentence_and_leaves_nothing(tmp_path):
+    with pytest.raises(SpokeshaveError, match="could not build the generated C"):
+        build_library("int broken(", best_here())
+    assert not list(tmp_path.rglob("*.so"))
+
+
+def test_a_named_compiler_must_exist(monkeypatch):
+    monkeypatch.setenv("CC", "no-such-compiler")
+    with pytest.raises(SpokeshaveError, match="no-such-compiler"):
+        find_compiler()
+
+
+def test_without_any_compiler_the_sentence_names_the_way_out(monkeypatch):
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(build.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SpokeshaveError, match=r"spokeshave\[zig\]"):
+        find_compiler()
+
+
+def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(SpokeshaveError, match="cannot write the cache folder"):
+        build_library(SOURCE % 3, best_here())
+
+
+def test_an_unknown_instruction_set_names_the_known_ones():
+    with pytest.raises(SpokeshaveError, match="avx512"):
+        instruction_set("avx1024")
+
+
+def test_register_tiles_fit_the_registers():
+    for isa in instruction_sets().values():
+        for rows, vectors in isa.rows_by_vectors:
+            assert rows * vectors + vectors + 1 <= isa.registers, (isa.name, rows, vectors)
+    assert runs_here(instruction_set("portable"))
