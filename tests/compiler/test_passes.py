@@ -269,3 +269,16 @@ def test_the_record_says_what_each_pass_changed():
     assert by_name["fold_batch_norm"] == (("Affine", 1, 0),)
     assert by_name["fuse_residual"] == (("Binary", 1, 0),)
     assert len(optimised.nodes) == 3
+
+
+def test_operators_of_several_outputs_that_read_a_reshape_stay():
+    class Reader(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.memory = nn.GRU(12, 5, batch_first=True)
+
+        def forward(self, x):
+            return self.memory(x.flatten(2))[0]
+
+    graph, x = graph_of(Reader(), 6, 3, 4)
+    assert "Foreign" in kinds(apply(sink_reshapes, graph, x))

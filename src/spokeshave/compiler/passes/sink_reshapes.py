@@ -49,10 +49,13 @@ def _sources(
 
 def _indifferent(graph: Graph, values: dict[str, Value], node: Node, shape: tuple[int, ...]) -> bool:
     """Whether the operation treats every element, or every column of the last axis, alike under both shapes."""
-    operation, result = node.operation, values[node.output].shape
+    operation = node.operation
     if isinstance(operation, Activate):
         return True
-    if not isinstance(operation, Binary) or any(values[name].shape != result for name in node.inputs):
+    if not isinstance(operation, Binary):
+        return False
+    result = values[node.output].shape
+    if any(values[name].shape != result for name in node.inputs):
         return False
     if operation.constant is None:
         return True
