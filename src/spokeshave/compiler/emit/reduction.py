@@ -100,9 +100,8 @@ def lower_layer_norm(lowering: Lowering, node: Node) -> None:
     assert isinstance(operation, LayerNorm)
     layout = lowering.layout(node.output)
     source, output = lowering.place(node.inputs[0]), lowering.place(node.output)
-    width = layout.channels if isinstance(layout, Planes) else _rows(layout, operation.axes)[1]
-    scale_and_shift = _scale_and_shift(lowering, operation, width)
     if isinstance(layout, Planes):
+        scale_and_shift = _scale_and_shift(lowering, operation, layout.channels)
         sizes = (layout.channels, layout.plane, layout.lanes)
         lowering.call(
             "layer_norm_planes",
@@ -114,8 +113,9 @@ def lower_layer_norm(lowering: Lowering, node: Node) -> None:
             lowering.mask(layout),
         )
     else:
-        rows = _rows(layout, operation.axes)
-        lowering.call("layer_norm_rows", source, *scale_and_shift, output, *rows, operation.epsilon)
+        rows, width = _rows(layout, operation.axes)
+        scale_and_shift = _scale_and_shift(lowering, operation, width)
+        lowering.call("layer_norm_rows", source, *scale_and_shift, output, rows, width, operation.epsilon)
 
 
 def layer_norm_reason(graph: Graph, node: Node) -> str | None:

@@ -5,7 +5,6 @@ An instance is a shape of a template and nothing else; its name states the contr
 
 from dataclasses import dataclass
 
-from spokeshave.compiler.isa import InstructionSet
 from spokeshave.compiler.operations import Activation
 
 
@@ -82,8 +81,3 @@ class PointwiseKernel:
 Kernel = PanelKernel | FinishKernel | VectorKernel | PointwiseKernel
 
 VECTOR_ROWS = (8, 16, 32)
-
-
-def panel_shapes(isa: InstructionSet) -> tuple[tuple[int, int], ...]:
-    """Register tiles (rows, vectors) of the panel kernel on an instruction set."""
-    return isa.rows_by_vectors
