@@ -98,3 +98,13 @@ def test_the_loop_gives_the_layout_back(data):
     train(network, data, 1)
     assert network[0].weight.is_contiguous()
     assert largest_difference(before, network) > 0
+
+
+def test_bfloat16_operators_learn_with_float32_weights(make, data, accuracy):
+    exact, rounded = make(), make()
+    teacher = Teacher(copy.deepcopy(exact))
+    train(exact, data, 6, learning_rate=0.1, teacher=teacher)
+    train(rounded, data, 6, learning_rate=0.1, teacher=teacher, precision=torch.bfloat16)
+    assert all(parameter.dtype == torch.float32 for parameter in rounded.parameters())
+    assert largest_difference(exact, rounded) > 0
+    assert accuracy(rounded) > 0.9

@@ -36,6 +36,7 @@ class Recipe(_Section):
     Exactly one of `plan` (a YAML file or a built-in plan) and `compression` (a plan is made with that many
     times fewer weights in the pruned layers) is given. `settings` are the method's own (`rho: 0.01`).
     `batch_size` and `samples_per_epoch` are for built-in data; loaders of the user's own keep theirs.
+    `precision` is that of the training's forward and backward operators; the deployment's is another matter.
     `peers` limits what the deployment is timed beside, in `rounds` rounds.
     """
 
@@ -52,6 +53,7 @@ class Recipe(_Section):
     batch_size: int = Field(default=64, ge=1)
     samples_per_epoch: int | None = Field(default=None, ge=1)
     distillation: bool = True
+    precision: Literal["float32", "bfloat16"] = "float32"
     seed: int = Field(default=0, ge=0, lt=2**31)
     threads: int = Field(default=1, ge=1)
     rounds: int = Field(default=15, ge=3)

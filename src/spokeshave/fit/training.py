@@ -106,6 +106,7 @@ def _run_phase(work: Work, network: nn.Module, phase: Phase) -> Found:
         first_epoch=first,
         on_step=lambda done, steps: work.observer.advance(done / steps),
         on_epoch=after_epoch,
+        precision=getattr(torch, recipe.precision),
     )
     seed_everything(seed + phase.epochs)
     if phase.session is not None:

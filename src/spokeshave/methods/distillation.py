@@ -18,12 +18,16 @@ class Teacher:
     share: float = 0.7
     temperature: float = 4.0
 
-    def loss(self, scores: Tensor, inputs: Tensor, label_loss: Tensor) -> Tensor:
-        """Blend the label loss with the distance of `scores` `[N, classes]` from the teacher's."""
+    @torch.no_grad()
+    def scores(self, inputs: Tensor) -> Tensor:
+        """The teacher's scores `[N, classes]`, float32."""
         self.network.eval()
-        with torch.no_grad():
-            wanted = self.network(inputs) / self.temperature
-        distance = soft_cross_entropy(scores / self.temperature, wanted) * self.temperature**2
+        return self.network(inputs).float()
+
+    def loss(self, scores: Tensor, wanted: Tensor, label_loss: Tensor) -> Tensor:
+        """Blend the label loss with the distance of `scores` `[N, classes]` from the teacher's `wanted`."""
+        distance = soft_cross_entropy(scores / self.temperature, wanted / self.temperature)
+        distance = distance * self.temperature**2
         return self.share * distance + (1 - self.share) * label_loss
 
 

@@ -39,6 +39,7 @@ class Training:
     session: Session | None = None
     loss: Loss = F.cross_entropy
     teacher: Teacher | None = None
+    precision: torch.dtype = torch.float32
 
 
 class _Engine(Protocol):
@@ -74,19 +75,22 @@ def train(
     on_step: Callable[[int, int], None] | None = None,
     on_epoch: Callable[[EpochResult], None] | None = None,
     accelerate: bool = False,
+    precision: torch.dtype = torch.float32,
 ) -> None:
     """Train for `epochs` passes over `data.train`, with a method's session when one is given.
 
     The optimiser (SGD with Nesterov momentum unless given) runs one cycle of its learning rate over all
     epochs. Every epoch is seeded by (seed, epoch), so that going on at `first_epoch` repeats what an
     uninterrupted run does there. `on_step` is told (steps done, steps in all), `on_epoch` each result.
-    `accelerate` runs the steps through Hugging Face Accelerate. The session is not finished here. Raises
-    SpokeshaveError when the loss is no longer finite, and when Accelerate is asked for and missing.
+    `accelerate` runs the steps through Hugging Face Accelerate. With `precision` bfloat16 the network's
+    operators run in it where autocast allows; weights, loss and optimiser stay float32. The session is not
+    finished here. Raises SpokeshaveError when the loss is no longer finite, and when Accelerate is asked for and
+    missing.
     """
     optimizer = optimizer or sgd(network, learning_rate, weight_decay)
     engine, network_run, optimizer_run, batches = _engine(network, optimizer, data.train, accelerate)
     steps = epochs * count_batches(data.train)
-    run = Training(network_run, optimizer_run, steps, session, loss, teacher)
+    run = Training(network_run, optimizer_run, steps, session, loss, teacher, precision)
     network.train()
     with channels_last(network):
         for epoch in range(first_epoch, epochs):
@@ -121,10 +125,12 @@ def run_epoch(
 
 
 def _step(run: Training, engine: _Engine, inputs: Tensor, labels: Tensor) -> Tensor:
-    scores = run.network(inputs)
+    with torch.autocast(inputs.device.type, torch.bfloat16, enabled=run.precision == torch.bfloat16):
+        scores = run.network(inputs).float()
+        wanted = run.teacher.scores(inputs) if run.teacher else None
     loss = run.loss(scores, labels)
-    if run.teacher:
-        loss = run.teacher.loss(scores, inputs, loss)
+    if run.teacher and wanted is not None:
+        loss = run.teacher.loss(scores, wanted, loss)
     run.optimizer.zero_grad()
     engine.backward(loss + run.session.penalty() if run.session else loss)
     run.optimizer.step()
