@@ -1,5 +1,6 @@
 """The one place where a network is exported: `torch.export` with one sample, in evaluation mode."""
 
+import inspect
 import logging
 import sysconfig
 import traceback
@@ -35,6 +36,7 @@ def export_network(
     inputs = one_sample(example)
     if isinstance(network, ExportedProgram):
         return network if _takes(network, inputs) else _again(network, inputs)
+    _check_count(network, inputs)
     with _evaluating(network), _quietly():
         try:
             return torch.export.export(network, inputs, strict=False)
@@ -54,6 +56,18 @@ def one_sample(example: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
                 f"input {position} of the example must be a batch of tensors, but it is {found}"
             )
     return tuple(tensor[:1] for tensor in inputs)
+
+
+def _check_count(network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    """Raise SpokeshaveError when `forward` cannot be called with this many inputs."""
+    forward = inspect.signature(network.forward)
+    try:
+        forward.bind(*inputs)
+    except TypeError as error:
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in inputs)
+        raise SpokeshaveError(
+            f"{type(network).__name__} takes {forward}, but the example is {len(inputs)} inputs of shape {shapes}"
+        ) from error
 
 
 def _takes(program: ExportedProgram, inputs: tuple[Tensor, ...]) -> bool:

@@ -79,6 +79,14 @@ MISTAKES = {
     "report of nothing": (["report", "nowhere"], "there is no run in nowhere"),
     "no shape": (["compile", "parts.py:network", "--output", "out"], "--shape 3x224x224"),
     "bad shape": (["compile", "parts.py:network", "--shape", "8by8", "--output", "out"], "8by8 is no shape"),
+    "commas for crosses": (
+        ["compile", "parts.py:network", "--shape", "1,8,8", "--output", "out"],
+        r"takes \(input\), but the example is 3 inputs of shape \(1, 1\), \(1, 8\), \(1, 8\)",
+    ),
+    "no element type": (
+        ["compile", "parts.py:network", "--shape", "8:int63", "--output", "out"],
+        "'int63' is no element type; float32, int64",
+    ),
     "compile over": (
         ["compile", "parts.py:network", "--shape", "1x8x8", "--output", "taken"],
         "holds something else",

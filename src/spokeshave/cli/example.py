@@ -1,5 +1,6 @@
 """One sample of a network's inputs, for the verbs that need no data."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,8 +12,12 @@ if TYPE_CHECKING:
 
 Shape = Annotated[
     str | None,
-    typer.Option(help="Shape of one sample, such as 3x224x224; several inputs with commas between."),
+    typer.Option(
+        help="Shape of one sample, such as 3x224x224; several inputs with commas between; 128:int64 for integers."
+    ),
 ]
+DTYPES = ("float32", "int64", "int32", "bool")
+
 DataName = Annotated[str | None, typer.Option("--data", help="Take the sample from this data instead.")]
 
 
@@ -35,35 +40,62 @@ def find_example(reference: str, network: Any, shape: str | None, data: str | No
     return _from_data(data or family)
 
 
-def parse_shapes(text: str) -> list[tuple[int, ...]]:
+@dataclass(frozen=True)
+class InputShape:
+    """Shape of one sample of an input, without its batch axis, and its element type."""
+
+    sizes: tuple[int, ...]
+    dtype: str = "float32"
+
+
+def parse_shapes(text: str) -> list[InputShape]:
     """
-    >>> parse_shapes("3x32x32"), parse_shapes("16,8x4")
-    ([(3, 32, 32)], [(16,), (8, 4)])
+    >>> parse_shapes("3x32x32")
+    [InputShape(sizes=(3, 32, 32), dtype='float32')]
+    >>> [(shape.sizes, shape.dtype) for shape in parse_shapes("16:int64,8x4")]
+    [((16,), 'int64'), ((8, 4), 'float32')]
     """
+    return [_parse_shape(part) for part in text.split(",")]
+
+
+def _parse_shape(text: str) -> InputShape:
+    sizes, _, dtype = text.partition(":")
     try:
-        shapes = [tuple(int(size) for size in part.split("x")) for part in text.split(",")]
+        shape = InputShape(tuple(int(size) for size in sizes.split("x")), dtype or "float32")
     except ValueError as error:
         raise SpokeshaveError(
             f"--shape {text} is no shape; write sizes with x between, such as 3x32x32"
         ) from error
-    if any(size < 1 for shape in shapes for size in shape):
+    if any(size < 1 for size in shape.sizes):
         raise SpokeshaveError(f"--shape {text} holds a size below 1")
-    return shapes
+    if shape.dtype not in DTYPES:
+        raise SpokeshaveError(f"--shape {text}: {dtype!r} is no element type; {', '.join(DTYPES)} are known")
+    return shape
 
 
-def _random(shapes: list[tuple[int, ...]]) -> "tuple[Tensor, ...]":
+def _random(shapes: list[InputShape]) -> "tuple[Tensor, ...]":
+    """Normal numbers; integers are 0 or 1, which token ids, token types and masks all allow."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
-    return tuple(torch.randn(1, *shape, generator=generator) for shape in shapes)
+
+    def one(shape: InputShape) -> "Tensor":
+        if shape.dtype == "float32":
+            return torch.randn(1, *shape.sizes, generator=generator)
+        return torch.randint(0, 2, (1, *shape.sizes), generator=generator).to(getattr(torch, shape.dtype))
+
+    return tuple(one(shape) for shape in shapes)
 
 
-def _program_shapes(program: Any) -> list[tuple[int, ...]]:
+def _program_shapes(program: Any) -> list[InputShape]:
     names = set(program.graph_signature.user_inputs)
     values = [
         node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and node.name in names
     ]
-    return [tuple(int(size) for size in value.shape[1:]) for value in values]
+    return [
+        InputShape(tuple(int(size) for size in value.shape[1:]), str(value.dtype).removeprefix("torch."))
+        for value in values
+    ]
 
 
 def _from_data(name: str) -> "tuple[Tensor, ...]":
