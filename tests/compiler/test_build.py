@@ -2,9 +2,9 @@
 
 import pytest
 
-from spokeshave.compiler import build
+from spokeshave.compiler import build, isa
 from spokeshave.compiler.build import build_library, find_compiler, load_library
-from spokeshave.compiler.isa import best_here, instruction_set, instruction_sets, runs_here
+from spokeshave.compiler.isa import best_here, instruction_set, instruction_sets, runs_here, why_not_here
 from spokeshave.errors import SpokeshaveError
 
 SOURCE = '__attribute__((visibility("default"))) int answer(void) { return %d; }'
@@ -24,6 +24,30 @@ def test_the_same_source_is_compiled_once():
     assert load_library(first).answer() == 42
     assert build_library(SOURCE % 42, best_here()) == first
     assert first.stat().st_mtime_ns == made
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: data[::-1]]
+)
+def test_a_damaged_cache_entry_is_built_again(damage):
+    library = build_library(SOURCE % 42, best_here())
+    library.write_bytes(damage(library.read_bytes()))
+    assert load_library(build_library(SOURCE % 42, best_here())).answer() == 42
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff\xfe"])
+def test_a_cache_entry_without_its_digest_is_built_again(content):
+    library = build_library(SOURCE % 42, best_here())
+    digest = library.with_suffix(".sha256")
+    digest.unlink() if content is None else digest.write_bytes(content)
+    library.write_bytes(b"")
+    assert load_library(build_library(SOURCE % 42, best_here())).answer() == 42
+
+
+def test_a_library_that_the_system_cannot_load_is_one_sentence(tmp_path):
+    (tmp_path / "model.so").write_bytes(b"no library")
+    with pytest.raises(SpokeshaveError, match="could not load"):
+        load_library(tmp_path / "model.so")
 
 
 def test_other_sources_and_instruction_sets_are_other_libraries():
@@ -64,8 +88,17 @@ def test_an_unknown_instruction_set_names_the_known_ones():
         instruction_set("avx1024")
 
 
+def test_what_this_cpu_lacks_is_named(monkeypatch):
+    monkeypatch.setattr(isa, "cpu_features", lambda: frozenset({"avx2", "fma", "avx512f"}))
+    assert runs_here(instruction_set("avx2"))
+    assert why_not_here(instruction_set("avx512")) == "this CPU lacks avx512bw, avx512dq, avx512vl"
+    assert best_here().name == "avx2"
+    monkeypatch.setattr(isa.platform, "machine", lambda: "aarch64")
+    assert why_not_here(instruction_set("avx2")) == "it is for x86_64, this machine is aarch64"
+
+
 def test_register_tiles_fit_the_registers():
-    for isa in instruction_sets().values():
-        for rows, vectors in isa.rows_by_vectors:
-            assert rows * vectors + vectors + 1 <= isa.registers, (isa.name, rows, vectors)
+    for entry in instruction_sets().values():
+        for rows, vectors in entry.rows_by_vectors:
+            assert rows * vectors + vectors + 1 <= entry.registers, (entry.name, rows, vectors)
     assert runs_here(instruction_set("portable"))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from spokeshave.compiler import NativeDeployment, compile_network, load_deployment
+from spokeshave.compiler import NativeDeployment, compile_network, isa, load_deployment
 from spokeshave.compiler.manifest import LIBRARY, MANIFEST, SOURCE, WEIGHTS
 from spokeshave.errors import SpokeshaveError
 
@@ -70,6 +70,16 @@ def test_another_cpu_is_refused(saved):
     (saved / MANIFEST).write_text(json.dumps(document | {"machine": "sparc"}))
     with pytest.raises(SpokeshaveError, match="sparc"):
         load_deployment(saved)
+
+
+def test_features_that_this_cpu_lacks_are_refused(deployment, saved, monkeypatch):
+    monkeypatch.setattr(isa, "cpu_features", frozenset)
+    name = deployment.manifest.isa
+    first = isa.instruction_sets()[name].features[0]
+    with pytest.raises(SpokeshaveError, match=rf"built for {name}: this CPU lacks {first}.*lower --isa"):
+        load_deployment(saved)
+    with pytest.raises(SpokeshaveError, match=f"{name} cannot run here: this CPU lacks {first}"):
+        compile_network(nn.Linear(2, 2), torch.zeros(1, 2), isa=name)
 
 
 @pytest.mark.parametrize(

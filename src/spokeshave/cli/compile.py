@@ -24,7 +24,7 @@ def compile(
 ) -> None:
     """Compile a network for this CPU and save the deployment: manifest, C source, weights, library."""
     from spokeshave.compiler import compile_network
-    from spokeshave.compiler.native import check_output_folder
+    from spokeshave.compiler.folder import check_output_folder
     from spokeshave.plan import Plan
     from spokeshave.references import resolve_network
     from spokeshave.report import figures

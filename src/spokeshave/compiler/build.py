@@ -99,7 +99,7 @@ def build_library(
     ]
     folder = cache_folder() / "libraries"
     library = folder / f"{digest}.so"
-    if not library.exists():
+    if not _is_whole(library):
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -120,9 +120,33 @@ def _compile(source: str, library: Path, compiler: Compiler, options: tuple[str,
                 (line for line in finished.stderr.splitlines() if "error" in line), finished.stderr[:200]
             )
             raise SpokeshaveError(f"{compiler.version} could not build the generated C: {reason}")
+        digest = Path(folder) / "digest"
+        digest.write_text(_digest(built))
         built.replace(library)
+        digest.replace(_digest_file(library))
+
+
+def _is_whole(library: Path) -> bool:
+    """Whether a cached library is as it was built; loading a cut one would end the process."""
+    try:
+        return _digest_file(library).read_text() == _digest(library)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _digest_file(library: Path) -> Path:
+    return library.with_suffix(".sha256")
+
+
+def _digest(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest()
 
 
 def load_library(path: Path) -> ctypes.CDLL:
-    """Load a shared library built by `build_library`."""
-    return ctypes.CDLL(str(path))
+    """Load a shared library built by `build_library`; raises SpokeshaveError when the system cannot."""
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        raise SpokeshaveError(
+            f"could not load {path}: {error}; compile the network again on this machine"
+        ) from error

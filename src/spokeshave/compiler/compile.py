@@ -1,7 +1,7 @@
 """The whole way from a network to a deployment."""
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,17 @@ from spokeshave.compiler.emit.arena import Arena, plan_arena
 from spokeshave.compiler.emit.lower import lower, supports
 from spokeshave.compiler.emit.program import Program
 from spokeshave.compiler.emit.source import emit_source
+from spokeshave.compiler.generated import Generated
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.importer import import_program
-from spokeshave.compiler.isa import InstructionSet, instruction_set
+from spokeshave.compiler.isa import InstructionSet, instruction_set, why_not_here
 from spokeshave.compiler.manifest import ForeignStage, Manifest, SegmentStage, Stage, StepRecord, ValueRecord
 from spokeshave.compiler.native import NativeDeployment
 from spokeshave.compiler.operations import Convolution, Linear
 from spokeshave.compiler.passes.eliminate_dead import weight_names
 from spokeshave.compiler.passes.pipeline import optimise
 from spokeshave.compiler.segments import cut
+from spokeshave.errors import SpokeshaveError
 from spokeshave.export import export_network
 from spokeshave.plan import Plan
 from spokeshave.schemes.scheme import Packed, Scheme
@@ -38,15 +40,33 @@ def compile_network(
 
     `example` is one batch of inputs, of which the first sample is used. Zeros in the weights are never computed
     with; `plan` tells the kernels which blocks they came from. Raises SpokeshaveError when the network cannot be
-    exported, a weight does not lie in its scheme, or there is no C compiler.
+    exported, a weight does not lie in its scheme, this CPU lacks the instruction set, or there is no C compiler.
     """
-    chosen = instruction_set(isa)
+    reason = why_not_here(instruction_set(isa))
+    if reason is not None:
+        raise SpokeshaveError(f"{isa} cannot run here: {reason}")
+    return NativeDeployment(*build(generate(network, example, plan, isa), compiler))
+
+
+def generate(
+    network: Any, example: Tensor | tuple[Tensor, ...], plan: Plan | None = None, isa: str | None = None
+) -> Generated:
+    """Turn a network into C for any instruction set, this CPU's or another's; arguments as of `compile_network`."""
     imported = import_program(export_network(network, example))
     graph = optimise(imported.graph)
     schemes = plan.resolve(network) if plan is not None else {}
-    return _build(
-        graph, imported.structure.to_json(), _pack(graph, schemes), chosen, compiler or find_compiler()
-    )
+    return _generate(graph, imported.structure.to_json(), _pack(graph, schemes), instruction_set(isa))
+
+
+def build(generated: Generated, compiler: Compiler | None = None) -> tuple[Generated, Path]:
+    """Build the library of a network whose instruction set is one of this machine's architecture.
+
+    Returns the network with its compiler on record, and the library. Raises SpokeshaveError where that fails.
+    """
+    compiler = compiler or find_compiler()
+    manifest = replace(generated.manifest, compiler=compiler.version)
+    library = build_library(generated.source, instruction_set(manifest.isa), compiler)
+    return replace(generated, manifest=manifest), library
 
 
 def _pack(graph: Graph, schemes: dict[str, Scheme]) -> dict[str, Packed]:
@@ -69,22 +89,16 @@ class _Lowered:
     crossing: frozenset[str]
 
 
-def _build(
-    graph: Graph,
-    structure: dict[str, Any],
-    packed: dict[str, Packed],
-    isa: InstructionSet,
-    compiler: Compiler,
-) -> NativeDeployment:
+def _generate(
+    graph: Graph, structure: dict[str, Any], packed: dict[str, Packed], isa: InstructionSet
+) -> Generated:
     lowered = _lower_stages(graph, isa, packed)
-    source = emit_source(lowered.programs, lowered.arenas, isa)
-    library = build_library(source, isa, compiler)
     tensors = _tensors(graph, lowered)
     manifest = Manifest(
         isa=isa.name,
-        machine=platform.machine(),
+        machine=isa.machine or platform.machine(),
         system=platform.system(),
-        compiler=compiler.version,
+        compiler="",
         inputs=tuple(_record(graph, name) for name in graph.inputs),
         outputs=graph.outputs,
         structure=structure,
@@ -92,7 +106,7 @@ def _build(
         stages=lowered.stages,
         weight_bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()),
     )
-    return NativeDeployment(manifest, source, tensors, Path(library))
+    return Generated(manifest, emit_source(lowered.programs, lowered.arenas, isa), tensors)
 
 
 def _lower_stages(graph: Graph, isa: InstructionSet, packed: dict[str, Packed]) -> _Lowered:

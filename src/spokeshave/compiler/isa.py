@@ -23,6 +23,7 @@ class InstructionSet:
     zig_cpu: str
     extra: tuple[str, ...]
     rows_by_vectors: tuple[tuple[int, int], ...]
+    level_two_bytes: int
 
     def vectors_for(self, rows: int) -> int:
         """Widest tile, in vectors, of a panel kernel with this many rows."""
@@ -53,10 +54,17 @@ def cpu_features() -> frozenset[str]:
     return frozenset(found[0].split()) if found else frozenset()
 
 
+def why_not_here(isa: InstructionSet) -> str | None:
+    """None when this machine's CPU has every feature that `isa` needs, else the reason why it cannot run it."""
+    if isa.machine not in ("", platform.machine()):
+        return f"it is for {isa.machine}, this machine is {platform.machine()}"
+    lacking = [feature for feature in isa.features if feature not in cpu_features()]
+    return f"this CPU lacks {', '.join(lacking)}" if lacking else None
+
+
 def runs_here(isa: InstructionSet) -> bool:
-    """Whether this machine's CPU has every feature that `isa` needs."""
-    same_machine = isa.machine in ("", platform.machine())
-    return same_machine and cpu_features().issuperset(isa.features)
+    """Whether this machine's CPU can run `isa`."""
+    return why_not_here(isa) is None
 
 
 def best_here() -> InstructionSet:
@@ -75,10 +83,12 @@ def instruction_set(name: str | None) -> InstructionSet:
     return instruction_sets()[name]
 
 
-def level_two_cache_bytes() -> int:
-    """Size of one core's level-2 cache; one mebibyte where the system does not say."""
+def level_two_cache_bytes(isa: InstructionSet) -> int:
+    """Size of one core's level-2 cache: this CPU's where it runs `isa`, else a usual one of such CPUs."""
+    if not runs_here(isa):
+        return isa.level_two_bytes
     try:
         text = Path("/sys/devices/system/cpu/cpu0/cache/index2/size").read_text().strip()
         return int(text.removesuffix("K")) * 1024
     except (OSError, ValueError):
-        return 1 << 20
+        return isa.level_two_bytes

@@ -1,11 +1,8 @@
 """A compiled network: native segments with PyTorch between them where an operator has no kernel."""
 
 import platform
-import shutil
 import statistics
-import tempfile
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -14,23 +11,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from spokeshave.compiler.build import load_library
+from spokeshave.compiler.folder import save_deployment
+from spokeshave.compiler.generated import Generated
 from spokeshave.compiler.importer import OutputStructure
-from spokeshave.compiler.isa import instruction_set, instruction_sets, runs_here
+from spokeshave.compiler.isa import instruction_set, instruction_sets, why_not_here
 from spokeshave.compiler.manifest import (
     LIBRARY,
-    MANIFEST,
     SOURCE,
     WEIGHTS,
     ForeignStage,
-    Manifest,
     SegmentStage,
     ValueRecord,
     read_manifest,
-    write_manifest,
 )
 from spokeshave.compiler.runtime import ForeignRunner, SegmentRunner, Values, aligned_copy
 from spokeshave.deployment import Cost
@@ -56,10 +52,10 @@ class NativeDeployment:
     must be on the CPU. Raises SpokeshaveError otherwise.
     """
 
-    def __init__(self, manifest: Manifest, source: str, tensors: Mapping[str, Tensor], library: Path) -> None:
-        self.manifest = manifest
-        self._source = source
-        self._tensors = {name: aligned_copy(tensor) for name, tensor in tensors.items()}
+    def __init__(self, generated: Generated, library: Path) -> None:
+        self.manifest = manifest = generated.manifest
+        self._tensors = {name: aligned_copy(tensor) for name, tensor in generated.tensors.items()}
+        self.generated = Generated(manifest, generated.source, self._tensors)
         self._library_path = library
         self._structure = OutputStructure.from_json(manifest.structure)
         library_code = load_library(library)
@@ -116,31 +112,8 @@ class NativeDeployment:
         return tuple(stage for stage in self.manifest.stages if isinstance(stage, ForeignStage))
 
     def save(self, folder: Path | str) -> None:
-        """Write manifest, C source, weights and library to a folder, which must be new, empty or a deployment.
-
-        The folder appears whole or not at all. Raises SpokeshaveError when it holds something else or cannot
-        be written.
-        """
-        folder = Path(folder)
-        check_output_folder(folder)
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
-                whole = Path(temporary) / "deployment"
-                whole.mkdir()
-                self._write(whole)
-                _replace_folder(whole, folder, Path(temporary) / "old")
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise SpokeshaveError(
-                f"could not save the deployment to {folder}: {reason}; nothing was written"
-            ) from error
-
-    def _write(self, folder: Path) -> None:
-        (folder / SOURCE).write_text(self._source)
-        shutil.copyfile(self._library_path, folder / LIBRARY)
-        save_file({name: tensor.contiguous() for name, tensor in self._tensors.items()}, folder / WEIGHTS)
-        write_manifest(self.manifest, folder)
+        """Write the deployment to a folder (see `save_deployment`)."""
+        save_deployment(self.generated, self._library_path, folder)
 
     def _step_records(self) -> list[tuple[str, str, str]]:
         records = []
@@ -200,16 +173,6 @@ def _check_input(position: int, tensor: Any, record: ValueRecord) -> None:
         raise SpokeshaveError(f"{where} is on {tensor.device}, a native deployment takes tensors on the CPU")
 
 
-def check_output_folder(folder: Path) -> None:
-    """Raise SpokeshaveError unless `folder` is new, empty, or holds a deployment that may be replaced."""
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise SpokeshaveError(f"{folder} is a file; name a folder for the deployment")
-    if any(folder.iterdir()) and not (folder / MANIFEST).is_file():
-        raise SpokeshaveError(f"{folder} holds something else than a deployment; name a new or empty folder")
-
-
 def load_deployment(folder: Path | str) -> NativeDeployment:
     """Load a saved deployment, after its manifest, sizes, digests and instruction set have been checked.
 
@@ -223,18 +186,13 @@ def load_deployment(folder: Path | str) -> NativeDeployment:
         raise SpokeshaveError(
             f"{folder} was built for {built_for}; compile the network again on this machine"
         )
-    if not runs_here(instruction_set(manifest.isa)):
+    reason = why_not_here(instruction_set(manifest.isa))
+    if reason is not None:
         raise SpokeshaveError(
-            f"{folder} was built for {manifest.isa}, which this CPU lacks; compile it again with a lower --isa"
+            f"{folder} was built for {manifest.isa}: {reason}; compile it again with a lower --isa"
         )
-    library = (folder / LIBRARY).resolve()
-    return NativeDeployment(manifest, (folder / SOURCE).read_text(), load_file(folder / WEIGHTS), library)
-
-
-def _replace_folder(new: Path, target: Path, old: Path) -> None:
-    if target.exists():
-        target.rename(old)
-    new.rename(target)
+    generated = Generated(manifest, (folder / SOURCE).read_text(), load_file(folder / WEIGHTS))
+    return NativeDeployment(generated, (folder / LIBRARY).resolve())
 
 
 def _random_input(record: ValueRecord) -> Tensor:

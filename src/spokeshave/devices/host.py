@@ -38,7 +38,7 @@ class HostDevice:
             f"{self.name} (measured): {self.about}",
             f"vectors: {isa.lanes} float32 lanes, {isa.registers} registers (instruction set {isa.name})",
             f"features used: {', '.join(isa.features) or 'none beyond the base'}",
-            f"level-2 cache: {level_two_cache_bytes()} byte a core (the operating system)",
+            f"level-2 cache: {level_two_cache_bytes(isa)} byte a core (the operating system)",
             f"compiler: {_compiler()}",
         ]
         return "\n".join(lines)

@@ -223,7 +223,7 @@ def _panel_arguments(
 
 def _chunk(lowering: Lowering, channels: int, vectors: int, tile: int) -> int:
     """Vectors of lanes per pass: the planes read in one pass fill at most half of the level-2 cache."""
-    fitting = level_two_cache_bytes() // 2 // (channels * lowering.isa.lanes * FLOAT_BYTES)
+    fitting = level_two_cache_bytes(lowering.isa) // 2 // (channels * lowering.isa.lanes * FLOAT_BYTES)
     return min(vectors, max(tile, fitting // tile * tile))
 
 
