@@ -5,7 +5,7 @@ from torch import nn
 from spokeshave.data import cifar10
 from spokeshave.errors import SpokeshaveError
 from spokeshave.locate import data_folder
-from spokeshave.networks import NETWORKS, cifar_resnet, cifar_wide, digits_network
+from spokeshave.networks import NETWORKS, SAMPLE_SHAPES, cifar_resnet, cifar_wide, digits_network
 
 
 def multiply_adds(network, example):
@@ -44,6 +44,23 @@ def test_scores_for_every_class(make, shape):
 @pytest.mark.parametrize(("depth", "parameters"), [(20, 269_722), (32, 464_154), (56, 853_018)])
 def test_cifar_residual_networks_have_the_published_sizes(depth, parameters):
     assert sum(weight.numel() for weight in cifar_resnet(depth).parameters()) == parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "layer"),
+    [
+        ("resnet18", 11_689_512, "layer2.0.downsample.0.weight"),
+        ("resnet50", 25_557_032, "layer4.2.conv3.weight"),
+        ("vgg16", 138_357_544, "classifier.6.weight"),
+        ("mobilenet_v2", 3_504_872, "features.17.conv.1.0.weight"),
+    ],
+)
+def test_imagenet_networks_have_the_published_sizes_and_names(name, parameters, layer):
+    network = NETWORKS[name]().eval()
+    assert sum(weight.numel() for weight in network.parameters()) == parameters
+    assert layer in network.state_dict()
+    with torch.inference_mode():
+        assert network(torch.zeros(1, *SAMPLE_SHAPES[name])).shape == (1, 1000)
 
 
 def test_a_depth_that_no_such_network_has():

@@ -29,11 +29,14 @@ def find_example(reference: str, network: Any, shape: str | None, data: str | No
     from torch.export import ExportedProgram
 
     from spokeshave.data import DATA
+    from spokeshave.networks import SAMPLE_SHAPES
 
     if shape is not None:
         return _random(parse_shapes(shape))
     if data is None and isinstance(network, ExportedProgram):
         return _random(_program_shapes(network))
+    if data is None and reference in SAMPLE_SHAPES:
+        return _random([InputShape(SAMPLE_SHAPES[reference])])
     family = reference.partition("-")[0]
     if data is None and family not in DATA:
         raise SpokeshaveError(f"say what {reference} takes: --shape 3x224x224 (one sample) or --data NAME")

@@ -1,7 +1,7 @@
 """Built-in networks."""
 
-from spokeshave.networks.builtin import NETWORKS
+from spokeshave.networks.builtin import NETWORKS, SAMPLE_SHAPES
 from spokeshave.networks.cifar_resnet import cifar_resnet
 from spokeshave.networks.residual import ResidualNetwork, cifar_wide, digits_network
 
-__all__ = ["NETWORKS", "ResidualNetwork", "cifar_resnet", "cifar_wide", "digits_network"]
+__all__ = ["NETWORKS", "SAMPLE_SHAPES", "ResidualNetwork", "cifar_resnet", "cifar_wide", "digits_network"]

@@ -6,7 +6,15 @@ from functools import partial
 from torch import nn
 
 from spokeshave.networks.cifar_resnet import cifar_resnet
+from spokeshave.networks.imagenet import IMAGE, mobilenet_v2, resnet18, resnet50, vgg16
 from spokeshave.networks.residual import cifar_wide, digits_network
+
+_IMAGENET: Mapping[str, Callable[[], nn.Module]] = {
+    "resnet18": resnet18,
+    "resnet50": resnet50,
+    "vgg16": vgg16,
+    "mobilenet_v2": mobilenet_v2,
+}
 
 NETWORKS: Mapping[str, Callable[[], nn.Module]] = {
     "digits": digits_network,
@@ -14,4 +22,8 @@ NETWORKS: Mapping[str, Callable[[], nn.Module]] = {
     "cifar10-resnet20": partial(cifar_resnet, 20, "pretrained"),
     "cifar10-resnet32": partial(cifar_resnet, 32, "pretrained"),
     "cifar10-resnet56": partial(cifar_resnet, 56, "pretrained"),
+    **_IMAGENET,
 }
+
+# One sample of those that no built-in data belongs to.
+SAMPLE_SHAPES: Mapping[str, tuple[int, ...]] = dict.fromkeys(_IMAGENET, IMAGE)
