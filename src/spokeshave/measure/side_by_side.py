@@ -11,9 +11,9 @@ from torch.export import ExportedProgram
 from spokeshave.deployment import Deployment
 from spokeshave.errors import SpokeshaveError
 from spokeshave.export import one_sample
-from spokeshave.measure.interleave import InterleavedRun, Progress, Ratio, interleave
+from spokeshave.measure.interleave import InterleavedRun, Progress, Ratio, Timing, interleave
 from spokeshave.measure.machine import Machine, describe_machine
-from spokeshave.measure.peers import PEERS, Absent, Peer, dense_peers
+from spokeshave.measure.peers import FLOAT32_PEERS, Absent, Peer, dense_peers
 from spokeshave.processor import limited_threads
 
 OWN_NAME = "spokeshave"
@@ -46,7 +46,8 @@ class Row:
 class Comparison:
     """One side-by-side run, the fastest contender first.
 
-    `speedup` is that over `best_dense_peer`, the fastest float32 peer of the same run.
+    `speedup` is that over `best_dense_peer`, the fastest float32 peer of the same run, or the fastest of any precision
+    where none computes in float32.
     """
 
     table: tuple[Row, ...]
@@ -72,18 +73,19 @@ def side_by_side(
 ) -> Comparison:
     """Time a deployment beside the dense `network` on the peers, all on the first sample of `example`.
 
-    `peers` names some of `spokeshave.measure.peers.PEERS`; all that are installed take part otherwise. Native
-    deployments use one thread a sample, whatever `threads` allows the peers. Raises SpokeshaveError when no
-    peer can run the network.
+    `peers` names some of `spokeshave.measure.peers.PEERS`; those of float32 that are installed take part
+    otherwise. Native deployments use one thread a sample, whatever `threads` allows the peers. Raises
+    SpokeshaveError when no peer can run the network.
     """
     inputs = one_sample(example)
-    steps = (len(PEERS) if peers is None else len(peers), rounds)
-    present, absent = dense_peers(network, inputs, threads, peers, _part(progress, 0, sum(steps)))
+    names = FLOAT32_PEERS if peers is None else tuple(peers)
+    steps = (len(names), rounds)
+    present, absent = dense_peers(network, inputs, threads, names, _part(progress, 0, sum(steps)))
     if not present:
         reasons = "; ".join(f"{entry.name}: {entry.reason}" for entry in absent)
         raise SpokeshaveError(f"no peer can run the network, so there is nothing to compare with ({reasons})")
     contenders: dict[str, Callable[[], Any]] = {OWN_NAME: partial(deployment, *inputs)}
-    contenders |= {peer.name: peer.run for peer in present}
+    contenders |= {peer.label: peer.run for peer in present}
     with limited_threads(threads):
         rest = REST_SECONDS if threads > 1 else 0.0
         run = interleave(
@@ -99,12 +101,13 @@ def _part(progress: Progress | None, before: int, total: int) -> Progress | None
 
 def _comparison(run: InterleavedRun, present: list[Peer], absent: list[Absent], threads: int) -> Comparison:
     machine = describe_machine(threads)
-    by_name = {peer.name: peer for peer in present}
-    by_name[OWN_NAME] = Peer(OWN_NAME, "fp32", machine.versions.get("spokeshave", ""), lambda: None)
-    best = next(timing.name for timing in run.timings if timing.name != OWN_NAME)
+    by_label = {peer.label: peer for peer in present}
+    in_float32 = [peer.label for peer in present if peer.precision == "fp32"]
+    best = run.fastest(in_float32 or by_label)
+    by_label[OWN_NAME] = Peer(OWN_NAME, "fp32", machine.versions.get("spokeshave", ""), lambda: None, 0.0)
     return Comparison(
-        table=tuple(_row(run, by_name[timing.name]) for timing in run.timings),
-        best_dense_peer=best,
+        table=tuple(_row(run, timing, by_label[timing.name]) for timing in run.timings),
+        best_dense_peer=by_label[best].name,
         speedup=run.ratio(best, OWN_NAME),
         absent=tuple(absent),
         threads=threads,
@@ -112,8 +115,8 @@ def _comparison(run: InterleavedRun, present: list[Peer], absent: list[Absent], 
     )
 
 
-def _row(run: InterleavedRun, peer: Peer) -> Row:
-    timing, speedup = run.timing(peer.name), run.ratio(peer.name, OWN_NAME)
+def _row(run: InterleavedRun, timing: Timing, peer: Peer) -> Row:
+    speedup = run.ratio(timing.name, OWN_NAME)
     return Row(
         name=peer.name,
         own=peer.name == OWN_NAME,

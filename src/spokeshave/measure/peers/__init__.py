@@ -1,6 +1,30 @@
 """What people run networks with today, on the same sample and as many threads."""
 
-from spokeshave.measure.peers.dense import PEERS, dense_peers
-from spokeshave.measure.peers.peer import TOLERANCE, Absent, Peer, relative_error
+from spokeshave.measure.peers.dense import FLOAT32_PEERS, PEERS, Maker, dense_peers
+from spokeshave.measure.peers.peer import (
+    TOLERANCES,
+    Absent,
+    Peer,
+    PeerError,
+    Precision,
+    Run,
+    Task,
+    relative_error,
+)
+from spokeshave.measure.peers.worker import WorkerRun
 
-__all__ = ["PEERS", "TOLERANCE", "Absent", "Peer", "dense_peers", "relative_error"]
+__all__ = [
+    "FLOAT32_PEERS",
+    "PEERS",
+    "TOLERANCES",
+    "Absent",
+    "Maker",
+    "Peer",
+    "PeerError",
+    "Precision",
+    "Run",
+    "Task",
+    "WorkerRun",
+    "dense_peers",
+    "relative_error",
+]

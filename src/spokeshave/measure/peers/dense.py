@@ -1,9 +1,12 @@
 """Every peer that this machine has, running the dense network; each is checked before it may be timed."""
 
 import copy
-from collections.abc import Callable, Collection, Iterable
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,30 +15,53 @@ from torch.export import ExportedProgram
 from spokeshave.errors import SpokeshaveError
 from spokeshave.export import one_sample
 from spokeshave.measure.interleave import Progress
-from spokeshave.measure.peers.onnx_runtime import onnx_runtime
-from spokeshave.measure.peers.openvino import openvino
-from spokeshave.measure.peers.peer import TOLERANCE, Absent, Peer, PeerError, Run, Task, relative_error
-from spokeshave.measure.peers.pytorch import channels_last, compiled, eager
+from spokeshave.measure.peers.onnx_runtime import onnx_runtime, onnx_runtime_int8
+from spokeshave.measure.peers.openvino import openvino, openvino_bf16, openvino_int8
+from spokeshave.measure.peers.peer import (
+    TOLERANCES,
+    Absent,
+    Peer,
+    PeerError,
+    Precision,
+    Run,
+    Task,
+    relative_error,
+)
+from spokeshave.measure.peers.pytorch import channels_last, compiled, eager, in_bfloat16
+from spokeshave.measure.peers.worker import WorkerRun
 from spokeshave.measure.quiet import quietly
 from spokeshave.processor import limited_threads
 
 
 @dataclass(frozen=True)
 class Maker:
-    """How to get a peer: its name in tables, its package, and the function that makes it ready to run."""
+    """How to get a peer: its name in tables, its package, what makes it ready to run, and its precision."""
 
     label: str
     package: str
     make: Callable[[Task], Run]
+    precision: Precision = "fp32"
 
 
-PEERS: dict[str, Maker] = {
+def _half(make: Callable[[Task], Run]) -> Callable[[Task], Run]:
+    return lambda task: make(in_bfloat16(task))
+
+
+PEERS: Mapping[str, Maker] = {
     "eager": Maker("PyTorch eager", "torch", eager),
     "channels_last": Maker("PyTorch eager, channels last", "torch", channels_last),
     "compile": Maker("torch.compile", "torch", compiled),
     "onnxruntime": Maker("ONNX Runtime", "onnxruntime", onnx_runtime),
     "openvino": Maker("OpenVINO", "openvino", openvino),
+    "eager_bf16": Maker("PyTorch eager", "torch", _half(eager), "bf16"),
+    "channels_last_bf16": Maker("PyTorch eager, channels last", "torch", _half(channels_last), "bf16"),
+    "compile_bf16": Maker("torch.compile", "torch", _half(compiled), "bf16"),
+    "openvino_bf16": Maker("OpenVINO", "openvino", openvino_bf16, "bf16"),
+    "onnxruntime_int8": Maker("ONNX Runtime", "onnxruntime", onnx_runtime_int8, "int8"),
+    "openvino_int8": Maker("OpenVINO", "openvino", openvino_int8, "int8"),
 }
+
+FLOAT32_PEERS = tuple(name for name, maker in PEERS.items() if maker.precision == "fp32")
 
 
 def dense_peers(
@@ -44,24 +70,28 @@ def dense_peers(
     threads: int = 1,
     only: Collection[str] | None = None,
     progress: Progress | None = None,
+    makers: Mapping[str, Maker] = PEERS,
+    folder: Path | None = None,
 ) -> tuple[list[Peer], list[Absent]]:
     """The peers that run `network` on the first sample of `example`, and those that cannot, with reasons.
 
-    `only` names some of `PEERS`. A peer whose outputs differ from eager PyTorch's by more than 1e-3 of the
-    largest output is left out. The peers work on a copy of the network in evaluation mode; run them under
-    `limited_threads(threads)`. Raises SpokeshaveError for an unknown name or a network that cannot be copied.
+    `only` names some of `makers`; those of float32 take part otherwise. A peer whose outputs differ from eager
+    PyTorch's by more than its precision's limit (`TOLERANCES`) is left out. The peers work on a copy of the
+    network in evaluation mode; run them under `limited_threads(threads)`. `folder` keeps converted networks for
+    another call with the same network and sample. Raises SpokeshaveError for an unknown name or a network that
+    cannot be copied.
     """
-    names = _chosen(only)
-    task = Task(_evaluation_copy(network), one_sample(example), threads)
+    chosen = _chosen(only, makers)
     peers: list[Peer] = []
     absent: list[Absent] = []
-    with limited_threads(threads):
+    with _kept_or_temporary(folder) as conversions, limited_threads(threads):
+        task = Task(_evaluation_copy(network), one_sample(example), threads, conversions)
         expected = eager(task)()
-        for index, name in enumerate(names):
-            made = _make(PEERS[name], task, expected)
+        for index, maker in enumerate(chosen):
+            made = _make(maker, task, expected)
             (peers if isinstance(made, Peer) else absent).append(made)  # type: ignore[arg-type]
             if progress:
-                progress(index + 1, len(names), made.name)
+                progress(index + 1, len(chosen), f"{maker.label} {maker.precision}")
     return peers, absent
 
 
@@ -72,21 +102,34 @@ def _make(maker: Maker, task: Task, expected: Any) -> Peer | Absent:
             run = maker.make(task)
             error = relative_error(run(), expected)
     except PeerError as reason:
-        return Absent(maker.label, str(reason))
+        return Absent(maker.label, str(reason), maker.precision)
     except Exception as failure:
-        return Absent(maker.label, _first_line(failure))
-    if error > TOLERANCE:
-        limits = f"by {error:.1e} of the largest (limit {TOLERANCE:.0e})"
-        return Absent(maker.label, f"its outputs differ from PyTorch's {limits}")
-    return Peer(maker.label, "fp32", version(maker.package), run)
+        return Absent(maker.label, _first_line(failure), maker.precision)
+    limit = TOLERANCES[maker.precision]
+    if error > limit:
+        difference = f"its outputs differ from PyTorch's by {error:.1e} of the largest (limit {limit:.0e})"
+        return Absent(maker.label, difference, maker.precision)
+    found = run.version if isinstance(run, WorkerRun) else version(maker.package)
+    return Peer(maker.label, maker.precision, found, run, error)
 
 
-def _chosen(only: Iterable[str] | None) -> list[str]:
-    names = list(PEERS) if only is None else list(only)
-    for name in names:
-        if name not in PEERS:
-            raise SpokeshaveError(f"there is no peer {name!r}; known ones are {', '.join(PEERS)}")
-    return names
+def _chosen(only: Collection[str] | None, makers: Mapping[str, Maker]) -> list[Maker]:
+    if only is None:
+        return [maker for maker in makers.values() if maker.precision == "fp32"]
+    for name in only:
+        if name not in makers:
+            raise SpokeshaveError(f"there is no peer {name!r}; known ones are {', '.join(makers)}")
+    return [makers[name] for name in only]
+
+
+@contextmanager
+def _kept_or_temporary(folder: Path | None) -> Iterator[Path]:
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        yield Path(temporary)
 
 
 def _evaluation_copy(network: nn.Module | ExportedProgram) -> nn.Module:

@@ -1,23 +1,34 @@
-"""ONNX Runtime, by way of PyTorch's own ONNX export."""
+"""ONNX Runtime, by way of PyTorch's own ONNX export, in float32 and in int8."""
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from spokeshave.measure.peers.onnx_file import NEEDED, onnx_file, quantized_onnx_file
 from spokeshave.measure.peers.peer import PeerError, Run, Task
 
 
 def onnx_runtime(task: Task) -> Run:
     """ONNX Runtime on the CPU with all graph optimisations; inputs and outputs are numpy arrays."""
+    _library()
+    return _runs(onnx_file(task), task)
+
+
+def onnx_runtime_int8(task: Task) -> Run:
+    """The same on the statically quantized network."""
+    _library()
+    return _runs(quantized_onnx_file(task), task)
+
+
+def _library() -> Any:
     try:
-        import onnx  # noqa: F401
         import onnxruntime
-        import onnxscript  # noqa: F401
     except ImportError as error:
-        raise PeerError(f"{error.name} is not installed: pip install 'spokeshave[peers]'") from error
-    session = _session(task, onnxruntime)
+        raise PeerError(f"{error.name} is not installed: {NEEDED}") from error
+    return onnxruntime
+
+
+def _runs(path: Path, task: Task) -> Run:
+    session = _session(path, task.threads)
     feeds = {put.name: tensor.numpy() for put, tensor in zip(session.get_inputs(), task.inputs, strict=True)}
 
     def run() -> Any:
@@ -26,17 +37,12 @@ def onnx_runtime(task: Task) -> Run:
     return run
 
 
-def _session(task: Task, onnxruntime: Any) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = task.threads
+def _session(path: Path, threads: int) -> Any:
+    library = _library()
+    options = library.SessionOptions()
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.execution_mode = library.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = library.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 3
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "network.onnx"
-        program = torch.onnx.export(task.network, task.inputs, dynamo=True, verbose=False)
-        if program is None:
-            raise PeerError("PyTorch's ONNX export gave no program")
-        program.save(path)
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return library.InferenceSession(path, options, providers=["CPUExecutionProvider"])

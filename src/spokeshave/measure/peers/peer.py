@@ -2,14 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-TOLERANCE = 1e-3
-"""Largest accepted difference to eager PyTorch, relative to the largest output: half formats leave 1e-2."""
+Precision = Literal["fp32", "bf16", "int8"]
+
+TOLERANCES: dict[Precision, float] = {"fp32": 1e-3, "bf16": 0.1, "int8": 0.5}
+"""Largest accepted difference to eager float32 PyTorch, relative to the largest output.
+
+The limits of bf16 and int8 only tell a network from a wrong one: what these formats cost in accuracy is for `evaluate`
+to say, on data.
+"""
 
 Run = Callable[[], Any]
 """Runs the network on the sample and returns its outputs."""
@@ -17,12 +24,21 @@ Run = Callable[[], Any]
 
 @dataclass(frozen=True)
 class Peer:
-    """A way to run the same network on the same sample, ready and checked."""
+    """A way to run the same network on the same sample, ready and checked.
+
+    `error` is the largest difference of its outputs to eager float32 PyTorch's, relative to the largest output.
+    """
 
     name: str
-    precision: str
+    precision: Precision
     version: str
     run: Run
+    error: float
+
+    @property
+    def label(self) -> str:
+        """Name and precision, which no two peers of a run share."""
+        return f"{self.name} {self.precision}"
 
 
 @dataclass(frozen=True)
@@ -31,15 +47,20 @@ class Absent:
 
     name: str
     reason: str
+    precision: Precision = "fp32"
 
 
 @dataclass(frozen=True)
 class Task:
-    """What every peer has to run: a network in evaluation mode, one sample of its inputs, threads."""
+    """What every peer has to run: a network in evaluation mode, one sample of its inputs, threads.
+
+    `folder` is where conversions of the network lie, so that peers can share them.
+    """
 
     network: nn.Module
     inputs: tuple[Tensor, ...]
     threads: int
+    folder: Path
 
 
 class PeerError(Exception):

@@ -1,6 +1,7 @@
-"""PyTorch itself: eager, eager with channels last, and torch.compile."""
+"""PyTorch itself: eager, eager with channels last, torch.compile, and each of them in bfloat16."""
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -38,6 +39,12 @@ def compiled(task: Task) -> Run:
     with inductor_settings.patch(freezing=True):
         run()
     return run
+
+
+def in_bfloat16(task: Task) -> Task:
+    """The same task with weights and real inputs in bfloat16."""
+    inputs = tuple(tensor.bfloat16() if tensor.is_floating_point() else tensor for tensor in task.inputs)
+    return replace(task, network=copy.deepcopy(task.network).bfloat16(), inputs=inputs)
 
 
 def _inference(network: nn.Module, inputs: tuple[Tensor, ...]) -> Run:

@@ -1,0 +1,70 @@
+"""A peer in a process of its own, for runtimes whose packages clash with ours.
+
+The worker is a script that is started as `python SCRIPT FOLDER THREADS`. The folder holds the network, converted as the
+peer needs it, and its inputs, `input_0.npy` and so on. Worker and parent exchange one line of JSON at a time:
+
+    worker  {"ready": true, "version": "1.2"}     or  {"error": "why not"}, after which it ends
+    parent  {"run": 7}                            worker  {"seconds": 0.123}, all calls together
+    parent  {"outputs": "FOLDER"}                 worker  {"saved": 2}: output_0.npy and output_1.npy
+"""
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spokeshave.measure.peers.peer import PeerError, Task
+
+
+class WorkerRun:
+    """Runs a worker's network; its clock is read inside the worker, so the pipe costs nothing."""
+
+    def __init__(self, command: Sequence[str], task: Task) -> None:
+        for position, tensor in enumerate(task.inputs):
+            np.save(task.folder / f"input_{position}.npy", tensor.numpy())
+        self._process = subprocess.Popen(
+            [*command, str(task.folder), str(task.threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self.version: str = self._answer()["version"]
+
+    def __call__(self) -> list[np.ndarray]:
+        """The outputs."""
+        with tempfile.TemporaryDirectory() as folder:
+            count = self._ask({"outputs": folder})["saved"]
+            return [np.load(Path(folder) / f"output_{index}.npy") for index in range(count)]
+
+    def timed(self, calls: int) -> float:
+        """Seconds of `calls` calls."""
+        return float(self._ask({"run": calls})["seconds"])
+
+    def close(self) -> None:
+        """End the worker: it stops when it has no more to read."""
+        self._process.communicate()
+
+    def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(question) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise PeerError("its process ended") from None
+        return self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise PeerError(f"its process ended with exit code {self._process.wait()}")
+        answer = json.loads(line)
+        if "error" in answer:
+            self._process.wait()
+            raise PeerError(answer["error"])
+        return answer
