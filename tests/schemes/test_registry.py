@@ -1,14 +1,11 @@
 """Schemes from and to dictionaries."""
 
 import pytest
+from tests.schemes.examples import EVERY
 
 from spokeshave.errors import SpokeshaveError
-from spokeshave.schemes.block_column_row import BlockColumnRow
 from spokeshave.schemes.registry import SCHEMES, scheme_from_dict, scheme_to_dict
 from spokeshave.schemes.scheme import Scheme
-from spokeshave.schemes.unstructured import Unstructured
-
-EVERY = [Unstructured(0.5), BlockColumnRow(0.5), BlockColumnRow(0.5, (4, 7), 0.25, "block")]
 
 
 @pytest.mark.parametrize("scheme", EVERY)
@@ -26,7 +23,7 @@ def test_every_scheme_is_one_and_says_what_it_is() -> None:
     ("entry", "message"),
     [
         ({"sparsity": 0.5}, "no scheme None; known schemes are unstructured, block_column_row"),
-        ({"scheme": "blocks"}, "no scheme 'blocks'; known schemes are unstructured, block_column_row"),
+        ({"scheme": "circles"}, "no scheme 'circles'; known schemes are unstructured, block_column_row"),
         ({"scheme": ["unstructured"]}, "no scheme"),
         ({"scheme": "unstructured"}, "unstructured needs a sparsity"),
         (

@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from spokeshave.errors import SpokeshaveError
 from spokeshave.schemes.block_choice import balanced, together
-from spokeshave.schemes.checks import check_fraction, check_weight
-from spokeshave.schemes.packed import DenseBlock, DenseBlocks, index_type
-from spokeshave.schemes.ranking import kept_count, score, support
+from spokeshave.schemes.block_packing import dense_blocks, tiling_of
+from spokeshave.schemes.checks import as_block, block_reason, check_choice, check_fraction, check_member
+from spokeshave.schemes.masking import project_by
+from spokeshave.schemes.packed import DenseBlocks
+from spokeshave.schemes.ranking import kept_count, support
 from spokeshave.schemes.scheme import as_matrix
 from spokeshave.schemes.tiling import Kept, Tiling, used
 
@@ -29,6 +30,7 @@ class BlockColumnRow:
     The projection is exact without row sparsity. With it columns are chosen first, then rows on what is left,
     then both in turn until neither changes.
 
+    >>> import torch
     >>> BlockColumnRow(0.5, block=(2, 2)).project(torch.tensor([[1.0, -3.0, 5.0, 0.0], [2.0, 6.0, 4.0, 1.0]]))
     tensor([[ 0., -3.,  5.,  0.],
             [ 0.,  6.,  4.,  0.]])
@@ -45,11 +47,8 @@ class BlockColumnRow:
         if self.row_sparsity > self.sparsity:
             rates = f"row_sparsity {self.row_sparsity} must not be above sparsity {self.sparsity}"
             raise SpokeshaveError(f"{NAME}: {rates}, for it alone would remove more")
-        if not _is_block(self.block):
-            raise SpokeshaveError(f"{NAME}: block must be two positive whole numbers, not {self.block!r}")
-        object.__setattr__(self, "block", tuple(self.block))  # YAML and JSON know lists only
-        if self.budget not in ("layer", "block"):
-            raise SpokeshaveError(f"{NAME}: budget must be 'layer' or 'block', not {self.budget!r}")
+        object.__setattr__(self, "block", as_block(NAME, self.block))
+        check_choice(NAME, "budget", self.budget, ("layer", "block"))
 
     def project(self, weight: Tensor, saliency: Tensor | None = None) -> Tensor:
         """Keep the columns and rows of blocks with the largest sums of squared weights, or of saliency.
@@ -57,20 +56,11 @@ class BlockColumnRow:
         A weight that already lies in the set stays as it is. Raises SpokeshaveError when a block is larger
         than the matrix.
         """
-        self._check(weight, saliency)
-        if self.contains(weight):
-            return weight.detach().clone()
-        tiling, worth = self._tiling(weight), as_matrix(score(weight, saliency))
-        kept = tiling.join(self._choose(tiling.split(worth), tiling).mask())
-        return torch.where(kept.view(weight.shape), weight.detach(), 0)
+        return project_by(NAME, self, weight, saliency, self._keep)
 
     def supports(self, shape: tuple[int, ...]) -> str | None:
         """A block must not be larger than the matrix."""
-        rows, columns = shape[0], torch.Size(shape[1:]).numel()
-        if len(shape) > 1 and self.block[0] <= rows and self.block[1] <= columns:
-            return None
-        block = f"a block of {self.block[0]} x {self.block[1]}"
-        return f"{block} is larger than the weight's matrix, {rows} x {columns}"
+        return block_reason(self.block, shape)
 
     def contains(self, weight: Tensor) -> bool:
         """Whether the rows and columns in use fit: few enough in each block, and together within the budget.
@@ -80,7 +70,7 @@ class BlockColumnRow:
         """
         if self.supports(tuple(weight.shape)):
             return False
-        tiling = self._tiling(weight)
+        tiling = tiling_of(weight, self.block)
         kept = used(tiling.split(support(as_matrix(weight))))
         prices = self._prices(tiling).to(weight.device).repeat_interleave(tiling.wide)
         columns = kept.columns.sum(1)
@@ -92,22 +82,13 @@ class BlockColumnRow:
 
     def pack(self, weight: Tensor) -> DenseBlocks:
         """Store the used rows and columns of each block; raises SpokeshaveError outside the set."""
-        self._check(weight)
-        if not self.contains(weight):
-            raise SpokeshaveError(
-                f"a weight of shape {tuple(weight.shape)} does not lie in {self}: "
-                "its blocks use too many columns or rows; project it first"
-            )
-        matrix = as_matrix(weight.detach().cpu())
-        return DenseBlocks(tuple(weight.shape), _dense_blocks(matrix, self._tiling(weight)), weight.dtype)
+        check_member(NAME, self, weight, "its blocks use too many columns or rows")
+        return dense_blocks(weight, self.block)
 
-    def _check(self, weight: Tensor, saliency: Tensor | None = None) -> None:
-        check_weight(NAME, weight, saliency)
-        if reason := self.supports(tuple(weight.shape)):
-            raise SpokeshaveError(f"{NAME}: {reason}")
-
-    def _tiling(self, weight: Tensor) -> Tiling:
-        return Tiling(weight.shape[0], weight[0].numel(), self.block)
+    def _keep(self, worth: Tensor) -> Tensor:
+        tiling = tiling_of(worth, self.block)
+        kept = self._choose(tiling.split(as_matrix(worth)), tiling)
+        return tiling.join(kept.mask()).reshape(worth.shape)
 
     def _choose(self, score: Tensor, tiling: Tiling) -> Kept:
         prices = self._prices(tiling).to(score.device)
@@ -125,28 +106,4 @@ class BlockColumnRow:
         affordable = kept_count(tiling.height * tiling.width, self.sparsity) // int(
             self._prices(tiling).sum()
         )
-        edges = torch.cat([torch.zeros(1, dtype=torch.long), tiling.widths().cumsum(0)])
-        return (edges * min(affordable, tiling.width) // tiling.width).diff().repeat(tiling.tall)
-
-
-def _is_block(block: object) -> bool:
-    numbers = list(block) if isinstance(block, tuple | list) else []
-    return len(numbers) == 2 and all(type(number) is int and number > 0 for number in numbers)
-
-
-def _dense_blocks(matrix: Tensor, tiling: Tiling) -> tuple[DenseBlock, ...]:
-    kept = used(tiling.split(matrix != 0))
-    tops = torch.arange(tiling.tall).repeat_interleave(tiling.wide) * tiling.block[0]
-    lefts = torch.arange(tiling.wide).repeat(tiling.tall) * tiling.block[1]
-    row_type, column_type = index_type(tiling.height - 1), index_type(tiling.width - 1)
-    return tuple(
-        DenseBlock(rows.to(row_type), columns.to(column_type), matrix[rows[:, None], columns])
-        for rows, columns in zip(_numbers(kept.rows, tops), _numbers(kept.columns, lefts), strict=True)
-        if len(rows)
-    )
-
-
-def _numbers(kept: Tensor, starts: Tensor) -> tuple[Tensor, ...]:
-    """For each block the numbers in the matrix of its kept rows, or columns."""
-    blocks, within = kept.nonzero(as_tuple=True)
-    return (starts[blocks] + within).split(kept.sum(1).tolist())
+        return tiling.shared_out(affordable)

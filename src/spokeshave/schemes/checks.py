@@ -1,8 +1,14 @@
 """Checks that schemes share: every failure is one sentence."""
 
+from typing import TYPE_CHECKING
+
+import torch
 from torch import Tensor
 
 from spokeshave.errors import SpokeshaveError
+
+if TYPE_CHECKING:
+    from spokeshave.schemes.scheme import Scheme
 
 
 def check_fraction(owner: str, field: str, value: float) -> None:
@@ -11,11 +17,54 @@ def check_fraction(owner: str, field: str, value: float) -> None:
         raise SpokeshaveError(f"{owner}: {field} must be a number in [0, 1), not {value!r}")
 
 
-def check_weight(owner: str, weight: Tensor, saliency: Tensor | None = None) -> None:
-    """Raise SpokeshaveError unless `weight` is a matrix or more, and `saliency` (if given) has its shape."""
+def check_count(owner: str, field: str, value: int, least: int = 1) -> None:
+    """Raise SpokeshaveError unless `value` is a whole number of at least `least`."""
+    if type(value) is not int or value < least:
+        raise SpokeshaveError(f"{owner}: {field} must be a whole number from {least} up, not {value!r}")
+
+
+def check_choice(owner: str, field: str, value: object, choices: tuple[str, ...]) -> None:
+    """Raise SpokeshaveError unless `value` is one of two or more texts."""
+    if value not in choices:
+        raise SpokeshaveError(f"{owner}: {field} must be {' or '.join(map(repr, choices))}, not {value!r}")
+
+
+def as_block(owner: str, block: object) -> tuple[int, int]:
+    """A block as a tuple, for YAML and JSON know lists only; raise SpokeshaveError unless it is rows x columns."""
+    numbers = tuple(block) if isinstance(block, tuple | list) else ()
+    if len(numbers) != 2 or not all(type(number) is int and number > 0 for number in numbers):
+        raise SpokeshaveError(f"{owner}: block must be two positive whole numbers, not {block!r}")
+    return numbers
+
+
+def block_reason(block: tuple[int, int], shape: tuple[int, ...]) -> str | None:
+    """Why a block does not suit a weight of this shape, or None: it must not be larger than the matrix."""
+    rows, columns = shape[0], torch.Size(shape[1:]).numel()
+    if len(shape) > 1 and block[0] <= rows and block[1] <= columns:
+        return None
+    return f"a block of {block[0]} x {block[1]} is larger than the weight's matrix, {rows} x {columns}"
+
+
+def check_weight(owner: str, scheme: "Scheme", weight: Tensor, saliency: Tensor | None = None) -> None:
+    """Raise SpokeshaveError unless the scheme supports the weight and all is finite and of one shape."""
     if weight.dim() < 2 or weight.numel() == 0 or not weight.is_floating_point():
         found = f"{weight.dtype} of shape {tuple(weight.shape)}".removeprefix("torch.")
         raise SpokeshaveError(f"{owner}: a weight must be floating-point with two axes or more, not {found}")
     if saliency is not None and saliency.shape != weight.shape:
         shapes = f"{tuple(saliency.shape)} but the weight {tuple(weight.shape)}"
         raise SpokeshaveError(f"{owner}: the saliency has shape {shapes}")
+    if reason := scheme.supports(tuple(weight.shape)):
+        raise SpokeshaveError(f"{owner}: {reason}")
+    for name, values in (("weight", weight), ("saliency", saliency)):
+        if values is not None and not torch.isfinite(values).all():
+            raise SpokeshaveError(
+                f"{owner}: the {name} holds infinite values or NaN; nothing can be ranked by it"
+            )
+
+
+def check_member(owner: str, scheme: "Scheme", weight: Tensor, why: str = "") -> None:
+    """Raise SpokeshaveError unless the weight lies in the scheme; `why` says what may be wrong with it."""
+    check_weight(owner, scheme, weight)
+    if not scheme.contains(weight):
+        found = f"a weight of shape {tuple(weight.shape)} does not lie in {scheme}"
+        raise SpokeshaveError(f"{found}: {why}; project it first" if why else f"{found}; project it first")

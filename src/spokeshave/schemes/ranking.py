@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor
 
-from spokeshave.errors import SpokeshaveError
-
 
 def kept_count(total: int, sparsity: float) -> int:
     """How many of `total` weights may stay.
@@ -30,17 +28,10 @@ def density(weight: Tensor) -> float:
 
 
 def score(weight: Tensor, saliency: Tensor | None) -> Tensor:
-    """What ranks the weights: the saliency, or else the squared weight, scaled so that no square underflows.
-
-    Raises SpokeshaveError where it is infinite or not a number: nothing can be ranked then.
-    """
+    """What ranks the weights: the saliency, or else the squared weight, scaled so that no square underflows."""
     values = (weight if saliency is None else saliency).detach()
     values = values if values.dtype == torch.float64 else values.float()
     largest = values.abs().amax()
-    if not torch.isfinite(largest):
-        raise SpokeshaveError(
-            "a weight or its saliency holds infinite values or NaN; nothing can be ranked by it"
-        )
     return values if saliency is not None or largest == 0 else (values / largest).square()
 
 
@@ -72,3 +63,36 @@ def keep_largest_per_row(scores: Tensor, counts: Tensor) -> Tensor:
     above, equal = scores > smallest_kept, scores == smallest_kept
     missing = counts[:, None] - above.sum(1, keepdim=True)
     return (above | (equal & (equal.cumsum(1) <= missing))) & (counts[:, None] > 0)
+
+
+def keep_within_budget(worth: Tensor, prices: Tensor, budget: int) -> Tensor:
+    """Bool mask of the entries of most worth whose prices, whole numbers, add up to at most `budget`: exact.
+
+    Of equal prices the entries of most worth are kept, so only how many of each price is open. Every choice is tried
+    for all prices but the most frequent, of which as many are kept as then fit: meant for four prices or fewer.
+
+    >>> keep_within_budget(torch.tensor([5.0, 4.0, 3.0]), torch.tensor([3, 2, 2]), budget=4)
+    tensor([False,  True,  True])
+    """
+    kinds, frequency = prices.unique(return_counts=True)
+    kinds = kinds[frequency.argsort(descending=True)]
+    totals = [_prefix_sums(worth[prices == kind]) for kind in kinds]
+    numbers = [torch.arange(len(total), device=worth.device) for total in totals[1:]]
+    numbers = [number.view(-1, *[1] * later) for later, number in enumerate(reversed(numbers))][::-1]
+    left = torch.full((), budget, device=worth.device)
+    value = worth.new_zeros((), dtype=torch.float64)
+    for kind, number, total in zip(kinds[1:], numbers, totals[1:], strict=True):
+        left, value = left - kind * number, value + total[number]
+    most = (left // kinds[0]).clamp(max=len(totals[0]) - 1)
+    value = torch.where(left < 0, -torch.inf, value + totals[0][most.clamp(min=0)])
+    best = torch.unravel_index(value.argmax(), value.shape)
+    kept = torch.zeros_like(worth, dtype=torch.bool)
+    for kind, count in zip(kinds, (most[best], *best), strict=True):
+        kept[prices == kind] = keep_largest(worth[prices == kind], int(count))
+    return kept
+
+
+def _prefix_sums(values: Tensor) -> Tensor:
+    """Sums of the k largest values for k = 0, 1, ..."""
+    ordered = values.double().sort(descending=True).values
+    return torch.cat([ordered.new_zeros(1), ordered.cumsum(0)])

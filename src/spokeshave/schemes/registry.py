@@ -5,10 +5,20 @@ from typing import Any
 
 from spokeshave.errors import SpokeshaveError
 from spokeshave.schemes.block_column_row import BlockColumnRow
+from spokeshave.schemes.block_structured import BlockStructured
+from spokeshave.schemes.compressed_blocks import CompressedBlocks
 from spokeshave.schemes.scheme import Scheme
 from spokeshave.schemes.unstructured import Unstructured
+from spokeshave.schemes.whole_blocks import BlockPunched, Blocks
 
-SCHEMES: dict[str, type] = {"unstructured": Unstructured, "block_column_row": BlockColumnRow}
+SCHEMES: dict[str, type] = {
+    "unstructured": Unstructured,
+    "block_column_row": BlockColumnRow,
+    "block_structured": BlockStructured,
+    "compressed_blocks": CompressedBlocks,
+    "blocks": Blocks,
+    "block_punched": BlockPunched,
+}
 
 
 def scheme_from_dict(entry: dict[str, Any]) -> Scheme:

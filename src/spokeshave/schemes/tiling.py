@@ -33,6 +33,15 @@ class Tiling:
         """True columns of each column of blocks, `[wide]`."""
         return _lengths(self.width, self.block[1])
 
+    def sizes(self) -> Tensor:
+        """True weights of each block, `[tall * wide]`."""
+        return (self.heights()[:, None] * self.widths()).flatten()
+
+    def shared_out(self, columns: int) -> Tensor:
+        """Columns that each block may keep when a row of the matrix keeps `columns` in all, evenly, `[blocks]`."""
+        edges = torch.cat([torch.zeros(1, dtype=torch.long), self.widths().cumsum(0)])
+        return (edges * min(columns, self.width) // self.width).diff().repeat(self.tall)
+
     def split(self, matrix: Tensor, fill: float = 0) -> Tensor:
         """Blocks of a matrix, `[tall * wide, rows, columns]`; `fill` where the last ones stick out."""
         rows, columns = self.block

@@ -1,0 +1,43 @@
+"""One or more of every scheme, and weights of every kind that they meet."""
+
+from hypothesis import strategies as st
+from torch import Tensor, tensor
+
+from spokeshave.schemes.block_column_row import BlockColumnRow
+from spokeshave.schemes.block_structured import BlockStructured
+from spokeshave.schemes.compressed_blocks import CompressedBlocks
+from spokeshave.schemes.unstructured import Unstructured
+from spokeshave.schemes.whole_blocks import BlockPunched, Blocks
+
+EVERY = [
+    Unstructured(0.5),
+    BlockColumnRow(0.5, (4, 4)),
+    BlockColumnRow(0.5, (3, 5), 0.25, "block"),
+    BlockStructured(0.5, (4, 4)),
+    BlockStructured(0.7, (3, 5), 0.3),
+    CompressedBlocks(0.5, (4, 4)),
+    CompressedBlocks(0.7, (3, 5)),
+    Blocks(0.5, (2, 2)),
+    Blocks(0.7, (3, 5)),
+    BlockPunched(0.5, (2, 2)),
+    BlockPunched(0.7, (3, 2)),
+]
+
+SHAPES = {
+    "linear": (10, 9),
+    "one row": (1, 20),
+    "one column": (9, 1),
+    "gates": (12, 4),  # three gates of a recurrent layer, one below the other
+    "convolution": (5, 4, 3, 3),
+    "pointwise": (8, 6, 1, 1),
+    "depthwise": (7, 1, 3, 3),
+    "sequence": (6, 5, 3),
+}
+
+
+@st.composite
+def weights(draw, shape: tuple[int, ...]) -> Tensor:
+    """Small integers, so that ties and zeros are common."""
+    size = tensor(shape).prod().item()
+    numbers = draw(st.lists(st.integers(-4, 4), min_size=size, max_size=size))
+    return tensor(numbers).float().reshape(shape)
