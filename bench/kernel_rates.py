@@ -56,7 +56,7 @@ def kernel_seconds(graph: Graph, isa: InstructionSet) -> tuple[str, float]:
     for _ in range(ROUNDS + 3):
         seconds = (ctypes.c_double * len(program.steps))()
         library.segment_0(
-            pointers[0], ctypes.c_void_p(memory.data_ptr()), *pointers[1:], ctypes.c_long(1), seconds
+            pointers[0], ctypes.c_void_p(memory.data_ptr()), *pointers[1:], ctypes.c_long(1), seconds, 1
         )
         times.append(seconds[1])
     return program.kernels[0].name, statistics.median(times[3:])

@@ -15,10 +15,11 @@ from spokeshave.compiler.graph import Graph
 from spokeshave.compiler.isa import instruction_set, instruction_sets, runs_here
 
 ISAS = [name for name, isa in instruction_sets().items() if runs_here(isa)]
+THREADS = 3
 
 
 def run_back_end(graph: Graph, inputs: list[Tensor], isa: str | None = None, packed=None) -> list[Tensor]:
-    """Lower, emit, build and run a graph; every node must be supported. The arena's slack is poisoned with NaN."""
+    """Lower, emit, build and run a graph; every node must be supported; threads must not change a bit."""
     for node in graph.nodes:
         assert supports(node, graph) is None
     program = lower(graph, instruction_set(isa), packed or {})
@@ -29,10 +30,11 @@ def run_back_end(graph: Graph, inputs: list[Tensor], isa: str | None = None, pac
             emit_source([program], [arena], instruction_set(isa)), instruction_set(isa), flags=("-O1",)
         )
     )
-    memory = torch.zeros(arena.floats)
+    memory = torch.zeros(THREADS * arena.floats)
     constants = [torch.from_numpy(array) for array in program.constants.values()]
-    outputs = [torch.full((len(inputs[0]), *graph.shape(name)[1:]), torch.nan) for name in graph.outputs]
-    for _ in range(2):  # the second run finds what the first one left in the arena
+
+    def run(threads: int) -> list[Tensor]:
+        outputs = [torch.full((len(inputs[0]), *graph.shape(name)[1:]), torch.nan) for name in graph.outputs]
         library.segment_0(
             _pointers(constants),
             ctypes.c_void_p(memory.data_ptr()),
@@ -40,7 +42,14 @@ def run_back_end(graph: Graph, inputs: list[Tensor], isa: str | None = None, pac
             _pointers(outputs),
             ctypes.c_long(len(inputs[0])),
             None,
+            threads,
         )
+        return outputs
+
+    outputs = run(1)
+    for threads in (1, THREADS):  # these find what the first run left in the arena
+        for again, before in zip(run(threads), outputs, strict=True):
+            torch.testing.assert_close(again, before, rtol=0, atol=0, equal_nan=True)
     return outputs
 
 

@@ -1,11 +1,11 @@
 /* Runs segment_0 of the generated source on memory of exactly the sizes it was promised, so that a sanitizer sees every
    step outside. Usage: program FILE, where FILE holds: constants, inputs and outputs as counted blocks, and the arena's
-   size; the outputs are written to standard output. */
+   size, samples and threads; the outputs are written to standard output. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-int segment_0(const void *const *, float *, const float *const *, float *const *, long, double *);
+int segment_0(const void *const *, float *, const float *const *, float *const *, long, double *, int);
 
 static int64_t number(FILE *f) {
     int64_t n;
@@ -34,10 +34,11 @@ int main(int argc, char **argv) {
     void **output = blocks(f, &outputs, &output_sizes, 0);
     float *arena = calloc((size_t)number(f), sizeof(float));
     long samples = (long)number(f);
+    int threads = (int)number(f);
     fclose(f);
     double seconds[256] = {0};
-    segment_0((const void *const *)constant, arena, (const float *const *)input, (float *const *)output, samples, 0);
-    segment_0((const void *const *)constant, arena, (const float *const *)input, (float *const *)output, samples, seconds);
+    segment_0((const void *const *)constant, arena, (const float *const *)input, (float *const *)output, samples, 0, threads);
+    segment_0((const void *const *)constant, arena, (const float *const *)input, (float *const *)output, samples, seconds, threads);
     for (int64_t i = 0; i < outputs; i++) fwrite(output[i], 1, (size_t)output_sizes[i], stdout);
     for (int64_t i = 0; i < constants; i++) free(constant[i]);
     for (int64_t i = 0; i < inputs; i++) free(input[i]);

@@ -1,4 +1,4 @@
-"""The generated C under the address and undefined-behaviour sanitizers, on memory of exactly the promised sizes."""
+"""The generated C under sanitizers (addresses, undefined behaviour, threads), on memory of exact sizes."""
 
 import struct
 import subprocess
@@ -29,7 +29,8 @@ from spokeshave.compiler.operations import (
     Softmax,
 )
 
-SAMPLES = 2
+THREADS, SAMPLES = 3, 5  # three samples are shared out, two are worked on together
+SANITIZERS = {"memory": "address,undefined", "threads": "thread"}
 
 
 def network() -> tuple[Graph, dict]:
@@ -88,8 +89,9 @@ def expected(x: torch.Tensor, w: dict) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("sanitizer", SANITIZERS)
 @pytest.mark.parametrize("name", ["avx512", "avx2", "portable"])
-def test_no_step_outside(name: str, tmp_path: Path) -> None:
+def test_no_step_outside_and_no_race(name: str, sanitizer: str, tmp_path: Path) -> None:
     if not runs_here(instruction_set(name)):
         pytest.skip(f"this CPU does not run {name}")
     graph, weights = network()
@@ -101,8 +103,9 @@ def test_no_step_outside(name: str, tmp_path: Path) -> None:
         "-std=gnu11",
         "-O1",
         "-g",
-        "-fsanitize=address,undefined",
+        f"-fsanitize={SANITIZERS[sanitizer]}",
         "-fno-sanitize-recover=all",
+        "-pthread",
         "-Wno-psabi",
     )
     sources = (str(tmp_path / "model.c"), str(Path(__file__).with_name("sanitized_main.c")))
@@ -129,7 +132,7 @@ def test_no_step_outside(name: str, tmp_path: Path) -> None:
             file.write(struct.pack("q", len(group)))
             for array in group:
                 file.write(struct.pack("q", array.nbytes) + (array.tobytes() if filled else b""))
-        file.write(struct.pack("qq", arena.floats, SAMPLES))
+        file.write(struct.pack("qqq", THREADS * arena.floats, SAMPLES, THREADS))
     finished = subprocess.run([tmp_path / "run", tmp_path / "data"], capture_output=True, check=False)
     assert finished.returncode == 0, finished.stderr.decode()[:3000]
 

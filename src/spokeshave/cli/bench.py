@@ -21,7 +21,7 @@ def bench(
     peer: Annotated[
         list[str] | None, typer.Option(help="A peer to run; all that are installed otherwise.")
     ] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of the peers.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of every contender.")] = 1,
     rounds: Annotated[int, typer.Option(min=3, help="Rounds of the interleaved run.")] = 15,
     json: Json = False,
 ) -> None:
@@ -34,6 +34,7 @@ def bench(
     found = resolve_network(network)
     example = find_example(network, found, shape, data)
     ours = load_deployment(deployment) if deployment is not None else compile_network(found, example)
+    ours.threads = threads
     comparison = side_by_side(ours, found, example, threads=threads, rounds=rounds, peers=peer or None)
     document = comparison.as_dict()
     if json:

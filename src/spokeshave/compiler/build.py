@@ -24,7 +24,7 @@ from spokeshave.locate import cache_folder
 
 FLAGS = (
     *("-std=gnu11", "-O3", "-ffp-contract=fast"),
-    *("-fPIC", "-shared", "-fvisibility=hidden"),
+    *("-fPIC", "-shared", "-pthread", "-fvisibility=hidden"),
     *("-Wall", "-Wno-unused-function", "-Wno-psabi"),
 )
 

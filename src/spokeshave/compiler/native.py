@@ -33,6 +33,7 @@ from spokeshave.deployment import Cost
 from spokeshave.errors import SpokeshaveError
 
 COST_ROUNDS = 11
+MOST_THREADS = 64  # MOST_WORKERS of kernels/team.h
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class NativeDeployment:
         self.manifest = manifest = generated.manifest
         self._tensors = {name: aligned_copy(tensor) for name, tensor in generated.tensors.items()}
         self.generated = Generated(manifest, generated.source, self._tensors)
+        self._threads = 1
         self._library_path = library
         self._structure = OutputStructure.from_json(manifest.structure)
         library_code = load_library(library)
@@ -73,6 +75,22 @@ class NativeDeployment:
         """Run the network on a batch; returns what the network returns."""
         return self._structure.build(self._run(inputs))
 
+    @property
+    def threads(self) -> int:
+        """Threads that work on a call, 1 to 64; results do not depend on it.
+
+        They are the library's own: as many samples are shared out, and what is left is worked on together, layer by
+        layer. While one caller uses them, calls from other Python threads run on the caller's thread alone.
+        """
+        return self._threads
+
+    @threads.setter
+    def threads(self, count: int) -> None:
+        if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MOST_THREADS:
+            raise SpokeshaveError(f"threads must be a whole number from 1 to {MOST_THREADS}, not {count!r}")
+        self._threads = count
+        self.__dict__.pop("cost", None)  # measured with the old number
+
     def profile(self, *inputs: Tensor, repeats: int = 31) -> tuple[LayerTime, ...]:
         """Median seconds per sample of every step, in the order in which they run."""
         runs: list[list[float]] = []
@@ -88,7 +106,7 @@ class NativeDeployment:
 
     @cached_property
     def cost(self) -> Cost:
-        """Latency of one sample, measured here on random inputs at one thread, and the packed weights' bytes."""
+        """Latency of one sample, measured here on random inputs, and the packed weights' bytes."""
         inputs = [_random_input(record) for record in self.manifest.inputs]
         times = []
         for _ in range(COST_ROUNDS + 2):
@@ -100,7 +118,7 @@ class NativeDeployment:
         )
         return Cost(
             kind="measured",
-            source=f"this CPU ({self.manifest.isa}, {self.manifest.compiler}), one thread",
+            source=f"this CPU ({self.manifest.isa}, {self.manifest.compiler}), {_thread_count(self.threads)}",
             latency_seconds=statistics.median(times[2:]),
             weight_bytes=self.manifest.weight_bytes,
             by_layer=by_layer,
@@ -132,7 +150,7 @@ class NativeDeployment:
             record.name: tensor for record, tensor in zip(self.manifest.inputs, inputs, strict=True)
         }
         for runner in self._runners:
-            runner.run(values, samples, seconds)
+            runner.run(values, samples, seconds, self._threads)
         return [values[name] if name in values else self._tensors[name] for name in self.manifest.outputs]
 
     def _takes(self, inputs: tuple[Any, ...]) -> bool:
@@ -193,6 +211,10 @@ def load_deployment(folder: Path | str) -> NativeDeployment:
         )
     generated = Generated(manifest, (folder / SOURCE).read_text(), load_file(folder / WEIGHTS))
     return NativeDeployment(generated, (folder / LIBRARY).resolve())
+
+
+def _thread_count(threads: int) -> str:
+    return "one thread" if threads == 1 else f"{threads} threads"
 
 
 def _random_input(record: ValueRecord) -> Tensor:

@@ -22,15 +22,19 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 class _Memory(threading.local):
-    """What one thread needs to run a segment: its arena, and room for the pointers of inputs and outputs."""
+    """What one caller's thread needs to run a segment: arenas, and room for the pointers of inputs and outputs."""
 
     def __init__(self, stage: SegmentStage) -> None:
-        self.arena = aligned_copy(
-            torch.zeros(stage.arena_floats)
-        )  # kernels keep the gaps of feature maps zero
-        self.address = ctypes.c_void_p(self.arena.data_ptr())
+        self.arena_floats = stage.arena_floats
+        self.reserve(1)
         self.inputs = (ctypes.c_void_p * max(1, len(stage.inputs)))()
         self.outputs = (ctypes.c_void_p * max(1, len(stage.outputs)))()
+
+    def reserve(self, arenas: int) -> None:
+        """Make room for some arenas; they begin as zeros, because kernels keep the gaps of feature maps zero."""
+        self.arenas = arenas
+        self.arena = aligned_copy(torch.zeros(arenas * self.arena_floats))
+        self.address = ctypes.c_void_p(self.arena.data_ptr())
 
 
 class SegmentRunner:
@@ -47,9 +51,11 @@ class SegmentRunner:
         self._outputs = [(name, tuple(shapes[name][1:])) for name in stage.outputs]
         self._memory = _Memory(stage)
 
-    def run(self, values: Values, samples: int, seconds: list[float] | None) -> None:
+    def run(self, values: Values, samples: int, seconds: list[float] | None, threads: int) -> None:
         """Add the segment's outputs to `values`, and each step's time to `seconds` when that is given."""
         memory = self._memory
+        if memory.arenas < threads <= samples:  # the library then shares out samples
+            memory.reserve(threads)
         read = [values[name].contiguous() for name in self._stage.inputs]
         for position, tensor in enumerate(read):
             memory.inputs[position] = tensor.data_ptr()
@@ -58,7 +64,13 @@ class SegmentRunner:
             memory.outputs[position] = made.data_ptr()
         clock = None if seconds is None else (ctypes.c_double * len(self._stage.steps))()
         self._function(
-            self._constants, memory.address, memory.inputs, memory.outputs, ctypes.c_long(samples), clock
+            self._constants,
+            memory.address,
+            memory.inputs,
+            memory.outputs,
+            ctypes.c_long(samples),
+            clock,
+            threads,
         )
         if seconds is not None and clock is not None:
             seconds.extend(clock)
@@ -72,8 +84,11 @@ class ForeignRunner:
     tensors: Mapping[str, Tensor]
     shapes: Shapes
 
-    def run(self, values: Values, samples: int, seconds: list[float] | None) -> None:
-        """Add the operation's outputs to `values`, and its time to `seconds` when that is given."""
+    def run(self, values: Values, samples: int, seconds: list[float] | None, threads: int) -> None:
+        """Add the operation's outputs to `values`, and its time to `seconds` when that is given.
+
+        The threads are PyTorch's own.
+        """
         start = time.perf_counter()
         with torch.inference_mode():
             rows = [self._one(values, sample) for sample in range(samples)]

@@ -74,7 +74,7 @@ def side_by_side(
     """Time a deployment beside the dense `network` on the peers, all on the first sample of `example`.
 
     `peers` names some of `spokeshave.measure.peers.PEERS`; those of float32 that are installed take part
-    otherwise. Native deployments use one thread a sample, whatever `threads` allows the peers. Raises
+    otherwise, on `threads` threads; a native deployment has its own property of that name. Raises
     SpokeshaveError when no peer can run the network.
     """
     inputs = one_sample(example)

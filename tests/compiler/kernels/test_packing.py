@@ -14,11 +14,9 @@ def unpacked(panels: Panels, shape: tuple[int, int]) -> np.ndarray:
     for panel in range(panels.count):
         rows = panels.row_numbers[panel * panels.rows : (panel + 1) * panels.rows]
         for j in range(panels.column_start[panel], panels.column_start[panel + 1]):
-            for weight, row in zip(panels.weights[j], rows, strict=True):
-                if row >= 0:
-                    matrix[row, panels.columns[j]] += weight
-                else:
-                    assert weight == 0
+            once, first, again = np.unique(rows, return_index=True, return_inverse=True)
+            matrix[once, panels.columns[j]] += panels.weights[j][first]
+            np.testing.assert_array_equal(panels.weights[j], panels.weights[j][first][again])
     return matrix
 
 

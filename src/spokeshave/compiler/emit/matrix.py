@@ -167,7 +167,7 @@ def _panels(
         return
     output = lowering.place(node.output)
     kernel = PanelKernel(panels.rows, lowering.isa.vectors_for(panels.rows), _epilogue(node))
-    bias = _by_row(_bias(lowering, node, matrix.shape[0]), panels)
+    bias = _bias(lowering, node, matrix.shape[0])[panels.row_numbers]
     arguments = _panel_arguments(lowering, node, panels, bias, offsets, read)
     lowering.call_kernel(kernel, *arguments, source, output, _residual(lowering, node, output))
 
@@ -184,7 +184,9 @@ def _accumulated(
         "fill_rows", lowering.constant(bias), output, written.channels, written.plane, written.lanes
     )
     kernel = PanelKernel(panels.rows, lowering.isa.vectors_for(panels.rows), accumulate=True)
-    arguments = _panel_arguments(lowering, node, panels, np.zeros(1, np.float32), offsets, read)
+    arguments = _panel_arguments(
+        lowering, node, panels, np.zeros(1, np.float32), offsets, read, by_lanes=True
+    )
     lowering.call_kernel(kernel, *arguments, source, output, output)
     finish = FinishKernel(_epilogue(node))
     lowering.call_kernel(finish, output, _residual(lowering, node, output), *lowering.extent(written))
@@ -202,11 +204,18 @@ def _blocks(lowering: Lowering, weight: str, matrix: np.ndarray, groups: int) ->
 
 
 def _panel_arguments(
-    lowering: Lowering, node: Node, panels: Panels, bias: np.ndarray, offsets: np.ndarray, read: Planes
+    lowering: Lowering,
+    node: Node,
+    panels: Panels,
+    bias: np.ndarray,
+    offsets: np.ndarray,
+    read: Planes,
+    by_lanes: bool = False,
 ) -> tuple[Argument, ...]:
+    """Workers share out lanes, and so activations, where these are more than the weights."""
     written = lowering.layout(node.output)
     assert isinstance(written, Planes)
-    rows = np.where(panels.row_numbers < 0, written.channels, panels.row_numbers) * written.plane
+    rows = panels.row_numbers * written.plane
     vectors = written.lanes // lowering.isa.lanes
     return (
         lowering.constant(padded(offsets[panels.columns] * FLOAT_BYTES)),
@@ -218,6 +227,7 @@ def _panel_arguments(
         panels.count,
         vectors,
         _chunk(lowering, read.channels, vectors, lowering.isa.vectors_for(panels.rows)),
+        int(by_lanes or read.channels * read.lanes > panels.weights.size),
     )
 
 
@@ -225,10 +235,6 @@ def _chunk(lowering: Lowering, channels: int, vectors: int, tile: int) -> int:
     """Vectors of lanes per pass: the planes read in one pass fill at most half of the level-2 cache."""
     fitting = level_two_cache_bytes(lowering.isa) // 2 // (channels * lowering.isa.lanes * FLOAT_BYTES)
     return min(vectors, max(tile, fitting // tile * tile))
-
-
-def _by_row(values: np.ndarray, panels: Panels) -> np.ndarray:
-    return np.where(panels.row_numbers < 0, np.float32(0), values[panels.row_numbers]).astype(np.float32)
 
 
 def _vector(lowering: Lowering, node: Node, matrix: np.ndarray, source: Place) -> None:
@@ -239,7 +245,7 @@ def _vector(lowering: Lowering, node: Node, matrix: np.ndarray, source: Place) -
         lowering.constant(padded(panels.columns)),
         lowering.constant(panels.column_start),
         lowering.constant(panels.weights),
-        lowering.constant(_by_row(_bias(lowering, node, matrix.shape[0]), panels)),
+        lowering.constant(_bias(lowering, node, matrix.shape[0])[panels.row_numbers]),
         panels.count,
         source,
         output,

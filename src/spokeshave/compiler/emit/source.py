@@ -12,15 +12,16 @@ from spokeshave.compiler.kernels.panel import panel_function
 from spokeshave.compiler.kernels.pointwise import finish_function, pointwise_function
 from spokeshave.compiler.kernels.vector import vector_function
 
-LIBRARY_TEXTS = ("vector.h", "activations.h", "operators.h")
+LIBRARY_TEXTS = ("vector.h", "team.h", "activations.h", "operators.h")
 
 
 def emit_source(programs: Sequence[Program], arenas: Sequence[Arena], isa: InstructionSet) -> str:
     """C source with one entry function `segment_<i>` a program.
 
     `int segment_i(const void *const *constants, float *arena, const float *const *inputs, float *const *outputs,
-    long samples, double *seconds)`: runs `samples` samples; when `seconds` is not null, adds the time of each step
-    to it. Constants come in the order of the program's names.
+    long samples, double *seconds, int threads)`: runs `samples` samples; when `seconds` is not null, adds the time of
+    each step to it. Constants come in the order of the program's names. With `threads` above 1 and as many samples,
+    `threads` arenas lie one behind the other. Built with SPOKESHAVE_SINGLE_THREADED, it needs no threads library.
     """
     texts = [f"#define LANES {isa.lanes}\n", *(_library_text(name) for name in LIBRARY_TEXTS)]
     kernels = {kernel for program in programs for kernel in program.kernels}
@@ -51,6 +52,7 @@ INLINE double now(void) {
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
+/* Between dependent calls the team meets; the first worker's time stands for the team's. */
 #define STEP(index) if (seconds) { double t = now(); seconds[index] += t - last; last = t; }
 """
 
@@ -59,19 +61,25 @@ def _segment(index: int, program: Program, arena: Arena) -> str:
     names = {name: position for position, name in enumerate(program.constants)}
     lines = []
     for position, step in enumerate(program.steps):
-        lines.append(f"        /* {step.layer or 'segment'}: {step.operation} */")
-        lines += [f"        {_call_text(call, names, arena, program)};" for call in step.calls]
-        lines.append(f"        STEP({position})")
+        lines.append(f"    /* {step.layer or 'segment'}: {step.operation} */")
+        for call in step.calls:
+            lines += [f"    {_call_text(call, names, arena, program)};", "    barrier(w);"]
+        lines.append(f"    STEP({position})")
     body = "\n".join(lines)
     return f"""
+static void work_{index}(const request *r, worker w, float *arena, long sample, double *seconds) {{
+    const void *const *constants = r->constants;
+    const float *const *inputs = r->inputs;
+    float *const *outputs = r->outputs;
+    double last = seconds ? now() : 0.0;
+{body}
+    (void)constants, (void)arena, (void)inputs, (void)outputs, (void)last;
+}}
 __attribute__((visibility("default")))
 int segment_{index}(const void *const *constants, float *arena, const float *const *inputs, float *const *outputs,
-              long samples, double *seconds) {{
-    double last = seconds ? now() : 0.0;
-    for (long sample = 0; sample < samples; sample++) {{
-{body}
-    }}
-    (void)last;
+              long samples, double *seconds, int threads) {{
+    request r = {{work_{index}, constants, arena, {arena.floats}, inputs, outputs, samples, seconds}};
+    run_request(&r, threads);
     return 0;
 }}
 """
@@ -79,7 +87,7 @@ int segment_{index}(const void *const *constants, float *arena, const float *con
 
 def _call_text(call: Call, names: dict[str, int], arena: Arena, program: Program) -> str:
     arguments = [_argument_text(argument, names, arena, program) for argument in call.arguments]
-    return f"{call.function}({', '.join(arguments)})"
+    return f"{call.function}({', '.join(('w', *arguments))})"
 
 
 def _argument_text(argument: Argument, names: dict[str, int], arena: Arena, program: Program) -> str:

@@ -1,29 +1,34 @@
-/* Everything but the matrix kernels. Planes are given by their stride (`plane`), row pitch and size; `lanes` covers all
+/* Everything but the matrix kernels; each worker does its share. Planes are given by their stride (`plane`), row pitch and size; `lanes` covers all
    rows, gaps included, in whole vectors; `mask` is -1 where a lane is a true position and 0 in gaps, which stay zero. */
 
 /* One strided copy moves a value between any two layouts, slices, pads, concatenates and permutes. */
-static void copy(const float *from, float *to, int n0, ptrdiff_t f0, ptrdiff_t t0, int n1, ptrdiff_t f1, ptrdiff_t t1,
-                 int n2, ptrdiff_t f2, ptrdiff_t t2, int n3, ptrdiff_t f3, ptrdiff_t t3) {
-    for (int i = 0; i < n0; i++)
-        for (int j = 0; j < n1; j++)
-            for (int k = 0; k < n2; k++) {
-                const float *a = from + i * f0 + j * f1 + k * f2;
-                float *b = to + i * t0 + j * t1 + k * t2;
+static void copy(worker w, const float *from, float *to, int n0, ptrdiff_t f0, ptrdiff_t t0, int n1, ptrdiff_t f1,
+                 ptrdiff_t t1, int n2, ptrdiff_t f2, ptrdiff_t t2, int n3, ptrdiff_t f3, ptrdiff_t t3) {
+    range a = share_axis(w, 0, n0, n1, n2, n3), b = share_axis(w, 1, n0, n1, n2, n3);
+    range c = share_axis(w, 2, n0, n1, n2, n3), d = share_axis(w, 3, n0, n1, n2, n3);
+    int length = d.to - d.from;
+    for (int i = a.from; i < a.to; i++)
+        for (int j = b.from; j < b.to; j++)
+            for (int k = c.from; k < c.to; k++) {
+                const float *in = from + i * f0 + j * f1 + k * f2 + d.from * f3;
+                float *out = to + i * t0 + j * t1 + k * t2 + d.from * t3;
                 if (f3 == 1 && t3 == 1)
-                    memcpy(b, a, (size_t)n3 * sizeof(float));
+                    memcpy(out, in, (size_t)length * sizeof(float));
                 else if (f3 == 2 && t3 == 1)
-                    for (int l = 0; l < n3; l++) b[l] = a[2 * l];
+                    for (int l = 0; l < length; l++) out[l] = in[2 * l];
                 else
-                    for (int l = 0; l < n3; l++) b[l * t3] = a[l * f3];
+                    for (int l = 0; l < length; l++) out[l * t3] = in[l * f3];
             }
 }
 
-static void fill(float *to, float value, int n0, ptrdiff_t t0, int n1, ptrdiff_t t1, int n2, ptrdiff_t t2, int n3,
-                 ptrdiff_t t3) {
-    for (int i = 0; i < n0; i++)
-        for (int j = 0; j < n1; j++)
-            for (int k = 0; k < n2; k++)
-                for (int l = 0; l < n3; l++) to[i * t0 + j * t1 + k * t2 + l * t3] = value;
+static void fill(worker w, float *to, float value, int n0, ptrdiff_t t0, int n1, ptrdiff_t t1, int n2, ptrdiff_t t2,
+                 int n3, ptrdiff_t t3) {
+    range a = share_axis(w, 0, n0, n1, n2, n3), b = share_axis(w, 1, n0, n1, n2, n3);
+    range c = share_axis(w, 2, n0, n1, n2, n3), d = share_axis(w, 3, n0, n1, n2, n3);
+    for (int i = a.from; i < a.to; i++)
+        for (int j = b.from; j < b.to; j++)
+            for (int k = c.from; k < c.to; k++)
+                for (int l = d.from; l < d.to; l++) to[i * t0 + j * t1 + k * t2 + l * t3] = value;
 }
 
 /* Pooling, one output row at a time: first down the columns, whole vectors at a time, into a row with room for the
@@ -41,10 +46,11 @@ INLINE int row_floats(pooling g) { /* a window of the last output may reach past
 
 INLINE vector larger(vector a, vector b) { return select((b > a) | (b != b), b, a); } /* a NaN wins, as in PyTorch */
 
-static void max_pool(pooling g, const float *from, float *to) {
+static void max_pool(worker w, pooling g, const float *from, float *to) {
     int floats = row_floats(g);
     float row[floats];
-    for (int c = 0; c < g.channels; c++)
+    range own = share(w, g.channels);
+    for (int c = own.from; c < own.to; c++)
         for (int oy = 0; oy < g.out_height; oy++) {
             for (int x = 0; x < floats; x++) row[x] = -INFINITY;
             for (int ky = 0; ky < g.kernel_y; ky++) {
@@ -73,10 +79,11 @@ INLINE int window(int out, int stride, int before, int kernel, int size, int aft
     return (end > size ? size : end) - (start < 0 ? 0 : start);
 }
 
-static void average_pool(pooling g, int count_padding, const float *from, float *to) {
+static void average_pool(worker w, pooling g, int count_padding, const float *from, float *to) {
     int floats = row_floats(g);
     float row[floats];
-    for (int c = 0; c < g.channels; c++)
+    range own = share(w, g.channels);
+    for (int c = own.from; c < own.to; c++)
         for (int oy = 0; oy < g.out_height; oy++) {
             memset(row, 0, sizeof row);
             for (int ky = 0; ky < g.kernel_y; ky++) {
@@ -97,8 +104,9 @@ static void average_pool(pooling g, int count_padding, const float *from, float 
         }
 }
 
-static void mean_of_planes(const float *from, float *to, int channels, ptrdiff_t plane, int lanes, int positions) {
-    for (int c = 0; c < channels; c++) { /* gaps are zero, so whole vectors can be summed */
+static void mean_of_planes(worker w, const float *from, float *to, int channels, ptrdiff_t plane, int lanes, int positions) {
+    range own = share(w, channels);
+    for (int c = own.from; c < own.to; c++) { /* gaps are zero, so whole vectors can be summed */
         vector sum = splat(0.0f);
         for (int i = 0; i < lanes; i += LANES) sum += load(from + c * plane + i);
         float total = 0.0f;
@@ -109,21 +117,21 @@ static void mean_of_planes(const float *from, float *to, int channels, ptrdiff_t
 
 /* Element-wise operations: second operand the same layout, one number per channel, or one number. */
 #define BINARY(NAME, EXPRESSION)                                                                                       \
-    static void NAME##_values(const float *from, const float *other, float *to, int channels, ptrdiff_t plane,        \
-                              ptrdiff_t other_plane, int lanes, const int32_t *mask) {                                 \
-        for (int c = 0; c < channels; c++)                                                                             \
-            for (int i = 0; i < lanes; i += LANES) {                                                                   \
-                vector a = load(from + c * plane + i), b = load(other + c * other_plane + i);                          \
-                store_masked(to + c * plane + i, EXPRESSION, mask + i);                                                \
-            }                                                                                                          \
+    static void NAME##_values(worker w, const float *from, const float *other, float *to, int channels,               \
+                              ptrdiff_t plane, ptrdiff_t other_plane, int lanes, const int32_t *mask) {               \
+        extent own = share_extent(w, channels, lanes);                                                                 \
+        EACH_VECTOR(own, c, i) {                                                                                       \
+            vector a = load(from + c * plane + i), b = load(other + c * other_plane + i);                              \
+            store_masked(to + c * plane + i, EXPRESSION, mask + i);                                                    \
+        }                                                                                                              \
     }                                                                                                                  \
-    static void NAME##_channels(const float *from, const float *other, float *to, int channels, ptrdiff_t plane,      \
-                                int lanes, const int32_t *mask) {                                                      \
-        for (int c = 0; c < channels; c++)                                                                             \
-            for (int i = 0; i < lanes; i += LANES) {                                                                   \
-                vector a = load(from + c * plane + i), b = splat(other[c]);                                            \
-                store_masked(to + c * plane + i, EXPRESSION, mask + i);                                                \
-            }                                                                                                          \
+    static void NAME##_channels(worker w, const float *from, const float *other, float *to, int channels,             \
+                                ptrdiff_t plane, int lanes, const int32_t *mask) {                                     \
+        extent own = share_extent(w, channels, lanes);                                                                 \
+        EACH_VECTOR(own, c, i) {                                                                                       \
+            vector a = load(from + c * plane + i), b = splat(other[c]);                                                \
+            store_masked(to + c * plane + i, EXPRESSION, mask + i);                                                    \
+        }                                                                                                              \
     }
 BINARY(add, a + b)
 BINARY(subtract, a - b)
@@ -134,22 +142,23 @@ BINARY(divide_reversed, b / a)
 BINARY(maximum, select(a > b, a, select(b >= a, b, a + b))) /* a + b is NaN when either is */
 BINARY(minimum, select(a < b, a, select(b <= a, b, a + b)))
 
-static void affine(const float *from, const float *scale, const float *shift, float *to, int channels, ptrdiff_t plane,
-                   int lanes, const int32_t *mask) {
-    for (int c = 0; c < channels; c++)
-        for (int i = 0; i < lanes; i += LANES)
-            store_masked(to + c * plane + i, load(from + c * plane + i) * scale[c] + shift[c], mask + i);
+static void affine(worker w, const float *from, const float *scale, const float *shift, float *to, int channels,
+                   ptrdiff_t plane, int lanes, const int32_t *mask) {
+    extent own = share_extent(w, channels, lanes);
+    EACH_VECTOR(own, c, i)
+        store_masked(to + c * plane + i, load(from + c * plane + i) * scale[c] + shift[c], mask + i);
 }
 
-static void fill_rows(const float *bias, float *to, int channels, ptrdiff_t plane, int lanes) {
-    for (int c = 0; c < channels; c++)
-        for (int i = 0; i < lanes; i += LANES) store(to + c * plane + i, splat(bias[c]));
+static void fill_rows(worker w, const float *bias, float *to, int channels, ptrdiff_t plane, int lanes) {
+    extent own = share_extent(w, channels, lanes);
+    EACH_VECTOR(own, c, i) store(to + c * plane + i, splat(bias[c]));
 }
 
 /* Softmax and normalisation across planes: every lane on its own. */
-static void softmax_planes(const float *from, float *to, int channels, ptrdiff_t plane, int lanes, int logarithm,
+static void softmax_planes(worker w, const float *from, float *to, int channels, ptrdiff_t plane, int lanes, int logarithm,
                            const int32_t *mask) {
-    for (int i = 0; i < lanes; i += LANES) {
+    range own = share_lanes(w, lanes);
+    for (int i = own.from; i < own.to; i += LANES) {
         vector top = load(from + i), sum = splat(0.0f);
         for (int c = 1; c < channels; c++) {
             vector v = load(from + c * plane + i);
@@ -165,8 +174,10 @@ static void softmax_planes(const float *from, float *to, int channels, ptrdiff_t
     }
 }
 
-static void softmax_rows(const float *from, float *to, int rows, int width, int logarithm) {
-    for (int r = 0; r < rows; r++, from += width, to += width) {
+static void softmax_rows(worker w, const float *from, float *to, int rows, int width, int logarithm) {
+    range own = share(w, rows);
+    from += (ptrdiff_t)own.from * width, to += (ptrdiff_t)own.from * width;
+    for (int r = own.from; r < own.to; r++, from += width, to += width) {
         float top = from[0], sum = 0.0f;
         for (int i = 1; i < width; i++) top = from[i] > top ? from[i] : top;
         for (int i = 0; i < width; i++) sum += expf(from[i] - top);
@@ -175,9 +186,10 @@ static void softmax_rows(const float *from, float *to, int rows, int width, int 
     }
 }
 
-static void layer_norm_planes(const float *from, const float *weight, const float *bias, float *to, int channels,
+static void layer_norm_planes(worker w, const float *from, const float *weight, const float *bias, float *to, int channels,
                               ptrdiff_t plane, int lanes, float epsilon, const int32_t *mask) {
-    for (int i = 0; i < lanes; i += LANES) {
+    range own = share_lanes(w, lanes);
+    for (int i = own.from; i < own.to; i += LANES) {
         vector mean = splat(0.0f), variance = splat(0.0f);
         for (int c = 0; c < channels; c++) mean += load(from + c * plane + i);
         mean /= (float)channels;
@@ -192,9 +204,11 @@ static void layer_norm_planes(const float *from, const float *weight, const floa
     }
 }
 
-static void layer_norm_rows(const float *from, const float *weight, const float *bias, float *to, int rows, int width,
+static void layer_norm_rows(worker w, const float *from, const float *weight, const float *bias, float *to, int rows, int width,
                             float epsilon) {
-    for (int r = 0; r < rows; r++, from += width, to += width) {
+    range own = share(w, rows);
+    from += (ptrdiff_t)own.from * width, to += (ptrdiff_t)own.from * width;
+    for (int r = own.from; r < own.to; r++, from += width, to += width) {
         float mean = 0.0f, variance = 0.0f;
         for (int i = 0; i < width; i++) mean += from[i];
         mean /= (float)width;
@@ -204,14 +218,15 @@ static void layer_norm_rows(const float *from, const float *weight, const float 
     }
 }
 
-static void group_norm(const float *from, const float *weight, const float *bias, float *to, int groups, int channels,
+static void group_norm(worker w, const float *from, const float *weight, const float *bias, float *to, int groups, int channels,
                        ptrdiff_t plane, int lanes, int positions, float epsilon, const int32_t *mask) {
-    for (int g = 0; g < groups; g++) {
+    range own = share(w, groups);
+    for (int g = own.from; g < own.to; g++) {
         const float *group = from + (ptrdiff_t)g * channels * plane;
         float mean = 0.0f, variance = 0.0f, count = (float)channels * (float)positions;
         for (int c = 0; c < channels; c++) {
             float one;
-            mean_of_planes(group + c * plane, &one, 1, plane, lanes, 1);
+            mean_of_planes(ALONE, group + c * plane, &one, 1, plane, lanes, 1);
             mean += one;
         }
         mean /= count;
@@ -223,7 +238,7 @@ static void group_norm(const float *from, const float *weight, const float *bias
         float scale = 1.0f / sqrtf(variance / count + epsilon);
         for (int c = 0; c < channels; c++) {
             int k = g * channels + c;
-            affine(group + c * plane, (float[]){scale * weight[k]}, (float[]){bias[k] - mean * scale * weight[k]},
+            affine(ALONE, group + c * plane, (float[]){scale * weight[k]}, (float[]){bias[k] - mean * scale * weight[k]},
                    to + k * plane, 1, plane, lanes, mask);
         }
     }

@@ -23,7 +23,8 @@ class Panels:
     """Groups of `rows` matrix rows with a common column list each.
 
     `columns`: column numbers, all panels' one after the other; `column_start`: panels + 1 positions in it;
-    `weights`: `[len(columns), rows]`; `row_numbers`: `[panels * rows]`, -1 where a panel has no row.
+    `weights`: `[len(columns), rows]`; `row_numbers`: `[panels * rows]`. A panel that has fewer rows repeats its
+    last one: it computes and stores the same sums twice, and no kernel needs to know.
     """
 
     rows: int
@@ -66,14 +67,15 @@ def pack_blocks(blocks: list[tuple[np.ndarray, np.ndarray, np.ndarray]], rows: i
 
 
 def _join(pieces: list[tuple[np.ndarray, np.ndarray, np.ndarray]], rows: int) -> Panels:
-    """Put panels one behind the other; rows that a panel lacks get weight zero."""
-    row_numbers = np.full((len(pieces), rows), -1, np.int32)
+    """Put panels one behind the other; a panel with fewer rows repeats its last one."""
+    row_numbers = np.zeros((len(pieces), rows), np.int32)
     lengths = [len(columns) for _, columns, _ in pieces]
     weights = np.zeros((sum(lengths), rows), np.float32)
     position = 0
     for index, (members, columns, values) in enumerate(pieces):
-        row_numbers[index, : len(members)] = members
-        weights[position : position + len(columns), : len(members)] = values.T
+        present = np.minimum(np.arange(rows), len(members) - 1)
+        row_numbers[index] = members[present]
+        weights[position : position + len(columns)] = values[present].T
         position += len(columns)
     all_columns = np.concatenate([columns for _, columns, _ in pieces]) if pieces else np.zeros(0)
     starts = np.concatenate([[0], np.cumsum(lengths)])

@@ -67,7 +67,10 @@ def finished(epilogue: Epilogue, value: str, residual: str) -> str:
 
 
 def _driver(kernel: PanelKernel) -> str:
-    """Lane chunks outside, so that the part of x in use stays in the level-2 cache; then panels; then tiles."""
+    """Lane chunks outside, so that the part of x in use stays in the level-2 cache; then panels; then tiles.
+
+    Workers share out lanes or panels; panels that accumulate may write the same rows, so those only share out lanes.
+    """
     cases = "\n".join(
         f"                case {v}: {_tile_name(kernel, v)}(x + t * VECTOR_BYTES, columns + start, end - start, "
         f"weights + (size_t)start * {kernel.rows}, bias + panel * {kernel.rows}, y + t * LANES, "
@@ -75,12 +78,14 @@ def _driver(kernel: PanelKernel) -> str:
         for v in range(1, kernel.vectors + 1)
     )
     return f"""
-static void {kernel.name}(const int32_t *columns, const int32_t *column_start, const float *weights,
+static void {kernel.name}(worker w, const int32_t *columns, const int32_t *column_start, const float *weights,
                           const float *bias, const int32_t *rows, const int32_t *mask, int panels, int vectors,
-                          int chunk, const char *x, float *y, const float *residual) {{
-    for (int from = 0; from < vectors; from += chunk) {{
-        int to = from + chunk < vectors ? from + chunk : vectors;
-        for (int panel = 0; panel < panels; panel++) {{
+                          int chunk, int by_lanes, const char *x, float *y, const float *residual) {{
+    range lanes = share(by_lanes ? w : ALONE, vectors);
+    range own = share_panels(by_lanes ? ALONE : w, column_start, panels);
+    for (int from = lanes.from; from < lanes.to; from += chunk) {{
+        int to = from + chunk < lanes.to ? from + chunk : lanes.to;
+        for (int panel = own.from; panel < own.to; panel++) {{
             int start = column_start[panel], end = column_start[panel + 1];
             for (ptrdiff_t t = from; t < to;) {{
                 int tiles = ((int)(to - t) + {kernel.vectors - 1}) / {kernel.vectors};

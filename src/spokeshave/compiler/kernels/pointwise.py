@@ -9,10 +9,10 @@ def pointwise_function(kernel: PointwiseKernel) -> str:
     """An activation over every lane of every channel."""
     value = activation_call(kernel.activation, "load(from + c * plane + i)")
     return f"""
-static void {kernel.name}(const float *from, float *to, int channels, ptrdiff_t plane, int lanes,
+static void {kernel.name}(worker w, const float *from, float *to, int channels, ptrdiff_t plane, int lanes,
                           const int32_t *mask) {{
-    for (int c = 0; c < channels; c++)
-        for (int i = 0; i < lanes; i += LANES) store_masked(to + c * plane + i, {value}, mask + i);
+    extent own = share_extent(w, channels, lanes);
+    EACH_VECTOR(own, c, i) store_masked(to + c * plane + i, {value}, mask + i);
 }}
 """
 
@@ -21,10 +21,10 @@ def finish_function(kernel: FinishKernel) -> str:
     """Residual and activation over sums that were accumulated block by block."""
     value = finished(kernel.epilogue, "load(y + c * plane + i)", "residual + c * plane + i")
     return f"""
-static void {kernel.name}(float *y, const float *residual, int channels, ptrdiff_t plane, int lanes,
+static void {kernel.name}(worker w, float *y, const float *residual, int channels, ptrdiff_t plane, int lanes,
                           const int32_t *mask) {{
-    for (int c = 0; c < channels; c++)
-        for (int i = 0; i < lanes; i += LANES) store_masked(y + c * plane + i, {value}, mask + i);
+    extent own = share_extent(w, channels, lanes);
+    EACH_VECTOR(own, c, i) store_masked(y + c * plane + i, {value}, mask + i);
     (void)residual;
 }}
 """

@@ -20,11 +20,13 @@ def vector_function(kernel: VectorKernel) -> str:
         for u in range(UNROLL)
     )
     return f"""
-static void {kernel.name}(const int32_t *columns, const int32_t *column_start, const float *weights,
-                          const float *bias, int panels, const float *x, float *y, const float *residual) {{
+static void {kernel.name}(worker w, const int32_t *columns, const int32_t *column_start,
+                          const float *weights, const float *bias, int panels, const float *x, float *y,
+                          const float *residual) {{
     typedef float group __attribute__((vector_size({rows * 4})));
     typedef float unaligned_group __attribute__((vector_size({rows * 4}), aligned(4), may_alias));
-    for (int panel = 0; panel < panels; panel++) {{
+    range own = share_panels(w, column_start, panels);
+    for (int panel = own.from; panel < own.to; panel++) {{
         int j = column_start[panel], end = column_start[panel + 1];
 {sums}
         for (; j + {UNROLL} <= end; j += {UNROLL}) {{
