@@ -8,9 +8,61 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from spokeshave.compiler import load_deployment
+from spokeshave.compiler import isa, load_deployment
 
 SHAPE = ("--shape", "1x8x8")
+
+
+def test_compile_writes_plain_c(folder, spokeshave):
+    code, out, err = spokeshave(
+        "compile",
+        "parts.py:network",
+        *SHAPE,
+        "--output",
+        "plain",
+        "--emit-c",
+        "--c-name",
+        "digits",
+        "--isa",
+        "avx2",
+    )
+    assert code == 0, err
+    assert out.startswith("plain: plain C for avx2")
+    assert (folder / "plain/digits.h").exists()
+    assert (folder / "plain/weights.bin").exists()
+
+
+def test_another_kind_of_cpu_gets_plain_c_with_its_weights_inside(folder, spokeshave):
+    command = (
+        "compile",
+        "parts.py:network",
+        *SHAPE,
+        "--output",
+        "phone",
+        "--isa",
+        "neon",
+        "--embed-weights",
+        "--json",
+    )
+    code, out, err = spokeshave(*command)
+    assert code == 0, err
+    document = json.loads(out)
+    assert document == {"source": "phone", "isa": "neon", "flags": ["-march=armv8-a"]} | {
+        "weight_bytes": document["weight_bytes"]
+    }
+    assert (folder / "phone/weights.h").exists()
+    assert not (folder / "phone/weights.bin").exists()
+
+
+def test_features_that_this_cpu_lacks_are_built_for_but_not_run(folder, spokeshave, monkeypatch):
+    monkeypatch.setattr(isa, "cpu_features", lambda: frozenset({"avx2", "fma"}))
+    code, out, err = spokeshave("compile", "parts.py:network", *SHAPE, "--output", "other", "--isa", "avx512")
+    assert code == 0, err
+    assert "not run: this CPU lacks avx512f" in out
+    np.save(folder / "images.npy", np.zeros((1, 1, 8, 8), np.float32))
+    code, _, err = spokeshave("run", "other", "images.npy", "--output", "scores.npy")
+    assert code == 2
+    assert err.startswith("error: other was built for avx512: this CPU lacks avx512f")
 
 
 def test_run_gives_what_the_deployment_gives(deployed, folder, spokeshave):

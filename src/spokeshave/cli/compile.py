@@ -1,12 +1,15 @@
-"""`spokeshave compile`: a network as native code, in a folder."""
+"""`spokeshave compile`: a network as native code, or as plain C, in a folder."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from spokeshave.cli.example import DataName, Shape, find_example
 from spokeshave.cli.output import Json, console, print_json
+
+if TYPE_CHECKING:
+    from spokeshave.compiler.generated import Generated
 
 EXAMPLE = "Example: spokeshave compile my_networks.py:make_network --shape 3x32x32 --output deployed"
 
@@ -15,48 +18,91 @@ def compile(
     network: Annotated[
         str, typer.Argument(help="module:callable, path/to/file.py:callable, .pt2, built-in name.")
     ],
-    output: Annotated[Path, typer.Option(help="The deployment folder to write.")],
+    output: Annotated[Path, typer.Option(help="The folder to write.")],
     plan: Annotated[Path | None, typer.Option(help="The plan in whose schemes the weights lie.")] = None,
     shape: Shape = None,
     data: DataName = None,
-    isa: Annotated[str | None, typer.Option(help="A lesser instruction set than this CPU's best.")] = None,
+    isa: Annotated[str | None, typer.Option(help="Another instruction set than this CPU's best.")] = None,
+    emit_c: Annotated[
+        bool, typer.Option("--emit-c", help="Write plain C for an application instead of a deployment.")
+    ] = False,
+    c_name: Annotated[str, typer.Option(help="How files and names of plain C begin.")] = "model",
+    embed_weights: Annotated[
+        bool, typer.Option("--embed-weights", help="Plain C with the weights as an array, not a file.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Compile a network for this CPU and save the deployment: manifest, C source, weights, library."""
-    from spokeshave.compiler import compile_network
+    """Compile a network and save the deployment (manifest, C source, weights, library), or the network as plain C.
+
+    For an instruction set of another kind of CPU the network is always written as plain C.
+    """
+    import platform
+
+    from spokeshave.compiler import generate
+    from spokeshave.compiler.artifact import check_artifact_folder, check_name, write_artifact
     from spokeshave.compiler.folder import check_output_folder
+    from spokeshave.compiler.isa import instruction_set
     from spokeshave.plan import Plan
     from spokeshave.references import resolve_network
-    from spokeshave.report import figures
 
-    check_output_folder(output)
+    as_c = emit_c or embed_weights or instruction_set(isa).machine not in ("", platform.machine())
+    (check_artifact_folder if as_c else check_output_folder)(output)
+    check_name(c_name)
     found = resolve_network(network)
     example = find_example(network, found, shape, data)
-    deployment = compile_network(found, example, Plan.load(plan) if plan is not None else None, isa)
-    deployment.save(output)
-    cost = deployment.cost
+    generated = generate(found, example, Plan.load(plan) if plan is not None else None, isa)
+    if as_c:
+        write_artifact(generated, output, c_name, embed_weights)
+        record, lines = _describe_c(generated, output)
+    else:
+        record, lines = _deploy(generated, output)
+    if json:
+        print_json(record)
+        return
+    for line in lines:
+        console().print(line, markup=False)
+
+
+def _describe_c(generated: "Generated", output: Path) -> tuple[dict[str, Any], list[str]]:
+    from spokeshave.compiler.isa import instruction_set
+    from spokeshave.report import figures
+
+    isa = instruction_set(generated.manifest.isa)
+    size = generated.manifest.weight_bytes
+    record = {"source": str(output), "isa": isa.name, "flags": list(isa.c_flags), "weight_bytes": size}
+    return record, [
+        f"{output}: plain C for {isa.name}, {figures.count(size)}B of weights; see README.md there"
+    ]
+
+
+def _deploy(generated: "Generated", output: Path) -> tuple[dict[str, Any], list[str]]:
+    """Build and save; time it where this CPU runs it."""
+    from spokeshave.compiler import load_deployment
+    from spokeshave.compiler.compile import build
+    from spokeshave.compiler.folder import save_deployment
+    from spokeshave.compiler.isa import instruction_set, why_not_here
+    from spokeshave.report import figures
+
+    generated, library = build(generated)
+    save_deployment(generated, library, output)
+    manifest = generated.manifest
+    reason = why_not_here(instruction_set(manifest.isa))
+    seconds = load_deployment(output).cost.latency_seconds if reason is None else None
+    latency = (
+        f"{figures.seconds(seconds)} a sample, measured at one thread" if seconds else f"not run: {reason}"
+    )
     foreign = [
         {"layer": stage.layer, "operator": stage.target, "reason": stage.reason}
-        for stage in deployment.fallen_out
+        for stage in manifest.fallen_out
     ]
-    if json:
-        print_json(
-            {
-                "deployment": str(output),
-                "isa": deployment.manifest.isa,
-                "compiler": deployment.manifest.compiler,
-                "latency_seconds": cost.latency_seconds,
-                "weight_bytes": cost.weight_bytes,
-                "run_by_pytorch": foreign,
-            }
-        )
-        return
-    out = console()
-    latency = f"{figures.seconds(cost.latency_seconds)} a sample, measured at one thread"
-    out.print(
-        f"{output}: {deployment.manifest.isa}, {latency}, {figures.count(cost.weight_bytes)}B of weights"
-    )
-    for entry in foreign:
-        out.print(
-            f"  {entry['layer']} ({entry['operator']}) runs through PyTorch: {entry['reason']}", markup=False
-        )
+    record = {
+        "deployment": str(output),
+        "isa": manifest.isa,
+        "compiler": manifest.compiler,
+        "latency_seconds": seconds,
+        "weight_bytes": manifest.weight_bytes,
+        "run_by_pytorch": foreign,
+    }
+    lines = [f"{output}: {manifest.isa}, {latency}, {figures.count(manifest.weight_bytes)}B of weights"]
+    lines += [f"  {e['layer']} ({e['operator']}) runs through PyTorch: {e['reason']}" for e in foreign]
+    return record, lines

@@ -41,7 +41,7 @@ class Compiler:
         """Flags that select an instruction set."""
         if self.zig:
             return ((f"-mcpu={isa.zig_cpu}",) if isa.zig_cpu else ()) + isa.extra
-        return ((f"-march={isa.march}",) if isa.march else ()) + isa.extra
+        return isa.c_flags
 
 
 @cache

@@ -25,6 +25,11 @@ class InstructionSet:
     rows_by_vectors: tuple[tuple[int, int], ...]
     level_two_bytes: int
 
+    @property
+    def c_flags(self) -> tuple[str, ...]:
+        """Flags of gcc and clang that select it."""
+        return ((f"-march={self.march}",) if self.march else ()) + self.extra
+
     def vectors_for(self, rows: int) -> int:
         """Widest tile, in vectors, of a panel kernel with this many rows."""
         return dict(self.rows_by_vectors)[rows]

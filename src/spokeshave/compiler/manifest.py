@@ -77,6 +77,11 @@ class Manifest:
     stages: tuple[Stage, ...]
     weight_bytes: int
 
+    @property
+    def fallen_out(self) -> tuple[ForeignStage, ...]:
+        """The operators that PyTorch runs."""
+        return tuple(stage for stage in self.stages if isinstance(stage, ForeignStage))
+
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:
     """Write the manifest with the size and SHA-256 digest of every other file in `folder`."""

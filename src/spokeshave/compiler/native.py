@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from spokeshave.compiler.artifact import write_artifact
 from spokeshave.compiler.build import load_library
 from spokeshave.compiler.folder import save_deployment
 from spokeshave.compiler.generated import Generated
@@ -127,11 +128,15 @@ class NativeDeployment:
     @property
     def fallen_out(self) -> tuple[ForeignStage, ...]:
         """The operators that run through PyTorch, each with its layer and reason."""
-        return tuple(stage for stage in self.manifest.stages if isinstance(stage, ForeignStage))
+        return self.manifest.fallen_out
 
     def save(self, folder: Path | str) -> None:
         """Write the deployment to a folder (see `save_deployment`)."""
         save_deployment(self.generated, self._library_path, folder)
+
+    def export_c(self, folder: Path | str, name: str = "model", embed: bool = False) -> None:
+        """Write the network as plain C for an application (see `write_artifact`)."""
+        write_artifact(self.generated, folder, name, embed)
 
     def _step_records(self) -> list[tuple[str, str, str]]:
         records = []

@@ -47,11 +47,16 @@ def kernel_text(kernel: Kernel) -> str:
 
 
 _CLOCK = """
+#ifdef NO_CLOCK
+INLINE double now(void) { return 0.0; }
+#else
+#include <time.h>
 INLINE double now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
+#endif
 /* Between dependent calls the team meets; the first worker's time stands for the team's. */
 #define STEP(index) if (seconds) { double t = now(); seconds[index] += t - last; last = t; }
 """
@@ -75,9 +80,8 @@ static void work_{index}(const request *r, worker w, float *arena, long sample, 
 {body}
     (void)constants, (void)arena, (void)inputs, (void)outputs, (void)last;
 }}
-__attribute__((visibility("default")))
-int segment_{index}(const void *const *constants, float *arena, const float *const *inputs, float *const *outputs,
-              long samples, double *seconds, int threads) {{
+EXPORT int segment_{index}(const void *const *constants, float *arena, const float *const *inputs,
+                     float *const *outputs, long samples, double *seconds, int threads) {{
     request r = {{work_{index}, constants, arena, {arena.floats}, inputs, outputs, samples, seconds}};
     run_request(&r, threads);
     return 0;

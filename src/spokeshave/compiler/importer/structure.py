@@ -40,6 +40,14 @@ class OutputStructure:
         """
         return _nest(self.layout, iter(tensors))
 
+    def names(self) -> list[str]:
+        """A name for each tensor, in order: the path to it.
+
+        >>> OutputStructure({"dict": [["a", "tensor"], ["b", {"list": ["tensor", {"constant": 2}]}]]}).names()
+        ['output.a', 'output.b.0']
+        """
+        return _paths(self.layout, "output")
+
 
 @dataclass(frozen=True)
 class _Leaf:
@@ -69,6 +77,16 @@ def _describe(outputs: Any) -> Any:
         f"the network returns a {type(outputs).__name__}, which cannot be built again without its class; "
         "return tensors, tuples, lists, dictionaries or dataclasses"
     )
+
+
+def _paths(layout: Any, path: str) -> list[str]:
+    if layout == TENSOR:
+        return [path]
+    kind, content = next(iter(layout.items()))
+    if kind == "constant":
+        return []
+    entries = content if kind == "dict" else enumerate(content)
+    return [name for key, inner in entries for name in _paths(inner, f"{path}.{key}")]
 
 
 def _nest(layout: Any, tensors: Iterator[Tensor]) -> Any:

@@ -1,0 +1,89 @@
+/* Every call that an application makes. Usage:
+
+       example                                        run one sample of zeros
+       example INPUT_FILE ... OUTPUT_FILE ...         one raw file for each input and output, any number of samples
+
+   Both print the time of the fastest of five runs. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "$name.h"
+$include
+static void *read_file(const char *path, size_t *bytes) {
+    FILE *file = fopen(path, "rb");
+    char *data = NULL;
+    *bytes = 0;
+    while (file && !feof(file)) {
+        char *longer = (char *)realloc(data, *bytes + 65536);
+        if (!longer) exit(1);
+        data = longer;
+        *bytes += fread(data + *bytes, 1, 65536, file);
+    }
+    if (file) fclose(file);
+    return data;
+}
+
+static int fail(const char *what, ${name}_status status) {
+    fprintf(stderr, "%s: %s\n", what, ${name}_explain(status));
+    return (int)status;
+}
+
+static double now(void) {
+    struct timespec t;
+    timespec_get(&t, TIME_UTC);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+int main(int argc, char **argv) {
+    void *inputs[${NAME}_INPUTS + 1], *outputs[${NAME}_OUTPUTS + 1];
+    char **input_files = argv + 1, **output_files = argv + 1 + ${NAME}_INPUTS;
+    int from_files = argc == 1 + ${NAME}_INPUTS + ${NAME}_OUTPUTS;
+    long samples = 1;
+    if (argc != 1 && !from_files) {
+        fprintf(stderr, "usage: %s [%d input files, %d output files]\n", argv[0], ${NAME}_INPUTS, ${NAME}_OUTPUTS);
+        return 64;
+    }
+
+    ${name}_network *network;
+    ${name}_status status = $create;
+    if (status != ${NAME}_OK) return fail("cannot create the network", status);
+
+    for (int i = 0; i < ${NAME}_INPUTS; i++) {
+        size_t bytes = ${name}_input(i)->bytes;
+        inputs[i] = from_files ? read_file(input_files[i], &bytes) : calloc(1, bytes);
+        long count = (long)(bytes / ${name}_input(i)->bytes);
+        if (!inputs[i] || bytes % ${name}_input(i)->bytes || (i && count != samples)) {
+            fprintf(stderr, "input %s must be whole samples of %zu bytes, as many as of the others\n",
+                    ${name}_input(i)->name, ${name}_input(i)->bytes);
+            return 65;
+        }
+        samples = count;
+    }
+    for (int i = 0; i < ${NAME}_OUTPUTS; i++) {
+        outputs[i] = malloc((size_t)samples * ${name}_output(i)->bytes + 1);
+        if (!outputs[i]) return 1;
+    }
+
+    double fastest = 1e30;
+    for (int round = 0; round < 5; round++) {
+        double start = now();
+        status = ${name}_run(network, (const void *const *)inputs, outputs, samples);
+        double seconds = now() - start;
+        if (status != ${NAME}_OK) return fail("cannot run the network", status);
+        if (seconds < fastest) fastest = seconds;
+    }
+    printf("%ld samples, %.6f ms a sample\n", samples, samples ? 1e3 * fastest / (double)samples : 0.0);
+
+    for (int i = 0; i < ${NAME}_OUTPUTS; i++) {
+        if (from_files) {
+            FILE *file = fopen(output_files[i], "wb");
+            size_t bytes = (size_t)samples * ${name}_output(i)->bytes;
+            if (!file || fwrite(outputs[i], 1, bytes, file) != bytes || fclose(file)) return 66;
+        }
+        free(outputs[i]);
+    }
+    for (int i = 0; i < ${NAME}_INPUTS; i++) free(inputs[i]);
+    ${name}_destroy(network);
+    return 0;
+}
