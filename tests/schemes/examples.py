@@ -6,6 +6,8 @@ from torch import Tensor, tensor
 from spokeshave.schemes.block_column_row import BlockColumnRow
 from spokeshave.schemes.block_structured import BlockStructured
 from spokeshave.schemes.compressed_blocks import CompressedBlocks
+from spokeshave.schemes.density_adaptive_blocks import DensityAdaptiveBlocks
+from spokeshave.schemes.n_of_m import NOfM
 from spokeshave.schemes.unstructured import Unstructured
 from spokeshave.schemes.whole_blocks import BlockPunched, Blocks
 
@@ -21,6 +23,11 @@ EVERY = [
     Blocks(0.7, (3, 5)),
     BlockPunched(0.5, (2, 2)),
     BlockPunched(0.7, (3, 2)),
+    NOfM(),
+    NOfM(3, 5),
+    NOfM(1, 8, along="columns"),
+    DensityAdaptiveBlocks(0.5),
+    DensityAdaptiveBlocks(0.7, longest=8),
 ]
 
 SHAPES = {

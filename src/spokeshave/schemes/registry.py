@@ -7,6 +7,8 @@ from spokeshave.errors import SpokeshaveError
 from spokeshave.schemes.block_column_row import BlockColumnRow
 from spokeshave.schemes.block_structured import BlockStructured
 from spokeshave.schemes.compressed_blocks import CompressedBlocks
+from spokeshave.schemes.density_adaptive_blocks import DensityAdaptiveBlocks
+from spokeshave.schemes.n_of_m import NOfM
 from spokeshave.schemes.scheme import Scheme
 from spokeshave.schemes.unstructured import Unstructured
 from spokeshave.schemes.whole_blocks import BlockPunched, Blocks
@@ -18,6 +20,8 @@ SCHEMES: dict[str, type] = {
     "compressed_blocks": CompressedBlocks,
     "blocks": Blocks,
     "block_punched": BlockPunched,
+    "n_of_m": NOfM,
+    "density_adaptive_blocks": DensityAdaptiveBlocks,
 }
 
 
