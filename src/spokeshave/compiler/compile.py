@@ -11,7 +11,7 @@ from torch import Tensor
 from spokeshave.compiler.build import Compiler, build_library, find_compiler
 from spokeshave.compiler.emit.arena import Arena, plan_arena
 from spokeshave.compiler.emit.lower import lower, supports
-from spokeshave.compiler.emit.program import Program
+from spokeshave.compiler.emit.program import Program, Step
 from spokeshave.compiler.emit.source import emit_source
 from spokeshave.compiler.generated import Generated
 from spokeshave.compiler.graph import Graph, Node
@@ -126,13 +126,14 @@ def _lower_stages(graph: Graph, isa: InstructionSet, packed: dict[str, Packed]) 
 
 
 def _segment_stage(index: int, graph: Graph, program: Program, arena: Arena) -> SegmentStage:
-    steps = tuple(
-        StepRecord(
-            step.layer, step.operation, ", ".join(call.kernel.name for call in step.calls if call.kernel)
-        )
-        for step in program.steps
-    )
+    steps = tuple(_step_record(step) for step in program.steps)
     return SegmentStage(index, graph.inputs, graph.outputs, arena.floats, tuple(program.constants), steps)
+
+
+def _step_record(step: Step) -> StepRecord:
+    kernels = ", ".join(call.kernel.name for call in step.calls if call.kernel)
+    schedule = next((call.schedule for call in step.calls if call.schedule), None)
+    return StepRecord(step.layer, step.operation, kernels, schedule)
 
 
 def _foreign_stage(graph: Graph, node: Node) -> ForeignStage:

@@ -12,7 +12,7 @@ from spokeshave.errors import SpokeshaveError
 
 @dataclass(frozen=True)
 class InstructionSet:
-    """One entry of `isa.toml`; `rows_by_vectors` lists the register tiles (rows, vectors), widest rows first."""
+    """One entry of `isa.toml`; `rows_by_vectors` and `tiles_to_time` list register tiles (rows, vectors)."""
 
     name: str
     machine: str
@@ -23,6 +23,7 @@ class InstructionSet:
     zig_cpu: str
     extra: tuple[str, ...]
     rows_by_vectors: tuple[tuple[int, int], ...]
+    tiles_to_time: tuple[tuple[int, int], ...]
     level_two_bytes: int
 
     @property
@@ -44,7 +45,8 @@ def instruction_sets() -> dict[str, InstructionSet]:
 
 def _parse(name: str, entry: dict) -> InstructionSet:
     tuples = {key: tuple(value) for key, value in entry.items() if isinstance(value, list)}
-    tuples["rows_by_vectors"] = tuple(tuple(pair) for pair in entry["rows_by_vectors"])
+    for tiles in ("rows_by_vectors", "tiles_to_time"):
+        tuples[tiles] = tuple(tuple(pair) for pair in entry[tiles])
     return InstructionSet(name=name, **(entry | tuples))
 
 

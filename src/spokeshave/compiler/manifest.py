@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 from spokeshave.compiler.operations import Activation, Foreign, Operation
+from spokeshave.compiler.schedule import Schedule
 from spokeshave.errors import SpokeshaveError
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST, SOURCE, WEIGHTS, LIBRARY = "manifest.json", "model.c", "weights.safetensors", "model.so"
 
 
@@ -20,6 +21,7 @@ class StepRecord:
     layer: str
     operation: str
     kernel: str
+    schedule: Schedule | None = None
 
 
 @dataclass(frozen=True)
@@ -153,8 +155,13 @@ def _stage(entry: dict[str, Any]) -> Stage:
     tuples = {key: tuple(value) for key, value in entry.items() if isinstance(value, list)}
     if "operation" in entry:
         return ForeignStage(**(entry | tuples | {"operation": _operation(entry["operation"])}))
-    tuples["steps"] = tuple(StepRecord(**step) for step in entry["steps"])
+    tuples["steps"] = tuple(_step(step) for step in entry["steps"])
     return SegmentStage(**(entry | tuples))
+
+
+def _step(entry: dict[str, Any]) -> StepRecord:
+    schedule = entry["schedule"]
+    return StepRecord(**(entry | {"schedule": schedule and Schedule(**schedule)}))
 
 
 def _operation(entry: dict[str, Any]) -> Operation:

@@ -4,8 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spokeshave.compiler.isa import instruction_set
-from spokeshave.compiler.kernels.packing import Panels, best_panels, pack_blocks, pack_panels
+from spokeshave.compiler.kernels.packing import Panels, pack_blocks, pack_panels
 
 
 def unpacked(panels: Panels, shape: tuple[int, int]) -> np.ndarray:
@@ -47,12 +46,3 @@ def test_blocks_add_up_to_the_matrix(case, rows):
     every = np.arange(len(matrix))
     blocks = [(every, columns, matrix[:, columns]) for columns in halves]
     np.testing.assert_array_equal(unpacked(pack_blocks(blocks, rows), matrix.shape), matrix)
-
-
-def test_rows_that_share_columns_get_wide_panels_and_scattered_weights_narrow_ones():
-    generator = np.random.default_rng(0)
-    shared = np.repeat(generator.random((8, 256)) < 0.1, 8, axis=0).astype(np.float32)
-    scattered = (generator.random((64, 256)) < 0.1).astype(np.float32)
-    isa = instruction_set("avx512")
-    assert best_panels(shared, isa).rows == 8
-    assert best_panels(scattered, isa).rows < 4

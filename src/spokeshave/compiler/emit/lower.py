@@ -1,6 +1,7 @@
 """Graph -> Program: one lowering function an operation, and the reason why a node cannot be lowered."""
 
 from collections.abc import Mapping
+from functools import partial
 from math import prod
 
 from spokeshave.compiler.emit import matrix, pointwise, reduction, shapes
@@ -27,6 +28,7 @@ from spokeshave.compiler.operations import (
     Slice,
     Softmax,
 )
+from spokeshave.compiler.schedule import Chooser, schedule_for
 from spokeshave.schemes.scheme import Packed
 
 LOWERINGS: dict[type, LoweringFunction] = {
@@ -82,10 +84,11 @@ def supports(node: Node, graph: Graph) -> str | None:
     return REASONS.get(type(node.operation), lambda graph, node: None)(graph, node)
 
 
-def lower(graph: Graph, isa: InstructionSet, packed: Mapping[str, Packed]) -> Program:
-    """Turn a graph whose every node `supports` allows into a program."""
-    copied = {node.output for node in graph.nodes if isinstance(node.operation, WRITE_TRUE_ELEMENTS_ONLY)}
-    lowering = Lowering(graph, isa, choose_layouts(graph, isa), packed, frozenset(copied.union(graph.inputs)))
+def lower(
+    graph: Graph, isa: InstructionSet, packed: Mapping[str, Packed], choose: Chooser | None = None
+) -> Program:
+    """Turn a graph whose every node `supports` allows into a program; `choose` gives products their schedules."""
+    lowering = _begin(graph, isa, packed, choose)
     for index, name in enumerate(graph.inputs):
         shapes.lower_input(lowering, name, index)
         lowering.finish_step("", "input")
@@ -96,6 +99,30 @@ def lower(graph: Graph, isa: InstructionSet, packed: Mapping[str, Packed]) -> Pr
         shapes.lower_output(lowering, name, index)
         lowering.finish_step("", "output")
     return lowering.program(_floats(graph, graph.inputs), _floats(graph, graph.outputs))
+
+
+def lower_alone(
+    graph: Graph, node: Node, isa: InstructionSet, packed: Mapping[str, Packed], choose: Chooser
+) -> Program:
+    """The step of one node on the layouts that the graph gives it; it reads whatever its buffers hold."""
+    lowering = _begin(graph, isa, packed, choose)
+    LOWERINGS[type(node.operation)](lowering, node)
+    lowering.finish_step(node.layer, type(node.operation).__name__)
+    return lowering.program((), ())
+
+
+def _begin(
+    graph: Graph, isa: InstructionSet, packed: Mapping[str, Packed], choose: Chooser | None
+) -> Lowering:
+    copied = {node.output for node in graph.nodes if isinstance(node.operation, WRITE_TRUE_ELEMENTS_ONLY)}
+    return Lowering(
+        graph=graph,
+        isa=isa,
+        layouts=choose_layouts(graph, isa),
+        packed=packed,
+        choose=choose or partial(schedule_for, isa=isa),
+        copied=frozenset(copied.union(graph.inputs)),
+    )
 
 
 def _floats(graph: Graph, names: tuple[str, ...]) -> tuple[int, ...]:

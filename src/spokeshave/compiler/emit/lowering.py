@@ -12,6 +12,7 @@ from spokeshave.compiler.isa import InstructionSet
 from spokeshave.compiler.kernels.instances import Kernel, PointwiseKernel
 from spokeshave.compiler.layout import Layout, Planes, round_up
 from spokeshave.compiler.operations import Activation
+from spokeshave.compiler.schedule import Chooser, Schedule
 from spokeshave.schemes.scheme import Packed
 
 
@@ -23,6 +24,7 @@ class Lowering:
     isa: InstructionSet
     layouts: Mapping[str, Layout]
     packed: Mapping[str, Packed]  # by weight name, for weights that a plan put into a scheme
+    choose: Chooser
     copied: frozenset[str]  # values of which only the true elements are ever written
     buffers: dict[str, Buffer] = field(default_factory=dict)
     constants: dict[str, np.ndarray] = field(default_factory=dict)
@@ -33,9 +35,9 @@ class Lowering:
         """Append a call of a library function."""
         self.calls.append(Call(function, arguments))
 
-    def call_kernel(self, kernel: Kernel, *arguments: Argument) -> None:
+    def call_kernel(self, kernel: Kernel, *arguments: Argument, schedule: Schedule | None = None) -> None:
         """Append a call of a generated kernel."""
-        self.calls.append(Call(kernel.name, arguments, kernel))
+        self.calls.append(Call(kernel.name, arguments, kernel, schedule))
 
     def finish_step(self, layer: str, operation: str) -> None:
         """Close the step made of the calls since the last one."""

@@ -6,11 +6,11 @@ from spokeshave.compiler.emit.lowering import Lowering
 from spokeshave.compiler.emit.program import Argument, Place
 from spokeshave.compiler.emit.taps import Tap, phase_size, taps
 from spokeshave.compiler.graph import Graph, Node
-from spokeshave.compiler.isa import level_two_cache_bytes
 from spokeshave.compiler.kernels.instances import Epilogue, FinishKernel, PanelKernel, VectorKernel
-from spokeshave.compiler.kernels.packing import Panels, best_blocks, best_panels, best_vectors, padded
+from spokeshave.compiler.kernels.packing import Panels, best_vectors, pack_blocks, pack_panels, padded
 from spokeshave.compiler.layout import FLOAT_BYTES, Flat, Grid, Planes
 from spokeshave.compiler.operations import Convolution, Linear
+from spokeshave.compiler.schedule import Product, Schedule
 from spokeshave.schemes.packed import DenseBlocks
 
 
@@ -156,24 +156,35 @@ def _residual(lowering: Lowering, node: Node, output: Place) -> Place:
 def _panels(
     lowering: Lowering, node: Node, matrix: np.ndarray, source: Place, offsets: np.ndarray, read: Planes
 ) -> None:
-    """Append the panel kernel's call, or the calls that accumulate block by block where that is cheaper."""
+    """Append the panel kernel's call, or the calls that accumulate block by block, as the schedule says."""
     operation = node.operation
     assert isinstance(operation, Convolution | Linear)
+    written = lowering.layout(node.output)
+    assert isinstance(written, Planes)
     groups = operation.groups if isinstance(operation, Convolution) else 1
-    panels = best_panels(matrix, lowering.isa, groups)
-    blocks = _blocks(lowering, operation.weight, matrix, groups)
-    if blocks is not None and blocks.cycles(accumulate=True) < panels.cycles():
-        _accumulated(lowering, node, blocks, source, offsets, read)
+    blocks = _blocks(lowering, operation.weight, groups)
+    product = Product(matrix != 0, groups, blocks, read.channels, written.lanes // lowering.isa.lanes)
+    schedule = lowering.choose(product)
+    if schedule.by_blocks:
+        panels = pack_blocks([(*block, matrix[np.ix_(*block)]) for block in blocks], schedule.rows)
+        _accumulated(lowering, node, panels, schedule, source, offsets)
         return
+    panels = pack_panels(matrix, schedule.rows, groups)
     output = lowering.place(node.output)
-    kernel = PanelKernel(panels.rows, lowering.isa.vectors_for(panels.rows), _epilogue(node))
+    kernel = PanelKernel(schedule.rows, schedule.vectors, _epilogue(node))
     bias = _bias(lowering, node, matrix.shape[0])[panels.row_numbers]
-    arguments = _panel_arguments(lowering, node, panels, bias, offsets, read)
-    lowering.call_kernel(kernel, *arguments, source, output, _residual(lowering, node, output))
+    arguments = _panel_arguments(lowering, written, panels, schedule, bias, offsets)
+    residual = _residual(lowering, node, output)
+    lowering.call_kernel(kernel, *arguments, source, output, residual, schedule=schedule)
 
 
 def _accumulated(
-    lowering: Lowering, node: Node, panels: Panels, source: Place, offsets: np.ndarray, read: Planes
+    lowering: Lowering,
+    node: Node,
+    panels: Panels,
+    schedule: Schedule,
+    source: Place,
+    offsets: np.ndarray,
 ) -> None:
     """Bias into every row, blocks added to it, then residual and activation."""
     written = lowering.layout(node.output)
@@ -183,58 +194,41 @@ def _accumulated(
     lowering.call(
         "fill_rows", lowering.constant(bias), output, written.channels, written.plane, written.lanes
     )
-    kernel = PanelKernel(panels.rows, lowering.isa.vectors_for(panels.rows), accumulate=True)
-    arguments = _panel_arguments(
-        lowering, node, panels, np.zeros(1, np.float32), offsets, read, by_lanes=True
-    )
-    lowering.call_kernel(kernel, *arguments, source, output, output)
+    kernel = PanelKernel(schedule.rows, schedule.vectors, accumulate=True)
+    arguments = _panel_arguments(lowering, written, panels, schedule, np.zeros(1, np.float32), offsets)
+    lowering.call_kernel(kernel, *arguments, source, output, output, schedule=schedule)
     finish = FinishKernel(_epilogue(node))
     lowering.call_kernel(finish, output, _residual(lowering, node, output), *lowering.extent(written))
 
 
-def _blocks(lowering: Lowering, weight: str, matrix: np.ndarray, groups: int) -> Panels | None:
-    """The block-by-block packing of a weight whose blocks keep only some of their rows; values are the graph's."""
+def _blocks(lowering: Lowering, weight: str, groups: int) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    """Row and column numbers of a weight's blocks, where its scheme gave it blocks."""
     packed = lowering.packed.get(weight)
     if not isinstance(packed, DenseBlocks) or groups > 1:
-        return None
-    blocks = [(np.asarray(block.rows), np.asarray(block.columns)) for block in packed.blocks]
-    return best_blocks(
-        [(rows, columns, matrix[np.ix_(rows, columns)]) for rows, columns in blocks], lowering.isa
-    )
+        return ()
+    return tuple((np.asarray(block.rows), np.asarray(block.columns)) for block in packed.blocks)
 
 
 def _panel_arguments(
     lowering: Lowering,
-    node: Node,
+    written: Planes,
     panels: Panels,
+    schedule: Schedule,
     bias: np.ndarray,
     offsets: np.ndarray,
-    read: Planes,
-    by_lanes: bool = False,
 ) -> tuple[Argument, ...]:
-    """Workers share out lanes, and so activations, where these are more than the weights."""
-    written = lowering.layout(node.output)
-    assert isinstance(written, Planes)
-    rows = panels.row_numbers * written.plane
-    vectors = written.lanes // lowering.isa.lanes
     return (
         lowering.constant(padded(offsets[panels.columns] * FLOAT_BYTES)),
         lowering.constant(panels.column_start),
         lowering.constant(panels.weights),
         lowering.constant(bias),
-        lowering.constant(rows.astype(np.int32)),
+        lowering.constant(panels.row_numbers * np.int32(written.plane)),
         lowering.mask(written),
         panels.count,
-        vectors,
-        _chunk(lowering, read.channels, vectors, lowering.isa.vectors_for(panels.rows)),
-        int(by_lanes or read.channels * read.lanes > panels.weights.size),
+        written.lanes // lowering.isa.lanes,
+        schedule.chunk,
+        int(schedule.by_lanes),
     )
-
-
-def _chunk(lowering: Lowering, channels: int, vectors: int, tile: int) -> int:
-    """Vectors of lanes per pass: the planes read in one pass fill at most half of the level-2 cache."""
-    fitting = level_two_cache_bytes(lowering.isa) // 2 // (channels * lowering.isa.lanes * FLOAT_BYTES)
-    return min(vectors, max(tile, fitting // tile * tile))
 
 
 def _vector(lowering: Lowering, node: Node, matrix: np.ndarray, source: Place) -> None:

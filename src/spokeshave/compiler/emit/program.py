@@ -7,6 +7,7 @@ import numpy as np
 
 from spokeshave.compiler.kernels.instances import Kernel
 from spokeshave.compiler.layout import Layout
+from spokeshave.compiler.schedule import Schedule
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Call:
     function: str
     arguments: tuple[Argument, ...]
     kernel: Kernel | None = None
+    schedule: Schedule | None = None
 
 
 @dataclass(frozen=True)

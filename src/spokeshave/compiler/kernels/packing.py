@@ -8,14 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spokeshave.compiler.isa import InstructionSet
 from spokeshave.compiler.kernels.instances import VECTOR_ROWS
 from spokeshave.compiler.kernels.panel import PREFETCH_COLUMNS
-
-# Cycles of one column of a panel per vector of lanes: one share for the input vector, one for each row. Fitted to the
-# panel kernel's rates with 1, 4 and 8 rows on a CPU with AVX-512 (bench/kernel_rates.py prints them).
-COLUMN_CYCLES, ROW_CYCLES = 2.0, 0.4
-ACCUMULATE_CYCLES = 2.0  # loading and storing one accumulator once more
 
 
 @dataclass(frozen=True)
@@ -38,23 +32,21 @@ class Panels:
         """Number of panels."""
         return len(self.column_start) - 1
 
-    def cycles(self, accumulate: bool = False) -> float:
-        """Estimated cycles per vector of lanes; only comparisons between packings of one matrix mean anything."""
-        cycles = len(self.columns) * (COLUMN_CYCLES + ROW_CYCLES * self.rows)
-        return cycles + accumulate * self.count * self.rows * ACCUMULATE_CYCLES
-
 
 def pack_panels(matrix: np.ndarray, rows: int, groups: int = 1) -> Panels:
     """Pack a `[M, K / groups]` matrix; row m of convolution group g reads columns g * (K / groups) + k."""
     height, width = matrix.shape
     per_group = height // groups
-    pieces = []
-    for first in range(0, height, per_group):
-        for top in range(first, first + per_group, rows):
-            members = np.arange(top, min(top + rows, first + per_group))
-            kept = np.flatnonzero(matrix[members].any(axis=0))
-            pieces.append((members, kept + (first // per_group) * width, matrix[np.ix_(members, kept)]))
-    return _join(pieces, rows)
+    tops = np.arange(0, per_group, rows)
+    members = np.minimum(tops[:, None] + np.arange(rows), per_group - 1)  # [panels of one group, rows]
+    members = (np.arange(groups)[:, None, None] * per_group + members).reshape(-1, rows)
+    kept = np.logical_or.reduceat((matrix != 0).reshape(groups, per_group, width), tops, axis=1)
+    panel, column = np.nonzero(kept.reshape(-1, width))
+    starts = np.searchsorted(panel, np.arange(len(members) + 1)).astype(np.int32)
+    columns = column + panel // len(tops) * width
+    return Panels(
+        rows, columns, starts, matrix[members[panel], column[:, None]], members.ravel().astype(np.int32)
+    )
 
 
 def pack_blocks(blocks: list[tuple[np.ndarray, np.ndarray, np.ndarray]], rows: int) -> Panels:
@@ -80,22 +72,6 @@ def _join(pieces: list[tuple[np.ndarray, np.ndarray, np.ndarray]], rows: int) ->
     all_columns = np.concatenate([columns for _, columns, _ in pieces]) if pieces else np.zeros(0)
     starts = np.concatenate([[0], np.cumsum(lengths)])
     return Panels(rows, all_columns.astype(np.int64), starts.astype(np.int32), weights, row_numbers.ravel())
-
-
-def best_panels(matrix: np.ndarray, isa: InstructionSet, groups: int = 1) -> Panels:
-    """The packing with the fewest estimated cycles among the instruction set's register tiles."""
-    return min(
-        (pack_panels(matrix, rows, groups) for rows, _ in isa.rows_by_vectors),
-        key=lambda panels: panels.cycles(),
-    )
-
-
-def best_blocks(blocks: list[tuple[np.ndarray, np.ndarray, np.ndarray]], isa: InstructionSet) -> Panels:
-    """The cheapest packing that accumulates block by block."""
-    return min(
-        (pack_blocks(blocks, rows) for rows, _ in isa.rows_by_vectors),
-        key=lambda panels: panels.cycles(accumulate=True),
-    )
 
 
 def best_vectors(matrix: np.ndarray) -> Panels:

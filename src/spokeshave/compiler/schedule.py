@@ -1,0 +1,117 @@
+"""How a product over many lanes runs: one record that heuristics, tuner, its cache, manifest and report share."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import sha256
+
+import numpy as np
+
+from spokeshave.compiler.isa import InstructionSet, level_two_cache_bytes
+from spokeshave.compiler.layout import FLOAT_BYTES
+
+# Cycles of one column of a panel per vector of lanes: one share for the input vector, one for each row. Fitted to the
+# panel kernel's rates with 1, 4 and 8 rows on a CPU with AVX-512 (bench/kernel_rates.py prints them).
+COLUMN_CYCLES, ROW_CYCLES = 2.0, 0.4
+ACCUMULATE_CYCLES = 2.0  # loading and storing one accumulator once more
+WORTH_TIMING = 1.4  # the estimate is not trusted further than this
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What may differ between two programs that compute the same product.
+
+    `rows` x `vectors` accumulators are the register tile; `chunk` vectors of lanes are one pass over all panels;
+    workers share out lanes or else panels; with `by_blocks` the blocks of a scheme are accumulated one by one.
+    """
+
+    rows: int
+    vectors: int
+    chunk: int
+    by_lanes: bool
+    by_blocks: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """A product as far as schedules depend on it: which weights are kept, and over how many lanes.
+
+    `kept`: `[M, K / groups]`; `blocks`: row and column numbers of the blocks whose union is kept, where a scheme gave
+    them; `channels`: planes read; `vectors`: vectors of lanes.
+    """
+
+    kept: np.ndarray
+    groups: int
+    blocks: tuple[tuple[np.ndarray, np.ndarray], ...]
+    channels: int
+    vectors: int
+
+    @cached_property
+    def key(self) -> str:
+        """Digest of everything above."""
+        digest = sha256(repr((self.kept.shape, self.groups, self.channels, self.vectors)).encode())
+        digest.update(np.packbits(self.kept).tobytes())
+        for rows, columns in self.blocks:
+            digest.update(rows.astype(np.int64).tobytes() + b"|" + columns.astype(np.int64).tobytes() + b"\n")
+        return digest.hexdigest()[:32]
+
+    def panel_columns(self, rows: int) -> int:
+        """Columns of all panels of `rows` rows together."""
+        groups = self.kept.reshape(self.groups, -1, self.kept.shape[1])
+        starts = np.arange(0, groups.shape[1], rows)
+        return int(np.logical_or.reduceat(groups, starts, axis=1).sum())
+
+    def cycles(self, schedule: Schedule) -> float:
+        """Estimated cycles per vector of lanes; only comparisons between schedules of one product mean anything."""
+        column = COLUMN_CYCLES + ROW_CYCLES * schedule.rows
+        if not schedule.by_blocks:
+            return self.panel_columns(schedule.rows) * column
+        panels = [-(-len(rows) // schedule.rows) for rows, _ in self.blocks]
+        lengths = [len(columns) for _, columns in self.blocks]
+        return column * sum(map(int.__mul__, panels, lengths)) + ACCUMULATE_CYCLES * schedule.rows * sum(
+            panels
+        )
+
+
+Chooser = Callable[[Product], Schedule]
+
+
+def schedule_for(product: Product, isa: InstructionSet) -> Schedule:
+    """The schedule with the fewest estimated cycles."""
+    return min(_forms(product, isa), key=product.cycles)
+
+
+def candidates(product: Product, isa: InstructionSet, threads: int) -> tuple[Schedule, ...]:
+    """Schedules worth timing; what `schedule_for` says comes first."""
+    first = schedule_for(product, isa)
+    worst = WORTH_TIMING * product.cycles(first)
+    forms = _forms(product, isa, isa.rows_by_vectors + isa.tiles_to_time)
+    likely = [first, *(form for form in forms if product.cycles(form) <= worst)]
+    return tuple(dict.fromkeys(variant for form in likely for variant in _variants(form, product, threads)))
+
+
+def _forms(product: Product, isa: InstructionSet, tiles: tuple[tuple[int, int], ...] = ()) -> list[Schedule]:
+    """One schedule for each register tile, over panels and over blocks."""
+    return [
+        Schedule(rows, vectors, *_passes(product, isa, vectors, by_blocks), by_blocks)
+        for rows, vectors in tiles or isa.rows_by_vectors
+        for by_blocks in ((False, True) if product.blocks else (False,))
+    ]
+
+
+def _passes(product: Product, isa: InstructionSet, tile: int, by_blocks: bool) -> tuple[int, bool]:
+    """Chunk: the planes read in one pass fill half of the level-2 cache. Workers share out what is more, activations
+    or weights; blocks may write the same rows, so for them always lanes."""
+    lane_bytes = product.channels * isa.lanes * FLOAT_BYTES
+    fitting = level_two_cache_bytes(isa) // 2 // lane_bytes
+    chunk = min(product.vectors, max(tile, fitting // tile * tile))
+    weights = int(np.count_nonzero(product.kept)) * FLOAT_BYTES
+    return chunk, by_blocks or product.vectors * lane_bytes > weights
+
+
+def _variants(form: Schedule, product: Product, threads: int) -> Iterator[Schedule]:
+    yield form
+    for chunk in (product.vectors, max(form.vectors, form.chunk // 2)):
+        yield replace(form, chunk=chunk)
+    if threads > 1 and not form.by_blocks:
+        yield replace(form, by_lanes=not form.by_lanes)
