@@ -8,6 +8,7 @@ from spokeshave.schemes.block_structured import BlockStructured
 from spokeshave.schemes.compressed_blocks import CompressedBlocks
 from spokeshave.schemes.density_adaptive_blocks import DensityAdaptiveBlocks
 from spokeshave.schemes.n_of_m import NOfM
+from spokeshave.schemes.patterns import Patterns
 from spokeshave.schemes.unstructured import Unstructured
 from spokeshave.schemes.whole_blocks import BlockPunched, Blocks
 
@@ -28,6 +29,9 @@ EVERY = [
     NOfM(1, 8, along="columns"),
     DensityAdaptiveBlocks(0.5),
     DensityAdaptiveBlocks(0.7, longest=8),
+    Patterns(),
+    Patterns(0.5, "clicktrain_12", filters_sharing=2),
+    Patterns(0.3, ("111 000 000", "000 000 111")),
 ]
 
 SHAPES = {

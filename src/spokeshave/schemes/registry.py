@@ -9,6 +9,7 @@ from spokeshave.schemes.block_structured import BlockStructured
 from spokeshave.schemes.compressed_blocks import CompressedBlocks
 from spokeshave.schemes.density_adaptive_blocks import DensityAdaptiveBlocks
 from spokeshave.schemes.n_of_m import NOfM
+from spokeshave.schemes.patterns import Patterns
 from spokeshave.schemes.scheme import Scheme
 from spokeshave.schemes.unstructured import Unstructured
 from spokeshave.schemes.whole_blocks import BlockPunched, Blocks
@@ -22,6 +23,7 @@ SCHEMES: dict[str, type] = {
     "block_punched": BlockPunched,
     "n_of_m": NOfM,
     "density_adaptive_blocks": DensityAdaptiveBlocks,
+    "patterns": Patterns,
 }
 
 
