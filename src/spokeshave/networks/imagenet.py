@@ -5,9 +5,12 @@ arXiv 1409.1556; MobileNetV2: Sandler et al., arXiv 1801.04381.
 """
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+
+Network = TypeVar("Network", bound=nn.Module)
 
 IMAGE = (3, 224, 224)
 VGG_16 = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # width and convolutions of each stage
@@ -145,21 +148,29 @@ def _unit(channels: int, outputs: int, kernel: int, stride: int = 1, groups: int
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU6(inplace=True))
 
 
+def _initialised(network: Network) -> Network:
+    """Weights that keep the size of activations from layer to layer (He et al., arXiv 1502.01852)."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    return network
+
+
 def resnet18() -> ResNet:
     """11.7 million weights, 1.8 billion multiply-adds."""
-    return ResNet((2, 2, 2, 2), bottleneck=False)
+    return _initialised(ResNet((2, 2, 2, 2), bottleneck=False))
 
 
 def resnet50() -> ResNet:
     """25.6 million weights, 4.1 billion multiply-adds."""
-    return ResNet((3, 4, 6, 3), bottleneck=True)
+    return _initialised(ResNet((3, 4, 6, 3), bottleneck=True))
 
 
 def vgg16() -> VGG:
     """138 million weights, 15.5 billion multiply-adds."""
-    return VGG(VGG_16)
+    return _initialised(VGG(VGG_16))
 
 
 def mobilenet_v2() -> MobileNetV2:
     """3.5 million weights, 0.30 billion multiply-adds."""
-    return MobileNetV2()
+    return _initialised(MobileNetV2())

@@ -6,6 +6,7 @@ pitch and front margin satisfy the reader that needs most.
 
 from collections.abc import Callable
 
+from spokeshave.compiler.emit.depthwise import is_depthwise, strided_margins
 from spokeshave.compiler.emit.taps import margins, phase_size, taps
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.isa import InstructionSet
@@ -111,8 +112,14 @@ def _grids(graph: Graph, family: dict[str, str]) -> dict[str, Grid]:
 def _widen_for(
     graph: Graph, node: Node, convolution: Convolution, widen: Callable[[str, int, int, int], None]
 ) -> None:
-    """Make room on the output's grid (and the input's, for stride 1) for every shift of a convolution."""
+    """Make room for every shift of a convolution on the grid of the planes that its taps read.
+
+    That is the output's grid, which the input or its phase images share, but for strided kernels without such images.
+    """
     read, written = _positions(graph.shape(node.inputs[0])), _positions(graph.shape(node.output))
     kernel = tuple(graph.weights[convolution.weight].shape[2:])
+    if is_depthwise(graph, node) and convolution.stride != (1, 1):
+        widen(node.inputs[0], read[1], *strided_margins(convolution, (kernel[0], kernel[1]), read, written))
+        return
     rows, columns = margins(taps(convolution, (kernel[0], kernel[1])), read, convolution.stride, written)
     widen(node.output, phase_size(read, convolution.stride)[1], rows, columns)

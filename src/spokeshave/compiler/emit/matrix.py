@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from spokeshave.compiler.emit.depthwise import is_depthwise, lower_depthwise
 from spokeshave.compiler.emit.lowering import Lowering
 from spokeshave.compiler.emit.program import Argument, Place
 from spokeshave.compiler.emit.taps import Tap, phase_size, taps
@@ -37,6 +38,9 @@ def lower_convolution(lowering: Lowering, node: Node) -> None:
     """A convolution: positions are lanes; a kernel that covers the whole map is a matrix times one vector."""
     operation = node.operation
     assert isinstance(operation, Convolution)
+    if is_depthwise(lowering.graph, node):
+        lower_depthwise(lowering, node)
+        return
     weight = lowering.weight(operation.weight)
     read, written = lowering.layout(node.inputs[0]), lowering.layout(node.output)
     if isinstance(written, Flat):

@@ -1,18 +1,35 @@
 """Programs -> the C source of one library."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
+from typing import Any
 
 from spokeshave.compiler.emit.arena import Arena
 from spokeshave.compiler.emit.program import Argument, Call, Constant, Place, Port, Program
 from spokeshave.compiler.isa import InstructionSet
 from spokeshave.compiler.kernels.activations import float_literal
-from spokeshave.compiler.kernels.instances import FinishKernel, Kernel, PanelKernel, VectorKernel
+from spokeshave.compiler.kernels.depthwise import depthwise_function
+from spokeshave.compiler.kernels.instances import (
+    DepthwiseKernel,
+    FinishKernel,
+    Kernel,
+    PanelKernel,
+    PointwiseKernel,
+    VectorKernel,
+)
 from spokeshave.compiler.kernels.panel import panel_function
 from spokeshave.compiler.kernels.pointwise import finish_function, pointwise_function
 from spokeshave.compiler.kernels.vector import vector_function
 
-LIBRARY_TEXTS = ("vector.h", "team.h", "activations.h", "operators.h")
+LIBRARY_TEXTS = ("vector.h", "team.h", "activations.h", "operators.h", "pooling.h")
+
+KERNEL_TEXTS: Mapping[type, Callable[[Any], str]] = {
+    PanelKernel: panel_function,
+    FinishKernel: finish_function,
+    VectorKernel: vector_function,
+    DepthwiseKernel: depthwise_function,
+    PointwiseKernel: pointwise_function,
+}
 
 
 def emit_source(programs: Sequence[Program], arenas: Sequence[Arena], isa: InstructionSet) -> str:
@@ -39,11 +56,7 @@ def _library_text(name: str) -> str:
 
 def kernel_text(kernel: Kernel) -> str:
     """C text of one kernel instance."""
-    if isinstance(kernel, PanelKernel):
-        return panel_function(kernel)
-    if isinstance(kernel, VectorKernel):
-        return vector_function(kernel)
-    return finish_function(kernel) if isinstance(kernel, FinishKernel) else pointwise_function(kernel)
+    return KERNEL_TEXTS[type(kernel)](kernel)
 
 
 _CLOCK = """

@@ -67,6 +67,20 @@ class VectorKernel:
 
 
 @dataclass(frozen=True)
+class DepthwiseKernel:
+    """A convolution of every channel on its own, `taps` = rows x columns of the kernel, stride 1 or 2 both ways."""
+
+    taps: tuple[int, int]
+    stride: int
+    epilogue: Epilogue = Epilogue()
+
+    @property
+    def name(self) -> str:
+        """Name of the C function."""
+        return f"depthwise_{self.taps[0]}x{self.taps[1]}_s{self.stride}_{self.epilogue.name}"
+
+
+@dataclass(frozen=True)
 class PointwiseKernel:
     """An activation over every element of a value."""
 
@@ -78,6 +92,6 @@ class PointwiseKernel:
         return f"pointwise_{self.activation.kind}"
 
 
-Kernel = PanelKernel | FinishKernel | VectorKernel | PointwiseKernel
+Kernel = PanelKernel | FinishKernel | VectorKernel | DepthwiseKernel | PointwiseKernel
 
 VECTOR_ROWS = (8, 16, 32)

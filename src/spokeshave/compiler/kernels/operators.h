@@ -1,6 +1,12 @@
 /* Everything but the matrix kernels; each worker does its share. Planes are given by their stride (`plane`), row pitch and size; `lanes` covers all
    rows, gaps included, in whole vectors; `mask` is -1 where a lane is a true position and 0 in gaps, which stay zero. */
 
+INLINE void every_second(const float *from, float *to, int count) {
+    int i = 0;
+    for (; i + LANES < count; i += LANES) store(to + i, even(load(from + 2 * i), load(from + 2 * i + LANES)));
+    for (; i < count; i++) to[i] = from[2 * i];
+}
+
 /* One strided copy moves a value between any two layouts, slices, pads, concatenates and permutes. */
 static void copy(worker w, const float *from, float *to, int n0, ptrdiff_t f0, ptrdiff_t t0, int n1, ptrdiff_t f1,
                  ptrdiff_t t1, int n2, ptrdiff_t f2, ptrdiff_t t2, int n3, ptrdiff_t f3, ptrdiff_t t3) {
@@ -15,7 +21,7 @@ static void copy(worker w, const float *from, float *to, int n0, ptrdiff_t f0, p
                 if (f3 == 1 && t3 == 1)
                     memcpy(out, in, (size_t)length * sizeof(float));
                 else if (f3 == 2 && t3 == 1)
-                    for (int l = 0; l < length; l++) out[l] = in[2 * l];
+                    every_second(in, out, length);
                 else
                     for (int l = 0; l < length; l++) out[l * t3] = in[l * f3];
             }
@@ -29,79 +35,6 @@ static void fill(worker w, float *to, float value, int n0, ptrdiff_t t0, int n1,
         for (int j = b.from; j < b.to; j++)
             for (int k = c.from; k < c.to; k++)
                 for (int l = d.from; l < d.to; l++) to[i * t0 + j * t1 + k * t2 + l * t3] = value;
-}
-
-/* Pooling, one output row at a time: first down the columns, whole vectors at a time, into a row with room for the
-   padding; then along that row. Vectors may run over a row's end into its gap, never over the arena's. */
-typedef struct {
-    int channels, height, width, plane, pitch, out_height, out_width, out_plane, out_pitch;
-    int kernel_y, kernel_x, stride_y, stride_x, top, left, bottom, right, dilation_y, dilation_x;
-} pooling;
-
-INLINE int row_floats(pooling g) { /* a window of the last output may reach past the padding (ceil mode) */
-    int reach = (g.out_width - 1) * g.stride_x + (g.kernel_x - 1) * g.dilation_x + 1;
-    int padded = g.left + g.width + g.right;
-    return (reach > padded ? reach : padded) + LANES;
-}
-
-INLINE vector larger(vector a, vector b) { return select((b > a) | (b != b), b, a); } /* a NaN wins, as in PyTorch */
-
-static void max_pool(worker w, pooling g, const float *from, float *to) {
-    int floats = row_floats(g);
-    float row[floats];
-    range own = share(w, g.channels);
-    for (int c = own.from; c < own.to; c++)
-        for (int oy = 0; oy < g.out_height; oy++) {
-            for (int x = 0; x < floats; x++) row[x] = -INFINITY;
-            for (int ky = 0; ky < g.kernel_y; ky++) {
-                int y = oy * g.stride_y + ky * g.dilation_y - g.top;
-                if (y < 0 || y >= g.height) continue;
-                const float *in = from + (ptrdiff_t)c * g.plane + (ptrdiff_t)y * g.pitch;
-                for (int x = 0; x < g.width; x += LANES) store(row + g.left + x, larger(load(row + g.left + x), load(in + x)));
-            }
-            for (int x = g.left + g.width; x < floats; x++) row[x] = -INFINITY;
-            float *out = to + (ptrdiff_t)c * g.out_plane + (ptrdiff_t)oy * g.out_pitch;
-            for (int ox = 0; ox < g.out_width; ox++) {
-                float top = row[ox * g.stride_x];
-                for (int kx = 1; kx < g.kernel_x; kx++) {
-                    float v = row[ox * g.stride_x + kx * g.dilation_x];
-                    top = v > top || v != v ? v : top;
-                }
-                out[ox] = top;
-            }
-        }
-}
-
-INLINE int window(int out, int stride, int before, int kernel, int size, int after, int count_padding) {
-    int start = out * stride - before, end = start + kernel;
-    if (end > size + after) end = size + after;
-    if (count_padding) return end - start;
-    return (end > size ? size : end) - (start < 0 ? 0 : start);
-}
-
-static void average_pool(worker w, pooling g, int count_padding, const float *from, float *to) {
-    int floats = row_floats(g);
-    float row[floats];
-    range own = share(w, g.channels);
-    for (int c = own.from; c < own.to; c++)
-        for (int oy = 0; oy < g.out_height; oy++) {
-            memset(row, 0, sizeof row);
-            for (int ky = 0; ky < g.kernel_y; ky++) {
-                int y = oy * g.stride_y + ky - g.top;
-                if (y < 0 || y >= g.height) continue;
-                const float *in = from + (ptrdiff_t)c * g.plane + (ptrdiff_t)y * g.pitch;
-                for (int x = 0; x < g.width; x += LANES) store(row + g.left + x, load(row + g.left + x) + load(in + x));
-            }
-            for (int x = g.left + g.width; x < floats; x++) row[x] = 0.0f;
-            int rows = window(oy, g.stride_y, g.top, g.kernel_y, g.height, g.bottom, count_padding);
-            float *out = to + (ptrdiff_t)c * g.out_plane + (ptrdiff_t)oy * g.out_pitch;
-            for (int ox = 0; ox < g.out_width; ox++) {
-                float sum = 0.0f;
-                for (int kx = 0; kx < g.kernel_x; kx++) sum += row[ox * g.stride_x + kx];
-                int columns = window(ox, g.stride_x, g.left, g.kernel_x, g.width, g.right, count_padding);
-                out[ox] = sum / (float)(rows * columns);
-            }
-        }
 }
 
 static void mean_of_planes(worker w, const float *from, float *to, int channels, ptrdiff_t plane, int lanes, int positions) {

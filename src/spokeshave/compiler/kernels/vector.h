@@ -25,3 +25,17 @@ INLINE vector splat(float s) {
     for (int i = 0; i < LANES; i++) v[i] = s;
     return v;
 }
+
+/* The lanes with even, and with odd numbers of two vectors one behind the other. */
+#if LANES == 16
+#define EVEN_LANES 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
+#define ODD_LANES 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
+#elif LANES == 8
+#define EVEN_LANES 0, 2, 4, 6, 8, 10, 12, 14
+#define ODD_LANES 1, 3, 5, 7, 9, 11, 13, 15
+#elif LANES == 4
+#define EVEN_LANES 0, 2, 4, 6
+#define ODD_LANES 1, 3, 5, 7
+#endif
+INLINE vector even(vector a, vector b) { return __builtin_shufflevector(a, b, EVEN_LANES); }
+INLINE vector odd(vector a, vector b) { return __builtin_shufflevector(a, b, ODD_LANES); }

@@ -1,0 +1,118 @@
+"""C text of depthwise convolutions: channels are planes, lanes are positions, and a tap is a shift.
+
+    y[c][p] = epilogue(bias[c] + sum over taps t of weights[c][t] * x[c / multiplier][p + shift[t]])
+
+With stride 1 the lanes are those of the flat plane, and ROWS rows of the output are summed together, so that each
+vector of x is loaded once for all of them. With stride 2 the even and odd lanes of two loads serve two taps; no phase
+image is made. `x` points at what the first tap of the first position reads.
+"""
+
+from spokeshave.compiler.kernels.instances import DepthwiseKernel
+from spokeshave.compiler.kernels.panel import finished
+
+ROWS = 4
+MOST_TAPS = 49  # every tap is unrolled
+
+
+def depthwise_function(kernel: DepthwiseKernel) -> str:
+    """C text of one kernel with its tiles."""
+    if kernel.stride == 1:
+        return _tile(kernel, 1) + _tile(kernel, ROWS) + _every_position(kernel)
+    return _every_second_position(kernel)
+
+
+def _tile(kernel: DepthwiseKernel, rows: int) -> str:
+    """One vector of each of `rows` rows of the output that are `row` floats apart."""
+    height, width = kernel.taps
+    lines = [f"    vector a{r} = splat(bias);" for r in range(rows)]
+    for line in range(rows + height - 1):
+        for column in range(width):
+            uses = [
+                f"a{r} += k[{(line - r) * width + column}] * v;"
+                for r in range(rows)
+                if 0 <= line - r < height
+            ]
+            lines.append(f"    {{ vector v = load(x + {line} * row + {column} * column); {' '.join(uses)} }}")
+    for r in range(rows):
+        value = finished(kernel.epilogue, f"a{r}", f"residual + {r} * row")
+        lines.append(f"    store_masked(y + {r} * row, {value}, mask + {r} * row);")
+    body = "\n".join(lines)
+    return f"""
+INLINE void {kernel.name}_{rows}(const float *k, float bias, const int32_t *mask, ptrdiff_t row, ptrdiff_t column,
+                          const float *x, float *y, const float *residual) {{
+{body}
+    (void)residual;
+}}
+"""
+
+
+def _every_position(kernel: DepthwiseKernel) -> str:
+    """Rows a pitch apart go together where their taps are as far apart; the last vector of a plane is shifted back."""
+    taps = kernel.taps[0] * kernel.taps[1]
+    many, one = f"{kernel.name}_{ROWS}", f"{kernel.name}_1"
+    return f"""
+static void {kernel.name}(worker w, const float *weights, const float *bias, const int32_t *mask, int channels,
+                          int multiplier, ptrdiff_t x_plane, ptrdiff_t y_plane, int pitch, int lanes, int row,
+                          int column, const float *x, float *y, const float *residual) {{
+    range own = share(w, channels);
+    int together = row == pitch && 4 * pitch >= 3 * LANES; /* narrow rows would be summed twice */
+    int step = together ? pitch : LANES, rows = together ? {ROWS} : 1;
+    for (int c = own.from; c < own.to; c++) {{
+        const float *k = weights + c * {taps}, *in = x + c / multiplier * x_plane, *added = residual + c * y_plane;
+        float *out = y + c * y_plane;
+        for (int block = 0; block < lanes; block += rows * step)
+            for (int at = block; at < block + step; at += LANES) {{
+                if (together && at + {ROWS - 1} * step + LANES <= lanes) {{
+                    {many}(k, bias[c], mask + at, row, column, in + at, out + at, added + at);
+                    continue;
+                }}
+                for (int r = 0; r < rows && at + r * step < lanes; r++) {{
+                    int last = lanes - LANES, p = at + r * step < last ? at + r * step : last;
+                    {one}(k, bias[c], mask + p, row, column, in + p, out + p, added + p);
+                }}
+            }}
+    }}
+}}
+"""
+
+
+def _every_second_position(kernel: DepthwiseKernel) -> str:
+    """Row by row: the last vector of a row is shifted back, the next rows overwrite zeros that run over."""
+    height, width = kernel.taps
+    lines = []
+    for line in range(height):
+        lines.append(f"                {{ const float *q = p + {line} * pitch;")
+        for pair in range(0, width, 2):
+            lines.append(
+                f"                vector u{pair} = load(q + {pair}), v{pair} = load(q + {pair} + LANES);"
+            )
+            for column in range(pair, min(pair + 2, width)):
+                half = f"{'odd' if column > pair else 'even'}(u{pair}, v{pair})"
+                lines.append(f"                a += k[{line * width + column}] * {half};")
+        lines.append("                }")
+    taps = "\n".join(lines)
+    value = finished(kernel.epilogue, "a", "residual + c * y_plane + oy * y_pitch + ox")
+    return f"""
+static void {kernel.name}(worker w, const float *weights, const float *bias, const int32_t *mask, int channels,
+                          int multiplier, ptrdiff_t x_plane, ptrdiff_t y_plane, int pitch, int lanes, int y_pitch,
+                          int y_height, int y_width, const float *x, float *y, const float *residual) {{
+    range own = share(w, channels);
+    lanes_mask inside;
+    for (int i = 0; i < LANES; i++) inside[i] = -(i < y_width);
+    for (int c = own.from; c < own.to; c++) {{
+        const float *k = weights + c * {height * width}, *in = x + c / multiplier * x_plane;
+        for (int oy = 0; oy < y_height; oy++)
+            for (int at = 0; at < y_width; at += LANES) {{
+                int ox = at + LANES <= y_width || y_width < LANES ? at : y_width - LANES;
+                const float *p = in + 2 * (oy * pitch + ox);
+                vector a = splat(bias[c]);
+{taps}
+                float *out = y + c * y_plane + oy * y_pitch + ox;
+                vector sum = (vector)((lanes_mask){value} & inside);
+                if (y_width >= LANES || oy * y_pitch + LANES <= lanes) store(out, sum);
+                else memcpy(out, &sum, (size_t)y_width * sizeof(float));
+            }}
+    }}
+    (void)mask, (void)residual;
+}}
+"""

@@ -1,0 +1,85 @@
+/* Pooling, one output row at a time: first down the columns, whole vectors at a time, into a row with room for the
+   padding; then along that row. Vectors may run over a row's end into its gap, never over the arena's. */
+typedef struct {
+    int channels, height, width, plane, pitch, out_height, out_width, out_plane, out_pitch;
+    int kernel_y, kernel_x, stride_y, stride_x, top, left, bottom, right, dilation_y, dilation_x;
+} pooling;
+
+INLINE int row_floats(pooling g) { /* a window of the last output may reach past the padding (ceil mode) */
+    int reach = (g.out_width - 1) * g.stride_x + (g.kernel_x - 1) * g.dilation_x + 1;
+    int padded = g.left + g.width + g.right;
+    return (reach > padded ? reach : padded) + (g.stride_x + 1) * LANES;
+}
+
+/* Lane i is p[i * stride]. */
+INLINE vector strided(const float *p, int stride) {
+    if (stride == 1) return load(p);
+    if (stride == 2) return even(load(p), load(p + LANES));
+    vector v;
+    for (int i = 0; i < LANES; i++) v[i] = p[i * stride];
+    return v;
+}
+
+INLINE void store_part(float *p, vector v, int count) {
+    if (count >= LANES) store(p, v);
+    else memcpy(p, &v, (size_t)count * sizeof(float));
+}
+
+INLINE vector larger(vector a, vector b) { return select((b > a) | (b != b), b, a); } /* a NaN wins, as in PyTorch */
+
+static void max_pool(worker w, pooling g, const float *from, float *to) {
+    int floats = row_floats(g);
+    float row[floats];
+    range own = share(w, g.channels);
+    for (int c = own.from; c < own.to; c++)
+        for (int oy = 0; oy < g.out_height; oy++) {
+            for (int x = 0; x < floats; x++) row[x] = -INFINITY;
+            for (int ky = 0; ky < g.kernel_y; ky++) {
+                int y = oy * g.stride_y + ky * g.dilation_y - g.top;
+                if (y < 0 || y >= g.height) continue;
+                const float *in = from + (ptrdiff_t)c * g.plane + (ptrdiff_t)y * g.pitch;
+                for (int x = 0; x < g.width; x += LANES) store(row + g.left + x, larger(load(row + g.left + x), load(in + x)));
+            }
+            for (int x = g.left + g.width; x < floats; x++) row[x] = -INFINITY;
+            float *out = to + (ptrdiff_t)c * g.out_plane + (ptrdiff_t)oy * g.out_pitch;
+            for (int ox = 0; ox < g.out_width; ox += LANES) {
+                vector top = strided(row + ox * g.stride_x, g.stride_x);
+                for (int kx = 1; kx < g.kernel_x; kx++)
+                    top = larger(top, strided(row + ox * g.stride_x + kx * g.dilation_x, g.stride_x));
+                store_part(out + ox, top, g.out_width - ox);
+            }
+        }
+}
+
+INLINE int window(int out, int stride, int before, int kernel, int size, int after, int count_padding) {
+    int start = out * stride - before, end = start + kernel;
+    if (end > size + after) end = size + after;
+    if (count_padding) return end - start;
+    return (end > size ? size : end) - (start < 0 ? 0 : start);
+}
+
+static void average_pool(worker w, pooling g, int count_padding, const float *from, float *to) {
+    int floats = row_floats(g);
+    float row[floats];
+    range own = share(w, g.channels);
+    for (int c = own.from; c < own.to; c++)
+        for (int oy = 0; oy < g.out_height; oy++) {
+            memset(row, 0, sizeof row);
+            for (int ky = 0; ky < g.kernel_y; ky++) {
+                int y = oy * g.stride_y + ky - g.top;
+                if (y < 0 || y >= g.height) continue;
+                const float *in = from + (ptrdiff_t)c * g.plane + (ptrdiff_t)y * g.pitch;
+                for (int x = 0; x < g.width; x += LANES) store(row + g.left + x, load(row + g.left + x) + load(in + x));
+            }
+            for (int x = g.left + g.width; x < floats; x++) row[x] = 0.0f;
+            int rows = window(oy, g.stride_y, g.top, g.kernel_y, g.height, g.bottom, count_padding);
+            float *out = to + (ptrdiff_t)c * g.out_plane + (ptrdiff_t)oy * g.out_pitch;
+            for (int ox = 0; ox < g.out_width; ox += LANES) {
+                vector sum = strided(row + ox * g.stride_x, g.stride_x), count;
+                for (int kx = 1; kx < g.kernel_x; kx++) sum += strided(row + ox * g.stride_x + kx, g.stride_x);
+                for (int l = 0; l < LANES; l++)
+                    count[l] = (float)(rows * window(ox + l, g.stride_x, g.left, g.kernel_x, g.width, g.right, count_padding));
+                store_part(out + ox, sum / count, g.out_width - ox);
+            }
+        }
+}

@@ -1,0 +1,60 @@
+"""Depthwise convolutions against PyTorch: odd sizes, strides, dilations, channel multipliers, narrow maps."""
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.compiler.emit.test_convolution import assert_close, convolution_graph, expected
+
+from spokeshave.compiler.emit.lower import lower, supports
+from spokeshave.compiler.isa import instruction_set
+from spokeshave.compiler.operations import Activation, Convolution
+
+
+@st.composite
+def cases(draw):
+    channels = draw(st.integers(2, 5))
+    kernel = draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
+    stride = draw(st.sampled_from([1, 2]))
+    dilation = draw(st.tuples(st.integers(1, 2), st.integers(1, 2))) if stride == 1 else (1, 1)
+    padding = draw(st.tuples(*[st.integers(0, 3)] * 4))
+    least = [
+        max(2, (k - 1) * d + 1 - before - after)
+        for k, d, before, after in zip(kernel, dilation, padding[:2], padding[2:], strict=True)
+    ]
+    size = tuple(draw(st.integers(low, low + 40)) for low in least)
+    operation = Convolution(
+        "w",
+        draw(st.sampled_from(["b", None])),
+        (stride, stride),
+        padding,
+        dilation,
+        channels,
+        draw(st.booleans()),
+        draw(st.sampled_from([None, Activation("relu")])),
+    )
+    multiplier = draw(st.sampled_from([1, 1, 2]))
+    return operation, (channels * multiplier, 1, *kernel), size, draw(st.integers(0, 2**31))
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(case=cases())
+def test_any_depthwise_convolution_equals_pytorch(back_end, isa, case):
+    operation, shape, size, seed = case
+    generator = torch.Generator().manual_seed(seed)
+    weight, bias = torch.randn(shape, generator=generator), torch.randn(shape[0], generator=generator)
+    graph = convolution_graph(weight, bias, size, operation)
+    x = torch.randn(2, *graph.shape("x")[1:], generator=generator)
+    residual = torch.randn(2, *graph.shape("y")[1:], generator=generator) if operation.residual else None
+    if supports(graph.nodes[0], graph) is not None:
+        return
+    (result,) = back_end(graph, [x] if residual is None else [x, residual], isa)
+    assert_close(result, expected(weight, bias if operation.bias else None, operation, x, residual))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_depthwise_layers_have_a_kernel_of_their_own_and_move_no_element(stride):
+    operation = Convolution("w", None, (stride, stride), (1, 1, 1, 1), groups=6)
+    graph = convolution_graph(torch.randn(6, 1, 3, 3), None, (9, 9), operation)
+    (step,) = [step for step in lower(graph, instruction_set(None), {}).steps if step.layer == "layer"]
+    assert [call.function for call in step.calls] == [f"depthwise_3x3_s{stride}_plain"]
