@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from spokeshave.cli.counted import counted
 from spokeshave.cli.example import DataName, Shape, find_example
 from spokeshave.cli.output import Json, console, print_json
 
@@ -23,6 +24,10 @@ def compile(
     shape: Shape = None,
     data: DataName = None,
     isa: Annotated[str | None, typer.Option(help="Another instruction set than this CPU's best.")] = None,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Time the kernels' schedules on this machine and keep the fastest.")
+    ] = False,
+    threads: Annotated[int, typer.Option(min=1, help="Threads to tune for.")] = 1,
     emit_c: Annotated[
         bool, typer.Option("--emit-c", help="Write plain C for an application instead of a deployment.")
     ] = False,
@@ -40,8 +45,10 @@ def compile(
 
     from spokeshave.compiler import generate
     from spokeshave.compiler.artifact import check_artifact_folder, check_name, write_artifact
+    from spokeshave.compiler.build import find_compiler
     from spokeshave.compiler.folder import check_output_folder
     from spokeshave.compiler.isa import instruction_set
+    from spokeshave.compiler.tuner import Tuner
     from spokeshave.plan import Plan
     from spokeshave.references import resolve_network
 
@@ -50,7 +57,9 @@ def compile(
     check_name(c_name)
     found = resolve_network(network)
     example = find_example(network, found, shape, data)
-    generated = generate(found, example, Plan.load(plan) if plan is not None else None, isa)
+    with counted("tuning") as progress:
+        tuner = Tuner(instruction_set(isa), find_compiler(), threads, progress) if tune else None
+        generated = generate(found, example, Plan.load(plan) if plan is not None else None, isa, tuner)
     if as_c:
         write_artifact(generated, output, c_name, embed_weights)
         record, lines = _describe_c(generated, output)

@@ -22,7 +22,9 @@ from spokeshave.compiler.native import NativeDeployment
 from spokeshave.compiler.operations import Convolution, Linear
 from spokeshave.compiler.passes.eliminate_dead import weight_names
 from spokeshave.compiler.passes.pipeline import optimise
+from spokeshave.compiler.schedule import Chooser
 from spokeshave.compiler.segments import cut
+from spokeshave.compiler.tuner import Progress, Tuner
 from spokeshave.errors import SpokeshaveError
 from spokeshave.export import export_network
 from spokeshave.plan import Plan
@@ -35,27 +37,47 @@ def compile_network(
     plan: Plan | None = None,
     isa: str | None = None,
     compiler: Compiler | None = None,
+    *,
+    threads: int = 1,
+    tune: bool = False,
+    progress: Progress | None = None,
 ) -> NativeDeployment:
     """Compile a network (or an exported program) for this CPU, or for a lesser instruction set of it.
 
     `example` is one batch of inputs, of which the first sample is used. Zeros in the weights are never computed
-    with; `plan` tells the kernels which blocks they came from. Raises SpokeshaveError when the network cannot be
-    exported, a weight does not lie in its scheme, this CPU lacks the instruction set, or there is no C compiler.
+    with; `plan` tells the kernels which blocks they came from. `threads` is the deployment's property of that name.
+    With `tune`, schedules are timed on this machine with that many threads, or taken from the user's cache folder
+    where they were timed before; `progress` is told how many of how many layers are done, and the next. Raises
+    SpokeshaveError when the network cannot be exported, a weight does not lie in its scheme, this CPU lacks the
+    instruction set, or there is no C compiler.
     """
     reason = why_not_here(instruction_set(isa))
     if reason is not None:
         raise SpokeshaveError(f"{isa} cannot run here: {reason}")
-    return NativeDeployment(*build(generate(network, example, plan, isa), compiler))
+    compiler = compiler or find_compiler()
+    tuner = Tuner(instruction_set(isa), compiler, threads, progress) if tune else None
+    deployment = NativeDeployment(*build(generate(network, example, plan, isa, tuner), compiler))
+    deployment.threads = threads
+    return deployment
 
 
 def generate(
-    network: Any, example: Tensor | tuple[Tensor, ...], plan: Plan | None = None, isa: str | None = None
+    network: Any,
+    example: Tensor | tuple[Tensor, ...],
+    plan: Plan | None = None,
+    isa: str | None = None,
+    tuner: Tuner | None = None,
 ) -> Generated:
     """Turn a network into C for any instruction set, this CPU's or another's; arguments as of `compile_network`."""
     imported = import_program(export_network(network, example))
     graph = optimise(imported.graph)
     schemes = plan.resolve(network) if plan is not None else {}
-    return _generate(graph, imported.structure.to_json(), _pack(graph, schemes), instruction_set(isa))
+    packed = _pack(graph, schemes)
+    pieces = cut(graph, supports)
+    segments = [piece for piece in pieces if isinstance(piece, Graph)]
+    choose = tuner.tune(segments, packed) if tuner else None
+    lowered = _lower_stages(graph, pieces, instruction_set(isa), packed, choose)
+    return _generate(graph, imported.structure.to_json(), lowered, instruction_set(isa))
 
 
 def build(generated: Generated, compiler: Compiler | None = None) -> tuple[Generated, Path]:
@@ -89,10 +111,7 @@ class _Lowered:
     crossing: frozenset[str]
 
 
-def _generate(
-    graph: Graph, structure: dict[str, Any], packed: dict[str, Packed], isa: InstructionSet
-) -> Generated:
-    lowered = _lower_stages(graph, isa, packed)
+def _generate(graph: Graph, structure: dict[str, Any], lowered: _Lowered, isa: InstructionSet) -> Generated:
     tensors = _tensors(graph, lowered)
     manifest = Manifest(
         isa=isa.name,
@@ -109,16 +128,22 @@ def _generate(
     return Generated(manifest, emit_source(lowered.programs, lowered.arenas, isa), tensors)
 
 
-def _lower_stages(graph: Graph, isa: InstructionSet, packed: dict[str, Packed]) -> _Lowered:
+def _lower_stages(
+    graph: Graph,
+    pieces: tuple[Graph | Node, ...],
+    isa: InstructionSet,
+    packed: dict[str, Packed],
+    choose: Chooser | None,
+) -> _Lowered:
     stages: list[Stage] = []
     programs: list[Program] = []
     arenas: list[Arena] = []
     crossing: set[str] = set()
-    for piece in cut(graph, supports):
+    for piece in pieces:
         if isinstance(piece, Node):
             stages.append(_foreign_stage(graph, piece))
         else:
-            programs.append(lower(piece, isa, packed))
+            programs.append(lower(piece, isa, packed, choose))
             arenas.append(plan_arena(programs[-1]))
             stages.append(_segment_stage(len(programs) - 1, piece, programs[-1], arenas[-1]))
         crossing.update(stages[-1].inputs, stages[-1].outputs)
