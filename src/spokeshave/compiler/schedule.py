@@ -8,11 +8,13 @@ from hashlib import sha256
 import numpy as np
 
 from spokeshave.compiler.isa import InstructionSet, level_two_cache_bytes
+from spokeshave.compiler.kernels.reorder import similar_rows
 from spokeshave.compiler.layout import FLOAT_BYTES
 
-# Cycles of one column of a panel per vector of lanes: one share for the input vector, one for each row. Fitted to the
-# panel kernel's rates with 1, 4 and 8 rows on a CPU with AVX-512 (bench/kernel_rates.py prints them).
-COLUMN_CYCLES, ROW_CYCLES = 2.0, 0.4
+# Cycles of one column of a panel per vector of lanes: the input vector comes from the level-2 cache meanwhile, so the
+# slower one counts. Fitted to the panel kernel's rates with 1, 2, 4 and 8 rows on a CPU with AVX-512
+# (bench/packed_formats.py and bench/kernel_rates.py print them).
+LOAD_CYCLES, COLUMN_CYCLES, ROW_CYCLES = 1.4, 0.1, 0.5
 ACCUMULATE_CYCLES = 2.0  # loading and storing one accumulator once more
 WORTH_TIMING = 1.4  # the estimate is not trusted further than this
 
@@ -22,7 +24,8 @@ class Schedule:
     """What may differ between two programs that compute the same product.
 
     `rows` x `vectors` accumulators are the register tile; `chunk` vectors of lanes are one pass over all panels;
-    workers share out lanes or else panels; with `by_blocks` the blocks of a scheme are accumulated one by one.
+    workers share out lanes or else panels; with `by_blocks` the blocks of a scheme are accumulated one by one; with
+    `reordered` rows of similar columns share panels.
     """
 
     rows: int
@@ -30,6 +33,7 @@ class Schedule:
     chunk: int
     by_lanes: bool
     by_blocks: bool = False
+    reordered: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,17 +59,23 @@ class Product:
             digest.update(rows.astype(np.int64).tobytes() + b"|" + columns.astype(np.int64).tobytes() + b"\n")
         return digest.hexdigest()[:32]
 
-    def panel_columns(self, rows: int) -> int:
+    @cached_property
+    def order(self) -> np.ndarray:
+        """Rows in an order in which neighbours keep similar columns; as they are where they do so already."""
+        return similar_rows(self.kept, self.groups)
+
+    def panel_columns(self, rows: int, reordered: bool = False) -> int:
         """Columns of all panels of `rows` rows together."""
-        groups = self.kept.reshape(self.groups, -1, self.kept.shape[1])
+        kept = self.kept[self.order] if reordered else self.kept
+        groups = kept.reshape(self.groups, -1, kept.shape[1])
         starts = np.arange(0, groups.shape[1], rows)
         return int(np.logical_or.reduceat(groups, starts, axis=1).sum())
 
     def cycles(self, schedule: Schedule) -> float:
         """Estimated cycles per vector of lanes; only comparisons between schedules of one product mean anything."""
-        column = COLUMN_CYCLES + ROW_CYCLES * schedule.rows
+        column = max(LOAD_CYCLES, COLUMN_CYCLES + ROW_CYCLES * schedule.rows)
         if not schedule.by_blocks:
-            return self.panel_columns(schedule.rows) * column
+            return self.panel_columns(schedule.rows, schedule.reordered) * column
         panels = [-(-len(rows) // schedule.rows) for rows, _ in self.blocks]
         lengths = [len(columns) for _, columns in self.blocks]
         return column * sum(map(int.__mul__, panels, lengths)) + ACCUMULATE_CYCLES * schedule.rows * sum(
@@ -78,24 +88,27 @@ Chooser = Callable[[Product], Schedule]
 
 def schedule_for(product: Product, isa: InstructionSet) -> Schedule:
     """The schedule with the fewest estimated cycles."""
-    return min(_forms(product, isa), key=product.cycles)
+    return min(forms(product, isa), key=product.cycles)
 
 
 def candidates(product: Product, isa: InstructionSet, threads: int) -> tuple[Schedule, ...]:
     """Schedules worth timing; what `schedule_for` says comes first."""
     first = schedule_for(product, isa)
     worst = WORTH_TIMING * product.cycles(first)
-    forms = _forms(product, isa, isa.rows_by_vectors + isa.tiles_to_time)
-    likely = [first, *(form for form in forms if product.cycles(form) <= worst)]
+    every = forms(product, isa, isa.rows_by_vectors + isa.tiles_to_time)
+    likely = [first, *(form for form in every if product.cycles(form) <= worst)]
     return tuple(dict.fromkeys(variant for form in likely for variant in _variants(form, product, threads)))
 
 
-def _forms(product: Product, isa: InstructionSet, tiles: tuple[tuple[int, int], ...] = ()) -> list[Schedule]:
-    """One schedule for each register tile, over panels and over blocks."""
+def forms(product: Product, isa: InstructionSet, tiles: tuple[tuple[int, int], ...] = ()) -> list[Schedule]:
+    """One schedule for each register tile, over panels of rows as they are and reordered, and over blocks."""
+    ways = [(False, False)]
+    ways += [(True, False)] if product.blocks else []
+    ways += [(False, True)] if (np.diff(product.order) != 1).any() else []
     return [
-        Schedule(rows, vectors, *_passes(product, isa, vectors, by_blocks), by_blocks)
+        Schedule(rows, vectors, *_passes(product, isa, vectors, by_blocks), by_blocks, reordered)
         for rows, vectors in tiles or isa.rows_by_vectors
-        for by_blocks in ((False, True) if product.blocks else (False,))
+        for by_blocks, reordered in ways
     ]
 
 

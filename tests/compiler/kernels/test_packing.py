@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spokeshave.compiler.kernels.packing import Panels, pack_blocks, pack_panels
+from spokeshave.compiler.kernels.reorder import similar_rows
 
 
 def unpacked(panels: Panels, shape: tuple[int, int]) -> np.ndarray:
@@ -37,6 +38,8 @@ def test_panels_hold_the_matrix(case, rows):
         part = slice(group * height // groups, (group + 1) * height // groups)
         whole[part, group * width : (group + 1) * width] = matrix[part]
     np.testing.assert_array_equal(unpacked(pack_panels(matrix, rows, groups), whole.shape), whole)
+    reordered = pack_panels(matrix, rows, groups, similar_rows(matrix != 0, groups))
+    np.testing.assert_array_equal(unpacked(reordered, whole.shape), whole)
 
 
 @given(case=matrices(), rows=st.sampled_from([2, 4]))

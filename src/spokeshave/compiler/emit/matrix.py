@@ -173,7 +173,7 @@ def _panels(
         panels = pack_blocks([(*block, matrix[np.ix_(*block)]) for block in blocks], schedule.rows)
         _accumulated(lowering, node, panels, schedule, source, offsets)
         return
-    panels = pack_panels(matrix, schedule.rows, groups)
+    panels = pack_panels(matrix, schedule.rows, groups, product.order if schedule.reordered else None)
     output = lowering.place(node.output)
     kernel = PanelKernel(schedule.rows, schedule.vectors, _epilogue(node))
     bias = _bias(lowering, node, matrix.shape[0])[panels.row_numbers]

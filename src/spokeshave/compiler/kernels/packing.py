@@ -4,7 +4,7 @@ The packers start from the zeros of the matrix, so a network pruned elsewhere is
 a `DenseBlocks` weight whose kept rows differ between the blocks of a strip is packed block by block.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -33,8 +33,14 @@ class Panels:
         return len(self.column_start) - 1
 
 
-def pack_panels(matrix: np.ndarray, rows: int, groups: int = 1) -> Panels:
-    """Pack a `[M, K / groups]` matrix; row m of convolution group g reads columns g * (K / groups) + k."""
+def pack_panels(matrix: np.ndarray, rows: int, groups: int = 1, order: np.ndarray | None = None) -> Panels:
+    """Pack a `[M, K / groups]` matrix; row m of convolution group g reads columns g * (K / groups) + k.
+
+    Panels take rows in the given order, which keeps groups together.
+    """
+    if order is not None:
+        panels = pack_panels(matrix[order], rows, groups)
+        return replace(panels, row_numbers=order[panels.row_numbers].astype(np.int32))
     height, width = matrix.shape
     per_group = height // groups
     tops = np.arange(0, per_group, rows)

@@ -1,0 +1,176 @@
+"""Time of one layer under every scheme: dense, rows in their order, rows reordered; interleaved, one thread.
+
+    python bench/packed_formats.py [--isa NAME] [--output FILE]
+
+Weights are random with rows and columns of log-normal strength (sigma 0.5), as trained weights have them. Each row has
+the median microseconds and the gain over the dense layer of the same run.
+"""
+
+import argparse
+import ctypes
+import json
+import statistics
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from spokeshave.compiler.build import build_library, find_compiler, load_library
+from spokeshave.compiler.emit.arena import plan_arena
+from spokeshave.compiler.emit.lower import lower
+from spokeshave.compiler.emit.source import emit_source
+from spokeshave.compiler.graph import Graph, Node, Value
+from spokeshave.compiler.isa import InstructionSet, instruction_set
+from spokeshave.compiler.operations import Activation, Convolution
+from spokeshave.compiler.schedule import Product, Schedule, forms
+from spokeshave.schemes.block_column_row import BlockColumnRow
+from spokeshave.schemes.block_structured import BlockStructured
+from spokeshave.schemes.compressed_blocks import CompressedBlocks
+from spokeshave.schemes.density_adaptive_blocks import DensityAdaptiveBlocks
+from spokeshave.schemes.n_of_m import NOfM
+from spokeshave.schemes.patterns import Patterns
+from spokeshave.schemes.ranking import density
+from spokeshave.schemes.scheme import Packed, Scheme
+from spokeshave.schemes.unstructured import Unstructured
+from spokeshave.schemes.whole_blocks import BlockPunched, Blocks
+
+ROUNDS = 25
+LAYERS = {
+    "3x3, 256 channels, 14 x 14": ((256, 256, 3, 3), 14),
+    "1x1, 1024 to 256 channels, 14 x 14": ((256, 1024, 1, 1), 14),
+}
+SCHEMES: dict[str, Scheme | None] = {
+    "dense": None,
+    "block column-row, 8 rows": BlockColumnRow(0.875, (8, 64)),
+    "block column-row, rows halved": BlockColumnRow(0.875, (16, 128), 0.5),
+    "block-structured (BSP)": BlockStructured(0.875, (64, 64), 0.25),
+    "compressed blocks (CSB) 16 x 64": CompressedBlocks(0.875, (16, 64)),
+    "compressed blocks (CSB) 32 x 32": CompressedBlocks(0.875, (32, 32)),
+    "whole blocks 16 x 16": Blocks(0.875, (16, 16)),
+    "block-punched 8 x 4": BlockPunched(0.875, (8, 4)),
+    "patterns, filters alone": Patterns(0.72, "clicktrain_8"),
+    "patterns, 4 filters share": Patterns(0.72, "clicktrain_8", 4),
+    "patterns, 8 filters share": Patterns(0.72, "clicktrain_8", 8),
+    "2:4": NOfM(2, 4),
+    "1:8 along columns (BMWM)": NOfM(1, 8, "columns"),
+    "density-adaptive blocks (DARB)": DensityAdaptiveBlocks(0.875),
+    "unstructured": Unstructured(0.875),
+}  # fmt: skip
+
+
+def trained_like(shape: tuple[int, ...]) -> Tensor:
+    """Random weights whose rows and columns differ in strength."""
+    rows = torch.randn(shape[0]).mul(0.5).exp().view(-1, *[1] * (len(shape) - 1))
+    return torch.randn(shape) * rows * torch.randn(shape[1:]).mul(0.5).exp()
+
+
+def layer_graph(weight: Tensor, size: int) -> Graph:
+    """One convolution with ReLU that keeps the size of the map."""
+    rows, channels, kernel, _ = weight.shape
+    node = Node(
+        "layer",
+        Convolution("w", None, padding=(kernel // 2,) * 4, activation=Activation("relu")),
+        ("x",),
+        ("y",),
+    )
+    values = {"x": Value("x", (1, channels, size, size)), "y": Value("y", (1, rows, size, size))}
+    return Graph(("x",), ("y",), values, (node,), {"w": weight})
+
+
+def chosen(product: Product, isa: InstructionSet, reordered: bool) -> Schedule:
+    """The best estimate with, or without, rows reordered."""
+    allowed = [form for form in forms(product, isa) if reordered or not form.reordered]
+    return min(allowed, key=product.cycles)
+
+
+def timer(
+    graph: Graph, isa: InstructionSet, packed: Packed | None, reordered: bool
+) -> tuple[str, Callable[[], float]]:
+    """What the layer's kernel is called, and a function that runs it once and returns its seconds."""
+    choose = partial(chosen, isa=isa, reordered=reordered)
+    program = lower(graph, isa, {} if packed is None else {"w": packed}, choose)
+    arena = plan_arena(program)
+    library = load_library(build_library(emit_source([program], [arena], isa), isa))
+    memory, y = torch.zeros(arena.floats), torch.empty(graph.shape("y"))
+    groups = (
+        [torch.from_numpy(array) for array in program.constants.values()],
+        [torch.randn(graph.shape("x"))],
+        [y],
+    )
+    pointers = [(ctypes.c_void_p * len(group))(*(t.data_ptr() for t in group)) for group in groups]
+
+    def run(kept_alive: object = (groups, memory, library)) -> float:
+        seconds = (ctypes.c_double * len(program.steps))()
+        library.segment_0(
+            pointers[0], ctypes.c_void_p(memory.data_ptr()), *pointers[1:], ctypes.c_long(1), seconds, 1
+        )
+        return seconds[1]
+
+    schedule = next(call.schedule for step in program.steps for call in step.calls if call.schedule)
+    return (
+        f"{program.kernels[0].name}{' by blocks' * schedule.by_blocks}{' reordered' * schedule.reordered}",
+        run,
+    )
+
+
+def measure(shape: tuple[int, ...], size: int, isa: InstructionSet) -> list[dict]:
+    """All schemes on one layer, in interleaved rounds."""
+    runs: dict[tuple[str, str], tuple[str, Callable[[], float]]] = {}
+    densities = {}
+    weight = trained_like(shape)
+    for name, scheme in SCHEMES.items():
+        if scheme is not None and scheme.supports(shape):
+            continue
+        kept = weight if scheme is None else scheme.project(weight)
+        densities[name] = density(kept)
+        for order in ("as they are",) if scheme is None else ("as they are", "reordered"):
+            graph = layer_graph(kept, size)
+            packed = None if scheme is None else scheme.pack(kept)
+            runs[name, order] = timer(graph, isa, packed, order == "reordered")
+    times: dict[tuple[str, str], list[float]] = {key: [] for key in runs}
+    for _ in range(ROUNDS):
+        for key, (_, run) in runs.items():
+            run()
+            times[key].append(run())
+    dense = statistics.median(times["dense", "as they are"])
+    return [
+        {
+            "scheme": name,
+            "rows": order,
+            "kernel": runs[name, order][0],
+            "density": round(densities[name], 4),
+            "microseconds": round(statistics.median(seconds) * 1e6, 1),
+            "gain": round(dense / statistics.median(seconds), 2),
+        }
+        for (name, order), seconds in times.items()
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--isa", help="instruction set; the best one of this CPU by default")
+    parser.add_argument("--output", type=Path, help="file for the JSON document")
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    isa = instruction_set(arguments.isa)
+    layers = {}
+    for layer, (shape, size) in LAYERS.items():
+        layers[layer] = measure(shape, size, isa)
+        print(layer)
+        for row in layers[layer]:
+            print(
+                "  "
+                + "  ".join(
+                    f"{value!s:>8}" if key != "scheme" else f"{value:34}" for key, value in row.items()
+                )
+            )
+    document = {"isa": isa.name, "compiler": find_compiler().version, "threads": 1, "layers": layers}
+    if arguments.output:
+        arguments.output.write_text(json.dumps(document, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
