@@ -1,14 +1,17 @@
 """Lowers convolutions and linear layers to panel kernels (many lanes) or vector kernels (one lane)."""
 
+from math import prod
+
 import numpy as np
 
 from spokeshave.compiler.emit.depthwise import is_depthwise, lower_depthwise
 from spokeshave.compiler.emit.lowering import Lowering
 from spokeshave.compiler.emit.program import Argument, Place
 from spokeshave.compiler.emit.taps import Tap, phase_size, taps
+from spokeshave.compiler.emit.vectors import pack_vectors
 from spokeshave.compiler.graph import Graph, Node
-from spokeshave.compiler.kernels.instances import Epilogue, FinishKernel, PanelKernel, VectorKernel
-from spokeshave.compiler.kernels.packing import Panels, best_vectors, pack_blocks, pack_panels, padded
+from spokeshave.compiler.kernels.instances import Epilogue, FinishKernel, PanelKernel
+from spokeshave.compiler.kernels.packing import Panels, pack_blocks, pack_panels, padded
 from spokeshave.compiler.layout import FLOAT_BYTES, Flat, Grid, Planes
 from spokeshave.compiler.operations import Convolution, Linear
 from spokeshave.compiler.schedule import Product, Schedule
@@ -22,7 +25,7 @@ def lower_linear(lowering: Lowering, node: Node) -> None:
     matrix = lowering.weight(operation.weight)
     read = lowering.layout(node.inputs[0])
     if isinstance(read, Flat):
-        _vector(lowering, node, matrix, lowering.place(node.inputs[0]))
+        _vector(lowering, node, matrix, lowering.place(node.inputs[0]), prod(read.shape[:-1]))
     else:
         _panels(
             lowering,
@@ -235,17 +238,19 @@ def _panel_arguments(
     )
 
 
-def _vector(lowering: Lowering, node: Node, matrix: np.ndarray, source: Place) -> None:
-    panels = best_vectors(matrix)
+def _vector(lowering: Lowering, node: Node, matrix: np.ndarray, source: Place, vectors: int = 1) -> None:
+    """Append the vector kernel's call for vectors that lie one behind the other."""
     output = lowering.place(node.output)
+    bias = _bias(lowering, node, matrix.shape[0])
+    product = pack_vectors(lowering, matrix, bias, _epilogue(node))
     lowering.call_kernel(
-        VectorKernel(panels.rows, _epilogue(node)),
-        lowering.constant(padded(panels.columns)),
-        lowering.constant(panels.column_start),
-        lowering.constant(panels.weights),
-        lowering.constant(_bias(lowering, node, matrix.shape[0])[panels.row_numbers]),
-        panels.count,
+        product.kernel,
+        *product.constants,
+        matrix.shape[0],
+        vectors,
         source,
+        matrix.shape[1],
         output,
         _residual(lowering, node, output),
+        matrix.shape[0],
     )

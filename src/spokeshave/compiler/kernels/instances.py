@@ -55,15 +55,30 @@ class FinishKernel:
 
 @dataclass(frozen=True)
 class VectorKernel:
-    """Matrix times one vector: `rows` neighbouring outputs are the lanes, and share one list of columns."""
+    """Matrix times one or a few vectors: `rows` neighbouring outputs are the lanes, and share one list of columns.
+
+    `piece` is how many of them fill one register, `vectors` how many vectors share one load of a weight. With
+    `prefetch` weights are asked for ahead of their use, which pays where they come from beyond the level-2 cache;
+    with `wide` the column numbers have 32 bits instead of 16.
+    """
 
     rows: int
+    piece: int
+    vectors: int
     epilogue: Epilogue = Epilogue()
+    prefetch: bool = False
+    wide: bool = False
+
+    @property
+    def index(self) -> str:
+        """C type of a column number."""
+        return "int32_t" if self.wide else "uint16_t"
 
     @property
     def name(self) -> str:
         """Name of the C function."""
-        return f"vector_r{self.rows}_{self.epilogue.name}"
+        options = "_prefetch" * self.prefetch + "_wide" * self.wide
+        return f"vector_r{self.rows}_{self.epilogue.name}{options}"
 
 
 @dataclass(frozen=True)
@@ -94,4 +109,4 @@ class PointwiseKernel:
 
 Kernel = PanelKernel | FinishKernel | VectorKernel | DepthwiseKernel | PointwiseKernel
 
-VECTOR_ROWS = (8, 16, 32)
+VECTOR_ROWS = (8, 16, 32, 64)

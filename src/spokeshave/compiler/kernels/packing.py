@@ -8,9 +8,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from spokeshave.compiler.isa import InstructionSet
 from spokeshave.compiler.kernels.instances import VECTOR_ROWS
 from spokeshave.compiler.kernels.panel import PREFETCH_COLUMNS
 
+MOST_PIECES = 4  # registers that the rows of a vector kernel's panel fill
+PANEL_BYTES = 256  # what streams by in the time in which a panel begins and ends
 
 @dataclass(frozen=True)
 class Panels:
@@ -80,12 +83,17 @@ def _join(pieces: list[tuple[np.ndarray, np.ndarray, np.ndarray]], rows: int) ->
     return Panels(rows, all_columns.astype(np.int64), starts.astype(np.int32), weights, row_numbers.ravel())
 
 
-def best_vectors(matrix: np.ndarray) -> Panels:
-    """Pack a matrix for one vector: the rows of a panel are the lanes; the fewest bytes win."""
+def best_vectors(matrix: np.ndarray, isa: InstructionSet) -> Panels:
+    """Pack a matrix for one or a few vectors: the rows of a panel are the lanes; the fewest bytes win."""
     return min(
-        (pack_panels(matrix, rows) for rows in VECTOR_ROWS),
-        key=lambda panels: len(panels.columns) * (4 * panels.rows + 16),
+        (pack_panels(matrix, rows) for rows in VECTOR_ROWS if rows <= MOST_PIECES * isa.lanes),
+        key=_streamed_bytes,
     )
+
+
+def _streamed_bytes(panels: Panels) -> int:
+    """What one product reads: weights, column numbers of two bytes, and each panel's fixed share of time as bytes."""
+    return len(panels.columns) * (4 * panels.rows + 2) + panels.count * PANEL_BYTES
 
 
 def padded(columns: np.ndarray) -> np.ndarray:
