@@ -10,7 +10,16 @@ from torch import nn
 from spokeshave.compiler.graph import Graph
 from spokeshave.compiler.importer import OutputStructure, import_program
 from spokeshave.compiler.importer.names import layer_name
-from spokeshave.compiler.operations import Affine, Binary, Convolution, Foreign, Linear, Pad, Reshape
+from spokeshave.compiler.operations import (
+    Affine,
+    Binary,
+    Convolution,
+    Foreign,
+    Linear,
+    Pad,
+    Recurrent,
+    Reshape,
+)
 from spokeshave.compiler.passes.pipeline import optimise
 from spokeshave.compiler.reference import run_reference
 from spokeshave.compiler.verify import verify
@@ -175,8 +184,8 @@ def test_padding_as_tensorflow_does_it():
     assert graph.nodes[0].operation.padding == (0, 0, 1, 1)
 
 
-def test_recurrent_layers_are_foreign_with_their_weights():
-    class Recurrent(nn.Module):
+def test_recurrent_layers_keep_the_names_of_their_weights():
+    class Memory(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.gru = nn.GRU(4, 6, batch_first=True)
@@ -185,9 +194,24 @@ def test_recurrent_layers_are_foreign_with_their_weights():
         def forward(self, x):
             return self.head(torch.relu(self.gru(x)[0]))
 
-    graph = imported(Recurrent(), torch.randn(2, 5, 4))
-    assert foreign(graph) == ["aten.gru.input"]
-    assert "gru.weight_hh_l0" in graph.weights
+    graph = imported(Memory(), torch.randn(2, 5, 4))
+    assert foreign(graph) == []
+    (node,) = (node for node in graph.nodes if isinstance(node.operation, Recurrent))
+    assert (node.layer, node.operation.hidden_weight) == ("gru", "gru.weight_hh_l0")
+
+
+@pytest.mark.parametrize(
+    ("network", "shape", "reason"),
+    [
+        (nn.LSTM(4, 6, proj_size=3, batch_first=True), (2, 5, 4), "projects its state"),
+        (nn.Sequential(nn.Flatten(0, 1), nn.Unflatten(0, (4, 5)), nn.GRU(4, 6, batch_first=True)), (1, 4, 5, 4),
+         "holds 4 sequences of one sample"),
+    ],
+)  # fmt: skip
+def test_recurrent_layers_without_a_kernel_say_why(network, shape, reason):
+    nodes = imported(network, torch.randn(shape)).nodes
+    (operation,) = (node.operation for node in nodes if isinstance(node.operation, Foreign))
+    assert reason in operation.reason
 
 
 def test_inputs_weights_and_constants_can_be_outputs():

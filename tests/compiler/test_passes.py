@@ -281,4 +281,4 @@ def test_operators_of_several_outputs_that_read_a_reshape_stay():
             return self.memory(x.flatten(2))[0]
 
     graph, x = graph_of(Reader(), 6, 3, 4)
-    assert "Foreign" in kinds(apply(sink_reshapes, graph, x))
+    assert "Recurrent" in kinds(apply(sink_reshapes, graph, x))

@@ -25,6 +25,8 @@ from spokeshave.compiler.operations import (
     Mean,
     Pad,
     Pool,
+    Recurrent,
+    Reshape,
     Slice,
     Softmax,
 )
@@ -46,11 +48,17 @@ def network() -> tuple[Graph, dict]:
         "g": random(20),
         "fc": random(10, 66),
         "fb": random(10),
+        "gi": random(39, 22),
+        "gh": random(39, 13),
+        "gb": random(39),
+        "li": random(20, 13),
+        "lh": random(20, 5),
     }
     shapes = {
         "x": (3, 17, 15), "a": (13, 17, 15), "m": (13, 8, 7), "r": (20, 4, 4), "b": (20, 4, 4), "c": (20, 4, 4),
         "n": (20, 4, 4), "s": (20, 4, 2), "p": (26, 4, 4), "v": (20, 4, 4), "k": (66, 4, 4), "u": (66, 4, 4),
-        "d": (66,), "e": (10,), "f": (10,),
+        "d": (66,), "e": (10,), "f": (10,), "o": (48, 22), "h": (48, 13), "h1": (13,), "l": (48, 5), "l1": (5,),
+        "l2": (5,),
     }  # fmt: skip
     nodes = [
         ("c1", Convolution("w1", "b1", padding=(1, 1, 1, 1), activation=Activation("relu")), "x", "a"),
@@ -72,20 +80,33 @@ def network() -> tuple[Graph, dict]:
         ("mean", Mean((2, 3), False), "u", "d"),
         ("head", Linear("fc", "fb", activation=Activation("tanh")), "d", "e"),
         ("softmax", Softmax(1), "e", "f"),
+        ("rows", Reshape(), "k", "o"),
+        ("gru", Recurrent("gru", "gi", "gh", "gb", "gb", reverse=True), "o", "h h1"),
+        ("lstm", Recurrent("lstm", "li", "lh", None, None), "h", "l l1 l2"),
     ]
     values = {name: Value(name, (1, *shape)) for name, shape in shapes.items()}
-    made = tuple(Node(layer, operation, tuple(read.split()), (out,)) for layer, operation, read, out in nodes)
-    return Graph(("x",), ("f", "u"), values, made, weights), weights
+    steps = tuple(
+        Node(layer, operation, tuple(read.split()), tuple(made.split()))
+        for layer, operation, read, made in nodes
+    )
+    return Graph(("x",), ("f", "u", "l"), values, steps, weights), weights
 
 
-def expected(x: torch.Tensor, w: dict) -> tuple[torch.Tensor, torch.Tensor]:
+def expected(x: torch.Tensor, w: dict) -> tuple[torch.Tensor, ...]:
     m = F.max_pool2d(F.relu(F.conv2d(x, w["w1"], w["b1"], padding=1)), 3, 2)
     b = F.gelu(F.conv2d(m, w["w2"], stride=2, padding=1) + F.conv2d(m, w["w3"], stride=2))
     n = F.group_norm(F.conv2d(b, w["w4"], padding=2, groups=20), 4, w["g"], w["g"])
     p = F.pad(n[:, :, :, ::2], (1, 1, 0, 0, 3, 3), value=0.5)
     v = F.avg_pool2d(n, 3, 1, 1, count_include_pad=False)
-    u = F.silu(torch.cat([n, p, v], 1))
-    return torch.softmax(torch.tanh(F.linear(u.mean((2, 3)), w["fc"], w["fb"])), 1), u
+    k = torch.cat([n, p, v], 1)
+    u = F.silu(k)
+    state = torch.zeros(1, len(x), 13)
+    gates = [w[name] for name in ("gi", "gh", "gb", "gb")]
+    backwards = k.reshape(-1, 48, 22).flip(1)
+    h = torch.gru(backwards, state, gates, True, 1, 0.0, False, False, True)[0].flip(1)
+    state = torch.zeros(1, len(x), 5)
+    y = torch.lstm(h, [state, state], [w["li"], w["lh"]], False, 1, 0.0, False, False, True)[0]
+    return torch.softmax(torch.tanh(F.linear(u.mean((2, 3)), w["fc"], w["fb"])), 1), u, y
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from spokeshave.workload import trace
 
 
 class Residual(nn.Module):
-    """Two convolutions that share a weight, a sum, a recurrent layer that PyTorch runs, and a head."""
+    """Two convolutions that share a weight, a sum, a recurrent layer and a head."""
 
     def __init__(self):
         super().__init__()
@@ -38,7 +38,8 @@ def test_on_this_cpu_every_step_has_its_time_and_every_layer_its_work():
     }
     assert [row.multiply_adds for row in by_layer["convolution"]] == [8 * 72 * 36] * 2
     (memory,) = [row for row in by_layer["memory"] if row.weights]
-    assert (memory.kernel, memory.weights) == ("PyTorch", 48 * 36 + 48 * 16)
+    assert memory.operator == "Recurrent"
+    assert memory.weights == 48 * 36 + 48 * 16
     assert by_layer["head"][0].shape == (4, 16)
 
 

@@ -19,7 +19,7 @@ from spokeshave.compiler.importer import import_program
 from spokeshave.compiler.isa import InstructionSet, instruction_set, why_not_here
 from spokeshave.compiler.manifest import ForeignStage, Manifest, SegmentStage, Stage, StepRecord, ValueRecord
 from spokeshave.compiler.native import NativeDeployment
-from spokeshave.compiler.operations import Convolution, Linear
+from spokeshave.compiler.operations import Convolution, Linear, Recurrent
 from spokeshave.compiler.passes.eliminate_dead import weight_names
 from spokeshave.compiler.passes.pipeline import optimise
 from spokeshave.compiler.schedule import Chooser
@@ -93,12 +93,22 @@ def build(generated: Generated, compiler: Compiler | None = None) -> tuple[Gener
 
 def _pack(graph: Graph, schemes: dict[str, Scheme]) -> dict[str, Packed]:
     """Each planned weight in its scheme's packed form; a folded batch norm scales rows and keeps the zeros."""
-    packed = {}
-    for node in graph.nodes:
-        if isinstance(node.operation, Convolution | Linear) and f"{node.layer}.weight" in schemes:
-            weight = node.operation.weight
-            packed[weight] = schemes[f"{node.layer}.weight"].pack(graph.weights[weight])
-    return packed
+    return {
+        weight: schemes[parameter].pack(graph.weights[weight])
+        for node in graph.nodes
+        for weight, parameter in _planned(node)
+        if parameter in schemes
+    }
+
+
+def _planned(node: Node) -> tuple[tuple[str, str], ...]:
+    """The weights of a node that a plan may name, each with the parameter it comes from."""
+    operation = node.operation
+    if isinstance(operation, Convolution | Linear):
+        return ((operation.weight, f"{node.layer}.weight"),)
+    if isinstance(operation, Recurrent):
+        return tuple((name, name) for name in (operation.input_weight, operation.hidden_weight))
+    return ()
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ class Node:
     """One operation in a network.
 
     `layer` is the qualified name of the module it came from (`stage2.0.conv1`; unique names are not required),
-    `inputs` and `outputs` name values; only a `Foreign` operation has more than one output.
+    `inputs` and `outputs` name values; only `Recurrent` and `Foreign` operations have more than one output.
     """
 
     layer: str

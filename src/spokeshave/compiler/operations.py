@@ -20,6 +20,8 @@ ActivationKind = Literal[
     "elu",
 ]
 
+RecurrentKind = Literal["gru", "lstm"]
+
 BinaryKind = Literal["add", "subtract", "multiply", "divide", "maximum", "minimum"]
 
 
@@ -178,6 +180,26 @@ class Pad:
 
 
 @dataclass(frozen=True)
+class Recurrent:
+    """One layer and direction of a GRU or LSTM over the steps of `[1, T, F]`, as PyTorch defines them.
+
+    Weights are `[gates * H, F]` and `[gates * H, H]`, gates in PyTorch's order: reset, update, new of a GRU; input,
+    forget, cell, output of an LSTM. Outputs: the sequence `[1, T, H]`, and the state after the last step, h `[1, H]`
+    (and c of an LSTM). The state before the first step comes as further inputs, or as the constants
+    `hidden_state` (and `cell_state`), or is zero. With `reverse` the steps run from the last to the first.
+    """
+
+    kind: RecurrentKind
+    input_weight: str
+    hidden_weight: str
+    input_bias: str | None
+    hidden_bias: str | None
+    reverse: bool = False
+    hidden_state: str | None = None
+    cell_state: str | None = None
+
+
+@dataclass(frozen=True)
 class Foreign:
     """An operator without a kernel here, run by PyTorch between compiled segments.
 
@@ -208,5 +230,6 @@ Operation = (
     | Permute
     | Slice
     | Pad
+    | Recurrent
     | Foreign
 )

@@ -26,6 +26,7 @@ from spokeshave.compiler.operations import (
     Pad,
     Permute,
     Pool,
+    Recurrent,
     Reshape,
     Slice,
     Softmax,
@@ -90,7 +91,8 @@ def run_operation(
     """Run one operation for one sample; `shape` is its output's, `values` holds what a foreign operator names."""
     if isinstance(operation, Foreign):
         return run_foreign(operation, values, weights)
-    return [RUNNERS[type(operation)](operation, list(inputs), weights, shape)]
+    result = RUNNERS[type(operation)](operation, list(inputs), weights, shape)
+    return [result] if isinstance(result, Tensor) else list(result)
 
 
 def activate(activation: Activation | None, x: Tensor) -> Tensor:
@@ -163,7 +165,20 @@ def _softmax(op: Softmax, inputs: list[Tensor], weights: Weights, shape: tuple[i
     return (F.log_softmax if op.logarithm else F.softmax)(inputs[0], op.axis)
 
 
-RUNNERS: dict[type, Callable[..., Tensor]] = {
+def _recurrent(op: Recurrent, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> list[Tensor]:
+    sequence = inputs[0].flip(1) if op.reverse else inputs[0]
+    names = (op.input_weight, op.hidden_weight, op.input_bias, op.hidden_bias)
+    parameters = [weights[name] for name in names if name is not None]
+    state = inputs[1:] or [weights[name] for name in (op.hidden_state, op.cell_state) if name is not None]
+    state = state or [sequence.new_zeros(1, shape[-1])] * (2 if op.kind == "lstm" else 1)
+    state = [entry.reshape(1, 1, -1) for entry in state]
+    settings = (parameters, len(parameters) == 4, 1, 0.0, False, False, True)
+    run: Callable[..., Sequence[Tensor]] = torch.lstm if op.kind == "lstm" else torch.gru
+    y, *last = run(sequence, state if op.kind == "lstm" else state[0], *settings)
+    return [y.flip(1) if op.reverse else y, *(entry[0] for entry in last)]
+
+
+RUNNERS: dict[type, Callable[..., Tensor | Sequence[Tensor]]] = {
     Convolution: _convolution,
     Linear: _linear,
     Pool: _pool,
@@ -179,6 +194,7 @@ RUNNERS: dict[type, Callable[..., Tensor]] = {
     Permute: lambda op, inputs, weights, shape: inputs[0].permute(op.axes),
     Slice: _slice,
     Pad: _pad,
+    Recurrent: _recurrent,
 }
 
 

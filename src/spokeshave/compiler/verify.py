@@ -18,6 +18,7 @@ from spokeshave.compiler.operations import (
     Pad,
     Permute,
     Pool,
+    Recurrent,
     Slice,
     Softmax,
 )
@@ -73,13 +74,14 @@ def _check_typed(graph: Graph, node: Node) -> None:
 
 def _check_shape(graph: Graph, node: Node, where: str) -> None:
     inputs = [torch.empty(graph.shape(name), device="meta") for name in node.inputs]
-    declared = graph.shape(node.output)
+    declared = [graph.shape(name) for name in node.outputs]
     try:
-        (result,) = run_operation(node.operation, inputs, _WithoutData(graph.weights), declared, {})
+        results = run_operation(node.operation, inputs, _WithoutData(graph.weights), declared[0], {})
     except (RuntimeError, ValueError, IndexError, KeyError) as error:
         raise GraphError(f"{where} cannot run: {error}") from error
-    if tuple(result.shape) != declared:
-        raise GraphError(f"{where} gives {tuple(result.shape)}, declared is {declared}")
+    given = [tuple(result.shape) for result in results]
+    if given != declared:
+        raise GraphError(f"{where} gives {given}, declared is {declared}")
 
 
 def _check_foreign(graph: Graph, node: Node) -> None:
@@ -176,6 +178,18 @@ def _pad(operation: Pad, graph: Graph, node: Node) -> str | None:
     return None
 
 
+def _recurrent(operation: Recurrent, graph: Graph, node: Node) -> str | None:
+    states = 2 if operation.kind == "lstm" else 1
+    constants = [name for name in (operation.hidden_state, operation.cell_state) if name is not None]
+    if len(node.outputs) != 1 + states or len(node.inputs) not in (1, 1 + states):
+        return f"has {len(node.inputs)} inputs and {len(node.outputs)} outputs"
+    if len(constants) not in (0, states) or (constants and len(node.inputs) > 1):
+        return "has a state that is half given, or given twice"
+    if (operation.input_bias is None) != (operation.hidden_bias is None):
+        return "has one bias of two"
+    return None
+
+
 CHECKS: Mapping[type, Callable[[Any, Graph, Node], str | None]] = {
     Convolution: _layer,
     Linear: _layer,
@@ -187,4 +201,5 @@ CHECKS: Mapping[type, Callable[[Any, Graph, Node], str | None]] = {
     Permute: _permute,
     Slice: _slice,
     Pad: _pad,
+    Recurrent: _recurrent,
 }

@@ -44,8 +44,8 @@ class HostDevice:
         return "\n".join(lines)
 
     def supports(self, scheme: Scheme, layer: Layer) -> str | None:
-        """None for convolutions and linear layers, whose zeros are never computed with; else the reason."""
-        if layer.kind in ("convolution", "linear"):
+        """None for layers whose zeros are never computed with; else the reason."""
+        if layer.kind in ("convolution", "linear", "recurrent"):
             return None
         return f"{layer.kind} layers run through PyTorch here, which computes with the zeros too"
 

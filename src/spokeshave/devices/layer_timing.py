@@ -1,7 +1,5 @@
 """One layer of a workload, made with random weights, compiled alone and timed on this CPU."""
 
-import statistics
-import time
 from dataclasses import dataclass
 from math import prod
 
@@ -38,20 +36,19 @@ class _Product(nn.Module):
 def time_layer(layer: Layer, scheme: Scheme | None, isa: str | None = None) -> LayerCost:
     """Compile a layer whose random weights lie in its scheme, and take the median time of its steps.
 
-    Recurrent layers are timed the way deployments run them, through PyTorch: dense, one vector each time
-    step. Raises SpokeshaveError when the scheme does not suit the layer.
+    The weights of a recurrent layer that multiply its state are timed with one vector, once for each step. Raises
+    SpokeshaveError when the scheme does not suit the layer.
     """
     reason = scheme.supports(layer.weight_shape) if scheme is not None else None
     if reason is not None:
         raise SpokeshaveError(f"the plan does not suit {layer.name}: {reason}")
     with limited_threads(1):
-        if layer.kind == "recurrent":
-            return LayerCost(_recurrent_seconds(layer), 4 * layer.weight_count)
         inputs = tuple(torch.randn(shape) for shape in _input_shapes(layer))
         plan = None if scheme is None else Plan((Rule("0", scheme),))
         deployment = compile_network(_network(layer, scheme), inputs, plan, isa)
         seconds = sum(row.seconds for row in deployment.profile(*inputs, repeats=REPEATS) if _is_own(row))
-    return LayerCost(seconds, deployment.manifest.weight_bytes)
+    times = layer.positions if _multiplies_state(layer) else 1
+    return LayerCost(times * seconds, deployment.manifest.weight_bytes)
 
 
 def _is_own(row: LayerTime) -> bool:
@@ -61,7 +58,11 @@ def _is_own(row: LayerTime) -> bool:
 def _input_shapes(layer: Layer) -> tuple[tuple[int, ...], ...]:
     if layer.kind == "matmul" and layer.parameter is None:
         return (1, layer.positions, layer.columns), (1, layer.columns, layer.rows)
-    return (layer.input_shape,)
+    return ((1, layer.columns),) if _multiplies_state(layer) else (layer.input_shape,)
+
+
+def _multiplies_state(layer: Layer) -> bool:
+    return layer.kind == "recurrent" and ".weight_hh_" in f".{layer.parameter}"
 
 
 def _network(layer: Layer, scheme: Scheme | None) -> nn.Module:
@@ -90,15 +91,3 @@ def _convolution(layer: Layer) -> nn.Conv1d | nn.Conv2d:
         groups=layer.groups,
         bias=layer.bias is not None,
     )
-
-
-def _recurrent_seconds(layer: Layer) -> float:
-    weight, state = random_weight(layer.weight_shape, None), torch.randn(1, layer.columns)
-    times = []
-    with torch.inference_mode():
-        for _ in range(REPEATS + 2):
-            start = time.perf_counter()
-            for _ in range(layer.positions):
-                nn.functional.linear(state, weight)
-            times.append(time.perf_counter() - start)
-    return statistics.median(times[2:])

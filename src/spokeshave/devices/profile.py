@@ -17,7 +17,7 @@ from spokeshave.processor import limited_threads
 from spokeshave.workload import Layer, Workload, trace
 
 REPEATS = 31
-MATRIX_OPERATIONS = ("Convolution", "Linear")
+MATRICES = {"Convolution": 1, "Linear": 1, "Recurrent": 2}  # of one step
 PYTORCH = "PyTorch"
 
 
@@ -86,7 +86,7 @@ def _measured_rows(workload: Workload, times: Iterable[LayerTime]) -> list[Profi
     rows = []
     for time in times:
         known = waiting[time.layer]
-        count = len(known) if time.kernel == PYTORCH else int(time.operation in MATRIX_OPERATIONS)
+        count = len(known) if time.kernel == PYTORCH else MATRICES.get(time.operation, 0)
         rows.append(_row(time.layer, time.operation, time.kernel, time.seconds, known[:count]))
         del known[:count]
     return rows

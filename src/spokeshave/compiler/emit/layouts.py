@@ -20,25 +20,54 @@ from spokeshave.compiler.operations import (
     GroupNorm,
     LayerNorm,
     Linear,
+    Pad,
+    Permute,
     Pool,
+    Recurrent,
+    Reshape,
+    Slice,
     Softmax,
 )
 
 SHARE_ONE_PITCH = (Activate, Affine, Binary, Concatenate, GroupNorm, LayerNorm, Linear, Softmax)
+LAYOUTS_AGREE = (Activate, Linear)  # planes become planes, and rows rows
+LAYOUTS_DIFFER = (Concatenate, Pad, Permute, Recurrent, Reshape, Slice)  # each value may lie in any way
 
 
 def choose_layouts(graph: Graph, isa: InstructionSet) -> dict[str, Layout]:
     """Layout of every float32 value, by name."""
     family = _families(graph)
     grids = _grids(graph, family)
+    sequences = _sequences(graph)
     layouts: dict[str, Layout] = {}
     for name, value in graph.values.items():
         sample = value.shape[1:]
-        if is_planar(value.shape):
+        if is_planar(value.shape) and name not in sequences:
             layouts[name] = lay_planes(value.shape, grids[family[name]], isa)
         else:
             layouts[name] = Flat(sample)
     return layouts
+
+
+def _sequences(graph: Graph) -> set[str]:
+    """Values that lie row-major, one step's features behind the other's: those of recurrent layers, and what they are
+    made from or become, as far as every operation on the way takes any layout.
+    """
+    values = {id(node): {*node.inputs, *node.outputs} for node in graph.nodes}
+    joined = [values[id(node)] for node in graph.nodes if isinstance(node.operation, LAYOUTS_AGREE)]
+    others = [
+        node for node in graph.nodes if not isinstance(node.operation, (*LAYOUTS_AGREE, *LAYOUTS_DIFFER))
+    ]
+    bound = _spread(set().union(*(values[id(node)] for node in others)), joined)
+    recurrent = [values[id(node)] for node in graph.nodes if isinstance(node.operation, Recurrent)]
+    return _spread(set().union(*recurrent) - bound, [group - bound for group in values.values()])
+
+
+def _spread(chosen: set[str], groups: list[set[str]]) -> set[str]:
+    """Everything in a group with something chosen is chosen as well."""
+    while new := set().union(*(group for group in groups if group & chosen)) - chosen:
+        chosen = chosen | new
+    return chosen
 
 
 def is_planar(shape: tuple[int, ...]) -> bool:

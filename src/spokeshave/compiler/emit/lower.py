@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from math import prod
 
-from spokeshave.compiler.emit import matrix, pointwise, reduction, shapes
+from spokeshave.compiler.emit import matrix, pointwise, recurrent, reduction, shapes
 from spokeshave.compiler.emit.layouts import choose_layouts
 from spokeshave.compiler.emit.lowering import Lowering, LoweringFunction, ReasonFunction
 from spokeshave.compiler.emit.program import Program
@@ -24,6 +24,7 @@ from spokeshave.compiler.operations import (
     Pad,
     Permute,
     Pool,
+    Recurrent,
     Reshape,
     Slice,
     Softmax,
@@ -42,6 +43,7 @@ LOWERINGS: dict[type, LoweringFunction] = {
     Softmax: reduction.lower_softmax,
     LayerNorm: reduction.lower_layer_norm,
     GroupNorm: reduction.lower_group_norm,
+    Recurrent: recurrent.lower_recurrent,
     Reshape: shapes.lower_reshape,
     Permute: shapes.lower_permute,
     Slice: shapes.lower_slice,
@@ -65,7 +67,7 @@ REASONS: dict[type, ReasonFunction] = {
 }
 
 # Operations that write only the true elements of planes, never the gaps between them.
-WRITE_TRUE_ELEMENTS_ONLY = (Concatenate, Pad, Permute, Pool, Reshape, Slice)
+WRITE_TRUE_ELEMENTS_ONLY = (Concatenate, Pad, Permute, Pool, Recurrent, Reshape, Slice)
 
 
 def supports(node: Node, graph: Graph) -> str | None:
@@ -114,7 +116,8 @@ def lower_alone(
 def _begin(
     graph: Graph, isa: InstructionSet, packed: Mapping[str, Packed], choose: Chooser | None
 ) -> Lowering:
-    copied = {node.output for node in graph.nodes if isinstance(node.operation, WRITE_TRUE_ELEMENTS_ONLY)}
+    writers = [node for node in graph.nodes if isinstance(node.operation, WRITE_TRUE_ELEMENTS_ONLY)]
+    copied = {name for node in writers for name in node.outputs}
     return Lowering(
         graph=graph,
         isa=isa,

@@ -80,7 +80,7 @@ class Lowering:
 
     def copy(
         self,
-        source: Place | Port,
+        source: Place | Port | Constant,
         from_strides: tuple[int, ...],
         target: Place | Port,
         to_strides: tuple[int, ...],

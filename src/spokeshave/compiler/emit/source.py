@@ -15,18 +15,21 @@ from spokeshave.compiler.kernels.instances import (
     Kernel,
     PanelKernel,
     PointwiseKernel,
+    RecurrentKernel,
     VectorKernel,
 )
 from spokeshave.compiler.kernels.panel import panel_function
 from spokeshave.compiler.kernels.pointwise import finish_function, pointwise_function
+from spokeshave.compiler.kernels.recurrent import recurrent_function
 from spokeshave.compiler.kernels.vector import vector_function
 
-LIBRARY_TEXTS = ("vector.h", "team.h", "activations.h", "operators.h", "pooling.h")
+LIBRARY_TEXTS = ("vector.h", "team.h", "activations.h", "operators.h", "pooling.h", "recurrent.h")
 
 KERNEL_TEXTS: Mapping[type, Callable[[Any], str]] = {
     PanelKernel: panel_function,
     FinishKernel: finish_function,
     VectorKernel: vector_function,
+    RecurrentKernel: recurrent_function,
     DepthwiseKernel: depthwise_function,
     PointwiseKernel: pointwise_function,
 }
@@ -41,13 +44,19 @@ def emit_source(programs: Sequence[Program], arenas: Sequence[Arena], isa: Instr
     `threads` arenas lie one behind the other. Built with SPOKESHAVE_SINGLE_THREADED, it needs no threads library.
     """
     texts = [f"#define LANES {isa.lanes}\n", *(_library_text(name) for name in LIBRARY_TEXTS)]
-    kernels = {kernel for program in programs for kernel in program.kernels}
-    texts += [kernel_text(kernel) for kernel in sorted(kernels, key=lambda kernel: kernel.name)]
+    texts += [kernel_text(kernel) for kernel in _in_order(programs)]
     texts.append(_CLOCK)
     texts += [
         _segment(i, program, arena) for i, (program, arena) in enumerate(zip(programs, arenas, strict=True))
     ]
     return "".join(texts)
+
+
+def _in_order(programs: Sequence[Program]) -> list[Kernel]:
+    """Every kernel once, by name; recurrent kernels behind those that they call."""
+    kernels = {kernel for program in programs for kernel in program.kernels}
+    kernels |= {kernel.product for kernel in kernels if isinstance(kernel, RecurrentKernel)}
+    return sorted(kernels, key=lambda kernel: (isinstance(kernel, RecurrentKernel), kernel.name))
 
 
 def _library_text(name: str) -> str:

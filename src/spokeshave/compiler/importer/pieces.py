@@ -22,14 +22,14 @@ def select(context: Context, call: Call) -> Flow:
     """One element of an axis, and the axis gone."""
     source = call.flow("self")
     axis = call["dim"] % len(source.shape)
-    return _selected(context, call, source, axis, call["index"] % source.shape[axis])
+    return selected(context, call, source, axis, call["index"] % source.shape[axis])
 
 
 def unbind(context: Context, call: Call) -> tuple[Flow, ...]:
     """Every element of an axis on its own."""
     source = call.flow("self")
     axis = call["dim"] % len(source.shape)
-    return tuple(_selected(context, call, source, axis, index) for index in range(source.shape[axis]))
+    return tuple(selected(context, call, source, axis, index) for index in range(source.shape[axis]))
 
 
 def split(context: Context, call: Call) -> tuple[Flow, ...]:
@@ -41,7 +41,8 @@ def split(context: Context, call: Call) -> tuple[Flow, ...]:
     return tuple(_piece(context, call, source, axis, start, stop) for start, stop in pieces)
 
 
-def _selected(context: Context, call: Call, source: Flow, axis: int, index: int) -> Flow:
+def selected(context: Context, call: Call, source: Flow, axis: int, index: int) -> Flow:
+    """One element of an axis, as a tensor without that axis."""
     shape = (*source.shape[:axis], *source.shape[axis + 1 :])
     piece = _piece(context, call, source, axis, index, index + 1)
     return Flow(context.reshaped(call, piece.name, with_sample_axis(shape)), shape)

@@ -2,7 +2,15 @@
 
 from collections.abc import Mapping
 
-from spokeshave.compiler.importer import convolution, normalisation, pieces, pointwise, pooling, shapes
+from spokeshave.compiler.importer import (
+    convolution,
+    normalisation,
+    pieces,
+    pointwise,
+    pooling,
+    recurrent,
+    shapes,
+)
 from spokeshave.compiler.importer.context import ImportFunction
 
 OPERATORS: Mapping[str, ImportFunction] = {
@@ -12,6 +20,7 @@ OPERATORS: Mapping[str, ImportFunction] = {
     **normalisation.OPERATORS,
     **shapes.OPERATORS,
     **pieces.OPERATORS,
+    **recurrent.OPERATORS,
 }
 
 # Copies serve values of every element type; everything else is compiled for float32 alone.

@@ -5,7 +5,7 @@ An instance is a shape of a template and nothing else; its name states the contr
 
 from dataclasses import dataclass
 
-from spokeshave.compiler.operations import Activation
+from spokeshave.compiler.operations import Activation, RecurrentKind
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,24 @@ class VectorKernel:
 
 
 @dataclass(frozen=True)
+class RecurrentKernel:
+    """A recurrent layer over a whole sequence; `product` multiplies the state with its weights, step by step."""
+
+    kind: RecurrentKind
+    product: VectorKernel
+
+    @property
+    def gates(self) -> int:
+        """How many times the state's size the rows of the weights are."""
+        return {"gru": 3, "lstm": 4}[self.kind]
+
+    @property
+    def name(self) -> str:
+        """Name of the C function."""
+        return f"{self.kind}_{self.product.name}"
+
+
+@dataclass(frozen=True)
 class DepthwiseKernel:
     """A convolution of every channel on its own, `taps` = rows x columns of the kernel, stride 1 or 2 both ways."""
 
@@ -107,6 +125,6 @@ class PointwiseKernel:
         return f"pointwise_{self.activation.kind}"
 
 
-Kernel = PanelKernel | FinishKernel | VectorKernel | DepthwiseKernel | PointwiseKernel
+Kernel = PanelKernel | FinishKernel | VectorKernel | RecurrentKernel | DepthwiseKernel | PointwiseKernel
 
 VECTOR_ROWS = (8, 16, 32, 64)

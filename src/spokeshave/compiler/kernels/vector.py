@@ -61,7 +61,9 @@ def _tile(kernel: VectorKernel, vectors: int) -> str:
 def _column(kernel: VectorKernel, u: int, vectors: int) -> str:
     """One column: its weights once, its entry of every vector."""
     pieces = range(kernel.rows // kernel.piece)
-    lines = [f"        {{ const float *w = weights + (size_t)(j + {u}) * {kernel.rows}, *p = x + columns[j + {u}];"]
+    lines = [
+        f"        {{ const float *w = weights + (size_t)(j + {u}) * {kernel.rows}, *p = x + columns[j + {u}];"
+    ]
     if kernel.prefetch:
         lines += [
             f"        __builtin_prefetch((const char *)w + {PREFETCH_BYTES + byte});"

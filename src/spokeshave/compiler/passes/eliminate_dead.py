@@ -6,7 +6,10 @@ from dataclasses import replace
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.operations import Foreign
 
-WEIGHT_FIELDS = ("weight", "bias", "scale", "shift", "constant")
+WEIGHT_FIELDS = (
+    *("weight", "bias", "scale", "shift", "constant"),
+    *("input_weight", "hidden_weight", "input_bias", "hidden_bias", "hidden_state", "cell_state"),
+)
 
 
 def eliminate_dead(graph: Graph) -> Graph:

@@ -1,0 +1,91 @@
+"""Recurrent layers against PyTorch: every kind, direction, length and size, dense and pruned."""
+
+from itertools import product
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from spokeshave.compiler.graph import Graph, Node, Value
+from spokeshave.compiler.operations import Recurrent
+from spokeshave.compiler.reference import run_reference
+
+TOLERANCE = 1e-5  # absolute: gates and states are of the order of 1
+GATES = {"gru": 3, "lstm": 4}
+
+
+def weights_of(
+    kind: str, name: str, features: int, hidden: int, density: float, generator: torch.Generator
+) -> dict[str, Tensor]:
+    rows = GATES[kind] * hidden
+    random = lambda *shape: torch.randn(shape, generator=generator)  # noqa: E731
+    weights = {
+        f"{name}.ih": random(rows, features) / features**0.5,
+        f"{name}.hh": random(rows, hidden) / hidden**0.5,
+        f"{name}.bi": random(rows),
+        f"{name}.bh": random(rows),
+    }
+    for matrix in (f"{name}.ih", f"{name}.hh"):
+        weights[matrix] *= torch.rand(weights[matrix].shape, generator=generator) < density
+    return weights
+
+
+def layers(
+    kind: str, sizes: list[tuple[int, int, int]], density: float = 1.0, biases: bool = True, state: str = ""
+) -> Graph:
+    """One layer in each direction for each (features, hidden, steps); `state` is "", "given" or "constant"."""
+    generator = torch.Generator().manual_seed(0)
+    values, nodes, weights, inputs, outputs = {}, [], {}, [], []
+    for (features, hidden, steps), reverse in product(sizes, (False, True)):
+        name = f"f{features} h{hidden} t{steps} {reverse}"
+        weights |= weights_of(kind, name, features, hidden, density, generator)
+        states = ["h", "c"][: GATES[kind] - 2]
+        bias = (f"{name}.bi", f"{name}.bh") if biases else (None, None)
+        constants = [f"{name}.{part}0" for part in states] if state == "constant" else []
+        weights |= {constant: torch.randn(hidden, generator=generator) for constant in constants}
+        given = [f"{name} {part}0" for part in states] if state == "given" else []
+        read, made = [f"{name} x", *given], [f"{name} {part}" for part in ("y", *states)]
+        shapes = [(steps, features), *[(hidden,)] * len(given), (steps, hidden), *[(hidden,)] * len(states)]
+        values |= {
+            value: Value(value, (1, *shape)) for value, shape in zip([*read, *made], shapes, strict=True)
+        }
+        operation = Recurrent(kind, f"{name}.ih", f"{name}.hh", *bias, reverse, *constants)
+        nodes.append(Node(name, operation, tuple(read), tuple(made)))
+        inputs, outputs = [*inputs, *read], [*outputs, *made]
+    return Graph(tuple(inputs), tuple(outputs), values, tuple(nodes), weights)
+
+
+def check(back_end, graph: Graph, isa: str | None = None, samples: int = 2) -> None:
+    inputs = [torch.randn(samples, *graph.shape(name)[1:]) for name in graph.inputs]
+    results = back_end(graph, inputs, isa)
+    for name, result, expected in zip(graph.outputs, results, run_reference(graph, inputs), strict=True):
+        assert (result - expected).abs().max() <= TOLERANCE, name
+
+
+@pytest.mark.parametrize("density", [1.0, 0.1])
+@pytest.mark.parametrize("kind", GATES)
+def test_sizes_and_lengths(back_end, isa, kind, density):
+    check(
+        back_end, layers(kind, [(5, 17, 1), (3, 1, 2), (16, 32, 7), (1, 5, 2), (40, 70, 100)], density), isa
+    )
+
+
+@pytest.mark.parametrize("state", ["", "given", "constant"])
+@pytest.mark.parametrize("biases", [True, False])
+@pytest.mark.parametrize("kind", GATES)
+def test_states_and_biases(back_end, kind, biases, state):
+    check(back_end, layers(kind, [(5, 17, 4)], biases=biases, state=state))
+
+
+@pytest.mark.slow
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    kind=st.sampled_from(sorted(GATES)),
+    sizes=st.lists(st.tuples(*[st.integers(1, 40)] * 3), min_size=1, max_size=3),
+    density=st.sampled_from([0.0, 0.2, 1.0]),
+    samples=st.integers(1, 3),
+)
+def test_any_size(back_end, kind, sizes, density, samples):
+    check(back_end, layers(kind, sizes, density), samples=samples)
