@@ -41,7 +41,11 @@ def test_compiled_equals_pytorch(kind, layers, bidirectional):
     assert not deployment.fallen_out
     with torch.inference_mode():
         head, states = network(x)
+    deployment.threads = 2
+    team = deployment(x)[0]
+    deployment.threads = 1
     result, last = deployment(x)
+    assert torch.equal(team, result), "the number of workers changes results"
     torch.testing.assert_close(result, head, rtol=0, atol=TOLERANCE)
     for part, expected in zip(last, states, strict=True):
         torch.testing.assert_close(part, expected, rtol=0, atol=TOLERANCE)
