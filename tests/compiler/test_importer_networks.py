@@ -209,7 +209,7 @@ def test_recurrent_layers_keep_the_names_of_their_weights():
     ],
 )  # fmt: skip
 def test_recurrent_layers_without_a_kernel_say_why(network, shape, reason):
-    nodes = imported(network, torch.randn(shape)).nodes
+    nodes = import_program(export_network(network, torch.randn(shape))).graph.nodes
     (operation,) = (node.operation for node in nodes if isinstance(node.operation, Foreign))
     assert reason in operation.reason
 

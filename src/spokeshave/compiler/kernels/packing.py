@@ -15,6 +15,7 @@ from spokeshave.compiler.kernels.panel import PREFETCH_COLUMNS
 MOST_PIECES = 4  # registers that the rows of a vector kernel's panel fill
 PANEL_BYTES = 256  # what streams by in the time in which a panel begins and ends
 
+
 @dataclass(frozen=True)
 class Panels:
     """Groups of `rows` matrix rows with a common column list each.
