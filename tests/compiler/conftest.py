@@ -14,7 +14,9 @@ from spokeshave.compiler.emit.source import emit_source
 from spokeshave.compiler.graph import Graph
 from spokeshave.compiler.isa import instruction_set, instruction_sets, runs_here
 
-ISAS = [name for name, isa in instruction_sets().items() if runs_here(isa)]
+INTEGER_ISAS = [name for name, isa in instruction_sets().items() if runs_here(isa)]
+# Float code is the same for all instruction sets of one march.
+ISAS = list({instruction_set(name).march: name for name in INTEGER_ISAS}.values())
 THREADS = 3
 
 
@@ -60,6 +62,12 @@ def _pointers(tensors: list[Tensor]) -> ctypes.Array:
 @pytest.fixture(params=ISAS)
 def isa(request: pytest.FixtureRequest) -> str:
     """Every instruction set that this CPU runs."""
+    return request.param
+
+
+@pytest.fixture(params=INTEGER_ISAS)
+def integer_isa(request: pytest.FixtureRequest) -> str:
+    """Every instruction set that this CPU runs, those that differ in integers only included."""
     return request.param
 
 

@@ -12,6 +12,9 @@ The gap columns and the margin before each plane are zero and stay zero, so a ta
 constant shift of the whole plane: no im2col is made, and the output already lies as the next input (GRIM's reading of
 a convolution as a matrix product, arXiv 2108.11033, without the matrix). A `[1, T, F]` value lies the same way with
 its last axis as channels and its tokens as one row. Everything else is `Flat`: row-major.
+
+Values of lower precision lie in planes of words, each as wide as a float: four uint8 channels of one position, or two
+bfloat16 channels, are one word. So pitch, taps, margins and copies are those of float planes with fewer channels.
 """
 
 from dataclasses import dataclass
@@ -19,6 +22,7 @@ from math import prod
 
 FLOAT_BYTES = 4
 CACHE_LINE_FLOATS = 16
+CHANNELS_PER_WORD = {"float32": 1, "bfloat16": 2, "uint8": 4}
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,10 @@ class Flat:
 
 @dataclass(frozen=True)
 class Planes:
-    """Channels as flat planes; `tokens` marks a `[1, T, F]` value (height 1, width T, channels F)."""
+    """Channels, or words of channels, as flat planes.
+
+    `tokens` marks a `[1, T, F]` value (height 1, width T, channels F).
+    """
 
     channels: int
     height: int
@@ -87,6 +94,15 @@ def round_up(value: int, multiple: int) -> int:
     32
     """
     return -(-value // multiple) * multiple
+
+
+def words(channels: int, dtype: str) -> int:
+    """Planes that channels of an element type fill.
+
+    >>> words(10, "uint8")
+    3
+    """
+    return -(-channels // CHANNELS_PER_WORD[dtype])
 
 
 @dataclass(frozen=True)

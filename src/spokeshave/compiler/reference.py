@@ -9,14 +9,15 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch._ops import OpOverloadPacket
 
+from spokeshave.compiler.activation import activate
 from spokeshave.compiler.graph import Graph
 from spokeshave.compiler.operations import (
     Activate,
-    Activation,
     Affine,
     Binary,
     Concatenate,
     Convolution,
+    Dequantize,
     Foreign,
     GroupNorm,
     LayerNorm,
@@ -26,29 +27,20 @@ from spokeshave.compiler.operations import (
     Pad,
     Permute,
     Pool,
+    Quantize,
+    Quantized,
     Recurrent,
     Reshape,
     Slice,
     Softmax,
 )
+from spokeshave.compiler.quantization.arithmetic import dequantize, quantize
+from spokeshave.compiler.quantization.executor import run_quantized
 from spokeshave.errors import SpokeshaveError
 
 Weights = Mapping[str, Tensor]
 READ_FILES = frozenset({"from_file"})
 
-ACTIVATIONS: dict[str, Callable[..., Tensor]] = {
-    "relu": F.relu,
-    "clamp": torch.clamp,
-    "leaky_relu": F.leaky_relu,
-    "sigmoid": torch.sigmoid,
-    "tanh": torch.tanh,
-    "silu": F.silu,
-    "gelu": F.gelu,
-    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
-    "hardsigmoid": F.hardsigmoid,
-    "hardswish": F.hardswish,
-    "elu": F.elu,
-}
 BINARIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "add": torch.add,
     "subtract": torch.sub,
@@ -93,11 +85,6 @@ def run_operation(
         return run_foreign(operation, values, weights)
     result = RUNNERS[type(operation)](operation, list(inputs), weights, shape)
     return [result] if isinstance(result, Tensor) else list(result)
-
-
-def activate(activation: Activation | None, x: Tensor) -> Tensor:
-    """Apply an activation with PyTorch."""
-    return x if activation is None else ACTIVATIONS[activation.kind](x, *activation.parameters)
 
 
 def _convolution(op: Convolution, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
@@ -195,6 +182,9 @@ RUNNERS: dict[type, Callable[..., Tensor | Sequence[Tensor]]] = {
     Slice: _slice,
     Pad: _pad,
     Recurrent: _recurrent,
+    Quantize: lambda op, inputs, weights, shape: quantize(inputs[0], op.quantization),
+    Dequantize: lambda op, inputs, weights, shape: dequantize(inputs[0], op.quantization),
+    Quantized: lambda op, inputs, weights, shape: run_quantized(op, weights, *inputs),
 }
 
 

@@ -41,7 +41,8 @@ class Product:
     """A product as far as schedules depend on it: which weights are kept, and over how many lanes.
 
     `kept`: `[M, K / groups]`; `blocks`: row and column numbers of the blocks whose union is kept, where a scheme gave
-    them; `channels`: planes read; `vectors`: vectors of lanes.
+    them; `channels`: planes read; `vectors`: vectors of lanes; `element`: type of what is read, a word of which is as
+    wide as a float; `unit`: rows that stay together, since they make one word of the output.
     """
 
     kept: np.ndarray
@@ -49,11 +50,14 @@ class Product:
     blocks: tuple[tuple[np.ndarray, np.ndarray], ...]
     channels: int
     vectors: int
+    element: str = "float32"
+    unit: int = 1
 
     @cached_property
     def key(self) -> str:
         """Digest of everything above."""
-        digest = sha256(repr((self.kept.shape, self.groups, self.channels, self.vectors)).encode())
+        sizes = (self.kept.shape, self.groups, self.channels, self.vectors, self.element, self.unit)
+        digest = sha256(repr(sizes).encode())
         digest.update(np.packbits(self.kept).tobytes())
         for rows, columns in self.blocks:
             digest.update(rows.astype(np.int64).tobytes() + b"|" + columns.astype(np.int64).tobytes() + b"\n")
@@ -62,7 +66,11 @@ class Product:
     @cached_property
     def order(self) -> np.ndarray:
         """Rows in an order in which neighbours keep similar columns; as they are where they do so already."""
-        return similar_rows(self.kept, self.groups)
+        if self.unit == 1:
+            return similar_rows(self.kept, self.groups)
+        in_units = self.kept.reshape(-1, self.unit, self.kept.shape[1])
+        units = similar_rows(np.logical_or.reduce(in_units, axis=1), 1)
+        return (units[:, None] * self.unit + np.arange(self.unit)).ravel()
 
     def panel_columns(self, rows: int, reordered: bool = False) -> int:
         """Columns of all panels of `rows` rows together."""
@@ -108,6 +116,7 @@ def forms(product: Product, isa: InstructionSet, tiles: tuple[tuple[int, int], .
     return [
         Schedule(rows, vectors, *_passes(product, isa, vectors, by_blocks), by_blocks, reordered)
         for rows, vectors in tiles or isa.rows_by_vectors
+        if rows % product.unit == 0
         for by_blocks, reordered in ways
     ]
 

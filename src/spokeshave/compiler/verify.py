@@ -12,12 +12,16 @@ from spokeshave.compiler.operations import (
     Affine,
     Concatenate,
     Convolution,
+    Dequantize,
     Foreign,
     Linear,
     Mean,
+    Operation,
     Pad,
     Permute,
     Pool,
+    Quantize,
+    Quantized,
     Recurrent,
     Slice,
     Softmax,
@@ -32,9 +36,9 @@ class GraphError(Exception):
 def verify(graph: Graph) -> Graph:
     """Return the graph, or raise GraphError naming the node and what is wrong with it.
 
-    Values have the sample axis, 1, in front, are made before they are used and once only; weights exist; typed
-    operations read and make float32, leave the sample axis alone and, run on tensors without data, give the shape
-    that their output declares.
+    Values have the sample axis, 1, in front; they are made before they are used and once only; weights exist; typed
+    operations read and make the element types that they are for, leave the sample axis alone and, run on tensors
+    without data, give the shape that their output declares.
     """
     for value in graph.values.values():
         if value.shape[:1] != (1,):
@@ -63,13 +67,25 @@ def _check_names(graph: Graph, node: Node, made: set[str]) -> None:
 
 def _check_typed(graph: Graph, node: Node) -> None:
     where = f"{node.layer}: {type(node.operation).__name__}"
-    types = {graph.values[name].dtype for name in (*node.inputs, *node.outputs)}
-    if types != {"float32"}:
-        raise GraphError(f"{where} reads or makes {', '.join(sorted(types))}")
+    types = [graph.values[name].dtype for name in (*node.inputs, *node.outputs)]
+    if types != element_types(node.operation, len(types)):
+        raise GraphError(f"{where} reads or makes {', '.join(types)}")
     fault = CHECKS.get(type(node.operation), lambda operation, graph, node: None)(node.operation, graph, node)
     if fault:
         raise GraphError(f"{where} {fault}")
     _check_shape(graph, node, where)
+
+
+def element_types(operation: Operation, count: int) -> list[str]:
+    """Element types of the `count` values that an operation takes and makes: its inputs', then its outputs'."""
+    if isinstance(operation, Quantize):
+        return ["float32", "uint8"]
+    if isinstance(operation, Dequantize):
+        return ["uint8", "float32"]
+    if isinstance(operation, Quantized):
+        residual = ["uint8" if operation.residual else "float32"] * operation.layer.residual
+        return ["uint8", *residual, "uint8" if operation.output else "float32"]
+    return ["float32"] * count
 
 
 def _check_shape(graph: Graph, node: Node, where: str) -> None:
@@ -133,6 +149,13 @@ def _layer(operation: Convolution | Linear, graph: Graph, node: Node) -> str | N
     return None
 
 
+def _quantized(operation: Quantized, graph: Graph, node: Node) -> str | None:
+    weight = graph.weights.get(operation.weight)
+    if weight is not None and weight.dtype != torch.int8:
+        return f"has a weight of {weight.dtype}, int8 expected"
+    return _layer(operation.layer, graph, node)
+
+
 def _affine(operation: Affine, graph: Graph, node: Node) -> str | None:
     channels = graph.shape(node.output)[1]
     sizes = [tuple(graph.weights[name].shape) for name in (operation.scale, operation.shift)]
@@ -193,6 +216,7 @@ def _recurrent(operation: Recurrent, graph: Graph, node: Node) -> str | None:
 CHECKS: Mapping[type, Callable[[Any, Graph, Node], str | None]] = {
     Convolution: _layer,
     Linear: _layer,
+    Quantized: _quantized,
     Affine: _affine,
     Pool: _pool,
     Concatenate: _along,

@@ -10,32 +10,38 @@ from spokeshave.compiler.emit.depthwise import is_depthwise, strided_margins
 from spokeshave.compiler.emit.taps import margins, phase_size, taps
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.isa import InstructionSet
-from spokeshave.compiler.layout import CACHE_LINE_FLOATS, Flat, Grid, Layout, Planes, round_up
+from spokeshave.compiler.layout import CACHE_LINE_FLOATS, Flat, Grid, Layout, Planes, round_up, words
 from spokeshave.compiler.operations import (
     Activate,
     Affine,
     Binary,
     Concatenate,
     Convolution,
+    Dequantize,
     GroupNorm,
     LayerNorm,
     Linear,
+    Operation,
     Pad,
     Permute,
     Pool,
+    Quantize,
+    Quantized,
     Recurrent,
     Reshape,
     Slice,
     Softmax,
 )
 
-SHARE_ONE_PITCH = (Activate, Affine, Binary, Concatenate, GroupNorm, LayerNorm, Linear, Softmax)
+SHARE_ONE_PITCH = (
+    *(Activate, Affine, Binary, Concatenate, Dequantize, GroupNorm, LayerNorm, Linear, Quantize, Softmax),
+)
 LAYOUTS_AGREE = (Activate, Linear)  # planes become planes, and rows rows
 LAYOUTS_DIFFER = (Concatenate, Pad, Permute, Recurrent, Reshape, Slice)  # each value may lie in any way
 
 
 def choose_layouts(graph: Graph, isa: InstructionSet) -> dict[str, Layout]:
-    """Layout of every float32 value, by name."""
+    """Layout of every value, by name."""
     family = _families(graph)
     grids = _grids(graph, family)
     sequences = _sequences(graph)
@@ -43,7 +49,7 @@ def choose_layouts(graph: Graph, isa: InstructionSet) -> dict[str, Layout]:
     for name, value in graph.values.items():
         sample = value.shape[1:]
         if is_planar(value.shape) and name not in sequences:
-            layouts[name] = lay_planes(value.shape, grids[family[name]], isa)
+            layouts[name] = lay_planes(value.shape, grids[family[name]], isa, value.dtype)
         else:
             layouts[name] = Flat(sample)
     return layouts
@@ -77,15 +83,21 @@ def is_planar(shape: tuple[int, ...]) -> bool:
     return len(shape) == 3
 
 
-def lay_planes(shape: tuple[int, ...], grid: Grid, isa: InstructionSet) -> Planes:
+def lay_planes(shape: tuple[int, ...], grid: Grid, isa: InstructionSet, dtype: str = "float32") -> Planes:
     """Planes of a feature map `[1, C, H, W]` or of tokens `[1, T, F]` on a grid."""
-    if len(shape) == 3:
-        return grid.planes(shape[2], 1, shape[1], isa.lanes, tokens=True)
-    return grid.planes(shape[1], shape[2], shape[3], isa.lanes)
+    tokens = len(shape) == 3
+    height, width = _positions(shape)
+    channels = words(shape[2] if tokens else shape[1], dtype)
+    return grid.planes(channels, height, width, isa.lanes, tokens)
 
 
 def _positions(shape: tuple[int, ...]) -> tuple[int, int]:
     return (1, shape[1]) if len(shape) == 3 else (shape[2], shape[3])
+
+
+def layer_of(node: Node) -> Operation:
+    """A node's operation; of a layer in integers, the layer."""
+    return node.operation.layer if isinstance(node.operation, Quantized) else node.operation
 
 
 def _families(graph: Graph) -> dict[str, str]:
@@ -106,7 +118,7 @@ def _families(graph: Graph) -> dict[str, str]:
 
 def _joined(graph: Graph, node: Node) -> tuple[str, ...]:
     """Values of a node that must share one pitch."""
-    operation = node.operation
+    operation = layer_of(node)
     if isinstance(operation, Convolution):
         read = node.inputs if operation.stride == (1, 1) else node.inputs[1:]
         return (node.output, *read)
@@ -130,8 +142,9 @@ def _grids(graph: Graph, family: dict[str, str]) -> dict[str, Grid]:
     for name in family:
         widen(name, _positions(graph.shape(name))[1], 0, 0)
     for node in graph.nodes:
-        if isinstance(node.operation, Convolution) and node.inputs[0] in family and node.output in family:
-            _widen_for(graph, node, node.operation, widen)
+        operation = layer_of(node)
+        if isinstance(operation, Convolution) and node.inputs[0] in family and node.output in family:
+            _widen_for(graph, node, operation, widen)
     return {
         key: Grid(width[key], round_up(rows * width[key] + columns, CACHE_LINE_FLOATS))
         for key, (rows, columns) in margin.items()

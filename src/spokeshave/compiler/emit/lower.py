@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from functools import partial
 from math import prod
 
-from spokeshave.compiler.emit import matrix, pointwise, recurrent, reduction, shapes
+from spokeshave.compiler.emit import matrix, pointwise, quantized, recurrent, reduction, shapes
 from spokeshave.compiler.emit.layouts import choose_layouts
-from spokeshave.compiler.emit.lowering import Lowering, LoweringFunction, ReasonFunction
+from spokeshave.compiler.emit.lowering import Lowering, LoweringFunction, ReasonFunction, zero_pattern
 from spokeshave.compiler.emit.program import Program
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.isa import InstructionSet
@@ -16,6 +16,7 @@ from spokeshave.compiler.operations import (
     Binary,
     Concatenate,
     Convolution,
+    Dequantize,
     Foreign,
     GroupNorm,
     LayerNorm,
@@ -24,6 +25,8 @@ from spokeshave.compiler.operations import (
     Pad,
     Permute,
     Pool,
+    Quantize,
+    Quantized,
     Recurrent,
     Reshape,
     Slice,
@@ -49,6 +52,9 @@ LOWERINGS: dict[type, LoweringFunction] = {
     Slice: shapes.lower_slice,
     Pad: shapes.lower_pad,
     Concatenate: shapes.lower_concatenate,
+    Quantize: quantized.lower_quantize,
+    Dequantize: quantized.lower_dequantize,
+    Quantized: quantized.lower_quantized,
 }
 
 REASONS: dict[type, ReasonFunction] = {
@@ -70,12 +76,15 @@ REASONS: dict[type, ReasonFunction] = {
 WRITE_TRUE_ELEMENTS_ONLY = (Concatenate, Pad, Permute, Pool, Recurrent, Reshape, Slice)
 
 
+COMPILED_TYPES = ("float32", "uint8")
+
+
 def supports(node: Node, graph: Graph) -> str | None:
     """None when the node can be compiled, else the reason why not."""
     if isinstance(node.operation, Foreign):
         return node.operation.reason
     values = [graph.values[name] for name in (*node.inputs, *node.outputs)]
-    if any(value.dtype != "float32" for value in values):
+    if any(value.dtype not in COMPILED_TYPES for value in values):
         return "only float32 values are compiled"
     if any(value.shape[:1] != (1,) for value in values):
         return "its first axis is not the batch"
@@ -116,16 +125,23 @@ def lower_alone(
 def _begin(
     graph: Graph, isa: InstructionSet, packed: Mapping[str, Packed], choose: Chooser | None
 ) -> Lowering:
-    writers = [node for node in graph.nodes if isinstance(node.operation, WRITE_TRUE_ELEMENTS_ONLY)]
-    copied = {name for node in writers for name in node.outputs}
+    patterns = dict.fromkeys(graph.inputs, "copied")
+    patterns |= {name: _pattern(node) for node in graph.nodes for name in node.outputs}
     return Lowering(
         graph=graph,
         isa=isa,
         layouts=choose_layouts(graph, isa),
         packed=packed,
         choose=choose or partial(schedule_for, isa=isa),
-        copied=frozenset(copied.union(graph.inputs)),
+        patterns=patterns,
     )
+
+
+def _pattern(node: Node) -> str:
+    """How the node's output is written: memory is shared only between values written alike."""
+    if isinstance(node.operation, WRITE_TRUE_ELEMENTS_ONLY):
+        return "copied"
+    return zero_pattern(quantized.zero_point(node.operation))
 
 
 def _floats(graph: Graph, names: tuple[str, ...]) -> tuple[int, ...]:

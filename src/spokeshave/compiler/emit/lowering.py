@@ -10,7 +10,7 @@ from spokeshave.compiler.emit.program import Argument, Buffer, Call, Constant, P
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.isa import InstructionSet
 from spokeshave.compiler.kernels.instances import Kernel, PointwiseKernel
-from spokeshave.compiler.layout import Layout, Planes, round_up
+from spokeshave.compiler.layout import FLOAT_BYTES, Layout, Planes, round_up
 from spokeshave.compiler.operations import Activation
 from spokeshave.compiler.schedule import Chooser, Schedule
 from spokeshave.schemes.scheme import Packed
@@ -25,7 +25,7 @@ class Lowering:
     layouts: Mapping[str, Layout]
     packed: Mapping[str, Packed]  # by weight name, for weights that a plan put into a scheme
     choose: Chooser
-    copied: frozenset[str]  # values of which only the true elements are ever written
+    patterns: Mapping[str, str]  # how values are written, by name, where not as most kernels do
     buffers: dict[str, Buffer] = field(default_factory=dict)
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
@@ -52,7 +52,7 @@ class Lowering:
     def place(self, value: str) -> Place:
         """First true element of a value of the graph, or of a temporary buffer."""
         if value not in self.buffers:
-            self.buffers[value] = Buffer(self.layouts[value], "copied" if value in self.copied else "")
+            self.buffers[value] = Buffer(self.layouts[value], self.patterns.get(value, ""))
         return Place(value, self.buffers[value].layout.origin)
 
     def temporary(self, layout: Layout, pattern: str = "") -> str:
@@ -60,6 +60,12 @@ class Lowering:
         name = f"temporary{len(self.buffers)}"
         self.buffers[name] = Buffer(layout, pattern)
         return name
+
+    def fill_gaps(self, buffer: str, zero_byte: int) -> None:
+        """Write a zero point into every byte of a buffer; gaps of 0 are there from the start and stay."""
+        if zero_byte:
+            layout = self.buffers[buffer].layout
+            self.call("fill_bytes", Place(buffer), zero_byte, layout.floats * FLOAT_BYTES)
 
     def constant(self, array: np.ndarray) -> Constant:
         """A packed tensor of the program; equal tensors are stored once."""
@@ -104,6 +110,11 @@ class Lowering:
     def program(self, input_floats: tuple[int, ...], output_floats: tuple[int, ...]) -> Program:
         """The finished program."""
         return Program(tuple(self.steps), self.buffers, self.constants, input_floats, output_floats)
+
+
+def zero_pattern(zero_byte: int) -> str:
+    """The pattern of planes whose gaps hold a zero point; they share no memory with planes of other gaps."""
+    return f" around {zero_byte}" if zero_byte else ""
 
 
 LoweringFunction = Callable[[Lowering, Node], None]

@@ -5,7 +5,7 @@ from math import prod
 import numpy as np
 
 from spokeshave.compiler.emit.depthwise import is_depthwise, lower_depthwise
-from spokeshave.compiler.emit.lowering import Lowering
+from spokeshave.compiler.emit.lowering import Lowering, zero_pattern
 from spokeshave.compiler.emit.program import Argument, Place
 from spokeshave.compiler.emit.taps import Tap, phase_size, taps
 from spokeshave.compiler.emit.vectors import pack_vectors
@@ -53,10 +53,9 @@ def lower_convolution(lowering: Lowering, node: Node) -> None:
     assert isinstance(read, Planes)
     kernel = (weight.shape[2], weight.shape[3])
     all_taps = taps(operation, kernel)
-    source, read = _phases(lowering, node, read, written, all_taps)
-    offsets = _column_offsets(
-        operation, all_taps, weight.shape[1], read, lowering.graph.shape(node.inputs[0])[1]
-    )
+    source, read = phases(lowering, operation, node.inputs[0], written, all_taps)
+    channels = lowering.graph.shape(node.inputs[0])[1]
+    offsets = column_offsets(all_taps, channels, read, channels)
     _panels(lowering, node, weight.reshape(weight.shape[0], -1), source, offsets, read)
 
 
@@ -97,21 +96,30 @@ def _flattened(lowering: Lowering, value: str) -> Place:
     return lowering.place(temporary)
 
 
-def _phases(
-    lowering: Lowering, node: Node, read: Planes, written: Planes, all_taps: tuple[Tap, ...]
+def phases(
+    lowering: Lowering,
+    operation: Convolution,
+    value: str,
+    written: Planes,
+    all_taps: tuple[Tap, ...],
+    zero_byte: int = 0,
 ) -> tuple[Place, Planes]:
-    """The planes that the taps read: the input itself for stride 1, else its phase images, on the output's grid."""
-    operation = node.operation
-    assert isinstance(operation, Convolution)
+    """The planes that the taps read: the input itself for stride 1, else its phase images, on the output's grid.
+
+    `zero_byte` is what every byte of the gaps holds (the zero point of a quantized value).
+    """
+    read = lowering.layout(value)
+    assert isinstance(read, Planes)
     if operation.stride == (1, 1):
-        return lowering.place(node.inputs[0]), read
+        return lowering.place(value), read
     used = _used_phases(all_taps)
     height, width = phase_size((read.height, read.width), operation.stride)
     layout = Grid(written.pitch, written.front).planes(
         read.channels * len(used), height, width, lowering.isa.lanes
     )
     pattern = f"phases of {read.height} x {read.width} by {operation.stride}"
-    source, temporary = lowering.place(node.inputs[0]), lowering.temporary(layout, pattern)
+    source, temporary = lowering.place(value), lowering.temporary(layout, pattern + zero_pattern(zero_byte))
+    lowering.fill_gaps(temporary, zero_byte)
     for index, (y, x) in enumerate(used):
         shape = (
             read.channels,
@@ -130,15 +138,12 @@ def _used_phases(all_taps: tuple[Tap, ...]) -> list[tuple[int, int]]:
     return sorted({tap.phase for tap in all_taps})
 
 
-def _column_offsets(
-    operation: Convolution, all_taps: tuple[Tap, ...], channels: int, read: Planes, read_channels: int
-) -> np.ndarray:
+def column_offsets(all_taps: tuple[Tap, ...], channels: int, read: Planes, read_channels: int) -> np.ndarray:
     """Floats from the first position of x to what each column of the matrix reads, all groups' columns in a row."""
     used = _used_phases(all_taps)
     phase_start = np.array([used.index(tap.phase) * read_channels for tap in all_taps])
     shift = np.array([tap.shift[0] * read.pitch + tap.shift[1] for tap in all_taps])
-    channel = np.arange(channels * operation.groups)[:, None]
-    return ((channel + phase_start) * read.plane + shift).ravel()
+    return ((np.arange(channels)[:, None] + phase_start) * read.plane + shift).ravel()
 
 
 def _epilogue(node: Node) -> Epilogue:

@@ -12,6 +12,7 @@ from spokeshave.compiler.kernels.depthwise import depthwise_function
 from spokeshave.compiler.kernels.instances import (
     DepthwiseKernel,
     FinishKernel,
+    IntegerPanelKernel,
     Kernel,
     PanelKernel,
     PointwiseKernel,
@@ -19,14 +20,18 @@ from spokeshave.compiler.kernels.instances import (
     VectorKernel,
 )
 from spokeshave.compiler.kernels.panel import panel_function
+from spokeshave.compiler.kernels.panel_integer import integer_panel_function
 from spokeshave.compiler.kernels.pointwise import finish_function, pointwise_function
 from spokeshave.compiler.kernels.recurrent import recurrent_function
 from spokeshave.compiler.kernels.vector import vector_function
 
-LIBRARY_TEXTS = ("vector.h", "team.h", "activations.h", "operators.h", "pooling.h", "recurrent.h")
+LIBRARY_TEXTS = (
+    *("vector.h", "team.h", "activations.h", "operators.h", "pooling.h", "recurrent.h", "integer.h"),
+)
 
 KERNEL_TEXTS: Mapping[type, Callable[[Any], str]] = {
     PanelKernel: panel_function,
+    IntegerPanelKernel: integer_panel_function,
     FinishKernel: finish_function,
     VectorKernel: vector_function,
     RecurrentKernel: recurrent_function,

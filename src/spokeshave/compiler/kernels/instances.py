@@ -4,6 +4,7 @@ An instance is a shape of a template and nothing else; its name states the contr
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from spokeshave.compiler.operations import Activation, RecurrentKind
 
@@ -39,6 +40,33 @@ class PanelKernel:
     def name(self) -> str:
         """Name of the C function."""
         return f"panel_r{self.rows}_v{self.vectors}_{'accumulate' if self.accumulate else self.epilogue.name}"
+
+
+@dataclass(frozen=True)
+class IntegerPanelKernel:
+    """Rows that share one list of channel quads, times many lanes, in integers; then requantization.
+
+    `residual` is its element type; `activation` is None where the bounds of requantization do its work.
+    """
+
+    rows: int
+    vectors: int
+    residual: Literal["uint8", "float32"] | None = None
+    activation: Activation | None = None
+    integer_output: bool = True
+
+    @property
+    def unit(self) -> int:
+        """Rows that make one word of the output."""
+        return 4 if self.integer_output else 1
+
+    @property
+    def name(self) -> str:
+        """Name of the C function."""
+        after = [f"residual_{self.residual}"] * (self.residual is not None)
+        after += [self.activation.kind] if self.activation else []
+        after += ["to_uint8" if self.integer_output else "to_float32"]
+        return f"panel_int8_r{self.rows}_v{self.vectors}_{'_'.join(after)}"
 
 
 @dataclass(frozen=True)
@@ -125,6 +153,14 @@ class PointwiseKernel:
         return f"pointwise_{self.activation.kind}"
 
 
-Kernel = PanelKernel | FinishKernel | VectorKernel | RecurrentKernel | DepthwiseKernel | PointwiseKernel
+Kernel = (
+    PanelKernel
+    | IntegerPanelKernel
+    | FinishKernel
+    | VectorKernel
+    | RecurrentKernel
+    | DepthwiseKernel
+    | PointwiseKernel
+)
 
 VECTOR_ROWS = (8, 16, 32, 64)

@@ -72,7 +72,7 @@ def _join(pieces: list[tuple[np.ndarray, np.ndarray, np.ndarray]], rows: int) ->
     """Put panels one behind the other; a panel with fewer rows repeats its last one."""
     row_numbers = np.zeros((len(pieces), rows), np.int32)
     lengths = [len(columns) for _, columns, _ in pieces]
-    weights = np.zeros((sum(lengths), rows), np.float32)
+    weights = np.zeros((sum(lengths), rows), pieces[0][2].dtype if pieces else np.float32)
     position = 0
     for index, (members, columns, values) in enumerate(pieces):
         present = np.minimum(np.arange(rows), len(members) - 1)

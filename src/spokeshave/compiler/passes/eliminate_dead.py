@@ -7,7 +7,7 @@ from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.operations import Foreign
 
 WEIGHT_FIELDS = (
-    *("weight", "bias", "scale", "shift", "constant"),
+    *("weight", "bias", "scale", "shift", "constant", "weight_scale"),
     *("input_weight", "hidden_weight", "input_bias", "hidden_bias", "hidden_state", "cell_state"),
 )
 

@@ -1,0 +1,28 @@
+"""Activations run by PyTorch."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from spokeshave.compiler.operations import Activation
+
+ACTIVATIONS: dict[str, Callable[..., Tensor]] = {
+    "relu": F.relu,
+    "clamp": torch.clamp,
+    "leaky_relu": F.leaky_relu,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "silu": F.silu,
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "hardsigmoid": F.hardsigmoid,
+    "hardswish": F.hardswish,
+    "elu": F.elu,
+}
+
+
+def activate(activation: Activation | None, x: Tensor) -> Tensor:
+    """Apply an activation with PyTorch."""
+    return x if activation is None else ACTIVATIONS[activation.kind](x, *activation.parameters)

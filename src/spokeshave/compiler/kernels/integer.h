@@ -1,0 +1,119 @@
+/* Integer layers: a word of a plane holds four uint8 channels of one position. compiler/quantization/arithmetic.py
+   defines the numbers; every instruction set gives the same ones. */
+typedef uint32_t unsigned_lanes __attribute__((vector_size(VECTOR_BYTES)));
+typedef int16_t halves __attribute__((vector_size(VECTOR_BYTES)));
+typedef uint16_t unsigned_halves __attribute__((vector_size(VECTOR_BYTES)));
+
+INLINE lanes_mask load_words(const int32_t *p) { return *(const unaligned_mask *)p; }
+INLINE lanes_mask splat_word(int32_t s) {
+    lanes_mask v;
+    for (int i = 0; i < LANES; i++) v[i] = s;
+    return v;
+}
+
+/* sums + the four products of x (unsigned bytes) and w (signed bytes) in each word. Assembly instead of the intrinsic,
+   because gcc 12 spills the accumulators around that. */
+#if defined(__AVX512VNNI__) && LANES == 16
+#define DOT_WORDS(sums, x, w) __asm__("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(x), "v"(w))
+#elif defined(__AVXVNNI__) && LANES == 8
+#define DOT_WORDS(sums, x, w) __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sums) : "x"(x), "x"(w))
+#else
+#define DOT_WORDS(sums, x, w) (sums) = dot_words(sums, x, w)
+#endif
+
+INLINE lanes_mask dot_halves(halves a, halves b) { /* a[2i] * b[2i] + a[2i + 1] * b[2i + 1] */
+#if defined(__AVX512BW__) || defined(__AVX2__)
+    lanes_mask sums;
+    __asm__("vpmaddwd %2, %1, %0" : "=v"(sums) : "v"(a), "v"(b));
+    return sums;
+#elif defined(__SSE2__)
+    __asm__("pmaddwd %1, %0" : "+x"(a) : "x"(b));
+    return (lanes_mask)a;
+#else
+    lanes_mask low = ((lanes_mask)((unsigned_lanes)a << 16) >> 16) * ((lanes_mask)((unsigned_lanes)b << 16) >> 16);
+    return low + ((lanes_mask)a >> 16) * ((lanes_mask)b >> 16);
+#endif
+}
+
+INLINE lanes_mask dot_words(lanes_mask sums, lanes_mask x, lanes_mask w) { /* even bytes, then odd bytes */
+    halves even = (halves)x & 255, odd = (halves)((unsigned_halves)x >> 8);
+    halves even_weights = (halves)((unsigned_halves)w << 8) >> 8, odd_weights = (halves)w >> 8;
+    return sums + dot_halves(even, even_weights) + dot_halves(odd, odd_weights);
+}
+
+INLINE vector fused_multiply_add(vector a, vector b, vector c) { /* rounded once, by any compiler on every CPU */
+#if defined(__FMA__)
+    __asm__("vfmadd213ps %2, %1, %0" : "+v"(a) : "v"(b), "v"(c));
+    return a;
+#elif defined(__aarch64__)
+    __asm__("fmla %0.4s, %1.4s, %2.4s" : "+w"(c) : "w"(a), "w"(b));
+    return c;
+#else
+    for (int i = 0; i < LANES; i++) c[i] = fmaf(a[i], b[i], c[i]);
+    return c;
+#endif
+}
+
+INLINE vector clamped(vector v, float low, float high) { /* NaN becomes low */
+#if defined(__AVX__)
+    __asm__("vmaxps %2, %1, %0" : "=v"(v) : "v"(v), "v"(splat(low)));
+    __asm__("vminps %2, %1, %0" : "=v"(v) : "v"(v), "v"(splat(high)));
+    return v;
+#else
+    v = select(v > splat(low), v, splat(low));
+    return select(v < splat(high), v, splat(high));
+#endif
+}
+
+/* Bits of a float from 0 to 255 rounded to a whole number, ties to even: the number is in the lowest byte, the bytes
+   above it are 0, 0 and 0x4B. */
+INLINE lanes_mask rounded(vector v) { return (lanes_mask)(v + 8388608.0f); }
+
+INLINE lanes_mask word_of(lanes_mask a, lanes_mask b, lanes_mask c, lanes_mask d) { /* of rounded numbers */
+    return (a & 255) | (b << 8) | (c << 16) | (d << 24);
+}
+INLINE vector byte_of(lanes_mask word, int index) {
+    return __builtin_convertvector((lanes_mask)((unsigned_lanes)word >> (8 * index)) & 255, vector);
+}
+INLINE void store_word(int32_t *p, lanes_mask word, const int32_t *mask, int32_t gap) {
+    lanes_mask inside = *(const unaligned_mask *)mask;
+    *(unaligned_mask *)p = (word & inside) | (gap & ~inside);
+}
+
+/* What follows the sums of a layer; `gap` is the zero point in each byte, which gaps hold so that they stand for 0. */
+typedef struct {
+    float residual_scale, inverse, zero_point, low, high;
+    int32_t gap;
+} requantization;
+
+INLINE lanes_mask requantized(vector v, requantization q) { return rounded(clamped(v, q.low, q.high)); }
+INLINE vector in_output_units(vector v, requantization q) {
+    return fused_multiply_add(v, splat(q.inverse), splat(q.zero_point));
+}
+
+static void fill_bytes(worker w, char *to, int value, int bytes) {
+    range own = share(w, bytes);
+    memset(to + own.from, value, (size_t)(own.to - own.from));
+}
+
+static void quantize_planes(worker w, const float *from, int32_t *to, int channels, ptrdiff_t plane, int lanes,
+                            const int32_t *mask, requantization q) {
+    extent own = share_extent(w, (channels + 3) / 4, lanes);
+    EACH_VECTOR(own, c, i) {
+        lanes_mask bytes[4];
+        for (int k = 0; k < 4; k++) {
+            int row = 4 * c + k < channels ? 4 * c + k : 4 * c;
+            bytes[k] = requantized(in_output_units(load(from + row * plane + i), q), q);
+        }
+        store_word(to + c * plane + i, word_of(bytes[0], bytes[1], bytes[2], bytes[3]), mask + i, q.gap);
+    }
+}
+
+static void dequantize_planes(worker w, const int32_t *from, float *to, int channels, ptrdiff_t plane, int lanes,
+                              const int32_t *mask, float scale, float zero_point) {
+    extent own = share_extent(w, channels, lanes);
+    EACH_VECTOR(own, c, i) {
+        vector v = byte_of(load_words(from + (c / 4) * plane + i), c % 4);
+        store_masked(to + c * plane + i, (v - zero_point) * scale, mask + i);
+    }
+}

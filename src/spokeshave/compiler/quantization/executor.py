@@ -1,0 +1,54 @@
+"""Integer layers run by PyTorch, bit for bit as the kernels do: the oracle, and the executor of integer devices."""
+
+from collections.abc import Mapping
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from spokeshave.compiler.activation import activate
+from spokeshave.compiler.operations import Convolution, Quantized
+from spokeshave.compiler.quantization.arithmetic import (
+    Requantization,
+    fused_multiply_add,
+    requantization,
+    to_levels,
+)
+
+Weights = Mapping[str, Tensor]
+
+
+def run_quantized(
+    operation: Quantized, weights: Weights, x: Tensor, residual: Tensor | None = None
+) -> Tensor:
+    """One layer: uint8 (or float32, without `operation.output`), bit for bit where the activation is exact.
+
+    Activations other than relu and clamp are PyTorch's own and may differ from a kernel's by their rounding.
+    """
+    layer = operation.layer
+    weight, scale = weights[layer.weight], weights[operation.weight_scale]
+    after = requantization(operation, weight, scale, weights[layer.bias] if layer.bias else None)
+    return finish(operation, after, integer_sums(operation, x, weight), residual)
+
+
+def integer_sums(operation: Quantized, x: Tensor, weight: Tensor) -> Tensor:
+    """The int32 sums, zero point taken off, exact in float64 (all sums are below 2^53)."""
+    layer, centred = operation.layer, x.double() - operation.input.zero_point
+    if not isinstance(layer, Convolution):
+        return F.linear(centred, weight.double())
+    top, left, bottom, right = layer.padding
+    padded = F.pad(centred, (left, right, top, bottom))
+    return F.conv2d(padded, weight.double(), None, layer.stride, 0, layer.dilation, layer.groups)
+
+
+def finish(operation: Quantized, after: Requantization, sums: Tensor, residual: Tensor | None) -> Tensor:
+    """Scale, shift, residual, activation and rounding of sums, float64 that hold whole numbers."""
+    rows = (-1, 1, 1) if isinstance(operation.layer, Convolution) else (-1,)
+    y = fused_multiply_add(sums.float(), after.scale.view(rows), after.shift.view(rows))
+    if residual is not None:
+        y = fused_multiply_add(residual.float(), y.new_tensor(after.residual_scale), y)
+    if operation.output is None:
+        return activate(after.activation, y)
+    if after.activation is not None:
+        y = activate(after.activation, y)
+        y = fused_multiply_add(y, y.new_tensor(after.inverse), y.new_tensor(float(after.zero_point)))
+    return to_levels(y, after.low, after.high)
