@@ -24,7 +24,7 @@ def depthwise_function(kernel: DepthwiseKernel) -> str:
 def _tile(kernel: DepthwiseKernel, rows: int) -> str:
     """One vector of each of `rows` rows of the output that are `row` floats apart."""
     height, width = kernel.taps
-    lines = [f"    vector a{r} = splat(bias);" for r in range(rows)]
+    lines = [f"    vector a{r} = bias;" for r in range(rows)]
     for line in range(rows + height - 1):
         for column in range(width):
             uses = [
@@ -38,12 +38,18 @@ def _tile(kernel: DepthwiseKernel, rows: int) -> str:
         lines.append(f"    store_masked(y + {r} * row, {value}, mask + {r} * row);")
     body = "\n".join(lines)
     return f"""
-INLINE void {kernel.name}_{rows}(const float *k, float bias, const int32_t *mask, ptrdiff_t row, ptrdiff_t column,
+INLINE void {kernel.name}_{rows}(const vector *k, vector bias, const int32_t *mask, ptrdiff_t row, ptrdiff_t column,
                           const float *x, float *y, const float *residual) {{
 {body}
     (void)residual;
 }}
 """
+
+
+def _splat_taps(kernel: DepthwiseKernel) -> str:
+    """A channel's weights as vectors: copies, so that no store can be thought to change them."""
+    taps = kernel.taps[0] * kernel.taps[1]
+    return ", ".join(f"splat(weights[c * {taps} + {tap}])" for tap in range(taps))
 
 
 def _every_position(kernel: DepthwiseKernel) -> str:
@@ -58,17 +64,18 @@ static void {kernel.name}(worker w, const float *weights, const float *bias, con
     int together = row == pitch && 4 * pitch >= 3 * LANES; /* narrow rows would be summed twice */
     int step = together ? pitch : LANES, rows = together ? {ROWS} : 1;
     for (int c = own.from; c < own.to; c++) {{
-        const float *k = weights + c * {taps}, *in = x + c / multiplier * x_plane, *added = residual + c * y_plane;
+        const float *in = x + c / multiplier * x_plane, *added = residual + c * y_plane;
         float *out = y + c * y_plane;
+        vector b = splat(bias[c]), k[{taps}] = {{{_splat_taps(kernel)}}};
         for (int block = 0; block < lanes; block += rows * step)
             for (int at = block; at < block + step; at += LANES) {{
                 if (together && at + {ROWS - 1} * step + LANES <= lanes) {{
-                    {many}(k, bias[c], mask + at, row, column, in + at, out + at, added + at);
+                    {many}(k, b, mask + at, row, column, in + at, out + at, added + at);
                     continue;
                 }}
                 for (int r = 0; r < rows && at + r * step < lanes; r++) {{
                     int last = lanes - LANES, p = at + r * step < last ? at + r * step : last;
-                    {one}(k, bias[c], mask + p, row, column, in + p, out + p, added + p);
+                    {one}(k, b, mask + p, row, column, in + p, out + p, added + p);
                 }}
             }}
     }}
@@ -100,12 +107,13 @@ static void {kernel.name}(worker w, const float *weights, const float *bias, con
     lanes_mask inside;
     for (int i = 0; i < LANES; i++) inside[i] = -(i < y_width);
     for (int c = own.from; c < own.to; c++) {{
-        const float *k = weights + c * {height * width}, *in = x + c / multiplier * x_plane;
+        const float *in = x + c / multiplier * x_plane;
+        vector b = splat(bias[c]), k[{height * width}] = {{{_splat_taps(kernel)}}};
         for (int oy = 0; oy < y_height; oy++)
             for (int at = 0; at < y_width; at += LANES) {{
                 int ox = at + LANES <= y_width || y_width < LANES ? at : y_width - LANES;
                 const float *p = in + 2 * (oy * pitch + ox);
-                vector a = splat(bias[c]);
+                vector a = b;
 {taps}
                 float *out = y + c * y_plane + oy * y_pitch + ox;
                 vector sum = (vector)((lanes_mask){value} & inside);

@@ -20,11 +20,8 @@ INLINE void store(float *p, vector v) { *(unaligned_vector *)p = v; }
 INLINE void store_masked(float *p, vector v, const int32_t *mask) {
     *(unaligned_mask *)p = (lanes_mask)v & *(const unaligned_mask *)mask;
 }
-INLINE vector splat(float s) {
-    vector v = {0};
-    for (int i = 0; i < LANES; i++) v[i] = s;
-    return v;
-}
+/* gcc makes one broadcast of this; of a loop over lanes it makes as many as there are lanes. */
+INLINE vector splat(float s) { return s - (vector){0}; }
 
 /* The lanes with even, and with odd numbers of two vectors one behind the other. */
 #if LANES == 16
