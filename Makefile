@@ -2,12 +2,13 @@
 PYTHON ?= python3
 DATA ?= digits
 VENV := .venv
+QUICK_PEERS := --peer eager --peer onnxruntime --peer onnxruntime_int8
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check bench bench-quick clean
 
 help:  ## what each command does
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv --clear $(VENV)
@@ -27,5 +28,22 @@ check: $(VENV)/.ready  ## formatter, linter, type checker, import layers, size r
 test: check  ## everything that must hold, on a clean clone
 	$(BIN)/python -m pytest
 
+$(VENV)/.bench-ready: $(VENV)/.ready $(wildcard bench/requirements/*.txt)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(BIN)/python -m bench.prepare
+	@touch $@
+
+bench: $(VENV)/.bench-ready  ## every table of docs/benchmarks.md beside every peer; takes hours, wants a quiet machine
+	$(BIN)/python -m bench.ceilings
+	$(BIN)/python -m bench.layers
+	$(BIN)/python -m bench.networks
+	$(BIN)/python -m bench.ablation
+	$(BIN)/python -m bench.page
+
+bench-quick: $(VENV)/.ready  ## one network and one layer beside the peers that are installed, under three minutes, into runs/
+	$(BIN)/python -m bench.networks mobilenet_v2 --threads 1 --compression 1 8 --rounds 5 --output runs/bench/networks.json $(QUICK_PEERS)
+	$(BIN)/python -m bench.layers conv3x3_256_14 --threads 1 --compression 1 10 --rounds 5 --output runs/bench/layers.json $(QUICK_PEERS)
+	$(BIN)/python -m bench.page --results runs/bench --output runs/bench/benchmarks.md
+
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs bench/environments bench/conversions

@@ -40,8 +40,7 @@ def _worker(name: str, convert: Callable[[Task], object], task: Task) -> WorkerR
     return WorkerRun((str(python), str(SCRIPTS / f"{name}_worker.py")), task)
 
 
-deepsparse = partial(_worker, "deepsparse", partial(onnx_file, opset=18))
-"""DeepSparse reads no newer operators than those of version 18."""
+deepsparse = partial(_worker, "deepsparse", partial(onnx_file, older=True))
 
 WORKERS: Mapping[str, Maker] = {
     "litert": Maker("LiteRT, XNNPACK", "ai-edge-litert", partial(_worker, "litert", _exported_program)),

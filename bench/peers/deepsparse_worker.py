@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from line_protocol import Run, serve
 
-os.environ["NM_DISABLE_ANALYTICS"] = "1"
+os.environ |= {"NM_DISABLE_ANALYTICS": "1", "NM_BIND_THREADS_TO_CORES": "0"}  # others are not bound either
 
 
 NEWEST_FORMAT = 9  # of ONNX files, that this release reads
@@ -25,7 +25,7 @@ def _older_format(folder: Path) -> Path:
 
     path = folder / "network-deepsparse.onnx"
     if not path.exists():
-        model = onnx.load(folder / "network-opset18.onnx")
+        model = onnx.load(folder / "network-older.onnx")
         model.ir_version = NEWEST_FORMAT
         onnx.save(model, path)
     return path

@@ -8,22 +8,23 @@ from torch import nn
 
 from spokeshave.measure.peers.peer import PeerError, Task
 
+OLDER_OPERATORS = 17
 NEEDED = "pip install 'spokeshave[peers]'"
 
 
-def onnx_file(task: Task, opset: int | None = None) -> Path:
+def onnx_file(task: Task, older: bool = False) -> Path:
     """PyTorch's own export; raises PeerError where that or its packages are missing.
 
-    `opset` is the newest version of the operators that a peer reads; PyTorch's own choice otherwise.
+    `older` asks for PyTorch's older exporter and operators of version 17, for peers that know no newer ones.
     """
-    path = task.folder / ("network.onnx" if opset is None else f"network-opset{opset}.onnx")
+    path = task.folder / ("network-older.onnx" if older else "network.onnx")
     if not path.exists():
         try:
             import onnx  # noqa: F401
             import onnxscript  # noqa: F401
         except ImportError as error:
             raise PeerError(f"{error.name} is not installed: {NEEDED}") from error
-        _export(task, path, opset)
+        _export(task, path, older or is_recurrent(task.network))
     return path
 
 
@@ -58,11 +59,11 @@ def is_recurrent(network: nn.Module) -> bool:
     return any(isinstance(module, nn.RNNBase) for module in network.modules())
 
 
-def _export(task: Task, path: Path, opset: int | None) -> None:
-    if is_recurrent(task.network):
-        torch.onnx.export(task.network, task.inputs, path, dynamo=False, opset_version=opset)
+def _export(task: Task, path: Path, older: bool) -> None:
+    if older:
+        torch.onnx.export(task.network, task.inputs, path, dynamo=False, opset_version=OLDER_OPERATORS)
         return
-    program = torch.onnx.export(task.network, task.inputs, dynamo=True, verbose=False, opset_version=opset)
+    program = torch.onnx.export(task.network, task.inputs, dynamo=True, verbose=False)
     if program is None:
         raise PeerError("PyTorch's ONNX export gave no program")
     program.save(path)

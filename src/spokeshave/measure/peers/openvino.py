@@ -1,5 +1,6 @@
 """OpenVINO, where somebody has installed it, in the precision that the task asks for."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -32,12 +33,15 @@ def openvino_int8(task: Task) -> Run:
         raise PeerError(f"nncf is not installed: {NEEDED}") from error
     if is_recurrent(task.network):
         raise PeerError("its quantizer leaves recurrent layers in float32")
-    model = _model(task)
-    attends = any(operation.get_type_name() in ATTENTION for operation in model.get_ops())
-    sample = [tensor.numpy() for tensor in task.inputs]
-    kind = nncf.ModelType.TRANSFORMER if attends else None
-    quantized = nncf.quantize(model, nncf.Dataset([sample]), subset_size=1, model_type=kind)
-    return _runs(quantized, task, "f32")
+
+    def quantized() -> Any:
+        model = _model(task)
+        attends = any(operation.get_type_name() in ATTENTION for operation in model.get_ops())
+        sample = [tensor.numpy() for tensor in task.inputs]
+        kind = nncf.ModelType.TRANSFORMER if attends else None
+        return nncf.quantize(model, nncf.Dataset([sample]), subset_size=1, model_type=kind)
+
+    return _runs(_converted_once(task, "network-int8.xml", quantized), task, "f32")
 
 
 def _library() -> Any:
@@ -50,12 +54,24 @@ def _library() -> Any:
 
 def _model(task: Task) -> Any:
     library = _library()
-    if is_recurrent(task.network):
-        model = library.convert_model(onnx_file(task))
-    else:
-        model = library.convert_model(torch.export.export(task.network, task.inputs, strict=False))
-    model.reshape({position: list(tensor.shape) for position, tensor in enumerate(task.inputs)})
-    return model
+
+    def converted() -> Any:
+        if is_recurrent(task.network):
+            model = library.convert_model(onnx_file(task))
+        else:
+            model = library.convert_model(torch.export.export(task.network, task.inputs, strict=False))
+        model.reshape({position: list(tensor.shape) for position, tensor in enumerate(task.inputs)})
+        return model
+
+    return _converted_once(task, "network.xml", converted)
+
+
+def _converted_once(task: Task, name: str, convert: Callable[[], Any]) -> Any:
+    """The model of a file in the task's folder, written by `convert` when it is not there."""
+    library, path = _library(), task.folder / name
+    if not path.exists():
+        library.save_model(convert(), path, compress_to_fp16=False)
+    return library.Core().read_model(path)
 
 
 def _runs(model: Any, task: Task, precision: str) -> Run:

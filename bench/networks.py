@@ -1,0 +1,16 @@
+"""Whole networks beside every peer, one interleaved run a network and number of threads -> bench/results/networks.json.
+
+    python -m bench.networks                       # all of them, each in a process of its own
+    python -m bench.networks resnet50 --threads 1 --rounds 9
+    python -m bench.networks gru_2x1024 --peer eager --peer onnxruntime --output /tmp/one.json
+
+Weights are random and pruned in one shot: these tables say what a plan is worth in time, nothing about accuracy.
+"""
+
+import sys
+
+from bench.catalogue import CASES
+from bench.command import main
+
+if __name__ == "__main__":
+    sys.exit(main("networks", __doc__, CASES))

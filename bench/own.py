@@ -1,0 +1,105 @@
+"""Our own contenders: a network pruned in one shot at several compressions, compiled, and checked against PyTorch."""
+
+import copy
+import time
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor, nn
+
+from bench.catalogue import Case
+from spokeshave.compiler import NativeDeployment, compile_network
+from spokeshave.measure import relative_error
+from spokeshave.methods import OneShot, begin
+from spokeshave.plan import Plan, Rule
+from spokeshave.schemes.block_column_row import BlockColumnRow
+from spokeshave.schemes.scheme import Scheme
+from spokeshave.schemes.unstructured import Unstructured
+from spokeshave.weights import Weight, weights_of
+
+LEAST_COLUMNS = 16
+"""A weight with fewer columns, such as a depthwise convolution's, stays dense."""
+
+
+@dataclass(frozen=True)
+class Own:
+    """One of our deployments; `error` is against PyTorch on the same pruned weights, `kept` a share of all weights."""
+
+    precision: str
+    compression: float
+    deployment: NativeDeployment
+    error: float
+    kept: float
+    build_seconds: float
+
+
+def plan_for(network: nn.Module, compression: float, case: Case, unstructured: bool = False) -> Plan | None:
+    """All layers that are worth it at the same compression, rows sharing their columns as the case says; or None.
+
+    What reads the network's own input, a first convolution or recurrent layer, stays dense unless the case says
+    otherwise; depthwise convolutions always do.
+    """
+    if compression <= 1:
+        return None
+    weights = [weight for weight in weights_of(network) if weight.wanted]
+    rules = []
+    for position, weight in enumerate(weights):
+        dense = _stays_dense(weight, position == 0 and not case.prune_first)
+        scheme = None if dense else _scheme(weight.shape, 1 - 1 / compression, case.rows, unstructured)
+        rules.append(Rule(weight.parameter, scheme))
+    return Plan(tuple(rules))
+
+
+def _stays_dense(weight: Weight, first: bool) -> bool:
+    reads_input = first and (len(weight.shape) > 2 or "weight_ih" in weight.parameter)
+    return reads_input or prod(weight.shape[1:]) < LEAST_COLUMNS
+
+
+def _scheme(shape: tuple[int, ...], sparsity: float, rows: int, unstructured: bool) -> Scheme:
+    if unstructured:
+        return Unstructured(sparsity)
+    return BlockColumnRow(sparsity, block=(min(rows, shape[0]), prod(shape[1:])))
+
+
+def pruned(network: nn.Module, plan: Plan | None) -> nn.Module:
+    """A copy of the network, projected onto the plan."""
+    network = copy.deepcopy(network)
+    if plan is not None:
+        begin(OneShot(), network, plan).finish()
+    return network.eval()
+
+
+def deployments(
+    case: Case,
+    network: nn.Module,
+    inputs: tuple[Tensor, ...],
+    compressions: Collection[float],
+    precisions: Collection[str],
+) -> Iterator[Own]:
+    """Every compression in every precision; 1 is the dense network."""
+    for compression in compressions:
+        plan = plan_for(network, compression, case)
+        smaller = pruned(network, plan)
+        for precision in precisions:
+            yield deployed(smaller, inputs, plan, precision, compression)
+
+
+def deployed(
+    network: nn.Module, inputs: tuple[Tensor, ...], plan: Plan | None, precision: str, compression: float
+) -> Own:
+    """Compile and check one of them."""
+    start = time.perf_counter()
+    deployment = compile_network(network, inputs, plan)
+    seconds = time.perf_counter() - start
+    with torch.inference_mode():
+        error = relative_error(deployment(*inputs), network(*inputs))
+    return Own(precision, compression, deployment, error, kept_share(network), seconds)
+
+
+def kept_share(network: nn.Module) -> float:
+    """Weights that are not zero, as a share of the weights that a plan could name."""
+    named = dict(network.named_parameters())
+    weights = [named[weight.parameter] for weight in weights_of(network) if weight.wanted]
+    return sum(int(weight.count_nonzero()) for weight in weights) / sum(weight.numel() for weight in weights)

@@ -1,0 +1,65 @@
+"""Charts of the results, by the charts of the report -> bench/results/*.svg."""
+
+from pathlib import Path
+from typing import Any
+
+from spokeshave.report.chart import Bar, alone, bar_chart, paired_chart
+from spokeshave.report.figures import seconds, times
+
+Run = dict[str, Any]
+DRAWN_COMPRESSION = 10.0
+
+
+def write_plots(name: str, document: dict[str, Any], folder: Path) -> dict[str, list[Path]]:
+    """Write the charts of `networks` or `layers`; returns the files by what they show."""
+    return {
+        "speedups": [
+            _write(folder / f"{name}-{threads}-threads.svg", speedup_chart(document["rows"], threads))
+            for threads in sorted({row["threads"] for row in document["rows"]})
+        ],
+        "contenders": [
+            _write(folder / f"{name}-{run['network']}.svg", contender_chart(run))
+            for run in document["runs"]
+            if run["threads"] == 1
+        ],
+    }
+
+
+def speedup_chart(rows: list[Run], threads: int) -> str:
+    """For each network two bars: the speed-up at 10x within float32, and over the best of any precision."""
+    chosen = [row for row in rows if row["threads"] == threads and row["compression"] == DRAWN_COMPRESSION]
+    pairs = []
+    for network in dict.fromkeys(row["network"] for row in chosen):
+        bars = {row["precision"]: _speedup_bar(row) for row in chosen if row["network"] == network}
+        if len(bars) == 2:
+            pairs.append((f"{network}: float32, any precision", bars["fp32"], bars["best"]))
+    words = "one thread" if threads == 1 else f"{threads} threads"
+    return paired_chart(
+        pairs, f"Speed-up at {DRAWN_COMPRESSION:g}x over the best dense peer, {words}, measured"
+    )
+
+
+def _speedup_bar(row: Run) -> Bar:
+    value = row["speedup_over_best_dense_same_class"]
+    style = "after" if row["precision"] == "fp32" else "before"
+    return Bar(row["precision"], value, f"{times(value)} over {row['best_peer']}", style)
+
+
+def contender_chart(run: Run) -> str:
+    """Every contender's median time with quartiles, the fastest first."""
+    bars = [
+        Bar(
+            label=one["label"],
+            value=one["milliseconds"],
+            text=seconds(one["milliseconds"] / 1e3),
+            style="own" if one["own"] else "peer",
+            whiskers=(one["lower_quartile"], one["upper_quartile"]),
+        )
+        for one in run["contenders"]
+    ]
+    return bar_chart(bars, f"{run['network']}: time of one sample, one thread, measured")
+
+
+def _write(path: Path, svg: str) -> Path:
+    path.write_text(alone(svg))
+    return path

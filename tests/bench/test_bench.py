@@ -1,0 +1,166 @@
+"""The benchmarks' own machinery on tiny networks: no timing is asserted."""
+
+import argparse
+import ctypes
+import json
+import re
+
+import pytest
+import torch
+from bench.catalogue import CASES, Case, make
+from bench.chains import CHAINS
+from bench.contest import Contender, standings
+from bench.own import kept_share, plan_for, pruned
+from bench.records import join
+from torch import nn
+
+from bench import ablation, ceilings, command, layers, page, sparse_products, trial
+from spokeshave.compiler.isa import best_here
+from spokeshave.measure import InterleavedRun
+from spokeshave.workload import trace
+
+
+def small_convolutions():
+    layers = [nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 3, padding=1), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(32 * 64, 24)), (torch.randn(1, 3, 8, 8),)
+
+
+TINY = Case("tiny", "8 x 8 pixels", small_convolutions)
+
+
+@pytest.fixture
+def arguments(tmp_path):
+    return argparse.Namespace(
+        threads=[1, 2],
+        compression=[1.0, 4.0],
+        precision=["fp32"],
+        rounds=3,
+        peer=["eager", "onnxruntime", "onnxruntime_int8"],
+        conversions=tmp_path / "conversions",
+    )
+
+
+def contender(name, own, precision, compression):
+    return Contender(name, own, precision, compression, "1", lambda: None, 0.0)
+
+
+def test_a_trial_records_contenders_standings_and_where_it_was_taken(arguments):
+    records = trial.trial(TINY, arguments, layers.extra)
+    assert [record["threads"] for record in records] == [1, 2]
+    for record in json.loads(json.dumps(records)):
+        assert {"git_revision", "date", "command", "machine", "load_average_before"} <= record.keys()
+        labels = [one["label"] for one in record["contenders"]]
+        assert {"spokeshave fp32", "spokeshave fp32 4x", "PyTorch eager fp32", "ONNX Runtime int8"} <= set(
+            labels
+        )
+        assert {
+            "spokeshave, unstructured fp32 10x",
+            "scipy CSR fp32 10x",
+            "torch.sparse CSR fp32 10x",
+        } <= set(labels)
+        times = [one["milliseconds"] for one in record["contenders"]]
+        assert times == sorted(times)
+        assert all(
+            0 < one["lower_quartile"] <= one["milliseconds"] <= one["upper_quartile"]
+            for one in record["contenders"]
+        )
+        exact = [one for one in record["contenders"] if one["precision"] == "fp32"]
+        assert max(one["max_relative_error"] for one in exact) < 1e-4
+        assert [(row["precision"], row["compression"]) for row in record["rows"]] == [
+            *(("fp32", 1), ("fp32", 4)),
+            *(("best", 1), ("best", 4)),
+        ]
+        assert {row["best_peer"] for row in record["rows"]} <= {
+            one["label"] for one in record["contenders"] if not one["own"] and one["compression"] == 1
+        }
+        assert record["multiply_adds"] == 64 * 9 * (3 * 16 + 16 * 32) + 32 * 64 * 24
+
+
+def test_standings_are_ratios_within_the_rounds_and_keep_to_their_class():
+    seconds = {
+        "spokeshave fp32 2x": (2.0, 2.0, 4.0),
+        "spokeshave int8 2x": (1.0, 1.0, 1.0),
+        "A fp32": (4.0, 4.0, 4.0),
+        "B int8": (3.0, 1.0, 2.0),
+        "C fp32 10x": (0.1, 0.1, 0.1),
+    }
+    contenders = [
+        contender("spokeshave", True, "fp32", 2.0),
+        contender("spokeshave", True, "int8", 2.0),
+        contender("A", False, "fp32", 1.0),
+        contender("B", False, "int8", 1.0),
+        contender("C", False, "fp32", 10.0),
+    ]
+    rows = standings(InterleavedRun(seconds, dict.fromkeys(seconds, 1)), contenders)
+    found = [(row["precision"], row["ours"], row["best_peer"]) for row in rows]
+    assert found == [("fp32", "spokeshave fp32 2x", "A fp32"), ("best", "spokeshave int8 2x", "B int8")]
+    assert [row["speedup_over_best_dense_same_class"] for row in rows] == [2.0, 2.0]
+    assert (rows[0]["milliseconds"], rows[0]["best_peer_milliseconds"]) == (2000.0, 4000.0)
+
+
+def test_plans_leave_the_input_layer_and_narrow_layers_dense_and_meet_the_compression():
+    network, _ = make(TINY)
+    assert plan_for(network, 1.0, TINY) is None
+    smaller = pruned(network, plan_for(network, 8.0, TINY))
+    assert int(smaller[0].weight.count_nonzero()) == smaller[0].weight.numel()
+    for layer in (smaller[2], smaller[5]):
+        kept = layer.weight.flatten(1) != 0
+        assert kept.sum() / kept.numel() == pytest.approx(1 / 8, abs=0.01)
+        assert torch.equal(kept.view(-1, 8, kept.shape[1]).any(1), kept.view(-1, 8, kept.shape[1]).all(1))
+    whole = Case("tiny", "", small_convolutions, prune_first=True)
+    assert kept_share(pruned(network, plan_for(network, 10.0, whole, unstructured=True))) == pytest.approx(
+        0.1, abs=0.01
+    )
+
+
+def test_sparse_products_have_the_layers_sizes_and_the_right_results():
+    network, inputs = make(CHAINS["bert_qkv"])
+    network = nn.Sequential(*list(network)[:2])
+    pairs = sparse_products.products(network, trace(network, inputs))
+    assert [(matrix.shape, columns.shape) for matrix, columns in pairs] == [((2304, 768), (768, 128))]
+    tiny = [(torch.randn(6, 9) * (torch.rand(6, 9) > 0.7), torch.randn(9, 4))]
+    assert all(one.error < 1e-5 for one in sparse_products.contenders(tiny, 10.0))
+
+
+def test_a_run_takes_the_place_of_an_older_one(tmp_path):
+    path = tmp_path / "results.json"
+    join(path, {"network": "b", "threads": 1, "value": 1}, ("network", "threads"))
+    join(path, {"network": "a", "threads": 1, "value": 2}, ("network", "threads"))
+    document = join(path, {"network": "b", "threads": 1, "value": 3}, ("network", "threads"))
+    assert [(run["network"], run["value"]) for run in document["runs"]] == [("a", 2), ("b", 3)]
+    assert json.loads(path.read_text()) == document
+
+
+def test_ceiling_functions_count_their_work():
+    isa = best_here()
+    library = ceilings.build(isa)
+    assert library.multiply_add_f32(1000) == 1000 * 12 * isa.lanes * 2
+    memory = ctypes.create_string_buffer(8192 + 64)
+    aligned = ctypes.addressof(memory) + -ctypes.addressof(memory) % 64
+    assert library.load(aligned, 8192, 3) == 3 * 8192
+
+
+def test_every_step_of_the_ablation_computes_the_same():
+    document = ablation.measure(TINY, 4.0, "unstructured", rounds=3)
+    assert len(document["steps"]) == len(ablation.steps(8))
+    assert all(step["max_relative_error"] < 1e-5 for step in document["steps"])
+
+
+def test_the_page_is_made_from_the_results_alone(arguments, tmp_path):
+    command.collect(tmp_path / "networks.json", "About", trial.trial(TINY, arguments))
+    text = page.page(tmp_path, tmp_path / "page.md")
+    assert "$" not in text
+    document = json.loads((tmp_path / "networks.json").read_text())
+    assert len(document["rows"]) == 8
+    assert {"network", "precision", "threads", "compression", "milliseconds"} <= document["rows"][0].keys()
+    assert "(networks-1-threads.svg)" in text
+    assert (tmp_path / "networks-tiny.svg").read_text().count("<rect") == len(
+        document["runs"][0]["contenders"]
+    )
+    row = document["rows"][0]
+    assert f"{row['speedup_over_best_dense_same_class']:.3g}x" in text
+    assert re.search(r"tiny .*goal|resnet50 .*not measured, goal 5x", text)
+
+
+def test_names_of_networks_and_chains_do_not_clash():
+    assert not set(CASES) & set(CHAINS)
