@@ -1,4 +1,4 @@
-"""Time of one layer under every scheme: dense, rows in their order, rows reordered; interleaved, one thread.
+"""Time of one layer under every scheme, and what reordering rows and subset kernels change; interleaved, one thread.
 
     python bench/packed_formats.py [--isa NAME] [--output FILE]
 
@@ -38,6 +38,7 @@ from spokeshave.schemes.whole_blocks import BlockPunched, Blocks
 
 ROUNDS = 25
 LAYERS = {
+    "3x3, 64 channels, 28 x 28": ((64, 64, 3, 3), 28),
     "3x3, 256 channels, 14 x 14": ((256, 256, 3, 3), 14),
     "1x1, 1024 to 256 channels, 14 x 14": ((256, 1024, 1, 1), 14),
 }
@@ -79,17 +80,24 @@ def layer_graph(weight: Tensor, size: int) -> Graph:
     return Graph(("x",), ("y",), values, (node,), {"w": weight})
 
 
-def chosen(product: Product, isa: InstructionSet, reordered: bool) -> Schedule:
-    """The best estimate with, or without, rows reordered."""
-    allowed = [form for form in forms(product, isa) if reordered or not form.reordered]
-    return min(allowed, key=product.cycles)
+WAYS: dict[str, Callable[[Schedule], bool]] = {
+    "panels": lambda form: not form.reordered and not form.by_subsets,
+    "reordered": lambda form: not form.by_subsets,
+    "subsets": lambda form: form.by_subsets,
+    "chosen": lambda form: True,
+}
+
+
+def chosen(product: Product, isa: InstructionSet, way: str) -> Schedule:
+    """The best estimate among the schedules that a way allows."""
+    return min(filter(WAYS[way], forms(product, isa)), key=product.cycles)
 
 
 def timer(
-    graph: Graph, isa: InstructionSet, packed: Packed | None, reordered: bool
+    graph: Graph, isa: InstructionSet, packed: Packed | None, way: str
 ) -> tuple[str, Callable[[], float]]:
     """What the layer's kernel is called, and a function that runs it once and returns its seconds."""
-    choose = partial(chosen, isa=isa, reordered=reordered)
+    choose = partial(chosen, isa=isa, way=way)
     program = lower(graph, isa, {} if packed is None else {"w": packed}, choose)
     arena = plan_arena(program)
     library = load_library(build_library(emit_source([program], [arena], isa), isa))
@@ -125,26 +133,26 @@ def measure(shape: tuple[int, ...], size: int, isa: InstructionSet) -> list[dict
             continue
         kept = weight if scheme is None else scheme.project(weight)
         densities[name] = density(kept)
-        for order in ("as they are",) if scheme is None else ("as they are", "reordered"):
+        for way in ("panels",) if scheme is None else WAYS:
             graph = layer_graph(kept, size)
             packed = None if scheme is None else scheme.pack(kept)
-            runs[name, order] = timer(graph, isa, packed, order == "reordered")
+            runs[name, way] = timer(graph, isa, packed, way)
     times: dict[tuple[str, str], list[float]] = {key: [] for key in runs}
     for _ in range(ROUNDS):
         for key, (_, run) in runs.items():
             run()
             times[key].append(run())
-    dense = statistics.median(times["dense", "as they are"])
+    dense = statistics.median(times["dense", "panels"])
     return [
         {
             "scheme": name,
-            "rows": order,
-            "kernel": runs[name, order][0],
+            "way": way,
+            "kernel": runs[name, way][0],
             "density": round(densities[name], 4),
             "microseconds": round(statistics.median(seconds) * 1e6, 1),
             "gain": round(dense / statistics.median(seconds), 2),
         }
-        for (name, order), seconds in times.items()
+        for (name, way), seconds in times.items()
     ]
 
 

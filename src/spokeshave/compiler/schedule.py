@@ -15,7 +15,9 @@ from spokeshave.compiler.layout import FLOAT_BYTES
 # slower one counts. Fitted to the panel kernel's rates with 1, 2, 4 and 8 rows on a CPU with AVX-512
 # (bench/packed_formats.py and bench/kernel_rates.py print them).
 LOAD_CYCLES, COLUMN_CYCLES, ROW_CYCLES = 1.4, 0.1, 0.5
+SUBSET_ROWS = 4  # rows whose subsets have loops of their own: 15; more rows would mean hundreds
 ACCUMULATE_CYCLES = 2.0  # loading and storing one accumulator once more
+SUBSET_CYCLES = 8.0  # a loop begins and ends, once a register tile
 WORTH_TIMING = 1.4  # the estimate is not trusted further than this
 
 
@@ -25,7 +27,8 @@ class Schedule:
 
     `rows` x `vectors` accumulators are the register tile; `chunk` vectors of lanes are one pass over all panels;
     workers share out lanes or else panels; with `by_blocks` the blocks of a scheme are accumulated one by one; with
-    `reordered` rows of similar columns share panels.
+    `reordered` rows of similar columns share panels; with `by_subsets` each subset of a panel's rows has columns of its
+    own.
     """
 
     rows: int
@@ -34,6 +37,7 @@ class Schedule:
     by_lanes: bool
     by_blocks: bool = False
     reordered: bool = False
+    by_subsets: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,23 +76,38 @@ class Product:
         units = similar_rows(np.logical_or.reduce(in_units, axis=1), 1)
         return (units[:, None] * self.unit + np.arange(self.unit)).ravel()
 
+    def columns_by_use(self, rows: int, reordered: bool = False) -> np.ndarray:
+        """How many columns of panels of `rows` rows are used by 0, 1, ... `rows` of their rows: `[rows + 1]`."""
+        kept = self.kept[self.order] if reordered else self.kept
+        groups = kept.reshape(self.groups, -1, kept.shape[1]).astype(np.uint8)
+        uses = np.add.reduceat(groups, np.arange(0, groups.shape[1], rows), axis=1)
+        return np.bincount(uses.ravel(), minlength=rows + 1)
+
     def panel_columns(self, rows: int, reordered: bool = False) -> int:
         """Columns of all panels of `rows` rows together."""
-        kept = self.kept[self.order] if reordered else self.kept
-        groups = kept.reshape(self.groups, -1, kept.shape[1])
-        starts = np.arange(0, groups.shape[1], rows)
-        return int(np.logical_or.reduceat(groups, starts, axis=1).sum())
+        return int(self.columns_by_use(rows, reordered)[1:].sum())
 
     def cycles(self, schedule: Schedule) -> float:
         """Estimated cycles per vector of lanes; only comparisons between schedules of one product mean anything."""
-        column = max(LOAD_CYCLES, COLUMN_CYCLES + ROW_CYCLES * schedule.rows)
+        column = _column_cycles(schedule.rows)
+        if schedule.by_subsets:
+            return self._subset_cycles(schedule)
         if not schedule.by_blocks:
             return self.panel_columns(schedule.rows, schedule.reordered) * column
         panels = [-(-len(rows) // schedule.rows) for rows, _ in self.blocks]
         lengths = [len(columns) for _, columns in self.blocks]
-        return column * sum(map(int.__mul__, panels, lengths)) + ACCUMULATE_CYCLES * schedule.rows * sum(
-            panels
-        )
+        accumulated = ACCUMULATE_CYCLES * schedule.rows * sum(panels)
+        return column * sum(map(int.__mul__, panels, lengths)) + accumulated
+
+    def _subset_cycles(self, schedule: Schedule) -> float:
+        panels = self.groups * -(-len(self.kept) // self.groups // schedule.rows)
+        loops = SUBSET_CYCLES * (1 << schedule.rows) * panels / schedule.vectors
+        columns = self.columns_by_use(schedule.rows, schedule.reordered)
+        return loops + float(sum(columns[rows] * _column_cycles(rows) for rows in range(1, len(columns))))
+
+
+def _column_cycles(rows: int) -> float:
+    return max(LOAD_CYCLES, COLUMN_CYCLES + ROW_CYCLES * rows)
 
 
 Chooser = Callable[[Product], Schedule]
@@ -109,15 +128,17 @@ def candidates(product: Product, isa: InstructionSet, threads: int) -> tuple[Sch
 
 
 def forms(product: Product, isa: InstructionSet, tiles: tuple[tuple[int, int], ...] = ()) -> list[Schedule]:
-    """One schedule for each register tile, over panels of rows as they are and reordered, and over blocks."""
-    ways = [(False, False)]
-    ways += [(True, False)] if product.blocks else []
-    ways += [(False, True)] if (np.diff(product.order) != 1).any() else []
+    """One schedule for each register tile: over panels of rows as they are and reordered, by subsets, over blocks."""
+    orders = (False, True) if (np.diff(product.order) != 1).any() else (False,)
+    subsets = (False, True) if product.element == "float32" else (False,)
+    ways = [(False, order, by_subsets) for order in orders for by_subsets in subsets]
+    ways += [(True, False, False)] if product.blocks else []
     return [
-        Schedule(rows, vectors, *_passes(product, isa, vectors, by_blocks), by_blocks, reordered)
+        Schedule(rows, vectors, *_passes(product, isa, vectors, by_blocks), by_blocks, order, by_subsets)
         for rows, vectors in tiles or isa.rows_by_vectors
         if rows % product.unit == 0
-        for by_blocks, reordered in ways
+        for by_blocks, order, by_subsets in ways
+        if not by_subsets or rows == SUBSET_ROWS
     ]
 
 

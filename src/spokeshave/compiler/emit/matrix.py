@@ -10,8 +10,9 @@ from spokeshave.compiler.emit.program import Argument, Place
 from spokeshave.compiler.emit.taps import Tap, phase_size, taps
 from spokeshave.compiler.emit.vectors import pack_vectors
 from spokeshave.compiler.graph import Graph, Node
-from spokeshave.compiler.kernels.instances import Epilogue, FinishKernel, PanelKernel
+from spokeshave.compiler.kernels.instances import Epilogue, FinishKernel, PanelKernel, SubsetKernel
 from spokeshave.compiler.kernels.packing import Panels, pack_blocks, pack_panels, padded
+from spokeshave.compiler.kernels.subsets import SubsetPanels
 from spokeshave.compiler.layout import FLOAT_BYTES, Flat, Grid, Planes
 from spokeshave.compiler.operations import Convolution, Linear
 from spokeshave.compiler.schedule import Product, Schedule
@@ -183,9 +184,12 @@ def _panels(
         return
     panels = pack_panels(matrix, schedule.rows, groups, product.order if schedule.reordered else None)
     output = lowering.place(node.output)
-    kernel = PanelKernel(schedule.rows, schedule.vectors, _epilogue(node))
+    kernel = (SubsetKernel if schedule.by_subsets else PanelKernel)(
+        schedule.rows, schedule.vectors, _epilogue(node)
+    )
     bias = _bias(lowering, node, matrix.shape[0])[panels.row_numbers]
-    arguments = _panel_arguments(lowering, written, panels, schedule, bias, offsets)
+    packed = SubsetPanels.of(panels) if schedule.by_subsets else panels
+    arguments = _panel_arguments(lowering, written, packed, schedule, bias, offsets)
     residual = _residual(lowering, node, output)
     lowering.call_kernel(kernel, *arguments, source, output, residual, schedule=schedule)
 
@@ -224,15 +228,17 @@ def _blocks(lowering: Lowering, weight: str, groups: int) -> tuple[tuple[np.ndar
 def _panel_arguments(
     lowering: Lowering,
     written: Planes,
-    panels: Panels,
+    panels: Panels | SubsetPanels,
     schedule: Schedule,
     bias: np.ndarray,
     offsets: np.ndarray,
 ) -> tuple[Argument, ...]:
+    weights = [panels.column_start, panels.weights]
+    if isinstance(panels, SubsetPanels):
+        weights = [panels.column_start, panels.ends, panels.weights, panels.weight_start]
     return (
         lowering.constant(padded(offsets[panels.columns] * FLOAT_BYTES)),
-        lowering.constant(panels.column_start),
-        lowering.constant(panels.weights),
+        *(lowering.constant(array) for array in weights),
         lowering.constant(bias),
         lowering.constant(panels.row_numbers * np.int32(written.plane)),
         lowering.mask(written),

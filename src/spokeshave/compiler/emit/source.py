@@ -17,12 +17,14 @@ from spokeshave.compiler.kernels.instances import (
     PanelKernel,
     PointwiseKernel,
     RecurrentKernel,
+    SubsetKernel,
     VectorKernel,
 )
 from spokeshave.compiler.kernels.panel import panel_function
 from spokeshave.compiler.kernels.panel_integer import integer_panel_function
 from spokeshave.compiler.kernels.pointwise import finish_function, pointwise_function
 from spokeshave.compiler.kernels.recurrent import recurrent_function
+from spokeshave.compiler.kernels.subsets import subset_function
 from spokeshave.compiler.kernels.vector import vector_function
 
 LIBRARY_TEXTS = (
@@ -32,6 +34,7 @@ LIBRARY_TEXTS = (
 KERNEL_TEXTS: Mapping[type, Callable[[Any], str]] = {
     PanelKernel: panel_function,
     IntegerPanelKernel: integer_panel_function,
+    SubsetKernel: subset_function,
     FinishKernel: finish_function,
     VectorKernel: vector_function,
     RecurrentKernel: recurrent_function,

@@ -70,6 +70,25 @@ class IntegerPanelKernel:
 
 
 @dataclass(frozen=True)
+class SubsetKernel:
+    """Rows that keep different columns, times many lanes: a loop for the columns of every subset of the rows."""
+
+    rows: int
+    vectors: int
+    epilogue: Epilogue = Epilogue()
+
+    @property
+    def subsets(self) -> int:
+        """Number of subsets that have a row."""
+        return (1 << self.rows) - 1
+
+    @property
+    def name(self) -> str:
+        """Name of the C function."""
+        return f"subset_r{self.rows}_v{self.vectors}_{self.epilogue.name}"
+
+
+@dataclass(frozen=True)
 class FinishKernel:
     """Bias, residual and activation on rows whose sums were accumulated block by block."""
 
@@ -156,6 +175,7 @@ class PointwiseKernel:
 Kernel = (
     PanelKernel
     | IntegerPanelKernel
+    | SubsetKernel
     | FinishKernel
     | VectorKernel
     | RecurrentKernel

@@ -7,6 +7,8 @@ are all the same list. Each input vector is loaded once and used by every row of
 elimination, arXiv 2108.11033). Columns further on are prefetched because gathered rows defeat the hardware prefetcher.
 """
 
+from collections.abc import Sequence
+
 from spokeshave.compiler.kernels.activations import activation_call
 from spokeshave.compiler.kernels.instances import Epilogue, PanelKernel
 
@@ -19,44 +21,42 @@ def panel_function(kernel: PanelKernel) -> str:
     return tiles + _driver(kernel)
 
 
-def _cells(kernel: PanelKernel, vectors: int) -> list[tuple[int, int]]:
-    return [(row, vector) for row in range(kernel.rows) for vector in range(vectors)]
+Cells = list[tuple[int, int]]
 
 
-def _tile(kernel: PanelKernel, vectors: int) -> str:
-    start = "load(y + rows[{0}] + {1} * LANES)" if kernel.accumulate else "splat(bias[{0}])"
-    lines = [f"    vector a{r}_{v} = {start.format(r, v)};" for r, v in _cells(kernel, vectors)]
-    lines += [
-        "    for (int j = 0; j < count; j++) {",
+def cells(rows: int, vectors: int) -> Cells:
+    """Row and vector of each accumulator."""
+    return [(row, vector) for row in range(rows) for vector in range(vectors)]
+
+
+def sums(tile: Cells, start: str) -> list[str]:
+    """The accumulators; `start` is a C expression with {0} for the row and {1} for the vector."""
+    return [f"    vector a{r}_{v} = {start.format(r, v)};" for r, v in tile]
+
+
+def use_column(rows: Sequence[int], vectors: int) -> list[str]:
+    """Column j of x, loaded once, added to rows that have the next weights; columns further on are asked for."""
+    lines = [
         "        const float *p = (const float *)(x + columns[j]);",
         f"        const char *ahead = x + columns[j + {PREFETCH_COLUMNS}];",
         f"        for (int byte = 0; byte < {vectors} * VECTOR_BYTES; byte += 64) __builtin_prefetch(ahead + byte);",
         *(f"        vector x{v} = load(p + {v} * LANES);" for v in range(vectors)),
     ]
-    for row in range(kernel.rows):
-        lines.append(f"        {{ float w = weights[{row}];")
+    for index, row in enumerate(rows):
+        lines.append(f"        {{ float w = weights[{index}];")
         lines += [f"        a{row}_{v} += w * x{v};" for v in range(vectors)]
         lines.append("        }")
-    lines += [f"        weights += {kernel.rows};", "    }"]
-    lines += [_store(kernel, r, v) for r, v in _cells(kernel, vectors)]
-    return f"static void {_tile_name(kernel, vectors)}({_TILE_ARGUMENTS}) {{\n" + "\n".join(lines) + "\n}\n"
+    return [*lines, f"        weights += {len(rows)};"]
 
 
-_TILE_ARGUMENTS = (
-    "const char *x, const int32_t *columns, int count, const float *weights, const float *bias, float *y, "
-    "const int32_t *rows, const int32_t *mask, const float *residual"
-)
-
-
-def _tile_name(kernel: PanelKernel, vectors: int) -> str:
-    return f"{kernel.name}_tile_{vectors}"
-
-
-def _store(kernel: PanelKernel, row: int, vector: int) -> str:
-    if kernel.accumulate:
-        return f"    store(y + rows[{row}] + {vector} * LANES, a{row}_{vector});"
-    value = finished(kernel.epilogue, f"a{row}_{vector}", f"residual + rows[{row}] + {vector} * LANES")
-    return f"    store_masked(y + rows[{row}] + {vector} * LANES, {value}, mask + {vector} * LANES);"
+def stores(epilogue: Epilogue, tile: Cells) -> list[str]:
+    """Every sum after its epilogue into the row that its panel says."""
+    lines = []
+    for row, vector in tile:
+        at = f"rows[{row}] + {vector} * LANES"
+        value = finished(epilogue, f"a{row}_{vector}", f"residual + {at}")
+        lines.append(f"    store_masked(y + {at}, {value}, mask + {vector} * LANES);")
+    return lines
 
 
 def finished(epilogue: Epilogue, value: str, residual: str) -> str:
@@ -66,29 +66,21 @@ def finished(epilogue: Epilogue, value: str, residual: str) -> str:
     return activation_call(epilogue.activation, value)
 
 
-def _driver(kernel: PanelKernel) -> str:
+def lane_loops(call: str, most: int, work: str) -> str:
     """Lane chunks outside, so that the part of x in use stays in the level-2 cache; then panels; then tiles.
 
-    Workers share out lanes or panels; panels that accumulate may write the same rows, so those only share out lanes.
+    `call` is the tile's call with {0} for its vectors, `most` of them at the most. Workers share out lanes, or panels
+    by their share of `work` (a C array, panels + 1 sums); panels that accumulate may write the same rows, so those only
+    share out lanes.
     """
-    cases = "\n".join(
-        f"                case {v}: {_tile_name(kernel, v)}(x + t * VECTOR_BYTES, columns + start, end - start, "
-        f"weights + (size_t)start * {kernel.rows}, bias + panel * {kernel.rows}, y + t * LANES, "
-        f"rows + panel * {kernel.rows}, mask + t * LANES, residual + t * LANES); break;"
-        for v in range(1, kernel.vectors + 1)
-    )
-    return f"""
-static void {kernel.name}(worker w, const int32_t *columns, const int32_t *column_start, const float *weights,
-                          const float *bias, const int32_t *rows, const int32_t *mask, int panels, int vectors,
-                          int chunk, int by_lanes, const char *x, float *y, const float *residual) {{
-    range lanes = share(by_lanes ? w : ALONE, vectors);
-    range own = share_panels(by_lanes ? ALONE : w, column_start, panels);
+    cases = "\n".join(f"                case {v}: {call.format(v)}; break;" for v in range(1, most + 1))
+    return f"""    range lanes = share(by_lanes ? w : ALONE, vectors);
+    range own = share_panels(by_lanes ? ALONE : w, {work}, panels);
     for (int from = lanes.from; from < lanes.to; from += chunk) {{
         int to = from + chunk < lanes.to ? from + chunk : lanes.to;
         for (int panel = own.from; panel < own.to; panel++) {{
-            int start = column_start[panel], end = column_start[panel + 1];
             for (ptrdiff_t t = from; t < to;) {{
-                int tiles = ((int)(to - t) + {kernel.vectors - 1}) / {kernel.vectors};
+                int tiles = ((int)(to - t) + {most - 1}) / {most};
                 int width = ((int)(to - t) + tiles - 1) / tiles;
                 switch (width) {{
 {cases}
@@ -97,5 +89,39 @@ static void {kernel.name}(worker w, const int32_t *columns, const int32_t *colum
             }}
         }}
     }}
-}}
+"""
+
+
+_TILE_ARGUMENTS = (
+    "const char *x, const int32_t *columns, int count, const float *weights, const float *bias, float *y, "
+    "const int32_t *rows, const int32_t *mask, const float *residual"
+)
+
+
+def _tile(kernel: PanelKernel, vectors: int) -> str:
+    tile = cells(kernel.rows, vectors)
+    start = "load(y + rows[{0}] + {1} * LANES)" if kernel.accumulate else "splat(bias[{0}])"
+    raw = [f"    store(y + rows[{r}] + {v} * LANES, a{r}_{v});" for r, v in tile]
+    lines = [
+        *sums(tile, start),
+        "    for (int j = 0; j < count; j++) {",
+        *use_column(range(kernel.rows), vectors),
+        "    }",
+        *(raw if kernel.accumulate else stores(kernel.epilogue, tile)),
+    ]
+    return f"static void {kernel.name}_tile_{vectors}({_TILE_ARGUMENTS}) {{\n" + "\n".join(lines) + "\n}\n"
+
+
+def _driver(kernel: PanelKernel) -> str:
+    call = (
+        f"{kernel.name}_tile_{{0}}(x + t * VECTOR_BYTES, columns + column_start[panel], "
+        f"column_start[panel + 1] - column_start[panel], weights + (size_t)column_start[panel] * {kernel.rows}, "
+        f"bias + panel * {kernel.rows}, y + t * LANES, rows + panel * {kernel.rows}, mask + t * LANES, "
+        "residual + t * LANES)"
+    )
+    return f"""
+static void {kernel.name}(worker w, const int32_t *columns, const int32_t *column_start, const float *weights,
+                          const float *bias, const int32_t *rows, const int32_t *mask, int panels, int vectors,
+                          int chunk, int by_lanes, const char *x, float *y, const float *residual) {{
+{lane_loops(call, kernel.vectors, "column_start")}}}
 """
