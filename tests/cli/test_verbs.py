@@ -54,8 +54,16 @@ def test_another_kind_of_cpu_gets_plain_c_with_its_weights_inside(folder, spokes
     assert not (folder / "phone/weights.bin").exists()
 
 
+def test_plain_c_is_checked_against_pytorch(folder, spokeshave):
+    command = ("compile", "parts.py:network", *SHAPE, "--output", "plain", "--check")
+    code, out, err = spokeshave(*command)
+    assert code == 0, err
+    assert re.search(r"run by this CPU: \S+e-0[6-9] from PyTorch's results", out), out
+    assert " a sample, measured, one thread" in out
+
+
 def test_features_that_this_cpu_lacks_are_built_for_but_not_run(folder, spokeshave, monkeypatch):
-    monkeypatch.setattr(isa, "cpu_features", lambda: frozenset({"avx2", "fma"}))
+    monkeypatch.setattr(isa, "cpu_features", lambda: frozenset(isa.instruction_sets()["avx2"].features))
     code, out, err = spokeshave("compile", "parts.py:network", *SHAPE, "--output", "other", "--isa", "avx512")
     assert code == 0, err
     assert "not run: this CPU lacks avx512f" in out

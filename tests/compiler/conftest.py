@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from spokeshave.compiler.artifact import run_as_c, why_not_checked
 from spokeshave.compiler.build import build_library, load_library
+from spokeshave.compiler.compile import generate_from_graph
 from spokeshave.compiler.emit.arena import plan_arena
 from spokeshave.compiler.emit.lower import lower, supports
 from spokeshave.compiler.emit.source import emit_source
@@ -17,6 +19,7 @@ from spokeshave.compiler.isa import instruction_set, instruction_sets, runs_here
 INTEGER_ISAS = [name for name, isa in instruction_sets().items() if runs_here(isa)]
 # Float code is the same for all instruction sets of one march.
 ISAS = list({instruction_set(name).march: name for name in INTEGER_ISAS}.values())
+EMULATED = [pytest.param("neon", marks=pytest.mark.slow)]
 THREADS = 3
 
 
@@ -59,19 +62,36 @@ def _pointers(tensors: list[Tensor]) -> ctypes.Array:
     return (ctypes.c_void_p * max(1, len(tensors)))(*(tensor.data_ptr() for tensor in tensors))
 
 
-@pytest.fixture(params=ISAS)
-def isa(request: pytest.FixtureRequest) -> str:
-    """Every instruction set that this CPU runs."""
-    return request.param
+def run_foreign(graph: Graph, inputs: list[Tensor], isa: str, packed=None) -> list[Tensor]:
+    """The same for another kind of CPU: as plain C, built by a cross compiler and run under an emulator."""
+    structure = {"layout": {"tuple": ["tensor"] * len(graph.outputs)}}
+    generated = generate_from_graph(graph, structure, packed or {}, instruction_set(isa))
+    return list(run_as_c(generated, inputs, ("-O1", "-Wall", "-Wextra", "-Werror")).outputs)
 
 
-@pytest.fixture(params=INTEGER_ISAS)
-def integer_isa(request: pytest.FixtureRequest) -> str:
-    """Every instruction set that this CPU runs, those that differ in integers only included."""
-    return request.param
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """`isa` and `integer_isa` are those of this CPU, and what an emulator runs where only the back end is tested."""
+    names = metafunc.fixturenames
+    emulated = EMULATED if "back_end" in names else []
+    if "isa" in names:
+        metafunc.parametrize("isa", ISAS + emulated)
+    elif "integer_isa" in names:
+        metafunc.parametrize("integer_isa", INTEGER_ISAS + emulated)
+    elif emulated:
+        metafunc.parametrize("back_end", [None, *emulated], indirect=True)
 
 
 @pytest.fixture
-def back_end() -> Callable:
-    """`run_back_end`."""
-    return run_back_end
+def back_end(request: pytest.FixtureRequest) -> Callable:
+    """Runs a graph: a function of graph, inputs, instruction set (else this CPU's best) and packed weights."""
+    default = getattr(request, "param", None)
+
+    def run(graph: Graph, inputs: list[Tensor], isa: str | None = default, packed=None) -> list[Tensor]:
+        if isa is None or runs_here(instruction_set(isa)):
+            return run_back_end(graph, inputs, isa, packed)
+        reason = why_not_checked(instruction_set(isa))
+        if reason is not None:
+            pytest.skip(reason)
+        return run_foreign(graph, inputs, isa, packed)
+
+    return run

@@ -8,10 +8,14 @@ import typer
 from spokeshave.cli.counted import counted
 from spokeshave.cli.example import DataName, Shape, find_example
 from spokeshave.cli.output import Json, console, print_json
+from spokeshave.errors import SpokeshaveError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from spokeshave.compiler.generated import Generated
 
+MOST_ERROR = 1e-3  # relative to the largest output
 EXAMPLE = "Example: spokeshave compile my_networks.py:make_network --shape 3x32x32 --output deployed"
 
 
@@ -35,6 +39,12 @@ def compile(
     embed_weights: Annotated[
         bool, typer.Option("--embed-weights", help="Plain C with the weights as an array, not a file.")
     ] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Build plain C, run it (emulated for another CPU), compare with PyTorch."
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Compile a network and save the deployment (manifest, C source, weights, library), or the network as plain C.
@@ -52,7 +62,7 @@ def compile(
     from spokeshave.plan import Plan
     from spokeshave.references import resolve_network
 
-    as_c = emit_c or embed_weights or instruction_set(isa).machine not in ("", platform.machine())
+    as_c = emit_c or embed_weights or check or instruction_set(isa).machine not in ("", platform.machine())
     (check_artifact_folder if as_c else check_output_folder)(output)
     check_name(c_name)
     found = resolve_network(network)
@@ -63,6 +73,8 @@ def compile(
     if as_c:
         write_artifact(generated, output, c_name, embed_weights)
         record, lines = _describe_c(generated, output)
+        if check:
+            _check_c(generated, found, example, record, lines)
     else:
         record, lines = _deploy(generated, output)
     if json:
@@ -82,6 +94,39 @@ def _describe_c(generated: "Generated", output: Path) -> tuple[dict[str, Any], l
     return record, [
         f"{output}: plain C for {isa.name}, {figures.count(size)}B of weights; see README.md there"
     ]
+
+
+def _check_c(
+    generated: "Generated",
+    network: Any,
+    example: "tuple[Tensor, ...]",
+    record: dict[str, Any],
+    lines: list[str],
+) -> None:
+    """Add to the record and the lines how far the C, built and run here, is from PyTorch."""
+    import torch
+
+    from spokeshave.compiler.artifact import run_as_c
+    from spokeshave.measure import relative_error
+    from spokeshave.report import figures
+
+    run = run_as_c(generated, example)
+    with torch.inference_mode():
+        error = relative_error(run.outputs, _in_evaluation(network)(*example))
+    if not error <= MOST_ERROR:
+        raise SpokeshaveError(
+            f"plain C for {generated.manifest.isa} is {error:.1e} from PyTorch's results; please report this network"
+        )
+    record |= {"runner": run.runner, "max_relative_error": error}
+    lines.append(f"  run by {run.runner}: {error:.1e} from PyTorch's results, relative to the largest")
+    if run.timed:
+        record["latency_seconds"] = run.milliseconds / 1e3
+        lines.append(f"  {figures.seconds(run.milliseconds / 1e3)} a sample, measured, one thread")
+
+
+def _in_evaluation(network: Any) -> Any:
+    """The network as a function in evaluation mode; exported programs are in it already."""
+    return network.eval() if hasattr(network, "eval") else network.module()
 
 
 def _deploy(generated: "Generated", output: Path) -> tuple[dict[str, Any], list[str]]:

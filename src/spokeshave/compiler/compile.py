@@ -72,12 +72,36 @@ def generate(
     imported = import_program(export_network(network, example))
     graph = optimise(imported.graph)
     schemes = plan.resolve(network) if plan is not None else {}
-    packed = _pack(graph, schemes)
+    structure = imported.structure.to_json()
+    return generate_from_graph(graph, structure, _pack(graph, schemes), instruction_set(isa), tuner)
+
+
+def generate_from_graph(
+    graph: Graph,
+    structure: dict[str, Any],
+    packed: dict[str, Packed],
+    isa: InstructionSet,
+    tuner: Tuner | None = None,
+) -> Generated:
+    """Turn an optimised graph into C; `structure` nests its outputs and `packed` holds planned weights by name."""
     pieces = cut(graph, supports)
     segments = [piece for piece in pieces if isinstance(piece, Graph)]
     choose = tuner.tune(segments, packed) if tuner else None
-    lowered = _lower_stages(graph, pieces, instruction_set(isa), packed, choose)
-    return _generate(graph, imported.structure.to_json(), lowered, instruction_set(isa))
+    lowered = _lower_stages(graph, pieces, isa, packed, choose)
+    tensors = _tensors(graph, lowered)
+    manifest = Manifest(
+        isa=isa.name,
+        machine=isa.machine or platform.machine(),
+        system=platform.system(),
+        compiler="",
+        inputs=tuple(_record(graph, name) for name in graph.inputs),
+        outputs=graph.outputs,
+        structure=structure,
+        values=tuple(_record(graph, name) for name in sorted(lowered.crossing)),
+        stages=lowered.stages,
+        weight_bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()),
+    )
+    return Generated(manifest, emit_source(lowered.programs, lowered.arenas, isa), tensors)
 
 
 def build(generated: Generated, compiler: Compiler | None = None) -> tuple[Generated, Path]:
@@ -119,23 +143,6 @@ class _Lowered:
     programs: tuple[Program, ...]
     arenas: tuple[Arena, ...]
     crossing: frozenset[str]
-
-
-def _generate(graph: Graph, structure: dict[str, Any], lowered: _Lowered, isa: InstructionSet) -> Generated:
-    tensors = _tensors(graph, lowered)
-    manifest = Manifest(
-        isa=isa.name,
-        machine=isa.machine or platform.machine(),
-        system=platform.system(),
-        compiler="",
-        inputs=tuple(_record(graph, name) for name in graph.inputs),
-        outputs=graph.outputs,
-        structure=structure,
-        values=tuple(_record(graph, name) for name in sorted(lowered.crossing)),
-        stages=lowered.stages,
-        weight_bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()),
-    )
-    return Generated(manifest, emit_source(lowered.programs, lowered.arenas, isa), tensors)
 
 
 def _lower_stages(

@@ -104,15 +104,15 @@ def test_there_is_no_global_state(artifact):
 
 
 @pytest.mark.skipif(shutil.which("qemu-x86_64") is None, reason="no qemu-x86_64: apt-get install qemu-user")
-@pytest.mark.parametrize("isa", ["avx2", "avx512"])
-def test_a_lesser_cpu_gets_a_status_not_an_illegal_instruction(isa, tmp_path):
+@pytest.mark.parametrize("name", ["avx2", "avx512", "avx512_bf16"])
+def test_a_lesser_cpu_gets_a_status_not_an_illegal_instruction(name, tmp_path):
     torch.manual_seed(0)
-    flags = instruction_set(isa).c_flags
-    write_artifact(generate(torch.nn.Linear(40, 30), torch.zeros(1, 40), isa=isa), tmp_path)
+    flags = instruction_set(name).c_flags
+    write_artifact(generate(torch.nn.Linear(40, 30), torch.zeros(1, 40), isa=name), tmp_path)
     subprocess.run([*find_compiler().command, "-O3", *flags, "-c", "model.c"], cwd=tmp_path, check=True)
     program = build(tmp_path, "-static", sources=("main.c", "model.o"))
     finished = subprocess.run(
         ["qemu-x86_64", "-cpu", "Nehalem", program], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert finished.returncode == WRONG_CPU, finished.stderr
-    assert f"this CPU lacks instructions that the network was built with ({isa})" in finished.stderr
+    assert f"this CPU lacks instructions that the network was built with ({name})" in finished.stderr

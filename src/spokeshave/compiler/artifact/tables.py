@@ -114,12 +114,12 @@ def _plain(name: str) -> str:
 
 def _is_checked(feature: str) -> bool:
     """Whether gcc and clang can ask the CPU for it; the base of each architecture needs no question."""
-    return re.fullmatch(r"avx\w*|fma", feature) is not None
+    return re.fullmatch(r"avx\w*|fma|bmi2", feature) is not None
 
 
 def _cpu_check(feature: str) -> str:
     """Asked only where the compiler was allowed to use the feature."""
-    word = feature.replace("avx512_", "avx512")
+    word = feature.replace("_", "")  # gcc and clang write avx512vnni, the kernel avx512_vnni
     return f'#ifdef __{word.upper()}__\n    if (!__builtin_cpu_supports("{word}")) return 0;\n#endif\n'
 
 

@@ -6,9 +6,7 @@ typedef uint16_t unsigned_halves __attribute__((vector_size(VECTOR_BYTES)));
 
 INLINE lanes_mask load_words(const int32_t *p) { return *(const unaligned_mask *)p; }
 INLINE lanes_mask splat_word(int32_t s) {
-    lanes_mask v;
-    for (int i = 0; i < LANES; i++) v[i] = s;
-    return v;
+    return s - (lanes_mask){0};
 }
 
 /* sums + the four products of x (unsigned bytes) and w (signed bytes) in each word. Assembly instead of the intrinsic,
