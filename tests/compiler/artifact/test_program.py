@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from artifact_build import build, run
+from tests.compiler.artifact.artifact_build import build, run
 from torch.utils._pytree import tree_leaves
 
 from spokeshave.compiler import generate
