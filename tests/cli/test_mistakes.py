@@ -77,6 +77,10 @@ MISTAKES = {
     "no verb": (["shave"], "No such command 'shave'"),
     "no recipe": (["demo", "digts"], "there is no recipe 'digts'"),
     "report of nothing": (["report", "nowhere"], "there is no run in nowhere"),
+    "no calibration": (
+        ["compile", "parts.py:network", "--shape", "1x8x8", "--output", "out", "--precision", "int8"],
+        "int8 needs calibration data",
+    ),
     "no shape": (["compile", "parts.py:network", "--output", "out"], "--shape 3x224x224"),
     "bad shape": (["compile", "parts.py:network", "--shape", "8by8", "--output", "out"], "8by8 is no shape"),
     "commas for crosses": (

@@ -172,3 +172,12 @@ def test_fit_and_report(folder, spokeshave):
     assert (folder / "chart.svg").read_text().startswith("<svg")
     assert (folder / "page.html").read_text() == (folder / "runs/mine/report.html").read_text()
     assert spokeshave("fit", "--resume", "runs/mine")[0] == 0
+
+
+def test_compile_in_integers_says_what_stays_float32(folder, spokeshave):
+    command = ("compile", "parts.py:network", *SHAPE, "--precision", "int8", "--calibration", "digits")
+    code, out, err = spokeshave(*command, "--output", "int8", "--json")
+    assert code == 0, err
+    document = json.loads(out)
+    assert document["precision"] == "int8"
+    assert all("single position" in reason for reason in document["kept_float32"].values())

@@ -32,6 +32,12 @@ def compile(
         bool, typer.Option("--tune", help="Time the kernels' schedules on this machine and keep the fastest.")
     ] = False,
     threads: Annotated[int, typer.Option(min=1, help="Threads to tune for.")] = 1,
+    precision: Annotated[
+        str, typer.Option(help="float32, or int8 where that costs little accuracy.")
+    ] = "float32",
+    calibration: Annotated[
+        str | None, typer.Option(help="Data whose training part shows int8 what values there are.")
+    ] = None,
     emit_c: Annotated[
         bool, typer.Option("--emit-c", help="Write plain C for an application instead of a deployment.")
     ] = False,
@@ -56,20 +62,23 @@ def compile(
     from spokeshave.compiler import generate
     from spokeshave.compiler.artifact import check_artifact_folder, check_name, write_artifact
     from spokeshave.compiler.build import find_compiler
+    from spokeshave.compiler.compile import precision_settings
     from spokeshave.compiler.folder import check_output_folder
     from spokeshave.compiler.isa import instruction_set
     from spokeshave.compiler.tuner import Tuner
     from spokeshave.plan import Plan
-    from spokeshave.references import resolve_network
+    from spokeshave.references import resolve_data, resolve_network
 
     as_c = emit_c or embed_weights or check or instruction_set(isa).machine not in ("", platform.machine())
     (check_artifact_folder if as_c else check_output_folder)(output)
     check_name(c_name)
+    settings = precision_settings(precision, resolve_data(calibration).train if calibration else None)
     found = resolve_network(network)
     example = find_example(network, found, shape, data)
     with counted("tuning") as progress:
         tuner = Tuner(instruction_set(isa), find_compiler(), threads, progress) if tune else None
-        generated = generate(found, example, Plan.load(plan) if plan is not None else None, isa, tuner)
+        pruned = Plan.load(plan) if plan is not None else None
+        generated = generate(found, example, pruned, isa, tuner, settings)
     if as_c:
         write_artifact(generated, output, c_name, embed_weights)
         record, lines = _describe_c(generated, output)
@@ -149,14 +158,18 @@ def _deploy(generated: "Generated", output: Path) -> tuple[dict[str, Any], list[
         {"layer": stage.layer, "operator": stage.target, "reason": stage.reason}
         for stage in manifest.fallen_out
     ]
+    kept = {layer.layer: layer.reason for layer in manifest.layers if layer.precision == "float32"}
     record = {
         "deployment": str(output),
         "isa": manifest.isa,
         "compiler": manifest.compiler,
         "latency_seconds": seconds,
         "weight_bytes": manifest.weight_bytes,
+        "precision": manifest.precision,
+        "kept_float32": kept,
         "run_by_pytorch": foreign,
     }
     lines = [f"{output}: {manifest.isa}, {latency}, {figures.count(manifest.weight_bytes)}B of weights"]
     lines += [f"  {e['layer']} ({e['operator']}) runs through PyTorch: {e['reason']}" for e in foreign]
+    lines += [f"  {layer} stays float32: {reason}" for layer, reason in kept.items()]
     return record, lines

@@ -1,6 +1,7 @@
 """The whole way from a network to a deployment."""
 
 import platform
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from spokeshave.compiler.native import NativeDeployment
 from spokeshave.compiler.operations import Convolution, Linear, Recurrent
 from spokeshave.compiler.passes.eliminate_dead import weight_names
 from spokeshave.compiler.passes.pipeline import optimise
+from spokeshave.compiler.quantization.choose import Int8, lower_precision
+from spokeshave.compiler.quantization.record import LayerPrecision
 from spokeshave.compiler.schedule import Chooser
 from spokeshave.compiler.segments import cut
 from spokeshave.compiler.tuner import Progress, Tuner
@@ -29,6 +32,8 @@ from spokeshave.errors import SpokeshaveError
 from spokeshave.export import export_network
 from spokeshave.plan import Plan
 from spokeshave.schemes.scheme import Packed, Scheme
+
+PRECISIONS = ("float32", "int8")
 
 
 def compile_network(
@@ -41,13 +46,17 @@ def compile_network(
     threads: int = 1,
     tune: bool = False,
     progress: Progress | None = None,
+    precision: str = "float32",
+    calibration: Iterable[Any] | None = None,
 ) -> NativeDeployment:
     """Compile a network (or an exported program) for this CPU, or for a lesser instruction set of it.
 
     `example` is one batch of inputs, of which the first sample is used. Zeros in the weights are never computed
     with; `plan` tells the kernels which blocks they came from. `threads` is the deployment's property of that name.
     With `tune`, schedules are timed on this machine with that many threads, or taken from the user's cache folder
-    where they were timed before; `progress` is told how many of how many layers are done, and the next. Raises
+    where they were timed before; `progress` is told how many of how many layers are done, and the next. `precision`
+    is float32, or int8 with `calibration`: a few batches, each a tensor of inputs or a tuple that begins with them;
+    layers that cost too much accuracy there stay float32 (`Int8` says how much; the manifest which). Raises
     SpokeshaveError when the network cannot be exported, a weight does not lie in its scheme, this CPU lacks the
     instruction set, or there is no C compiler.
     """
@@ -56,7 +65,8 @@ def compile_network(
         raise SpokeshaveError(f"{isa} cannot run here: {reason}")
     compiler = compiler or find_compiler()
     tuner = Tuner(instruction_set(isa), compiler, threads, progress) if tune else None
-    deployment = NativeDeployment(*build(generate(network, example, plan, isa, tuner), compiler))
+    settings = precision_settings(precision, calibration)
+    deployment = NativeDeployment(*build(generate(network, example, plan, isa, tuner, settings), compiler))
     deployment.threads = threads
     return deployment
 
@@ -67,13 +77,18 @@ def generate(
     plan: Plan | None = None,
     isa: str | None = None,
     tuner: Tuner | None = None,
+    precision: Int8 | None = None,
 ) -> Generated:
-    """Turn a network into C for any instruction set, this CPU's or another's; arguments as of `compile_network`."""
+    """Turn a network into C for any instruction set, this CPU's or another's; arguments as of `compile_network`.
+
+    `precision` is None for float32.
+    """
     imported = import_program(export_network(network, example))
     graph = optimise(imported.graph)
     schemes = plan.resolve(network) if plan is not None else {}
     structure = imported.structure.to_json()
-    return generate_from_graph(graph, structure, _pack(graph, schemes), instruction_set(isa), tuner)
+    packed = _pack(graph, schemes)
+    return generate_from_graph(graph, structure, packed, instruction_set(isa), tuner, precision)
 
 
 def generate_from_graph(
@@ -82,9 +97,13 @@ def generate_from_graph(
     packed: dict[str, Packed],
     isa: InstructionSet,
     tuner: Tuner | None = None,
+    precision: Int8 | None = None,
 ) -> Generated:
     """Turn an optimised graph into C; `structure` nests its outputs and `packed` holds planned weights by name."""
     pieces = cut(graph, supports)
+    layers: tuple[LayerPrecision, ...] = ()
+    if precision is not None:
+        pieces, layers = lower_precision(graph, pieces, precision, isa)
     segments = [piece for piece in pieces if isinstance(piece, Graph)]
     choose = tuner.tune(segments, packed) if tuner else None
     lowered = _lower_stages(graph, pieces, isa, packed, choose)
@@ -100,8 +119,21 @@ def generate_from_graph(
         values=tuple(_record(graph, name) for name in sorted(lowered.crossing)),
         stages=lowered.stages,
         weight_bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()),
+        precision="int8" if precision is not None else "float32",
+        layers=layers,
     )
     return Generated(manifest, emit_source(lowered.programs, lowered.arenas, isa), tensors)
+
+
+def precision_settings(precision: str, calibration: Iterable[Any] | None) -> Int8 | None:
+    """None for float32; raises SpokeshaveError for an unknown precision, or int8 without calibration data."""
+    if precision not in PRECISIONS:
+        raise SpokeshaveError(f"there is no precision {precision!r}; known ones are {', '.join(PRECISIONS)}")
+    if precision == "float32":
+        return None
+    if calibration is None:
+        raise SpokeshaveError("int8 needs calibration data: a few batches of the network's inputs")
+    return Int8(calibration)
 
 
 def build(generated: Generated, compiler: Compiler | None = None) -> tuple[Generated, Path]:

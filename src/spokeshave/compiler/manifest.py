@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from spokeshave.compiler.operations import Activation, Foreign, Operation
+from spokeshave.compiler.quantization.record import LayerPrecision, layer_precision
 from spokeshave.compiler.schedule import Schedule
 from spokeshave.errors import SpokeshaveError
 
@@ -78,6 +79,10 @@ class Manifest:
     values: tuple[ValueRecord, ...]
     stages: tuple[Stage, ...]
     weight_bytes: int
+    precision: str = "float32"
+    layers: tuple[
+        LayerPrecision, ...
+    ] = ()  # of lower precision than float32 asked for: what became of every layer
 
     @property
     def fallen_out(self) -> tuple[ForeignStage, ...]:
@@ -144,7 +149,9 @@ def _stage_document(stage: Stage) -> dict[str, Any]:
 def _parse(document: dict[str, Any]) -> Manifest:
     values = {key: tuple(_value(entry) for entry in document[key]) for key in ("inputs", "values")}
     stages = tuple(_stage(entry) for entry in document["stages"])
-    return Manifest(**(document | values | {"stages": stages, "outputs": tuple(document["outputs"])}))
+    layers = tuple(layer_precision(entry) for entry in document["layers"])
+    tuples = {"stages": stages, "outputs": tuple(document["outputs"]), "layers": layers}
+    return Manifest(**(document | values | tuples))
 
 
 def _value(entry: dict[str, Any]) -> ValueRecord:

@@ -1,0 +1,24 @@
+"""What a deployment says about the precision of its layers; part of its manifest."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from spokeshave.compiler.operations import Quantization
+
+
+@dataclass(frozen=True)
+class LayerPrecision:
+    """Precision of one layer: `int8` with its scales (`weight_scale`: one an output row), or `float32` and why."""
+
+    layer: str
+    precision: str
+    reason: str = ""
+    input: Quantization | None = None
+    output: Quantization | None = None
+    weight_scale: tuple[float, ...] = ()
+
+
+def layer_precision(entry: dict[str, Any]) -> LayerPrecision:
+    """From its JSON form."""
+    ranges = {key: entry[key] and Quantization(**entry[key]) for key in ("input", "output")}
+    return LayerPrecision(**(entry | ranges | {"weight_scale": tuple(entry["weight_scale"])}))
