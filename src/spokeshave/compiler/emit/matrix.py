@@ -259,6 +259,7 @@ def _vector(lowering: Lowering, node: Node, matrix: np.ndarray, source: Place, v
         *product.constants,
         matrix.shape[0],
         vectors,
+        0,
         source,
         matrix.shape[1],
         output,

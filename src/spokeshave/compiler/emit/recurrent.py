@@ -57,7 +57,7 @@ def _project(lowering: Lowering, node: Node, bias: np.ndarray) -> Place:
     _copy(lowering, source, Flat((steps, features)).strides, node.inputs[0], reading=True)
     projected = lowering.place(lowering.temporary(Flat((steps, gates))))
     product = pack_vectors(lowering, weight, bias, Epilogue())
-    sizes = (gates, steps, source, features, projected, projected, gates)
+    sizes = (gates, steps, 0, source, features, projected, projected, gates)
     lowering.call_kernel(product.kernel, *product.constants, *sizes)
     return projected
 

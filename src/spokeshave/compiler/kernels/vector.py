@@ -124,7 +124,10 @@ def _whole_group(kernel: VectorKernel) -> str:
 
 
 def _driver(kernel: VectorKernel) -> str:
-    """Vectors outside, so that those in use stay in the level-1 cache while the weights stream past them."""
+    """Vectors outside, so that those in use stay in the level-1 cache while the weights stream past them.
+
+    With `backwards` the last panel comes first: a product that is repeated finds what is left of it in the cache.
+    """
     cases = "\n".join(
         f"                case {v}: {kernel.name}_tile_{v}(columns + start, column_start[panel + 1] - start, "
         f"weights + (size_t)start * {kernel.rows}, bias + row, rows - row, x + from * x_stride, x_stride, "
@@ -133,13 +136,15 @@ def _driver(kernel: VectorKernel) -> str:
     )
     return f"""
 static void {kernel.name}(worker w, const {kernel.index} *columns, const int32_t *column_start,
-                          const float *weights, const float *bias, int rows, int vectors, const float *x,
-                          ptrdiff_t x_stride, float *y, const float *residual, ptrdiff_t y_stride) {{
+                          const float *weights, const float *bias, int rows, int vectors, int backwards,
+                          const float *x, ptrdiff_t x_stride, float *y, const float *residual,
+                          ptrdiff_t y_stride) {{
     range own = share_panels(w, column_start, (rows + {kernel.rows - 1}) / {kernel.rows});
     for (ptrdiff_t from = 0; from < vectors;) {{
         int tiles = (vectors - (int)from + {kernel.vectors - 1}) / {kernel.vectors};
         int width = (vectors - (int)from + tiles - 1) / tiles;
-        for (int panel = own.from; panel < own.to; panel++) {{
+        for (int i = own.from; i < own.to; i++) {{
+            int panel = backwards ? own.from + own.to - 1 - i : i;
             int start = column_start[panel], row = panel * {kernel.rows};
             switch (width) {{
 {cases}
