@@ -20,6 +20,7 @@ INTEGER_ISAS = [name for name, isa in instruction_sets().items() if runs_here(is
 # Float code is the same for all instruction sets of one march.
 ISAS = list({instruction_set(name).march: name for name in INTEGER_ISAS}.values())
 EMULATED = [pytest.param("neon", marks=pytest.mark.slow)]
+EMULATED_INTEGERS = [*EMULATED, pytest.param("neon_i8mm", marks=pytest.mark.slow)]
 THREADS = 3
 
 
@@ -76,7 +77,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "isa" in names:
         metafunc.parametrize("isa", ISAS + emulated)
     elif "integer_isa" in names:
-        metafunc.parametrize("integer_isa", INTEGER_ISAS + emulated)
+        metafunc.parametrize("integer_isa", INTEGER_ISAS + (EMULATED_INTEGERS if emulated else []))
     elif emulated:
         metafunc.parametrize("back_end", [None, *emulated], indirect=True)
 

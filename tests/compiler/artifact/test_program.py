@@ -10,7 +10,7 @@ from tests.compiler.artifact.artifact_build import build, run
 from torch.utils._pytree import tree_leaves
 
 from spokeshave.compiler import generate
-from spokeshave.compiler.artifact import write_artifact
+from spokeshave.compiler.artifact import build_example, why_not_checked, write_artifact
 from spokeshave.compiler.build import find_compiler
 from spokeshave.compiler.isa import instruction_set
 
@@ -116,3 +116,19 @@ def test_a_lesser_cpu_gets_a_status_not_an_illegal_instruction(name, tmp_path):
     )
     assert finished.returncode == WRONG_CPU, finished.stderr
     assert f"this CPU lacks instructions that the network was built with ({name})" in finished.stderr
+
+
+@pytest.mark.slow
+def test_a_lesser_arm_cpu_gets_a_status(tmp_path):
+    reason = why_not_checked(instruction_set("neon_i8mm"))
+    if reason is not None:
+        pytest.skip(reason)
+    write_artifact(generate(torch.nn.Linear(40, 30), torch.zeros(1, 40), isa="neon_i8mm"), tmp_path)
+    program = build_example(tmp_path)
+    codes = [
+        subprocess.run(
+            ["qemu-aarch64", "-cpu", cpu, program], cwd=tmp_path, capture_output=True, check=False
+        ).returncode
+        for cpu in ("cortex-a57", "max")
+    ]
+    assert codes == [WRONG_CPU, 0]

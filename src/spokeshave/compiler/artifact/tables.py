@@ -78,7 +78,7 @@ def fields(found: Contents, name: str) -> dict[str, object]:
         "shapes": "\n".join(_shape(kind, i, r) for kind in values for i, r in enumerate(values[kind])),
         "input_tensors": _tensor_table("input", inputs, found.inputs),
         "output_tensors": _tensor_table("output", outputs, found.outputs),
-        "cpu_checks": "".join(_cpu_check(feature) for feature in found.isa.features if _is_checked(feature)),
+        "cpu_checks": "".join(map(_cpu_check, found.isa.features)),
         "run": "\n".join(_run_lines(found, name)),
         "table": _markdown("input", inputs, found.inputs) + _markdown("output", outputs, found.outputs),
     }
@@ -112,15 +112,23 @@ def _plain(name: str) -> str:
     return re.sub(r"[^\w.-]", "_", name, flags=re.ASCII)
 
 
-def _is_checked(feature: str) -> bool:
-    """Whether gcc and clang can ask the CPU for it; the base of each architecture needs no question."""
-    return re.fullmatch(r"avx\w*|fma|bmi2", feature) is not None
+# Bits of Linux's and Android's second word of hardware capabilities (arch/arm64/include/uapi/asm/hwcap.h).
+SECOND_CAPABILITIES = {"i8mm": (13, "__ARM_FEATURE_MATMUL_INT8")}
 
 
 def _cpu_check(feature: str) -> str:
-    """Asked only where the compiler was allowed to use the feature."""
+    """C that asks the CPU for a feature where the compiler was allowed to use it.
+
+    The base of each architecture needs no question.
+    """
     word = feature.replace("_", "")  # gcc and clang write avx512vnni, the kernel avx512_vnni
-    return f'#ifdef __{word.upper()}__\n    if (!__builtin_cpu_supports("{word}")) return 0;\n#endif\n'
+    if re.fullmatch(r"avx\w*|fma|bmi2", word):
+        return f'#ifdef __{word.upper()}__\n    if (!__builtin_cpu_supports("{word}")) return 0;\n#endif\n'
+    if feature in SECOND_CAPABILITIES:
+        bit, macro = SECOND_CAPABILITIES[feature]
+        question = f"getauxval(AT_HWCAP2) & (1ul << {bit})"
+        return f"#if defined({macro}) && defined(__linux__)\n    if (!({question})) return 0;\n#endif\n"
+    return ""
 
 
 def _run_lines(found: Contents, name: str) -> list[str]:

@@ -15,6 +15,8 @@ INLINE lanes_mask splat_word(int32_t s) {
 #define DOT_WORDS(sums, x, w) __asm__("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(x), "v"(w))
 #elif defined(__AVXVNNI__) && LANES == 8
 #define DOT_WORDS(sums, x, w) __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sums) : "x"(x), "x"(w))
+#elif defined(__ARM_FEATURE_MATMUL_INT8) && LANES == 4
+#define DOT_WORDS(sums, x, w) __asm__("usdot %0.4s, %1.16b, %2.16b" : "+w"(sums) : "w"(x), "w"(w))
 #else
 #define DOT_WORDS(sums, x, w) (sums) = dot_words(sums, x, w)
 #endif
