@@ -8,6 +8,7 @@ from torch import nn
 from spokeshave.compiler import compile_network
 from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.block_column_row import BlockColumnRow
+from spokeshave.schemes.quantizers import Codebook, FixedPoint, PowerOfTwo
 from spokeshave.schemes.unstructured import Unstructured
 
 RELATIVE_TOLERANCE = 1e-4
@@ -117,6 +118,16 @@ def test_compiled_equals_pytorch(name, scheme, isa):
     error = (deployment(x) - reference).abs().max() / reference.abs().max()
     assert error <= RELATIVE_TOLERANCE
     assert torch.equal(deployment(x[:1])[0], deployment(x)[0]), "a sample's result depends on its batch"
+
+
+@pytest.mark.parametrize("levels", [FixedPoint(8), PowerOfTwo(4), Codebook(6)])
+def test_planned_levels_survive_a_folded_batch_norm(levels):
+    network, plan = pruned("residual", BlockColumnRow(0.5, block=(8, 24), row_sparsity=0.25) & levels)
+    x = torch.randn(5, 3, 16, 16)
+    with torch.inference_mode():
+        reference = network(x)
+    deployment = compile_network(network, x[:1], plan)
+    assert (deployment(x) - reference).abs().max() <= RELATIVE_TOLERANCE * reference.abs().max()
 
 
 def test_operators_without_a_kernel_are_named_with_layer_and_reason():

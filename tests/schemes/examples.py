@@ -7,8 +7,11 @@ from spokeshave.schemes.block_column_row import BlockColumnRow
 from spokeshave.schemes.block_structured import BlockStructured
 from spokeshave.schemes.compressed_blocks import CompressedBlocks
 from spokeshave.schemes.density_adaptive_blocks import DensityAdaptiveBlocks
+from spokeshave.schemes.intersection import Intersection
+from spokeshave.schemes.mixed_rows import MixedRows
 from spokeshave.schemes.n_of_m import NOfM
 from spokeshave.schemes.patterns import Patterns
+from spokeshave.schemes.quantizers import Binary, Codebook, FixedPoint, PowerOfTwo
 from spokeshave.schemes.unstructured import Unstructured
 from spokeshave.schemes.whole_blocks import BlockPunched, Blocks
 
@@ -32,6 +35,17 @@ EVERY = [
     Patterns(),
     Patterns(0.5, "clicktrain_12", filters_sharing=2),
     Patterns(0.3, ("111 000 000", "000 000 111")),
+    FixedPoint(4),
+    FixedPoint(2, per="tensor"),
+    PowerOfTwo(3),
+    PowerOfTwo(2, per="tensor"),
+    Binary(),
+    Codebook(2),
+    MixedRows(FixedPoint(3), PowerOfTwo(2)),
+    BlockColumnRow(0.5, (4, 4)) & FixedPoint(4),
+    Patterns(0.5) & PowerOfTwo(3),
+    NOfM() & Unstructured(0.7),
+    Intersection((NOfM(), Codebook(2))),
 ]
 
 SHAPES = {

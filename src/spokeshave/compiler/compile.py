@@ -87,7 +87,7 @@ def generate(
     graph = optimise(imported.graph)
     schemes = plan.resolve(network) if plan is not None else {}
     structure = imported.structure.to_json()
-    packed = _pack(graph, schemes)
+    packed = _pack(graph, imported.graph, schemes)
     return generate_from_graph(graph, structure, packed, instruction_set(isa), tuner, precision)
 
 
@@ -147,10 +147,13 @@ def build(generated: Generated, compiler: Compiler | None = None) -> tuple[Gener
     return replace(generated, manifest=manifest), library
 
 
-def _pack(graph: Graph, schemes: dict[str, Scheme]) -> dict[str, Packed]:
-    """Each planned weight in its scheme's packed form; a folded batch norm scales rows and keeps the zeros."""
+def _pack(graph: Graph, imported: Graph, schemes: dict[str, Scheme]) -> dict[str, Packed]:
+    """Each planned weight in its scheme's packed form, as it was before a batch norm was folded into it.
+
+    Folding scales rows: it keeps the zeros, which is what kernels are told, but no levels.
+    """
     return {
-        weight: schemes[parameter].pack(graph.weights[weight])
+        weight: schemes[parameter].pack(imported.weights.get(parameter, graph.weights[weight]))
         for node in graph.nodes
         for weight, parameter in _planned(node)
         if parameter in schemes

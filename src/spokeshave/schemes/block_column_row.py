@@ -12,14 +12,14 @@ from spokeshave.schemes.checks import as_block, block_reason, check_choice, chec
 from spokeshave.schemes.masking import project_by
 from spokeshave.schemes.packed import DenseBlocks
 from spokeshave.schemes.ranking import kept_count, support
-from spokeshave.schemes.scheme import as_matrix
+from spokeshave.schemes.scheme import Composable, as_matrix
 from spokeshave.schemes.tiling import Kept, Tiling, used
 
 NAME = "block_column_row"
 
 
 @dataclass(frozen=True)
-class BlockColumnRow:
+class BlockColumnRow(Composable):
     """Each block of the matrix keeps whole columns and rows: `x . x . | . x x .` above `. . . . | . x x .`.
 
     `sparsity` is the fraction of the weights that is removed. `block` is the rows x columns of a block; the

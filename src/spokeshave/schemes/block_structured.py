@@ -11,14 +11,14 @@ from spokeshave.schemes.checks import as_block, block_reason, check_fraction, ch
 from spokeshave.schemes.masking import project_by
 from spokeshave.schemes.packed import DenseBlocks
 from spokeshave.schemes.ranking import kept_count, support
-from spokeshave.schemes.scheme import as_matrix
+from spokeshave.schemes.scheme import Composable, as_matrix
 from spokeshave.schemes.tiling import Tiling, used
 
 NAME = "block_structured"
 
 
 @dataclass(frozen=True)
-class BlockStructured:
+class BlockStructured(Composable):
     """Blocks keep whole columns, the matrix whole rows: `x . x . | . x x .` above `. . . . | . . . .`.
 
     `sparsity` is the fraction of the weights that is removed, `row_sparsity` the fraction of the matrix' rows that

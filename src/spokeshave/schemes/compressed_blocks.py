@@ -10,7 +10,7 @@ from spokeshave.schemes.checks import as_block, block_reason, check_fraction, ch
 from spokeshave.schemes.masking import project_by
 from spokeshave.schemes.packed import DenseBlocks
 from spokeshave.schemes.ranking import kept_count, support
-from spokeshave.schemes.scheme import as_matrix
+from spokeshave.schemes.scheme import Composable, as_matrix
 from spokeshave.schemes.tiling import Kept, column_scores, row_scores, used
 
 NAME = "compressed_blocks"
@@ -19,7 +19,7 @@ BISECTIONS = 40
 
 
 @dataclass(frozen=True)
-class CompressedBlocks:
+class CompressedBlocks(Composable):
     """Each block keeps any rows and any columns, strong blocks more: `x . x x | . . . .` above `x . x x | . x . .`.
 
     `sparsity` is the fraction of the weights that is removed. One threshold holds for the whole matrix: a row or column

@@ -10,7 +10,7 @@ from spokeshave.errors import SpokeshaveError
 from spokeshave.schemes.checks import check_count, check_fraction, check_member
 from spokeshave.schemes.masking import project_by
 from spokeshave.schemes.ranking import kept_count, support
-from spokeshave.schemes.scheme import as_matrix
+from spokeshave.schemes.scheme import Composable, as_matrix
 from spokeshave.schemes.segments import Segments, cut
 
 NAME = "density_adaptive_blocks"
@@ -18,7 +18,7 @@ BISECTIONS = 50
 
 
 @dataclass(frozen=True)
-class DensityAdaptiveBlocks:
+class DensityAdaptiveBlocks(Composable):
     """One weight in each segment of a row, and strong rows have short segments: `x . . . . x . .` above `x x . x`.
 
     The lengths are powers of two from 1 to `longest`; `sparsity` is the fraction of the weights that is removed, all

@@ -9,13 +9,14 @@ from spokeshave.errors import SpokeshaveError
 from spokeshave.schemes.checks import check_choice, check_count, check_member
 from spokeshave.schemes.masking import project_by
 from spokeshave.schemes.ranking import keep_largest_per_row, support
+from spokeshave.schemes.scheme import Composable
 from spokeshave.schemes.segments import Along, Segments, as_rows, cut, from_rows
 
 NAME = "n_of_m"
 
 
 @dataclass(frozen=True)
-class NOfM:
+class NOfM(Composable):
     """At most `kept` of every `length` weights in a row are not zero: 2:4 is `x . x . | . . x x`.
 
     Segments run along the input channels, at one kernel position of a convolution, or along the columns of the matrix

@@ -10,12 +10,13 @@ from spokeshave.schemes.dictionaries import Dictionary, as_masks, dictionary_of
 from spokeshave.schemes.masking import project_by
 from spokeshave.schemes.pattern_groups import PatternGroups, by_filters, pattern_numbers
 from spokeshave.schemes.ranking import keep_within_budget, kept_count, support
+from spokeshave.schemes.scheme import Composable
 
 NAME = "patterns"
 
 
 @dataclass(frozen=True)
-class Patterns:
+class Patterns(Composable):
     """Each 3x3 kernel has one of a few shapes, or is gone: `x x . / x x . / . . .` beside `. x . / . x x / . x .`.
 
     `kernel_sparsity` is the fraction of the kernels that is removed (connectivity pruning); of those that stay no

@@ -1,6 +1,6 @@
 """Schemes by name, from and to plain dictionaries."""
 
-from dataclasses import MISSING, Field, asdict, fields
+from dataclasses import MISSING, Field, fields
 from typing import Any
 
 from spokeshave.errors import SpokeshaveError
@@ -8,8 +8,11 @@ from spokeshave.schemes.block_column_row import BlockColumnRow
 from spokeshave.schemes.block_structured import BlockStructured
 from spokeshave.schemes.compressed_blocks import CompressedBlocks
 from spokeshave.schemes.density_adaptive_blocks import DensityAdaptiveBlocks
+from spokeshave.schemes.intersection import Intersection
+from spokeshave.schemes.mixed_rows import MixedRows
 from spokeshave.schemes.n_of_m import NOfM
 from spokeshave.schemes.patterns import Patterns
+from spokeshave.schemes.quantizers import Binary, Codebook, FixedPoint, PowerOfTwo
 from spokeshave.schemes.scheme import Scheme
 from spokeshave.schemes.unstructured import Unstructured
 from spokeshave.schemes.whole_blocks import BlockPunched, Blocks
@@ -24,6 +27,12 @@ SCHEMES: dict[str, type] = {
     "n_of_m": NOfM,
     "density_adaptive_blocks": DensityAdaptiveBlocks,
     "patterns": Patterns,
+    "fixed_point": FixedPoint,
+    "power_of_two": PowerOfTwo,
+    "binary": Binary,
+    "codebook": Codebook,
+    "mixed_rows": MixedRows,
+    "intersection": Intersection,
 }
 
 
@@ -44,7 +53,7 @@ def scheme_from_dict(entry: dict[str, Any]) -> Scheme:
     for key, field in known.items():
         if field.default is MISSING and key not in settings:
             raise SpokeshaveError(f"{name} needs a {key}")
-    scheme: Scheme = SCHEMES[name](**settings)
+    scheme: Scheme = SCHEMES[name](**{key: _read(value) for key, value in settings.items()})
     return scheme
 
 
@@ -56,8 +65,9 @@ def scheme_to_dict(scheme: Scheme) -> dict[str, Any]:
     """
     name = next(name for name, kind in SCHEMES.items() if type(scheme) is kind)
     defaults = {key: field.default for key, field in _fields(SCHEMES[name]).items()}
-    settings = {key: value for key, value in asdict(scheme).items() if value != defaults[key]}  # type: ignore[call-overload]
-    return {"scheme": name, **{key: _plain(value) for key, value in settings.items()}}
+    settings = {key: getattr(scheme, key) for key in defaults}
+    changed = {key: _plain(value) for key, value in settings.items() if value != defaults[key]}
+    return {"scheme": name, **changed}
 
 
 def _fields(kind: type) -> dict[str, Field[Any]]:
@@ -65,4 +75,13 @@ def _fields(kind: type) -> dict[str, Field[Any]]:
 
 
 def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    if type(value) in SCHEMES.values():
+        return scheme_to_dict(value)
+    return [_plain(entry) for entry in value] if isinstance(value, tuple) else value
+
+
+def _read(value: Any) -> Any:
+    """Undoes `_plain`: schemes may hold schemes."""
+    if isinstance(value, dict) and "scheme" in value:
+        return scheme_from_dict(value)
+    return [_read(entry) for entry in value] if isinstance(value, list) else value

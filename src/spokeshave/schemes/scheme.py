@@ -1,6 +1,6 @@
 """What a scheme is: a set of weights that a device can exploit."""
 
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 from torch import Tensor
 
@@ -39,6 +39,15 @@ class Scheme(Protocol):
 
     def pack(self, weight: Tensor) -> Packed:
         """Store a weight of the set compactly; raises SpokeshaveError when `weight` is not in the set."""
+
+
+class Composable:
+    """Gives schemes the operator of intersection: `a & b` holds the weights that lie in both."""
+
+    def __and__(self, other: Scheme) -> Scheme:
+        from spokeshave.schemes.intersection import Intersection  # is a scheme itself
+
+        return Intersection((cast(Scheme, self), other))
 
 
 def as_matrix(weight: Tensor) -> Tensor:

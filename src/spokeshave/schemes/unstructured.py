@@ -8,12 +8,13 @@ from spokeshave.schemes.checks import check_fraction, check_member
 from spokeshave.schemes.masking import project_by
 from spokeshave.schemes.packed import Coordinates
 from spokeshave.schemes.ranking import keep_largest, kept_count, support
+from spokeshave.schemes.scheme import Composable
 
 NAME = "unstructured"
 
 
 @dataclass(frozen=True)
-class Unstructured:
+class Unstructured(Composable):
     """At most a fraction 1 - `sparsity` of the weights is not zero, wherever they lie: `x . . x . . x .`.
 
     >>> import torch

@@ -9,11 +9,11 @@ from spokeshave.schemes.checks import as_block, block_reason, check_fraction, ch
 from spokeshave.schemes.masking import project_by
 from spokeshave.schemes.packed import DenseBlocks
 from spokeshave.schemes.ranking import keep_within_budget, kept_count, support
-from spokeshave.schemes.scheme import as_matrix
+from spokeshave.schemes.scheme import Composable, as_matrix
 
 
 @dataclass(frozen=True)
-class Blocks:
+class Blocks(Composable):
     """Each block of the matrix is full or empty: `x x . . | x x . .` above `. . x x | . . . .`.
 
     `sparsity` is the fraction of the weights that is removed, `block` the rows x columns of a block; the last
@@ -54,7 +54,7 @@ class Blocks:
 
 
 @dataclass(frozen=True)
-class BlockPunched:
+class BlockPunched(Composable):
     """Filters and channels of a block keep the same kernel positions: `x . x | . x .` in all kernels of a block.
 
     `block` is filters x channels; within a block each position of the kernel is kept in all kernels or in none.

@@ -16,6 +16,7 @@ from spokeshave.compiler.kernels.subsets import SubsetPanels
 from spokeshave.compiler.layout import FLOAT_BYTES, Flat, Grid, Planes
 from spokeshave.compiler.operations import Convolution, Linear
 from spokeshave.compiler.schedule import Product, Schedule
+from spokeshave.schemes.coded import CodedStructure
 from spokeshave.schemes.packed import DenseBlocks
 
 
@@ -220,6 +221,7 @@ def _accumulated(
 def _blocks(lowering: Lowering, weight: str, groups: int) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
     """Row and column numbers of a weight's blocks, where its scheme gave it blocks."""
     packed = lowering.packed.get(weight)
+    packed = packed.structure if isinstance(packed, CodedStructure) else packed
     if not isinstance(packed, DenseBlocks) or groups > 1:
         return ()
     return tuple((np.asarray(block.rows), np.asarray(block.columns)) for block in packed.blocks)
