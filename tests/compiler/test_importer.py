@@ -27,6 +27,11 @@ class Function(nn.Module):
 
 MAP = (5, 8, 6)
 TYPED = {
+    "cube": lambda m, x: x**3,
+    "repeated elements": lambda m, x: x[:, :, :1].expand(-1, -1, 3, -1),
+    "elements by number": lambda m, x: x[:, :, torch.tensor([2, 0, 1])],
+    "roll": lambda m, x: x.roll((1, -2), (2, 3)),
+    "chosen numbers": lambda m, x: torch.where((x > 0.5) & ~(x >= 1), 1.0, -2.0),
     "conv": lambda m, x: F.conv2d(x, m.weight, stride=2, padding=1),
     "conv same": lambda m, x: F.conv2d(x, m.weight, padding="same", dilation=2),
     "conv valid": lambda m, x: F.conv2d(x, m.weight, padding="valid"),
@@ -125,11 +130,10 @@ FOREIGN = {
     "norm": lambda m, x: F.normalize(x.flatten(1)),
     "argument of maximum": lambda m, x: F.max_pool2d(x, 2, return_indices=True)[1],
     "double": lambda m, x: torch.relu(x.double()).float(),
-    "cube": lambda m, x: x**3,
+    "power": lambda m, x: x.abs() ** 2.5,
     "rounded division": lambda m, x: torch.div(x, 0.3, rounding_mode="floor"),
     "reflected padding": lambda m, x: F.pad(x, (1, 1, 1, 1), mode="reflect"),
     "negative padding": lambda m, x: F.pad(x, (-1, 1)),
-    "repeated elements": lambda m, x: x[:, :, :1].expand(-1, -1, 3, -1),
     "written in place": lambda m, x: (x * 1.0).index_fill_(1, torch.tensor([2]), 3.0),
 }
 

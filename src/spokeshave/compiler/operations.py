@@ -22,7 +22,20 @@ ActivationKind = Literal[
 
 RecurrentKind = Literal["gru", "lstm"]
 
-BinaryKind = Literal["add", "subtract", "multiply", "divide", "maximum", "minimum"]
+BinaryKind = Literal[
+    "add",
+    "subtract",
+    "multiply",
+    "divide",
+    "maximum",
+    "minimum",
+    "equal",
+    "not_equal",
+    "less",
+    "less_equal",
+    "greater",
+    "greater_equal",
+]
 
 
 @dataclass(frozen=True)
@@ -85,9 +98,9 @@ class Activate:
 
 @dataclass(frozen=True)
 class Binary:
-    """Element-wise `a op b` with broadcasting; `constant` names a weight that stands for the second operand.
+    """Element-wise `a op b` with broadcasting, comparisons as 0 and 1.
 
-    With `reverse` the constant is the first operand (`constant - x`).
+    `constant` names a weight that stands for the second operand; with `reverse` it is the first (`constant - x`).
     """
 
     kind: BinaryKind
@@ -200,6 +213,60 @@ class Recurrent:
 
 
 @dataclass(frozen=True)
+class Attention:
+    """softmax(query @ key.T * scale + mask) @ value, head by head, on tokens `[1, T, heads * size]`.
+
+    Inputs are query, key, value and, unless `mask` names a constant, perhaps a mask: numbers to add to the scores, of
+    a shape that broadcasts to `[windows, heads, queries, keys]` of one window. Tokens come in `windows` runs of equal
+    length that do not see each other; `key_heads` heads of keys and values serve `heads` of queries, neighbours
+    together. With `causal`, a query sees the keys up to its own, counted from the last of each. A query that sees
+    nothing gives zeros.
+    """
+
+    heads: int
+    key_heads: int
+    scale: float
+    windows: int = 1
+    causal: bool = False
+    mask: str | None = None
+
+
+@dataclass(frozen=True)
+class Take:
+    """Elements of one axis at constant places; `indices` names them, an int64 weight."""
+
+    axis: int
+    indices: str
+
+
+@dataclass(frozen=True)
+class Expand:
+    """Axes of length 1 repeated to the output's shape."""
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Rows of a table by number: `[1, T]` int64 to `[1, T, width]`; others than the table's are refused at run time."""
+
+    weight: str
+
+
+@dataclass(frozen=True)
+class Convert:
+    """Whole numbers as float32; with `truth`, 1 for every number but 0."""
+
+    truth: bool = False
+
+
+@dataclass(frozen=True)
+class Where:
+    """`yes` where the first input is not 0, else `no`: constants, or the inputs that follow."""
+
+    yes: str | None = None
+    no: str | None = None
+
+
+@dataclass(frozen=True)
 class Foreign:
     """An operator without a kernel here, run by PyTorch between compiled segments.
 
@@ -281,5 +348,11 @@ Operation = (
     | Quantize
     | Dequantize
     | Quantized
+    | Attention
+    | Take
+    | Expand
+    | Embedding
+    | Convert
+    | Where
     | Foreign
 )

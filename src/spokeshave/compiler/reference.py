@@ -14,10 +14,14 @@ from spokeshave.compiler.graph import Graph
 from spokeshave.compiler.operations import (
     Activate,
     Affine,
+    Attention,
     Binary,
     Concatenate,
+    Convert,
     Convolution,
     Dequantize,
+    Embedding,
+    Expand,
     Foreign,
     GroupNorm,
     LayerNorm,
@@ -33,9 +37,12 @@ from spokeshave.compiler.operations import (
     Reshape,
     Slice,
     Softmax,
+    Take,
+    Where,
 )
 from spokeshave.compiler.quantization.arithmetic import dequantize, quantize
 from spokeshave.compiler.quantization.executor import run_quantized
+from spokeshave.compiler.reference_tokens import attention, convert, embedding, take, where
 from spokeshave.errors import SpokeshaveError
 
 Weights = Mapping[str, Tensor]
@@ -48,6 +55,12 @@ BINARIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "divide": torch.div,
     "maximum": torch.maximum,
     "minimum": torch.minimum,
+    "equal": torch.eq,
+    "not_equal": torch.ne,
+    "less": torch.lt,
+    "less_equal": torch.le,
+    "greater": torch.gt,
+    "greater_equal": torch.ge,
 }
 
 
@@ -115,7 +128,8 @@ def _binary(op: Binary, inputs: list[Tensor], weights: Weights, shape: tuple[int
     first, second = inputs[0], weights[op.constant] if op.constant else inputs[1]
     if op.reverse:
         first, second = second, first
-    return activate(op.activation, BINARIES[op.kind](first, second))
+    result = BINARIES[op.kind](first, second)
+    return activate(op.activation, result.float() if result.dtype == torch.bool else result)
 
 
 def _affine(op: Affine, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
@@ -185,6 +199,12 @@ RUNNERS: dict[type, Callable[..., Tensor | Sequence[Tensor]]] = {
     Quantize: lambda op, inputs, weights, shape: quantize(inputs[0], op.quantization),
     Dequantize: lambda op, inputs, weights, shape: dequantize(inputs[0], op.quantization),
     Quantized: lambda op, inputs, weights, shape: run_quantized(op, weights, *inputs),
+    Attention: attention,
+    Take: take,
+    Embedding: embedding,
+    Convert: convert,
+    Where: where,
+    Expand: lambda op, inputs, weights, shape: inputs[0].expand(shape),
 }
 
 

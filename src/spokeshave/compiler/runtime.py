@@ -14,6 +14,7 @@ from torch import Tensor
 
 from spokeshave.compiler.manifest import ForeignStage, SegmentStage
 from spokeshave.compiler.reference import run_operation
+from spokeshave.errors import SpokeshaveError
 
 ALIGNMENT_BYTES = 64
 
@@ -63,7 +64,7 @@ class SegmentRunner:
             values[name] = made = torch.empty((samples, *shape))
             memory.outputs[position] = made.data_ptr()
         clock = None if seconds is None else (ctypes.c_double * len(self._stage.steps))()
-        self._function(
+        fault = self._function(
             self._constants,
             memory.address,
             memory.inputs,
@@ -72,6 +73,9 @@ class SegmentRunner:
             clock,
             threads,
         )
+        if fault:
+            step = self._stage.steps[fault - 1]
+            raise SpokeshaveError(f"an input holds a number that is no row of layer {step.layer!r}'s table")
         if seconds is not None and clock is not None:
             seconds.extend(clock)
 

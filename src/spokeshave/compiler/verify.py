@@ -10,9 +10,12 @@ from torch import Tensor
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.operations import (
     Affine,
+    Attention,
     Concatenate,
+    Convert,
     Convolution,
     Dequantize,
+    Embedding,
     Foreign,
     Linear,
     Mean,
@@ -23,8 +26,10 @@ from spokeshave.compiler.operations import (
     Quantize,
     Quantized,
     Recurrent,
+    Reshape,
     Slice,
     Softmax,
+    Take,
 )
 from spokeshave.compiler.reference import run_operation
 
@@ -68,12 +73,19 @@ def _check_names(graph: Graph, node: Node, made: set[str]) -> None:
 def _check_typed(graph: Graph, node: Node) -> None:
     where = f"{node.layer}: {type(node.operation).__name__}"
     types = [graph.values[name].dtype for name in (*node.inputs, *node.outputs)]
-    if types != element_types(node.operation, len(types)):
+    if types not in (element_types(node.operation, len(types)), *WHOLE_NUMBERS.get(type(node.operation), ())):
         raise GraphError(f"{where} reads or makes {', '.join(types)}")
     fault = CHECKS.get(type(node.operation), lambda operation, graph, node: None)(node.operation, graph, node)
     if fault:
         raise GraphError(f"{where} {fault}")
     _check_shape(graph, node, where)
+
+
+WHOLE_NUMBERS: Mapping[type, tuple[list[str], ...]] = {
+    Embedding: (["int64", "float32"],),
+    Convert: (["int64", "float32"],),
+    Reshape: (["int64", "int64"],),
+}
 
 
 def element_types(operation: Operation, count: int) -> list[str]:
@@ -89,7 +101,10 @@ def element_types(operation: Operation, count: int) -> list[str]:
 
 
 def _check_shape(graph: Graph, node: Node, where: str) -> None:
-    inputs = [torch.empty(graph.shape(name), device="meta") for name in node.inputs]
+    inputs = [
+        torch.empty(graph.shape(name), dtype=getattr(torch, graph.values[name].dtype), device="meta")
+        for name in node.inputs
+    ]
     declared = [graph.shape(name) for name in node.outputs]
     try:
         results = run_operation(node.operation, inputs, _WithoutData(graph.weights), declared[0], {})
@@ -169,7 +184,7 @@ def _pool(operation: Pool, graph: Graph, node: Node) -> str | None:
     return None if (top, left) == (bottom, right) else "pads its two sides differently"
 
 
-def _along(operation: Concatenate | Softmax | Slice, graph: Graph, node: Node) -> str | None:
+def _along(operation: Concatenate | Softmax | Slice | Take, graph: Graph, node: Node) -> str | None:
     rank = len(graph.shape(node.output))
     return None if 0 < operation.axis < rank else f"runs along axis {operation.axis} of {rank}"
 
@@ -213,6 +228,20 @@ def _recurrent(operation: Recurrent, graph: Graph, node: Node) -> str | None:
     return None
 
 
+def _attention(operation: Attention, graph: Graph, node: Node) -> str | None:
+    (_, queries, width), (_, keys, key_width), (_, values, value_width) = (
+        graph.shape(name) for name in node.inputs[:3]
+    )
+    if queries % operation.windows or keys % operation.windows or keys != values:
+        return f"has {operation.windows} windows of {queries} queries, {keys} keys and {values} values"
+    if width % operation.heads or operation.heads % operation.key_heads or value_width % operation.key_heads:
+        return f"has {operation.heads} heads over {operation.key_heads} in {width} and {value_width} channels"
+    if len(node.inputs) > 3 + (operation.mask is None):
+        return "has two masks"
+    per_head = width // operation.heads
+    return None if key_width == per_head * operation.key_heads else f"has keys {key_width} wide"
+
+
 CHECKS: Mapping[type, Callable[[Any, Graph, Node], str | None]] = {
     Convolution: _layer,
     Linear: _layer,
@@ -224,6 +253,8 @@ CHECKS: Mapping[type, Callable[[Any, Graph, Node], str | None]] = {
     Mean: _mean,
     Permute: _permute,
     Slice: _slice,
+    Attention: _attention,
+    Take: _along,
     Pad: _pad,
     Recurrent: _recurrent,
 }

@@ -140,7 +140,8 @@ def _run_lines(found: Contents, name: str) -> list[str]:
         lines += [
             f"    const float *const read[] = {{{_ports('const float *', 'inputs', found.segment.inputs, given)}}};",
             f"    float *const written[] = {{{_ports('float *', 'outputs', found.segment.outputs, outputs)}}};",
-            "    segment_0(self->constants, self->arena, read, written, samples, NULL, 1);",
+            "    if (segment_0(self->constants, self->arena, read, written, samples, NULL, 1))",
+            f"        return {name.upper()}_BAD_ARGUMENT;",
         ]
     for index, output in enumerate(outputs):
         size = f"(size_t)samples * {_sample_bytes(found.outputs[index])}"

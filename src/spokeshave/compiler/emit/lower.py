@@ -4,19 +4,32 @@ from collections.abc import Mapping
 from functools import partial
 from math import prod
 
-from spokeshave.compiler.emit import matrix, pointwise, quantized, recurrent, reduction, shapes
+from spokeshave.compiler.emit import (
+    attention,
+    matrix,
+    pointwise,
+    quantized,
+    recurrent,
+    reduction,
+    shapes,
+    tokens,
+)
 from spokeshave.compiler.emit.layouts import choose_layouts
 from spokeshave.compiler.emit.lowering import Lowering, LoweringFunction, ReasonFunction, zero_pattern
-from spokeshave.compiler.emit.program import Program
+from spokeshave.compiler.emit.program import Port, Program
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.isa import InstructionSet
 from spokeshave.compiler.operations import (
     Activate,
     Affine,
+    Attention,
     Binary,
     Concatenate,
+    Convert,
     Convolution,
     Dequantize,
+    Embedding,
+    Expand,
     Foreign,
     GroupNorm,
     LayerNorm,
@@ -31,6 +44,8 @@ from spokeshave.compiler.operations import (
     Reshape,
     Slice,
     Softmax,
+    Take,
+    Where,
 )
 from spokeshave.compiler.schedule import Chooser, schedule_for
 from spokeshave.schemes.scheme import Packed
@@ -55,6 +70,12 @@ LOWERINGS: dict[type, LoweringFunction] = {
     Quantize: quantized.lower_quantize,
     Dequantize: quantized.lower_dequantize,
     Quantized: quantized.lower_quantized,
+    Attention: attention.lower_attention,
+    Take: tokens.lower_take,
+    Expand: tokens.lower_expand,
+    Embedding: tokens.lower_embedding,
+    Convert: tokens.lower_convert,
+    Where: tokens.lower_where,
 }
 
 REASONS: dict[type, ReasonFunction] = {
@@ -65,18 +86,35 @@ REASONS: dict[type, ReasonFunction] = {
     Softmax: reduction.softmax_reason,
     LayerNorm: reduction.layer_norm_reason,
     GroupNorm: reduction.group_norm_reason,
-    Reshape: shapes.shape_reason,
+    Reshape: shapes.reshape_reason,
     Permute: shapes.shape_reason,
     Slice: shapes.shape_reason,
     Pad: shapes.shape_reason,
     Concatenate: shapes.shape_reason,
+    Attention: attention.attention_reason,
+    Where: tokens.where_reason,
 }
 
 # Operations that write only the true elements of planes, never the gaps between them.
-WRITE_TRUE_ELEMENTS_ONLY = (Concatenate, Pad, Permute, Pool, Recurrent, Reshape, Slice)
 
 
-COMPILED_TYPES = ("float32", "uint8")
+WRITE_TRUE_ELEMENTS_ONLY = (
+    Attention,
+    Concatenate,
+    Convert,
+    Embedding,
+    Expand,
+    Pad,
+    Permute,
+    Pool,
+    Recurrent,
+    Reshape,
+    Slice,
+    Take,
+)
+
+
+COMPILED_TYPES = ("float32", "uint8", "int64")
 
 
 def supports(node: Node, graph: Graph) -> str | None:
@@ -85,7 +123,7 @@ def supports(node: Node, graph: Graph) -> str | None:
         return node.operation.reason
     values = [graph.values[name] for name in (*node.inputs, *node.outputs)]
     if any(value.dtype not in COMPILED_TYPES for value in values):
-        return "only float32 values are compiled"
+        return "only float32 values, and whole numbers as inputs, are compiled"
     if any(value.shape[:1] != (1,) for value in values):
         return "its first axis is not the batch"
     if any(0 in value.shape for value in values):
@@ -101,8 +139,11 @@ def lower(
     """Turn a graph whose every node `supports` allows into a program; `choose` gives products their schedules."""
     lowering = _begin(graph, isa, packed, choose)
     for index, name in enumerate(graph.inputs):
-        shapes.lower_input(lowering, name, index)
-        lowering.finish_step("", "input")
+        if graph.values[name].dtype == "float32":
+            shapes.lower_input(lowering, name, index)
+            lowering.finish_step("", "input")
+        else:
+            lowering.ports[name] = Port("in", index)
     for node in graph.nodes:
         LOWERINGS[type(node.operation)](lowering, node)
         lowering.finish_step(node.layer, type(node.operation).__name__)
@@ -145,4 +186,5 @@ def _pattern(node: Node) -> str:
 
 
 def _floats(graph: Graph, names: tuple[str, ...]) -> tuple[int, ...]:
-    return tuple(prod(graph.shape(name)) for name in names)
+    """Sizes in floats; a whole number takes the room of two."""
+    return tuple(prod(graph.shape(name)) * (1 + (graph.values[name].dtype == "int64")) for name in names)

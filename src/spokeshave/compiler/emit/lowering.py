@@ -26,6 +26,7 @@ class Lowering:
     packed: Mapping[str, Packed]  # by weight name, for weights that a plan put into a scheme
     choose: Chooser
     patterns: Mapping[str, str]  # how values are written, by name, where not as most kernels do
+    ports: dict[str, Port] = field(default_factory=dict)  # whole numbers, read where the caller has them
     buffers: dict[str, Buffer] = field(default_factory=dict)
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
@@ -48,6 +49,11 @@ class Lowering:
     def layout(self, value: str) -> Layout:
         """Layout of a value of the graph."""
         return self.layouts[value]
+
+    @property
+    def step(self) -> int:
+        """Number of the step being made, from 1."""
+        return len(self.steps) + 1
 
     def place(self, value: str) -> Place:
         """First true element of a value of the graph, or of a temporary buffer."""

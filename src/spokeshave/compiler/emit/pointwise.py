@@ -8,7 +8,14 @@ from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.layout import Flat, Layout, Planes
 from spokeshave.compiler.operations import Activate, Affine, Binary
 
-REVERSIBLE = {"subtract": "subtract_reversed", "divide": "divide_reversed"}
+REVERSIBLE = {
+    "subtract": "subtract_reversed",
+    "divide": "divide_reversed",
+    "less": "greater",
+    "less_equal": "greater_equal",
+    "greater": "less",
+    "greater_equal": "less_equal",
+}
 
 
 def lower_activate(lowering: Lowering, node: Node) -> None:

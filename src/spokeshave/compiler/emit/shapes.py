@@ -2,6 +2,7 @@
 
 from spokeshave.compiler.emit.lowering import MOST_AXES, Lowering, axes
 from spokeshave.compiler.emit.program import Place, Port
+from spokeshave.compiler.emit.tokens import integer_reason
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.layout import Flat, Planes
 from spokeshave.compiler.operations import Concatenate, Pad, Permute, Slice
@@ -22,7 +23,13 @@ def lower_output(lowering: Lowering, value: str, index: int) -> None:
 
 
 def lower_reshape(lowering: Lowering, node: Node) -> None:
-    """Through row-major order; a side that is row-major already needs no copy of its own."""
+    """Through row-major order; a side that is row-major already needs no copy of its own.
+
+    Whole numbers, which are only read where the caller has them, need none at all.
+    """
+    if node.inputs[0] in lowering.ports:
+        lowering.ports[node.output] = lowering.ports[node.inputs[0]]
+        return
     read, written = lowering.layout(node.inputs[0]), lowering.layout(node.output)
     source, target = lowering.place(node.inputs[0]), lowering.place(node.output)
     if isinstance(read, Planes) and isinstance(written, Planes):
@@ -87,6 +94,11 @@ def shape_reason(graph: Graph, node: Node) -> str | None:
     """Copies go over at most four axes."""
     ranks = [len(graph.shape(name)) - 1 for name in (*node.inputs, node.output)]
     return f"more than {MOST_AXES} axes have no copy kernel" if max(ranks) > MOST_AXES else None
+
+
+def reshape_reason(graph: Graph, node: Node) -> str | None:
+    """Whole numbers are only read."""
+    return shape_reason(graph, node) or integer_reason(graph, node)
 
 
 def _moved(place: Place, floats: int) -> Place:

@@ -8,14 +8,17 @@ from spokeshave.compiler.emit.arena import Arena
 from spokeshave.compiler.emit.program import Argument, Call, Constant, Place, Port, Program
 from spokeshave.compiler.isa import InstructionSet
 from spokeshave.compiler.kernels.activations import float_literal
+from spokeshave.compiler.kernels.attention import attention_function
 from spokeshave.compiler.kernels.depthwise import depthwise_function
 from spokeshave.compiler.kernels.instances import (
+    AttentionKernel,
     DepthwiseKernel,
     FinishKernel,
     IntegerPanelKernel,
     Kernel,
     PanelKernel,
     PointwiseKernel,
+    ProductKernel,
     RecurrentKernel,
     SubsetKernel,
     VectorKernel,
@@ -23,13 +26,25 @@ from spokeshave.compiler.kernels.instances import (
 from spokeshave.compiler.kernels.panel import panel_function
 from spokeshave.compiler.kernels.panel_integer import integer_panel_function
 from spokeshave.compiler.kernels.pointwise import finish_function, pointwise_function
+from spokeshave.compiler.kernels.product import product_function
 from spokeshave.compiler.kernels.recurrent import recurrent_function
 from spokeshave.compiler.kernels.subsets import subset_function
 from spokeshave.compiler.kernels.vector import vector_function
 
 LIBRARY_TEXTS = (
-    *("vector.h", "team.h", "activations.h", "operators.h", "pooling.h", "recurrent.h", "integer.h"),
+    *(
+        "vector.h",
+        "team.h",
+        "activations.h",
+        "operators.h",
+        "pooling.h",
+        "tokens.h",
+        "recurrent.h",
+        "integer.h",
+    ),
 )
+
+CALLERS = (AttentionKernel, RecurrentKernel)  # kernels whose `product` is a kernel that they call
 
 KERNEL_TEXTS: Mapping[type, Callable[[Any], str]] = {
     PanelKernel: panel_function,
@@ -40,6 +55,8 @@ KERNEL_TEXTS: Mapping[type, Callable[[Any], str]] = {
     RecurrentKernel: recurrent_function,
     DepthwiseKernel: depthwise_function,
     PointwiseKernel: pointwise_function,
+    ProductKernel: product_function,
+    AttentionKernel: attention_function,
 }
 
 
@@ -50,6 +67,7 @@ def emit_source(programs: Sequence[Program], arenas: Sequence[Arena], isa: Instr
     long samples, double *seconds, int threads)`: runs `samples` samples; when `seconds` is not null, adds the time of
     each step to it. Constants come in the order of the program's names. With `threads` above 1 and as many samples,
     `threads` arenas lie one behind the other. Built with SPOKESHAVE_SINGLE_THREADED, it needs no threads library.
+    Returns 0, or the number of a step, counted from 1, that was asked for a row outside its table.
     """
     texts = [f"#define LANES {isa.lanes}\n", *(_library_text(name) for name in LIBRARY_TEXTS)]
     texts += [kernel_text(kernel) for kernel in _in_order(programs)]
@@ -61,10 +79,10 @@ def emit_source(programs: Sequence[Program], arenas: Sequence[Arena], isa: Instr
 
 
 def _in_order(programs: Sequence[Program]) -> list[Kernel]:
-    """Every kernel once, by name; recurrent kernels behind those that they call."""
+    """Every kernel once, by name; kernels that call others behind these."""
     kernels = {kernel for program in programs for kernel in program.kernels}
-    kernels |= {kernel.product for kernel in kernels if isinstance(kernel, RecurrentKernel)}
-    return sorted(kernels, key=lambda kernel: (isinstance(kernel, RecurrentKernel), kernel.name))
+    kernels |= {kernel.product for kernel in kernels if isinstance(kernel, CALLERS)}
+    return sorted(kernels, key=lambda kernel: (isinstance(kernel, CALLERS), kernel.name))
 
 
 def _library_text(name: str) -> str:
@@ -112,9 +130,10 @@ static void work_{index}(const request *r, worker w, float *arena, long sample, 
 }}
 EXPORT int segment_{index}(const void *const *constants, float *arena, const float *const *inputs,
                      float *const *outputs, long samples, double *seconds, int threads) {{
-    request r = {{work_{index}, constants, arena, {arena.floats}, inputs, outputs, samples, seconds}};
+    int fault = 0;
+    request r = {{work_{index}, constants, arena, {arena.floats}, inputs, outputs, samples, seconds, &fault}};
     run_request(&r, threads);
-    return 0;
+    return fault;
 }}
 """
 
@@ -133,5 +152,5 @@ def _argument_text(argument: Argument, names: dict[str, int], arena: Arena, prog
         floats = (program.input_floats if argument.direction == "in" else program.output_floats)[
             argument.index
         ]
-        return f"{argument.direction}puts[{argument.index}] + sample * {floats}"
+        return f"(void *)({argument.direction}puts[{argument.index}] + sample * {floats})"
     return float_literal(argument) if isinstance(argument, float) else str(argument)

@@ -9,7 +9,7 @@ from torch import Tensor, fx
 
 from spokeshave.compiler.graph import Node, Value
 from spokeshave.compiler.importer.operands import Flow, NotTypedError, Weight, dtype_name
-from spokeshave.compiler.operations import Operation, Reshape
+from spokeshave.compiler.operations import Convert, Expand, Operation, Reshape
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ class Context:
     nodes: list[Node] = field(default_factory=list)
     values: dict[str, Value] = field(default_factory=dict)
     weights: dict[str, Tensor] = field(default_factory=dict)
+    additive: dict[str, str] = field(default_factory=dict)  # masks, by name, as numbers to add
 
     def declare(self, base: str, shape: Sequence[int], dtype: str = "float32") -> str:
         """Declare a value under a name of its own."""
@@ -77,9 +78,16 @@ class Context:
         self.weights[name] = tensor.detach()
         return name
 
-    def add(self, call: Call, operation: Operation, inputs: Sequence[str], shape: Sequence[int]) -> str:
+    def add(
+        self,
+        call: Call,
+        operation: Operation,
+        inputs: Sequence[str],
+        shape: Sequence[int],
+        dtype: str = "float32",
+    ) -> str:
         """Append an operation and return the name of what it makes."""
-        output = self.declare(call.node.name, shape)
+        output = self.declare(call.node.name, shape, dtype)
         self.nodes.append(Node(call.layer, operation, tuple(inputs), (output,)))
         return output
 
@@ -87,12 +95,33 @@ class Context:
         """The value under another shape."""
         if self.values[value].shape == tuple(shape):
             return value
-        return self.add(call, Reshape(), (value,), shape)
+        return self.add(call, Reshape(), (value,), shape, self.values[value].dtype)
 
-    def result(self, call: Call, value: str) -> Flow:
+    def result(self, call: Call, value: str, dtype: str = "float32") -> Flow:
         """A value as the operator's result."""
         flow = Flow(value, call.shape)
-        return Flow(self.reshaped(call, value, flow.value_shape), call.shape)
+        return Flow(self.reshaped(call, value, flow.value_shape), call.shape, dtype)
+
+    def number(self, call: Call, flow: Flow) -> str:
+        """A value as float32: truth values are 0 and 1 already, whole numbers are converted."""
+        if self.values[flow.name].dtype == "float32":
+            return flow.name
+        if self.values[flow.name].dtype != "int64":
+            raise NotTypedError(f"{flow.dtype} values are not compiled")
+        return self.add(call, Convert(), (flow.name,), flow.value_shape)
+
+    def truth(self, call: Call, flow: Flow) -> str:
+        """A value as 0 and 1."""
+        if flow.dtype == "bool":
+            return self.number(call, flow)
+        if flow.dtype == "int64":
+            return self.add(call, Convert(truth=True), (flow.name,), flow.value_shape)
+        raise NotTypedError(f"{flow.dtype} values as truth values are not compiled")
+
+    def unexpanded(self, value: str) -> str:
+        """What was repeated to make a value, else the value itself."""
+        maker = next((node for node in reversed(self.nodes) if value in node.outputs), None)
+        return maker.inputs[0] if maker and isinstance(maker.operation, Expand) else value
 
 
 def _unused(base: str, taken: Mapping[str, Any]) -> str:

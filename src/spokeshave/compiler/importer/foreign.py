@@ -23,7 +23,10 @@ def add_foreign(
     inputs: dict[str, None] = {}
 
     def plain(argument: Any) -> Any:
-        return _plain(argument, bound, inputs, f"{node.target} in layer {layer!r}")
+        return _plain(argument, real, inputs, f"{node.target} in layer {layer!r}")
+
+    def real(source: fx.Node) -> Any:
+        return materialised(context, layer, bound(source))
 
     positional = [plain(argument) for argument in node.args]
     keywords = {name: plain(argument) for name, argument in node.kwargs.items()}
@@ -67,3 +70,14 @@ def _named(operand: Operand, inputs: dict[str, None]) -> dict[str, Any]:
         return {"weight": operand.name}
     inputs[operand.name] = None
     return {"value": operand.name, "unbatched": True} if operand.unbatched else {"value": operand.name}
+
+
+def materialised(context: Context, layer: str, operand: Operand) -> Operand:
+    """An operand as PyTorch knows it: truth values, 0 and 1 inside the graph, become booleans."""
+    if not isinstance(operand, Flow) or context.values[operand.name].dtype == operand.dtype:
+        return operand
+    arguments = json.dumps([[{"value": operand.name}], {"dtype": {"dtype": operand.dtype}}])
+    output = context.declare(operand.name, operand.value_shape, operand.dtype)
+    operation = Foreign("aten._to_copy.default", arguments, f"{operand.dtype} values are not compiled")
+    context.nodes.append(Node(layer, operation, (operand.name,), (output,)))
+    return Flow(output, operand.shape, operand.dtype)

@@ -140,6 +140,8 @@ def pad(context: Context, call: Call) -> Flow:
     if call.get("mode", "constant") != "constant":
         raise NotTypedError(f"padding by {call['mode']} has no kernel")
     source, widths = call.flow("self"), call["pad"]
+    if not any(widths):
+        return source
     if min(widths, default=0) < 0:
         raise NotTypedError("padding by negative widths has no kernel")
     unpadded = [0] * (len(source.shape) - len(widths) // 2)

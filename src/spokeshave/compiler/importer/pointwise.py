@@ -98,11 +98,14 @@ def reciprocal(context: Context, call: Call) -> Flow:
 
 
 def power(context: Context, call: Call) -> Flow:
-    """Only squares: x times x."""
+    """Squares and cubes: x times x, and that times x."""
     source = call.flow("self")
-    if call["exponent"] != 2:
-        raise NotTypedError("powers other than squares have no kernel")
-    return context.result(call, context.add(call, Binary("multiply"), (source.name,) * 2, source.value_shape))
+    if call["exponent"] not in (2, 3):
+        raise NotTypedError("powers other than squares and cubes have no kernel")
+    value = source.name
+    for _ in range(int(call["exponent"]) - 1):
+        value = context.add(call, Binary("multiply"), (value, source.name), source.value_shape)
+    return context.result(call, value)
 
 
 def _scaled(context: Context, call: Call) -> Any:

@@ -13,7 +13,7 @@ from torch.export.graph_signature import ConstantArgument, InputKind, InputSpec,
 
 from spokeshave.compiler.graph import Graph
 from spokeshave.compiler.importer.context import Call, Context
-from spokeshave.compiler.importer.foreign import add_foreign
+from spokeshave.compiler.importer.foreign import add_foreign, materialised
 from spokeshave.compiler.importer.names import layer_name, plain_path
 from spokeshave.compiler.importer.operands import Flow, NotTypedError, Operand, Weight, dtype_name
 from spokeshave.compiler.importer.structure import TENSOR, OutputStructure, structure_of
@@ -178,7 +178,9 @@ class _Reader:
         (returned,) = self.program.graph.output_node().args
         kinds = [spec.kind for spec in self.program.graph_signature.output_specs]
         wanted = [leaf for leaf, kind in zip(returned, kinds, strict=True) if kind == OutputKind.USER_OUTPUT]
-        operands = [self.bound[leaf] for leaf in wanted if isinstance(leaf, fx.Node)]
+        operands = [
+            materialised(self.context, "", self.bound[leaf]) for leaf in wanted if isinstance(leaf, fx.Node)
+        ]
         leaves = [TENSOR if isinstance(leaf, fx.Node) else leaf for leaf in wanted]
         context = self.context
         graph = Graph(

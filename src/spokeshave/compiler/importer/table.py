@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 
 from spokeshave.compiler.importer import (
+    attention,
     convolution,
+    logic,
     normalisation,
     pieces,
     pointwise,
@@ -21,7 +23,11 @@ OPERATORS: Mapping[str, ImportFunction] = {
     **shapes.OPERATORS,
     **pieces.OPERATORS,
     **recurrent.OPERATORS,
+    **attention.OPERATORS,
+    **logic.OPERATORS,
 }
 
-# Copies serve values of every element type; everything else is compiled for float32 alone.
-ANY_TYPE = frozenset((*shapes.COPIES, *shapes.DROPOUTS))
+# These look at element types themselves; everything else is compiled for float32 alone.
+ANY_TYPE = frozenset(
+    (*shapes.COPIES, *shapes.DROPOUTS, *shapes.MOVES, *attention.OPERATORS, *logic.OPERATORS)
+)

@@ -172,6 +172,32 @@ class PointwiseKernel:
         return f"pointwise_{self.activation.kind}"
 
 
+@dataclass(frozen=True)
+class ProductKernel:
+    """Two matrices that are both values: `rows x vectors` accumulators stay in registers."""
+
+    rows: int
+    vectors: int
+
+    @property
+    def name(self) -> str:
+        """Name of the C function."""
+        return f"product_r{self.rows}_v{self.vectors}"
+
+
+@dataclass(frozen=True)
+class AttentionKernel:
+    """Attention whose heads have `head` channels in their values; queries go in tiles as wide as the product's."""
+
+    product: ProductKernel
+    head: int
+
+    @property
+    def name(self) -> str:
+        """Name of the C function."""
+        return f"attention_h{self.head}_{self.product.name}"
+
+
 Kernel = (
     PanelKernel
     | IntegerPanelKernel
@@ -181,6 +207,8 @@ Kernel = (
     | RecurrentKernel
     | DepthwiseKernel
     | PointwiseKernel
+    | ProductKernel
+    | AttentionKernel
 )
 
 VECTOR_ROWS = (8, 16, 32, 64)

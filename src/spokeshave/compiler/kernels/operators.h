@@ -72,6 +72,13 @@ BINARY(subtract_reversed, b - a)
 BINARY(multiply, a *b)
 BINARY(divide, a / b)
 BINARY(divide_reversed, b / a)
+#define TRUTH(CONDITION) ((vector)((lanes_mask)(CONDITION) & (lanes_mask)splat(1.0f)))
+BINARY(equal, TRUTH(a == b))
+BINARY(not_equal, TRUTH(a != b))
+BINARY(less, TRUTH(a < b))
+BINARY(less_equal, TRUTH(a <= b))
+BINARY(greater, TRUTH(a > b))
+BINARY(greater_equal, TRUTH(a >= b))
 BINARY(maximum, select(a > b, a, select(b >= a, b, a + b))) /* a + b is NaN when either is */
 BINARY(minimum, select(a < b, a, select(b <= a, b, a + b)))
 

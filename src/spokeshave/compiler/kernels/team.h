@@ -73,6 +73,7 @@ struct request {
     float *const *outputs;
     long samples;
     double *seconds;
+    int *fault; /* a step that was given what it cannot take, counted from 1; 0 where all is well */
 };
 
 INLINE void barrier(worker w);

@@ -8,6 +8,7 @@ from spokeshave.compiler.operations import Foreign
 
 WEIGHT_FIELDS = (
     *("weight", "bias", "scale", "shift", "constant", "weight_scale"),
+    *("mask", "indices", "yes", "no"),
     *("input_weight", "hidden_weight", "input_bias", "hidden_bias", "hidden_state", "cell_state"),
 )
 
@@ -31,4 +32,5 @@ def weight_names(node: Node, graph: Graph) -> set[str]:
     """Names of the weights that a node reads."""
     if isinstance(node.operation, Foreign):
         return {name for name in graph.weights if json.dumps({"weight": name}) in node.operation.arguments}
-    return {name for field in WEIGHT_FIELDS if (name := getattr(node.operation, field, None)) is not None}
+    fields = (getattr(node.operation, field, None) for field in WEIGHT_FIELDS)
+    return {name for name in fields if isinstance(name, str)}

@@ -10,6 +10,7 @@ from spokeshave.compiler.passes.eliminate_dead import eliminate_dead
 from spokeshave.compiler.passes.fold_batch_norm import fold_batch_norm
 from spokeshave.compiler.passes.fuse_activation import fuse_activation
 from spokeshave.compiler.passes.fuse_residual import fuse_residual
+from spokeshave.compiler.passes.merge_moves import merge_moves
 from spokeshave.compiler.passes.merge_reshapes import merge_reshapes
 from spokeshave.compiler.passes.pool_whole_maps import pool_whole_maps
 from spokeshave.compiler.passes.simplify_permutes import simplify_permutes
@@ -21,6 +22,8 @@ Pass = Callable[[Graph], Graph]
 PASSES: tuple[Pass, ...] = (
     eliminate_dead,
     pool_whole_maps,
+    merge_moves,
+    eliminate_dead,
     simplify_permutes,
     sink_reshapes,
     merge_reshapes,

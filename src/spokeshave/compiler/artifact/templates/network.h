@@ -28,7 +28,7 @@ typedef enum {
     ${NAME}_NO_FILE,       /* the weights file cannot be opened or read */
     ${NAME}_WRONG_WEIGHTS, /* the weights are damaged, cut short, or another network's */
     ${NAME}_WRONG_CPU,     /* this CPU lacks instructions that the code was built with */
-    ${NAME}_BAD_ARGUMENT   /* a null pointer, or a negative number of samples */
+    ${NAME}_BAD_ARGUMENT   /* a null pointer, a negative number of samples, or no row of a table */
 } ${name}_status;
 
 const char *${name}_explain(${name}_status status); /* one sentence */

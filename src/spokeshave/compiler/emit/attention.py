@@ -1,0 +1,87 @@
+"""Lowers attention."""
+
+import numpy as np
+
+from spokeshave.compiler.emit.lowering import Lowering
+from spokeshave.compiler.emit.program import Argument
+from spokeshave.compiler.graph import Graph, Node
+from spokeshave.compiler.kernels.instances import AttentionKernel, ProductKernel
+from spokeshave.compiler.layout import Flat, Planes, round_up
+from spokeshave.compiler.operations import Attention
+
+NO_MASK = (0, 0, 0, 0)
+
+
+def product_kernel(lowering: Lowering) -> ProductKernel:
+    """The widest register tile of the instruction set."""
+    return ProductKernel(*lowering.isa.rows_by_vectors[0])
+
+
+def lower_attention(lowering: Lowering, node: Node) -> None:
+    """One call; a mask lies as `[window, head, key, query]`."""
+    operation = node.operation
+    assert isinstance(operation, Attention)
+    query, key, value, written = (lowering.layout(name) for name in (*node.inputs[:3], node.output))
+    assert isinstance(query, Planes)
+    assert isinstance(key, Planes)
+    assert isinstance(value, Planes)
+    assert isinstance(written, Planes)
+    queries, keys = query.width // operation.windows, key.width // operation.windows
+    mask, (window, head, each_key, each_query) = _mask(lowering, node, queries, keys)
+    kernel = AttentionKernel(product_kernel(lowering), written.channels // operation.heads)
+    counts = (operation.windows, operation.heads, operation.heads // operation.key_heads)
+    sizes = (query.channels // operation.heads, queries, keys)
+    planes = (query.plane, key.plane, value.plane, written.plane)
+    strides = (window, head, each_key, each_query)
+    numbers = ", ".join(str(n) for n in (*counts, *sizes, *planes, *strides, int(operation.causal)))
+    shape = f"({kernel.name}_shape){{{numbers}, {float(operation.scale).hex()}f}}"
+    places = [lowering.place(name) for name in node.inputs[:3]]
+    lowering.call_kernel(kernel, shape, *places, mask, lowering.place(node.output))
+
+
+def attention_reason(graph: Graph, node: Node) -> str | None:
+    """Attention reads token planes."""
+    return None if all(len(graph.shape(name)) == 3 for name in node.inputs[:3]) else "attention reads tokens"
+
+
+def _mask(
+    lowering: Lowering, node: Node, queries: int, keys: int
+) -> tuple[Argument, tuple[int, int, int, int]]:
+    """The mask's place and its strides over windows, heads, keys and queries; 0 where it is the same for all."""
+    operation = node.operation
+    assert isinstance(operation, Attention)
+    if operation.mask is not None:
+        return _constant_mask(lowering, lowering.weight(operation.mask), queries)
+    if len(node.inputs) == 3:
+        return 0, NO_MASK
+    layout, shape = lowering.layout(node.inputs[3]), lowering.graph.shape(node.inputs[3])
+    place = lowering.place(node.inputs[3])
+    sizes = (*(1 for _ in range(4 - len(shape))), *shape)
+    strides = (*(0 for _ in range(4 - len(layout.strides))), *layout.strides)
+    if sizes[2] > 1:
+        row = round_up(queries, lowering.isa.lanes)
+        flat = Flat((sizes[0] * sizes[1] * sizes[3], row))
+        temporary = lowering.temporary(flat)
+        turned = (sizes[1] * sizes[3] * row, sizes[3] * row, 1, row)
+        lowering.copy(place, strides, lowering.place(temporary), turned, sizes)
+        place, strides = lowering.place(temporary), turned
+    window, head, query, key = (
+        stride if size > 1 else 0 for stride, size in zip(strides, sizes, strict=True)
+    )
+    return place, (window, head, key, query)
+
+
+def _constant_mask(
+    lowering: Lowering, mask: np.ndarray, queries: int
+) -> tuple[Argument, tuple[int, int, int, int]]:
+    """Queries side by side, rounded up to whole vectors, with room for a last whole vector."""
+    mask = mask.reshape((1,) * (4 - mask.ndim) + mask.shape).swapaxes(2, 3)
+    if mask.shape[3] > 1:
+        row = round_up(queries, lowering.isa.lanes)
+        mask = np.pad(mask, ((0, 0), (0, 0), (0, 0), (0, row - queries)))
+    mask = np.ascontiguousarray(mask)
+    strides = [
+        stride // mask.itemsize if size > 1 else 0
+        for stride, size in zip(mask.strides, mask.shape, strict=True)
+    ]
+    return lowering.constant(mask), (strides[0], strides[1], strides[2], strides[3])

@@ -1,0 +1,95 @@
+"""Lowers what reads by number: rows of tables, elements at constant places, choices, repetitions."""
+
+import numpy as np
+
+from spokeshave.compiler.emit.lowering import Lowering, axes
+from spokeshave.compiler.emit.program import Argument
+from spokeshave.compiler.graph import Graph, Node
+from spokeshave.compiler.layout import Flat, Layout, Planes
+from spokeshave.compiler.operations import Convert, Embedding, Take, Where
+
+
+def lower_take(lowering: Lowering, node: Node) -> None:
+    """The axis that is taken from goes innermost."""
+    operation = node.operation
+    assert isinstance(operation, Take)
+    read, written = lowering.layout(node.inputs[0]), lowering.layout(node.output)
+    axis = operation.axis - 1
+    places = lowering.graph.weights[operation.indices].numpy().astype(np.int32)
+    rows = list(zip(written.shape, read.strides, written.strides, strict=True))
+    taken, *others = rows[axis], *rows[:axis], *rows[axis + 1 :]
+    others = [(1, 0, 0)] * (3 - len(others)) + others
+    numbers = tuple(number for row in (taken, *others) for number in row)
+    source, output = lowering.place(node.inputs[0]), lowering.place(node.output)
+    lowering.call("take", source, output, lowering.constant(places), *numbers)
+
+
+def lower_expand(lowering: Lowering, node: Node) -> None:
+    """A copy that does not move along repeated axes."""
+    read, written = lowering.layout(node.inputs[0]), lowering.layout(node.output)
+    strides = tuple(stride if size > 1 else 0 for size, stride in zip(read.shape, read.strides, strict=True))
+    source, output = lowering.place(node.inputs[0]), lowering.place(node.output)
+    lowering.copy(source, strides, output, written.strides, written.shape)
+
+
+def lower_embedding(lowering: Lowering, node: Node) -> None:
+    """Rows of the table go to lanes; a number outside it is noted."""
+    operation = node.operation
+    assert isinstance(operation, Embedding)
+    table, written = lowering.weight(operation.weight), lowering.layout(node.output)
+    tokens = written.shape[0] if len(written.shape) == 2 else 1
+    plane, following = (written.plane, 1) if isinstance(written, Planes) else (1, written.strides[0])
+    numbers, output = lowering.ports[node.inputs[0]], lowering.place(node.output)
+    sizes = (table.shape[1], plane, following, tokens, lowering.step, "r->fault")
+    lowering.call("embed", numbers, lowering.constant(table), table.shape[0], output, *sizes)
+
+
+def lower_convert(lowering: Lowering, node: Node) -> None:
+    """From the caller's numbers to the value's layout."""
+    operation = node.operation
+    assert isinstance(operation, Convert)
+    written = lowering.layout(node.output)
+    numbers = axes(written.shape, Flat(written.shape).strides, written.strides)
+    source, output = lowering.ports[node.inputs[0]], lowering.place(node.output)
+    lowering.call("convert", source, output, int(operation.truth), *numbers)
+
+
+def lower_where(lowering: Lowering, node: Node) -> None:
+    """Constants that are one number are read over and over."""
+    operation = node.operation
+    assert isinstance(operation, Where)
+    layout, given = lowering.layout(node.output), iter(node.inputs[1:])
+    operands: list[Argument] = []
+    for constant in (operation.yes, operation.no):
+        operands += _operand(lowering, layout, constant or next(given), constant is not None)
+    condition, output = lowering.place(node.inputs[0]), lowering.place(node.output)
+    lowering.call("where", condition, *operands, output, *lowering.extent(layout))
+
+
+def _operand(lowering: Lowering, layout: Layout, name: str, constant: bool) -> tuple[Argument, int]:
+    plane = layout.plane if isinstance(layout, Planes) else 0
+    if not constant:
+        return lowering.place(name), plane
+    lanes = lowering.extent(layout)[2]
+    assert isinstance(lanes, int)
+    return lowering.constant(np.full(lanes, lowering.weight(name).reshape(()), np.float32)), 0
+
+
+def where_reason(graph: Graph, node: Node) -> str | None:
+    """Numbers, or values of one shape."""
+    operation = node.operation
+    assert isinstance(operation, Where)
+    constants = [graph.weights[name] for name in (operation.yes, operation.no) if name]
+    if any(tensor.numel() > 1 for tensor in constants):
+        return "choosing between constant tensors has no kernel"
+    shapes = {graph.shape(name) for name in (*node.inputs, node.output)}
+    return None if len(shapes) == 1 else "choosing between values of different shapes has no kernel"
+
+
+def integer_reason(graph: Graph, node: Node) -> str | None:
+    """Whole numbers reach operations under other shapes, but are never written again."""
+    if graph.values[node.output].dtype == "float32":
+        return None
+    readers = [other.operation for other in graph.nodes if node.output in other.inputs]
+    typed = all(isinstance(reader, Embedding | Convert) for reader in readers)
+    return None if typed and node.output not in graph.outputs else "whole numbers are not compiled"

@@ -1,0 +1,114 @@
+"""C text of the attention kernel: softmax(keys times queries) times values, one head and one tile of queries at a time.
+
+Queries are lanes and heads are ranges of channels, so nothing is moved: scores come as `[key][query lane]`, the softmax
+over keys is lane-wise, and the sums of values come as planes again. Scores never leave a tile in the cache: keys are
+taken `KEYS` at a time, and what was summed before is scaled down when a larger score appears (online softmax as in
+FlashAttention, arXiv 2205.14135).
+"""
+
+from spokeshave.compiler.kernels.instances import AttentionKernel
+
+KEYS = 256
+
+
+def attention_function(kernel: AttentionKernel) -> str:
+    """C text of the kernel with its scores and softmax."""
+    product = kernel.product
+    names = {"PRODUCT": product.name, "ROWS": product.rows, "VECTORS": product.vectors, "HEAD": kernel.head}
+    text = _TEXT
+    for name, meaning in {**names, "KEYS": KEYS, "NAME": kernel.name}.items():
+        text = text.replace(name, str(meaning))
+    return text
+
+
+_TEXT = """
+typedef struct {
+    int windows, heads, group, head, queries, keys; /* a window's queries and keys */
+    ptrdiff_t query_plane, key_plane, value_plane, out_plane, mask_window, mask_head, mask_key;
+    int mask_query, causal; /* mask_query: 1 where the mask differs from query to query, else 0 */
+    float scale;
+} NAME_shape;
+
+/* Scores of one tile from key `from` to key `to`: scaled, masked, less their maximum, exponentials in place. `top` and
+   `sum` hold the largest score and the sum of exponentials so far; returns the factor of what was summed before. */
+INLINE vector NAME_softmax(const NAME_shape *s, float *scores, ptrdiff_t row, const float *mask, int from, int to,
+                           int query, vector *top, vector *sum) {
+    vector old = *top, best = old;
+    lanes_mask newest; /* the last key that each query sees */
+    for (int i = 0; i < LANES; i++) newest[i] = query + i + s->keys - s->queries;
+    for (int key = from; key < to; key++) {
+        float *at = scores + (key - from) * row;
+        vector v = load(at) * s->scale;
+        if (mask) v += s->mask_query ? load(mask + key * s->mask_key + query) : splat(mask[key * s->mask_key]);
+        if (s->causal && key > newest[0]) v = select(newest < key, splat(-INFINITY), v);
+        store(at, v);
+        best = select(v > best, v, best);
+    }
+    vector total = splat(0.0f);
+    for (int key = from; key < to; key++) {
+        vector v = load(scores + (key - from) * row) - best;
+        vector p = (vector)((lanes_mask)exponential(v) & ~(lanes_mask)(v < -87.0f)); /* what is masked is nothing */
+        store(scores + (key - from) * row, p);
+        total += p;
+    }
+    vector loss = exponential(old - best);
+    *top = best, *sum = *sum * loss + total;
+    return loss;
+}
+
+/* Store what is summed divided by the sums of exponentials; only true queries are written. */
+INLINE void NAME_finish(const NAME_shape *s, const float *sums, const vector *sum, float *to, int vectors,
+                        int queries) {
+    for (int t = 0; t < vectors; t++) {
+        vector scale = select(sum[t] > 0.0f, 1.0f / sum[t], splat(0.0f));
+        int left = queries - t * LANES;
+        for (int d = 0; d < HEAD; d++) {
+            vector v = load(sums + (d * VECTORS + t) * LANES) * scale;
+            float *out = to + d * s->out_plane + t * LANES;
+            if (left >= LANES) store(out, v);
+            else for (int i = 0; i < left; i++) out[i] = v[i];
+        }
+    }
+}
+
+static void NAME_tile(const NAME_shape *s, const float *query, const float *key, const float *value, const float *mask,
+                      float *to, int first, int vectors) {
+    enum { row = VECTORS * LANES };
+    float scores[(KEYS + ROWS) * row] __attribute__((aligned(64))), sums[HEAD * row] __attribute__((aligned(64)));
+    vector top[VECTORS], sum[VECTORS];
+    for (int t = 0; t < vectors; t++) top[t] = splat(-3e38f), sum[t] = splat(0.0f);
+    int last = first + vectors * LANES + s->keys - s->queries, keys = s->causal && last < s->keys ? last : s->keys;
+    for (int from = 0; from < keys; from += KEYS) {
+        int to_key = from + KEYS < keys ? from + KEYS : keys, rows = (to_key - from + ROWS - 1) / ROWS * ROWS;
+        PRODUCT(key + from, 1, s->key_plane, query, s->query_plane, s->head, 0, scores, row, rows, vectors);
+        for (int t = 0; t < vectors; t++) {
+            float *at = scores + t * LANES;
+            vector loss = NAME_softmax(s, at, row, mask, from, to_key, first + t * LANES, top + t, sum + t);
+            if (from)
+                for (int d = 0; d < HEAD; d++) {
+                    float *old = sums + (d * VECTORS + t) * LANES;
+                    store(old, load(old) * loss);
+                }
+        }
+        PRODUCT(value + from, s->value_plane, 1, scores, row, to_key - from, from > 0, sums, row, HEAD, vectors);
+    }
+    NAME_finish(s, sums, sum, to, vectors, s->queries - first);
+}
+
+static void NAME(worker w, NAME_shape s, const float *query, const float *key, const float *value, const float *mask,
+                 float *to) {
+    int all = (s.queries + LANES - 1) / LANES, tiles = (all + VECTORS - 1) / VECTORS, width = (all + tiles - 1) / tiles;
+    range own = share(w, s.windows * s.heads * tiles);
+    for (int item = own.from; item < own.to; item++) {
+        int first = item % tiles * width, head = item / tiles % s.heads, window = item / tiles / s.heads;
+        int vectors = first + width < all ? width : all - first;
+        ptrdiff_t shared = head / s.group, at = (ptrdiff_t)window * s.queries + first * LANES;
+        if (vectors <= 0) continue;
+        NAME_tile(&s, query + head * s.head * s.query_plane + at,
+                  key + shared * s.head * s.key_plane + (ptrdiff_t)window * s.keys,
+                  value + shared * HEAD * s.value_plane + (ptrdiff_t)window * s.keys,
+                  mask ? mask + window * s.mask_window + head * s.mask_head : 0,
+                  to + head * HEAD * s.out_plane + at, first * LANES, vectors);
+    }
+}
+"""

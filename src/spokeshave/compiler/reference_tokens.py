@@ -1,0 +1,57 @@
+"""Runs the operations of transformers with PyTorch (see `reference.py`)."""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from spokeshave.compiler.operations import Attention, Convert, Embedding, Take, Where
+
+Weights = Mapping[str, Tensor]
+
+
+def attention(op: Attention, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
+    """Every window a sample of its own for PyTorch."""
+    query = _heads(inputs[0], op.windows, op.heads)
+    key, value = (_heads(tensor, op.windows, op.key_heads) for tensor in inputs[1:3])
+    mask = _mask(op, inputs, weights, query.shape[-2], key.shape[-2])
+    grouped = op.heads != op.key_heads
+    found = F.scaled_dot_product_attention(query, key, value, mask, scale=op.scale, enable_gqa=grouped)
+    return found.transpose(1, 2).reshape(shape)
+
+
+def _heads(tokens: Tensor, windows: int, heads: int) -> Tensor:
+    return tokens.reshape(windows, -1, heads, tokens.shape[-1] // heads).transpose(1, 2)
+
+
+def _mask(op: Attention, inputs: list[Tensor], weights: Weights, queries: int, keys: int) -> Tensor | None:
+    mask = weights[op.mask] if op.mask else inputs[3] if len(inputs) > 3 else None
+    if not op.causal:
+        return mask
+    hidden = torch.ones(queries, keys, device=inputs[0].device).tril(keys - queries) == 0
+    causal = torch.zeros(queries, keys, device=inputs[0].device).masked_fill(hidden, -torch.inf)
+    return causal if mask is None else mask + causal
+
+
+def take(op: Take, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
+    """Elements at constant places of one axis."""
+    return inputs[0].index_select(op.axis, weights[op.indices])
+
+
+def embedding(op: Embedding, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
+    """Rows of a table."""
+    return F.embedding(inputs[0], weights[op.weight]).reshape(shape)
+
+
+def convert(op: Convert, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
+    """Whole numbers, or whether they are 0, as float32."""
+    return (inputs[0] != 0).float() if op.truth else inputs[0].float()
+
+
+def where(op: Where, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
+    """The operands that are no constants follow the condition."""
+    given = iter(inputs[1:])
+    yes = weights[op.yes] if op.yes else next(given)
+    no = weights[op.no] if op.no else next(given)
+    return torch.where(inputs[0] != 0, yes, no)

@@ -1,0 +1,117 @@
+"""Attention on token planes against PyTorch: odd sizes, masks of every form, shared keys, windows."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from spokeshave.compiler.graph import Graph, Node, Value
+from spokeshave.compiler.operations import Attention
+
+
+def graph_of(operation: Attention, shapes: list[tuple[int, ...]], width: int, weights=None) -> Graph:
+    names = ("query", "key", "value", "mask")[: len(shapes)]
+    values = {name: Value(name, (1, *shape)) for name, shape in zip(names, shapes, strict=True)}
+    values["y"] = Value("y", (1, shapes[0][0], width))
+    return Graph(names, ("y",), values, (Node("layer", operation, names, ("y",)),), weights or {})
+
+
+def heads(tokens: Tensor, windows: int, count: int) -> Tensor:
+    """`[windows, heads, tokens, size]` of one sample."""
+    return tokens.reshape(windows, -1, count, tokens.shape[-1] // count).transpose(1, 2)
+
+
+def expected(operation: Attention, inputs: list[Tensor], mask: Tensor | None) -> Tensor:
+    samples = []
+    for query, key, value in zip(*inputs[:3], strict=True):
+        q = heads(query, operation.windows, operation.heads)
+        k, v = (heads(x, operation.windows, operation.key_heads) for x in (key, value))
+        grouped = operation.heads != operation.key_heads
+        y = F.scaled_dot_product_attention(q, k, v, mask, scale=operation.scale, enable_gqa=grouped)
+        samples.append(y.transpose(1, 2).reshape(query.shape[0], -1))
+    return torch.stack(samples)
+
+
+def check(back_end, operation, queries, keys, size, value_size=None, mask=None, shown=None, isa=None) -> None:
+    """`mask` is what the kernel is given as a value; `shown` is what PyTorch is given."""
+    torch.manual_seed(0)
+    value_size = value_size or size
+    shapes = [
+        (queries, operation.heads * size),
+        (keys, operation.key_heads * size),
+        (keys, operation.key_heads * value_size),
+    ]
+    inputs = [torch.randn(2, *shape) for shape in shapes]
+    reference = expected(operation, inputs, mask if shown is None else shown)
+    weights = {}
+    if mask is not None and operation.mask:
+        weights["mask"] = mask
+    elif mask is not None:
+        shapes.append(tuple(mask.shape[1:]))
+        inputs.append(mask.expand(2, *mask.shape[1:]).contiguous())
+    graph = graph_of(operation, shapes, operation.heads * value_size, weights)
+    (result,) = back_end(graph, inputs, isa)
+    assert (result - reference).abs().max() <= 1e-5 * max(1.0, reference.abs().max().item())
+
+
+@pytest.mark.parametrize("size", [1, 7, 16])
+@pytest.mark.parametrize(("queries", "keys"), [(1, 1), (2, 19), (33, 5), (65, 17)])
+def test_without_mask(back_end, isa, queries, keys, size):
+    check(back_end, Attention(3, 3, 0.37), queries, keys, size, isa=isa)
+
+
+def test_values_of_another_width(back_end):
+    check(back_end, Attention(2, 2, 0.5), 18, 21, 5, value_size=11)
+
+
+def test_more_keys_than_a_tile_of_scores(back_end):
+    check(back_end, Attention(1, 1, 3.0), 20, 600, 4)
+
+
+@pytest.mark.parametrize(("queries", "keys"), [(37, 37), (5, 37), (1, 300)])
+def test_causal(back_end, isa, queries, keys):
+    seen = torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries)
+    check(back_end, Attention(2, 2, 0.5, causal=True), queries, keys, 8, shown=seen, isa=isa)
+
+
+@pytest.mark.parametrize("key_heads", [1, 2, 6])
+def test_heads_that_share_keys(back_end, key_heads):
+    check(back_end, Attention(6, key_heads, 0.5), 17, 23, 4)
+
+
+def test_windows_with_masks_of_their_own(back_end, isa):
+    mask = torch.randn(3, 2, 7, 7)
+    check(back_end, Attention(2, 2, 0.5, windows=3), 21, 21, 6, isa=isa)
+    check(back_end, Attention(2, 2, 0.5, windows=3, mask="mask"), 21, 21, 6, mask=mask, isa=isa)
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 1, 13), (1, 1, 18, 13), (1, 2, 18, 13), (1, 2, 1, 13), (18, 13)], ids=str
+)
+def test_constant_masks(back_end, shape):
+    mask = torch.randn(shape).masked_fill(torch.rand(shape) < 0.3, -torch.inf)
+    check(back_end, Attention(2, 2, 0.5, mask="mask"), 18, 13, 4, mask=mask)
+
+
+@pytest.mark.parametrize("shape", [(1, 13), (1, 1, 1, 13), (1, 1, 18, 13), (1, 2, 18, 13)], ids=str)
+def test_masks_that_are_values(back_end, shape):
+    mask = torch.randn(shape).masked_fill(torch.rand(shape) < 0.3, -torch.inf)
+    check(back_end, Attention(2, 2, 0.5), 18, 13, 4, mask=mask)
+
+
+def test_a_query_that_sees_nothing_gives_zeros(back_end):
+    mask = torch.zeros(1, 1, 9, 6)
+    mask[0, 0, 4] = -torch.inf
+    inputs = [torch.randn(1, 9, 8), torch.randn(1, 6, 8), torch.randn(1, 6, 8)]
+    graph = graph_of(Attention(2, 2, 0.5, mask="mask"), [(9, 8), (6, 8), (6, 8)], 8, {"mask": mask})
+    (result,) = back_end(graph, inputs)
+    assert torch.equal(result[0, 4], torch.zeros(8))
+    assert result[0, 3].abs().min() > 0
+
+
+def test_not_a_number_is_not_hidden(back_end):
+    inputs = [torch.randn(1, 9, 8) for _ in range(3)]
+    inputs[0][0, 2, 1] = torch.nan
+    (result,) = back_end(graph_of(Attention(2, 2, 0.5), [(9, 8)] * 3, 8), inputs)
+    assert result[0, 2, :4].isnan().all()
+    assert not result[0, 3].isnan().any()

@@ -1,0 +1,78 @@
+"""Small transformers of the `transformers` library with random weights, and an example of their inputs."""
+
+from collections.abc import Callable
+
+import torch
+import transformers
+from torch import Tensor, nn
+
+TOKENS, VOCABULARY = 19, 101
+
+
+def image_classifier(name: str, attention: str = "sdpa") -> tuple[nn.Module, tuple[Tensor, ...]]:
+    """DeiT or ViT on 32 x 32 pixels."""
+    config = getattr(transformers, f"{name}Config")(
+        hidden_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=3,
+        intermediate_size=96,
+        image_size=32,
+        patch_size=8,
+        num_labels=10,
+        attn_implementation=attention,
+    )
+    return getattr(transformers, f"{name}ForImageClassification")(config), (torch.randn(2, 3, 32, 32),)
+
+
+def swin() -> tuple[nn.Module, tuple[Tensor, ...]]:
+    """Two stages, windows and shifted windows."""
+    config = transformers.SwinConfig(
+        image_size=32,
+        patch_size=2,
+        embed_dim=24,
+        depths=[2, 2],
+        num_heads=[3, 6],
+        window_size=4,
+        num_labels=10,
+    )
+    return transformers.SwinForImageClassification(config), (torch.randn(2, 3, 32, 32),)
+
+
+def _text(padded: bool) -> tuple[Tensor, ...]:
+    ids = torch.randint(0, VOCABULARY, (2, TOKENS))
+    mask = torch.ones(2, TOKENS, dtype=torch.int64)
+    mask[:, 14:] = 0
+    mask[1, 9:] = 0
+    return (ids, mask) if padded else (ids,)
+
+
+def bert(attention: str = "sdpa", padded: bool = True) -> tuple[nn.Module, tuple[Tensor, ...]]:
+    """BERT, and MiniLM, which is a small one."""
+    config = transformers.BertConfig(
+        hidden_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=3,
+        intermediate_size=96,
+        vocab_size=VOCABULARY,
+        max_position_embeddings=64,
+        attn_implementation=attention,
+    )
+    return transformers.BertModel(config), _text(padded)
+
+
+def distilbert() -> tuple[nn.Module, tuple[Tensor, ...]]:
+    """DistilBERT."""
+    config = transformers.DistilBertConfig(
+        dim=48, n_layers=2, n_heads=3, hidden_dim=96, vocab_size=VOCABULARY, max_position_embeddings=64
+    )
+    return transformers.DistilBertModel(config), _text(True)
+
+
+NETWORKS: dict[str, Callable[[], tuple[nn.Module, tuple[Tensor, ...]]]] = {
+    "deit": lambda: image_classifier("DeiT"),
+    "vit": lambda: image_classifier("ViT"),
+    "swin": swin,
+    "bert": bert,
+    "bert without padding": lambda: bert(padded=False),
+    "distilbert": distilbert,
+}
