@@ -81,7 +81,7 @@ class Planes:
     @property
     def floats(self) -> int:
         """Room to reserve, in floats: one plane more takes the rows that pad the last group of channels."""
-        return (self.channels + 1) * self.plane + self.front + self.lanes
+        return (self.channels + 1) * self.plane + self.front
 
 
 Layout = Flat | Planes

@@ -1,69 +1,111 @@
 """One arena for all buffers of a program.
 
-Buffers of the same layout may share a slot once the first is dead. Planes share only with planes of exactly the same
-layout: kernels write the same elements of them every time, so the zero margins that convolutions read stay zero for
-the arena's whole life. Flat buffers share with any flat buffer.
+Two buffers may lie in the same memory where no step needs both. The largest are placed first, each as low as it can
+lie (greedy by size: Pisarchyk and Lee, arXiv 2001.03288), which keeps the arena close to the largest live set.
+
+Planes have gaps that readers take for zero and that kernels keep zero. The arena begins as zeros; a buffer of planes
+whose memory held something else since then has its gaps cleared in the first step that touches it.
 """
 
 from dataclasses import dataclass, replace
 
 from spokeshave.compiler.emit.program import Buffer, Place, Program
-from spokeshave.compiler.layout import Flat, round_up
+from spokeshave.compiler.layout import Flat, Planes, round_up
 
 ALIGNMENT_FLOATS = 64
+SLACK_FLOATS = 4 * ALIGNMENT_FLOATS  # whole vectors may be read behind a value's end
 
 
 @dataclass(frozen=True)
 class Arena:
-    """Offset of each buffer and the size of the whole, in floats."""
+    """Offset of each buffer and the size of the whole, in floats; the buffers whose gaps must be cleared."""
 
     offsets: dict[str, int]
     floats: int
+    dirty: frozenset[str]
 
 
-@dataclass
-class _Slot:
-    key: object
-    floats: int
-    free_after: int
+@dataclass(frozen=True)
+class Life:
+    """First and last step that touches a buffer."""
+
+    first: int
+    last: int
+
+    def meets(self, other: "Life") -> bool:
+        """Whether some step needs both."""
+        return self.first <= other.last and other.first <= self.last
 
 
 def plan_arena(program: Program) -> Arena:
-    """Give every buffer a slot: first fit among the slots whose last reader has run."""
-    slots: list[_Slot] = []
-    chosen: dict[str, int] = {}
-    for name, (first, last) in sorted(_lifetimes(program).items(), key=lambda item: item[1]):
-        buffer = program.buffers[name]
-        key = _sharing_key(buffer)
-        fitting = [i for i, slot in enumerate(slots) if slot.key == key and slot.free_after < first]
-        if fitting:
-            index = max(fitting, key=lambda i: slots[i].floats)
-        else:
-            index = len(slots)
-            slots.append(_Slot(key, 0, -1))
-        slots[index].floats = max(slots[index].floats, buffer.layout.floats)
-        slots[index].free_after = last
-        chosen[name] = index
-    starts, position = [], 0
-    for slot in slots:
-        starts.append(position)
-        position += round_up(slot.floats, ALIGNMENT_FLOATS)
-    return Arena({name: starts[index] for name, index in chosen.items()}, position + 4 * ALIGNMENT_FLOATS)
+    """Give every buffer a place, and find the planes that lie where something else has been."""
+    lives = lifetimes(program)
+    sizes = {name: round_up(program.buffers[name].layout.floats, ALIGNMENT_FLOATS) for name in lives}
+    offsets: dict[str, int] = {}
+    for name in sorted(lives, key=lambda name: (-sizes[name], lives[name].first)):
+        taken = sorted(
+            (offsets[other], offsets[other] + sizes[other])
+            for other in offsets
+            if lives[other].meets(lives[name])
+        )
+        offsets[name] = _lowest_gap(taken, sizes[name])
+    end = max((offsets[name] + sizes[name] for name in lives), default=0)
+    dirty = {name for name in lives if _is_dirty(name, program, lives, offsets, sizes)}
+    return Arena(offsets, end + SLACK_FLOATS, frozenset(dirty))
 
 
-def _sharing_key(buffer: Buffer) -> object:
-    if isinstance(buffer.layout, Flat):
-        return "flat"
-    return replace(buffer.layout, channels=0), buffer.pattern
+def largest_live_set(program: Program) -> int:
+    """Floats of all buffers that one step needs at the same time, for the step that needs most."""
+    lives = lifetimes(program)
+    return max(
+        sum(
+            program.buffers[name].layout.floats
+            for name, life in lives.items()
+            if life.meets(Life(step, step))
+        )
+        for step in range(len(program.steps))
+    )
 
 
-def _lifetimes(program: Program) -> dict[str, tuple[int, int]]:
+def lifetimes(program: Program) -> dict[str, Life]:
     """First and last step that touches each buffer."""
-    lives: dict[str, tuple[int, int]] = {}
+    lives: dict[str, Life] = {}
     for index, step in enumerate(program.steps):
         for call in step.calls:
             for argument in call.arguments:
                 if isinstance(argument, Place):
-                    first, _ = lives.get(argument.buffer, (index, index))
-                    lives[argument.buffer] = (first, index)
+                    first = lives.get(argument.buffer, Life(index, index)).first
+                    lives[argument.buffer] = Life(first, index)
     return lives
+
+
+def _lowest_gap(taken: list[tuple[int, int]], size: int) -> int:
+    position = 0
+    for start, end in taken:
+        if start - position >= size:
+            break
+        position = max(position, end)
+    return position
+
+
+def _is_dirty(
+    name: str, program: Program, lives: dict[str, Life], offsets: dict[str, int], sizes: dict[str, int]
+) -> bool:
+    """Whether the buffer that had this memory last, in this run or the one before, left other gaps than its own."""
+    if isinstance(program.buffers[name].layout, Flat):
+        return False
+    start, end = offsets[name], offsets[name] + sizes[name]
+    others = [o for o in lives if o != name and offsets[o] < end and start < offsets[o] + sizes[o]]
+    kin = [
+        o for o in others if offsets[o] == start and _kind(program.buffers[o]) == _kind(program.buffers[name])
+    ]
+    if len(kin) == len(others):
+        return False
+    latest = min(others, key=lambda o: (lives[name].first - lives[o].last - 1) % len(program.steps))
+    return latest not in kin or sizes[latest] < sizes[name]
+
+
+def _kind(buffer: Buffer) -> object:
+    """Buffers of one kind, at one place, leave each other's gaps alone."""
+    layout = replace(buffer.layout, channels=0) if isinstance(buffer.layout, Planes) else None
+    return layout, buffer.pattern

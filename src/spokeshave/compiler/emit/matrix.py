@@ -79,11 +79,13 @@ def convolution_reason(graph: Graph, node: Node) -> str | None:
 
 
 def _whole_map_matrix(operation: Convolution, weight: np.ndarray, read: tuple[int, ...]) -> np.ndarray:
-    """The matrix of a convolution with one output position: on a 1 x 1 map only the tap on it counts."""
+    """The matrix of a convolution with one output position: on a 1 x 1 map only the tap on it counts, if there is one."""
     if read[2] * read[3] > 1:
         return weight.reshape(weight.shape[0], -1)
-    top, left = operation.padding[:2]
-    return weight[:, :, top // operation.dilation[0], left // operation.dilation[1]]
+    (y, off_y), (x, off_x) = map(divmod, operation.padding[:2], operation.dilation)
+    if off_y or off_x or y >= weight.shape[2] or x >= weight.shape[3]:
+        return np.zeros(weight.shape[:2], np.float32)
+    return weight[:, :, y, x]
 
 
 def _flattened(lowering: Lowering, value: str) -> Place:

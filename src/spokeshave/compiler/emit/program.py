@@ -35,7 +35,11 @@ class Port:
 
 @dataclass(frozen=True)
 class Buffer:
-    """Room for a value. Planes share memory only with planes of the same layout and the same `pattern` of writes."""
+    """Room for a value.
+
+    `pattern` says what kernels write of planes: "" whole rows of lanes, zeros in their gaps; "copied" true elements
+    alone; anything else, only some of the elements that the layout has room for.
+    """
 
     layout: Layout
     pattern: str = ""

@@ -5,7 +5,7 @@ from importlib import resources
 from typing import Any
 
 from spokeshave.compiler.emit.arena import Arena
-from spokeshave.compiler.emit.program import Argument, Call, Constant, Place, Port, Program
+from spokeshave.compiler.emit.program import Argument, Buffer, Call, Constant, Place, Port, Program, Step
 from spokeshave.compiler.isa import InstructionSet
 from spokeshave.compiler.kernels.activations import float_literal
 from spokeshave.compiler.kernels.attention import attention_function
@@ -30,6 +30,7 @@ from spokeshave.compiler.kernels.product import product_function
 from spokeshave.compiler.kernels.recurrent import recurrent_function
 from spokeshave.compiler.kernels.subsets import subset_function
 from spokeshave.compiler.kernels.vector import vector_function
+from spokeshave.compiler.layout import Planes
 
 LIBRARY_TEXTS = (
     *(
@@ -112,9 +113,11 @@ INLINE double now(void) {
 
 def _segment(index: int, program: Program, arena: Arena) -> str:
     names = {name: position for position, name in enumerate(program.constants)}
-    lines = []
+    lines: list[str] = []
+    cleared: set[str] = set()
     for position, step in enumerate(program.steps):
         lines.append(f"    /* {step.layer or 'segment'}: {step.operation} */")
+        lines += _clearings(step, cleared, arena, program)
         for call in step.calls:
             lines += [f"    {_call_text(call, names, arena, program)};", "    barrier(w);"]
         lines.append(f"    STEP({position})")
@@ -136,6 +139,27 @@ EXPORT int segment_{index}(const void *const *constants, float *arena, const flo
     return fault;
 }}
 """
+
+
+def _clearings(step: Step, cleared: set[str], arena: Arena, program: Program) -> list[str]:
+    """Calls that clear the gaps of dirty planes which this step is the first to touch."""
+    places = [argument for call in step.calls for argument in call.arguments if isinstance(argument, Place)]
+    names = dict.fromkeys(place.buffer for place in places if place.buffer in arena.dirty)
+    fresh = [name for name in names if name not in cleared]
+    cleared.update(fresh)
+    texts = [_clearing(program.buffers[name], arena.offsets[name]) for name in fresh]
+    return [f"    {text};" for text in texts] + ["    barrier(w);"] * bool(texts)
+
+
+def _clearing(buffer: Buffer, offset: int) -> str:
+    layout, start = buffer.layout, f"w, arena + {offset}"
+    assert isinstance(layout, Planes)
+    margins = f"{start}, {layout.channels}, {layout.plane}, {layout.front}, {layout.lanes}"
+    if buffer.pattern == "":
+        return f"clear_margins({margins})"
+    if buffer.pattern == "copied":
+        return f"clear_gaps({margins}, {layout.height}, {layout.width}, {layout.pitch})"
+    return f"fill({start}, 0.0f, 1, 0, 1, 0, 1, 0, {layout.floats}, 1)"
 
 
 def _call_text(call: Call, names: dict[str, int], arena: Arena, program: Program) -> str:
