@@ -2,6 +2,8 @@
 
 import json
 import resource
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -129,6 +131,26 @@ def test_ten_thousand_calls_leak_nothing(deployment):
     for _ in range(10_000):
         deployment(x)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 4096  # KiB
+
+
+def test_peak_memory_is_the_weights_and_little_more_than_two_values(tmp_path):
+    """In a process of its own: loading and running 64 MB of weights whose largest two values are 2 x 16 MB."""
+    wide, height = 16, 512
+    network = nn.Sequential(
+        nn.Conv2d(1, wide, 3, padding=1), *(nn.Conv2d(wide, wide, 1) for _ in range(4)), nn.MaxPool2d(128),
+        nn.Flatten(), nn.Linear(wide * 16, 1 << 16), nn.Linear(1 << 16, 1),
+    )  # fmt: skip
+    compile_network(network, torch.zeros(1, 1, height, height)).save(tmp_path / "saved")
+    script = (
+        "import resource, sys, torch; from spokeshave.compiler import load_deployment; torch.set_num_threads(1)\n"
+        f"x = torch.ones(1, 1, {height}, {height}); peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "before = peak(); load_deployment(sys.argv[1])(x); print(peak() - before)"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "saved")]
+    grown = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout) * 1024
+    weights = 4 * (wide * 16 << 16)
+    live = 2 * 4 * wide * height**2
+    assert grown <= weights + 1.3 * live + (4 << 20)  # libraries, manifest and Python's own take some
 
 
 def test_profile_names_every_layer(deployment):

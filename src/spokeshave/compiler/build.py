@@ -25,7 +25,7 @@ from spokeshave.locate import cache_folder
 FLAGS = (
     *("-std=gnu11", "-O3", "-ffp-contract=fast"),
     *("-fPIC", "-shared", "-pthread", "-fvisibility=hidden"),
-    *("-Wall", "-Wno-unused-function", "-Wno-psabi"),
+    *("-Wall", "-Werror=implicit-function-declaration", "-Wno-unused-function", "-Wno-psabi"),
 )
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from spokeshave.compiler.artifact import write_artifact
@@ -29,7 +28,7 @@ from spokeshave.compiler.manifest import (
     ValueRecord,
     read_manifest,
 )
-from spokeshave.compiler.runtime import ForeignRunner, SegmentRunner, Values, aligned_copy
+from spokeshave.compiler.runtime import ForeignRunner, SegmentRunner, Values, aligned, load_aligned
 from spokeshave.deployment import Cost
 from spokeshave.errors import SpokeshaveError
 
@@ -56,7 +55,7 @@ class NativeDeployment:
 
     def __init__(self, generated: Generated, library: Path) -> None:
         self.manifest = manifest = generated.manifest
-        self._tensors = {name: aligned_copy(tensor) for name, tensor in generated.tensors.items()}
+        self._tensors = {name: aligned(tensor) for name, tensor in generated.tensors.items()}
         self.generated = Generated(manifest, generated.source, self._tensors)
         self._threads = 1
         self._library_path = library
@@ -214,7 +213,7 @@ def load_deployment(folder: Path | str) -> NativeDeployment:
         raise SpokeshaveError(
             f"{folder} was built for {manifest.isa}: {reason}; compile it again with a lower --isa"
         )
-    generated = Generated(manifest, (folder / SOURCE).read_text(), load_file(folder / WEIGHTS))
+    generated = Generated(manifest, (folder / SOURCE).read_text(), load_aligned(folder / WEIGHTS))
     return NativeDeployment(generated, (folder / LIBRARY).resolve())
 
 

@@ -8,8 +8,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from spokeshave.compiler.manifest import ForeignStage, SegmentStage
@@ -34,7 +36,7 @@ class _Memory(threading.local):
     def reserve(self, arenas: int) -> None:
         """Make room for some arenas; they begin as zeros, because kernels keep the gaps of feature maps zero."""
         self.arenas = arenas
-        self.arena = aligned_copy(torch.zeros(arenas * self.arena_floats))
+        self.arena = aligned(torch.zeros(arenas * self.arena_floats))
         self.address = ctypes.c_void_p(self.arena.data_ptr())
 
 
@@ -108,10 +110,18 @@ class ForeignRunner:
         return run_operation(self.stage.operation, list(read.values()), self.tensors, shape, read)
 
 
-def aligned_copy(tensor: Tensor) -> Tensor:
-    """A contiguous copy whose memory starts at a cache line."""
+def aligned(tensor: Tensor) -> Tensor:
+    """The tensor itself if it is contiguous and starts at a cache line, else a copy that is so."""
+    if tensor.is_contiguous() and tensor.data_ptr() % ALIGNMENT_BYTES == 0:
+        return tensor
     size = tensor.numel() * tensor.element_size()
     memory = torch.empty(size + ALIGNMENT_BYTES, dtype=torch.uint8)
     start = -memory.data_ptr() % ALIGNMENT_BYTES
     copy = memory[start : start + size].view(tensor.dtype).view(tensor.shape)
     return copy.copy_(tensor)
+
+
+def load_aligned(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, aligned; none is in memory twice."""
+    with safe_open(path, framework="pt") as file:
+        return {name: aligned(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 (not a mapping)

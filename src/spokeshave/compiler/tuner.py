@@ -22,7 +22,7 @@ from spokeshave.compiler.emit.source import emit_source
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.isa import InstructionSet, why_not_here
 from spokeshave.compiler.operations import Convolution, Linear
-from spokeshave.compiler.runtime import aligned_copy
+from spokeshave.compiler.runtime import aligned
 from spokeshave.compiler.schedule import Chooser, Product, Schedule, candidates, schedule_for
 from spokeshave.compiler.schedule_cache import ScheduleCache
 from spokeshave.errors import SpokeshaveError
@@ -94,7 +94,7 @@ class Tuner:
         self, library: ctypes.CDLL, first: int, trial: "_Trial", programs: list[Program]
     ) -> Schedule:
         floats = max(plan_arena(program).floats for program in programs)
-        arena = aligned_copy(torch.randn(floats))
+        arena = aligned(torch.randn(floats))
         runs = [
             _Run(library[f"segment_{first + index}"], program, arena, self.threads)
             for index, program in enumerate(programs)
@@ -170,7 +170,7 @@ class _Run:
     def __init__(
         self, function: Callable[..., int], program: Program, arena: torch.Tensor, threads: int
     ) -> None:
-        self._constants = [aligned_copy(torch.from_numpy(array)) for array in program.constants.values()]
+        self._constants = [aligned(torch.from_numpy(array)) for array in program.constants.values()]
         pointers = (ctypes.c_void_p * len(self._constants))(*(t.data_ptr() for t in self._constants))
         self._clock = (ctypes.c_double * len(program.steps))()
         self._function, self._arena = function, arena

@@ -95,9 +95,17 @@ def test_global_kernel_is_a_matrix_times_a_vector(back_end, isa, size):
     assert_close(result, expected(weight, bias, operation, x))
 
 
-def test_padded_kernel_on_a_single_position_uses_its_centre(back_end, isa):
-    operation = Convolution("w", None, padding=(1, 1, 1, 1))
-    weight = torch.randn(9, 5, 3, 3)
+@pytest.mark.parametrize(
+    ("kernel", "options"),
+    [
+        (3, {"padding": (1, 1, 1, 1)}),
+        (2, {"padding": (1, 1, 1, 1), "dilation": (2, 2)}),  # no tap lies on the map
+        (1, {"padding": (2, 2, 2, 2), "stride": (5, 5)}),  # nor here
+    ],
+)
+def test_on_a_single_position_a_kernel_uses_the_tap_that_lies_there(back_end, isa, kernel, options):
+    operation = Convolution("w", None, **options)
+    weight = torch.randn(9, 5, kernel, kernel)
     x = torch.randn(2, 5, 1, 1)
     (result,) = back_end(convolution_graph(weight, None, (1, 1), operation), [x], isa)
     assert_close(result, expected(weight, None, operation, x))

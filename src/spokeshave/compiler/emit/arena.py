@@ -10,7 +10,7 @@ whose memory held something else since then has its gaps cleared in the first st
 from dataclasses import dataclass, replace
 
 from spokeshave.compiler.emit.program import Buffer, Place, Program
-from spokeshave.compiler.layout import Flat, Planes, round_up
+from spokeshave.compiler.layout import Planes, round_up
 
 ALIGNMENT_FLOATS = 64
 SLACK_FLOATS = 4 * ALIGNMENT_FLOATS  # whole vectors may be read behind a value's end
@@ -92,7 +92,7 @@ def _is_dirty(
     name: str, program: Program, lives: dict[str, Life], offsets: dict[str, int], sizes: dict[str, int]
 ) -> bool:
     """Whether the buffer that had this memory last, in this run or the one before, left other gaps than its own."""
-    if isinstance(program.buffers[name].layout, Flat):
+    if not program.buffers[name].needs_zeros:
         return False
     start, end = offsets[name], offsets[name] + sizes[name]
     others = [o for o in lives if o != name and offsets[o] < end and start < offsets[o] + sizes[o]]

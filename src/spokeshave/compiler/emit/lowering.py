@@ -6,7 +6,17 @@ from hashlib import sha256
 
 import numpy as np
 
-from spokeshave.compiler.emit.program import Argument, Buffer, Call, Constant, Place, Port, Program, Step
+from spokeshave.compiler.emit.program import (
+    AROUND,
+    Argument,
+    Buffer,
+    Call,
+    Constant,
+    Place,
+    Port,
+    Program,
+    Step,
+)
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.isa import InstructionSet
 from spokeshave.compiler.kernels.instances import Kernel, PointwiseKernel
@@ -120,7 +130,7 @@ class Lowering:
 
 def zero_pattern(zero_byte: int) -> str:
     """The pattern of planes whose gaps hold a zero point; they share no memory with planes of other gaps."""
-    return f" around {zero_byte}" if zero_byte else ""
+    return f"{AROUND}{zero_byte}" if zero_byte else ""
 
 
 LoweringFunction = Callable[[Lowering, Node], None]

@@ -79,7 +79,7 @@ def convolution_reason(graph: Graph, node: Node) -> str | None:
 
 
 def _whole_map_matrix(operation: Convolution, weight: np.ndarray, read: tuple[int, ...]) -> np.ndarray:
-    """The matrix of a convolution with one output position: on a 1 x 1 map only the tap on it counts, if there is one."""
+    """The matrix of a convolution with one output position: on a 1 x 1 map only a tap on it counts."""
     if read[2] * read[3] > 1:
         return weight.reshape(weight.shape[0], -1)
     (y, off_y), (x, off_x) = map(divmod, operation.padding[:2], operation.dilation)

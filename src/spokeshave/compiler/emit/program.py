@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from spokeshave.compiler.kernels.instances import Kernel
-from spokeshave.compiler.layout import Layout
+from spokeshave.compiler.layout import Layout, Planes
 from spokeshave.compiler.schedule import Schedule
+
+AROUND = " around "  # in a pattern: gaps hold the number that follows
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,17 @@ class Buffer:
     """Room for a value.
 
     `pattern` says what kernels write of planes: "" whole rows of lanes, zeros in their gaps; "copied" true elements
-    alone; anything else, only some of the elements that the layout has room for.
+    alone; anything else, only some of the elements that the layout has room for. With AROUND in it, the gaps are not
+    zeros, and who writes the planes fills them.
     """
 
     layout: Layout
     pattern: str = ""
+
+    @property
+    def needs_zeros(self) -> bool:
+        """Whether readers take zeros for granted that no kernel writes."""
+        return isinstance(self.layout, Planes) and AROUND not in self.pattern
 
 
 Argument = Place | Constant | Port | int | float | str

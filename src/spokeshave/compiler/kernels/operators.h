@@ -37,6 +37,26 @@ static void fill(worker w, float *to, float value, int n0, ptrdiff_t t0, int n1,
                 for (int l = d.from; l < d.to; l++) to[i * t0 + j * t1 + k * t2 + l * t3] = value;
 }
 
+/* Zeros for planes that lie where something else has been: between the planes; or between their rows as well. */
+static void clear_margins(worker w, float *to, int channels, ptrdiff_t plane, int front, int lanes) {
+    range own = share(w, channels);
+    if (w.index == 0) memset(to, 0, (size_t)front * sizeof(float));
+    for (int c = own.from; c < own.to; c++)
+        memset(to + front + c * plane + lanes, 0, (size_t)(plane - lanes) * sizeof(float));
+}
+
+static void clear_gaps(worker w, float *to, int channels, ptrdiff_t plane, int front, int lanes, int height, int width,
+                       int pitch) {
+    clear_margins(w, to, channels, plane, front, lanes);
+    range own = share(w, channels);
+    for (int c = own.from; c < own.to; c++) {
+        float *rows = to + front + c * plane;
+        for (int y = 0; y < height; y++)
+            for (int x = width; x < pitch; x++) rows[y * pitch + x] = 0.0f;
+        for (int x = height * pitch; x < lanes; x++) rows[x] = 0.0f;
+    }
+}
+
 static void mean_of_planes(worker w, const float *from, float *to, int channels, ptrdiff_t plane, int lanes, int positions) {
     range own = share(w, channels);
     for (int c = own.from; c < own.to; c++) { /* gaps are zero, so whole vectors can be summed */
