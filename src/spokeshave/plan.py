@@ -75,13 +75,18 @@ class Plan:
 
     @classmethod
     def for_compression(
-        cls, network: nn.Module | ExportedProgram, compression: float, block: tuple[int, int] = (8, 64)
+        cls,
+        network: nn.Module | ExportedProgram,
+        compression: float,
+        block: tuple[int, int] = (8, 64),
+        column_group: int = 1,
     ) -> "Plan":
         """A plan under which the pruned layers together have `compression` times fewer weights.
 
         The first and the last layer and depthwise convolutions stay dense: they hold few weights, and the
         network is most sensitive there. All others become block column-row sparse with the same sparsity;
-        blocks are clipped to layers that are smaller.
+        blocks are clipped to layers that are smaller. `column_group` is the scheme's (4 for int8), and 1 in layers
+        whose input channels, or blocks, it does not divide.
         """
         if not compression > 1:
             raise SpokeshaveError(f"compression must be above 1, not {compression}")
@@ -93,9 +98,11 @@ class Plan:
         rules = [Rule(_pattern(weight, weights), None) for weight in dense]
         for weight in weights:
             clipped = min(block[0], weight.shape[0]), min(block[1], prod(weight.shape[1:]))
-            if weight not in dense and clipped != tuple(block):
-                rules.append(Rule(_pattern(weight, weights), BlockColumnRow(sparsity, clipped)))
-        return cls((*rules, Rule("*", BlockColumnRow(sparsity, block))))
+            group = 1 if weight.shape[1] % column_group or clipped[1] % column_group else column_group
+            if weight not in dense and (*clipped, group) != (*block, column_group):
+                scheme = BlockColumnRow(sparsity, clipped, column_group=group)
+                rules.append(Rule(_pattern(weight, weights), scheme))
+        return cls((*rules, Rule("*", BlockColumnRow(sparsity, block, column_group=column_group))))
 
     def resolve(self, network: nn.Module | ExportedProgram) -> dict[str, Scheme]:
         """Scheme by parameter name, for every weight that does not stay dense.

@@ -218,3 +218,28 @@ def blocks_of(weight: Tensor, block: tuple[int, int]) -> Iterator[Tensor]:
     for top in range(0, matrix.shape[0], block[0]):
         for left in range(0, matrix.shape[1], block[1]):
             yield matrix[top : top + block[0], left : left + block[1]]
+
+
+@given(cases(), st.sampled_from([1, 2, 4]))
+@settings(max_examples=100, deadline=None)
+def test_column_groups_are_kept_whole(case, size) -> None:
+    """The scheme with groups is the scheme without on the weight whose groups are summed."""
+    scheme, weight = case
+    grouped = (
+        weight.unsqueeze(2).expand(*weight.shape[:2], size, *weight.shape[2:]).flatten(1, 2).contiguous()
+    )
+    whole = BlockColumnRow(
+        scheme.sparsity, (scheme.block[0], scheme.block[1] * size), scheme.row_sparsity, scheme.budget, size
+    )
+    projected = whole.project(grouped)
+    assert whole.contains(projected)
+    assert torch.equal(whole.pack(projected).unpack(), projected)
+    one = projected.view(*weight.shape[:2], size, *weight.shape[2:])
+    assert all(torch.equal(one[:, :, 0], one[:, :, index]) for index in range(size))
+    assert torch.equal(one[:, :, 0], scheme.project(weight))
+
+
+def test_column_groups_must_fit() -> None:
+    with pytest.raises(SpokeshaveError, match="column_group 4 does not divide 66 columns"):
+        BlockColumnRow(0.9, (8, 66), column_group=4)
+    assert "no whole groups of 4" in BlockColumnRow(0.5, (1, 4), column_group=4).supports((8, 6, 3, 3))

@@ -9,10 +9,11 @@ from spokeshave.errors import SpokeshaveError
 from spokeshave.schemes.block_choice import balanced, together
 from spokeshave.schemes.block_packing import dense_blocks, tiling_of
 from spokeshave.schemes.checks import as_block, block_reason, check_choice, check_fraction, check_member
+from spokeshave.schemes.column_groups import group_order, grouped, spread
 from spokeshave.schemes.masking import project_by
 from spokeshave.schemes.packed import DenseBlocks
 from spokeshave.schemes.ranking import kept_count, support
-from spokeshave.schemes.scheme import Composable, as_matrix
+from spokeshave.schemes.scheme import Composable
 from spokeshave.schemes.tiling import Kept, Tiling, used
 
 NAME = "block_column_row"
@@ -27,6 +28,10 @@ class BlockColumnRow(Composable):
     of its rows, rounded down. Columns are removed until the sparsity is met: with budget "layer" those of all
     blocks compete, with "block" each block keeps as many as the others, give or take one.
 
+    With `column_group` above 1, columns are kept in groups of so many: neighbouring input channels of the same kernel
+    position, which low-precision kernels read as one (4 in int8, 2 in bfloat16). A block is then of so many columns
+    in the order of `column_groups.group_order`.
+
     The projection is exact without row sparsity. With it columns are chosen first, then rows on what is left,
     then both in turn until neither changes.
 
@@ -40,6 +45,7 @@ class BlockColumnRow(Composable):
     block: tuple[int, int] = (8, 64)
     row_sparsity: float = 0.0
     budget: Literal["layer", "block"] = "layer"
+    column_group: int = 1
 
     def __post_init__(self) -> None:
         check_fraction(NAME, "sparsity", self.sparsity)
@@ -49,6 +55,10 @@ class BlockColumnRow(Composable):
             raise SpokeshaveError(f"{NAME}: {rates}, for it alone would remove more")
         object.__setattr__(self, "block", as_block(NAME, self.block))
         check_choice(NAME, "budget", self.budget, ("layer", "block"))
+        if type(self.column_group) is not int or self.column_group < 1 or self.block[1] % self.column_group:
+            raise SpokeshaveError(
+                f"{NAME}: column_group {self.column_group!r} does not divide {self.block[1]} columns"
+            )
 
     def project(self, weight: Tensor, saliency: Tensor | None = None) -> Tensor:
         """Keep the columns and rows of blocks with the largest sums of squared weights, or of saliency.
@@ -59,8 +69,11 @@ class BlockColumnRow(Composable):
         return project_by(NAME, self, weight, saliency, self._keep)
 
     def supports(self, shape: tuple[int, ...]) -> str | None:
-        """A block must not be larger than the matrix."""
-        return block_reason(self.block, shape)
+        """A block must not be larger than the matrix, and column groups must divide the input channels."""
+        reason = block_reason(self.block, shape)
+        if reason is None and shape[1] % self.column_group:
+            return f"{shape[1]} input channels are no whole groups of {self.column_group}"
+        return reason
 
     def contains(self, weight: Tensor) -> bool:
         """Whether the rows and columns in use fit: few enough in each block, and together within the budget.
@@ -70,32 +83,43 @@ class BlockColumnRow(Composable):
         """
         if self.supports(tuple(weight.shape)):
             return False
-        tiling = tiling_of(weight, self.block)
-        kept = used(tiling.split(support(as_matrix(weight))))
+        groups = grouped(support(weight), self.column_group).any(2)
+        tiling = self._tiling(groups)
+        kept = used(tiling.split(groups))
         prices = self._prices(tiling).to(weight.device).repeat_interleave(tiling.wide)
         columns = kept.columns.sum(1)
         if self.budget == "block":
             columns_fit = bool((columns <= self._column_counts(tiling).to(weight.device)).all())
         else:
-            columns_fit = int((columns * prices).sum()) <= kept_count(weight.numel(), self.sparsity)
+            columns_fit = int((columns * prices).sum()) <= self._budget(tiling)
         return columns_fit and bool((kept.rows.sum(1) <= prices).all())
 
     def pack(self, weight: Tensor) -> DenseBlocks:
         """Store the used rows and columns of each block; raises SpokeshaveError outside the set."""
         check_member(NAME, self, weight, "its blocks use too many columns or rows")
-        return dense_blocks(weight, self.block)
+        return dense_blocks(weight, self.block, group_order(tuple(weight.shape), self.column_group))
 
     def _keep(self, worth: Tensor) -> Tensor:
-        tiling = tiling_of(worth, self.block)
-        kept = self._choose(tiling.split(as_matrix(worth)), tiling)
-        return tiling.join(kept.mask()).reshape(worth.shape)
+        groups = grouped(worth, self.column_group).sum(2)
+        tiling = self._tiling(groups)
+        kept = self._choose(tiling.split(groups), tiling)
+        return spread(tiling.join(kept.mask()), tuple(worth.shape), self.column_group)
+
+    def _tiling(self, groups: Tensor) -> Tiling:
+        return tiling_of(groups, (self.block[0], self.block[1] // self.column_group))
+
+    def _budget(self, tiling: Tiling) -> int:
+        """Column groups of one row each that may be kept."""
+        return (
+            kept_count(tiling.height * tiling.width * self.column_group, self.sparsity) // self.column_group
+        )
 
     def _choose(self, score: Tensor, tiling: Tiling) -> Kept:
         prices = self._prices(tiling).to(score.device)
         if self.budget == "block":
             columns = self._column_counts(tiling).to(score.device)
             return balanced(score, prices.repeat_interleave(tiling.wide), columns)
-        return together(score, tiling, prices, kept_count(tiling.height * tiling.width, self.sparsity))
+        return together(score, tiling, prices, self._budget(tiling))
 
     def _prices(self, tiling: Tiling) -> Tensor:
         """Rows that the blocks of each strip keep, which is what a column of theirs costs: `[tall]`."""
@@ -103,7 +127,5 @@ class BlockColumnRow(Composable):
 
     def _column_counts(self, tiling: Tiling) -> Tensor:
         """Columns that each block keeps when all keep the same share, `[blocks]`."""
-        affordable = kept_count(tiling.height * tiling.width, self.sparsity) // int(
-            self._prices(tiling).sum()
-        )
+        affordable = self._budget(tiling) // int(self._prices(tiling).sum())
         return tiling.shared_out(affordable)

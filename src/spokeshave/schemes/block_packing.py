@@ -13,19 +13,27 @@ def tiling_of(weight: Tensor, block: tuple[int, int]) -> Tiling:
     return Tiling(weight.shape[0], weight[0].numel(), block)
 
 
-def dense_blocks(weight: Tensor, block: tuple[int, int]) -> DenseBlocks:
-    """Store the used rows and columns of each block."""
+def dense_blocks(weight: Tensor, block: tuple[int, int], order: Tensor | None = None) -> DenseBlocks:
+    """Store the used rows and columns of each block; `order`: the columns as the blocks have them side by side."""
     tiling, matrix = tiling_of(weight, block), as_matrix(weight.detach().cpu())
+    order = torch.arange(tiling.width) if order is None else order
+    matrix = matrix[:, order]
     kept = used(tiling.split(matrix != 0))
     tops = torch.arange(tiling.tall).repeat_interleave(tiling.wide) * block[0]
     lefts = torch.arange(tiling.wide).repeat(tiling.tall) * block[1]
     row_type, column_type = index_type(tiling.height - 1), index_type(tiling.width - 1)
     blocks = tuple(
-        DenseBlock(rows.to(row_type), columns.to(column_type), matrix[rows[:, None], columns])
+        _dense_block(rows.to(row_type), order[columns].to(column_type), matrix[rows[:, None], columns])
         for rows, columns in zip(_numbers(kept.rows, tops), _numbers(kept.columns, lefts), strict=True)
         if len(rows)
     )
     return DenseBlocks(tuple(weight.shape), blocks, weight.dtype)
+
+
+def _dense_block(rows: Tensor, columns: Tensor, values: Tensor) -> DenseBlock:
+    """A block with its columns in ascending order."""
+    ascending = columns.argsort()
+    return DenseBlock(rows, columns[ascending], values[:, ascending])
 
 
 def _numbers(kept: Tensor, starts: Tensor) -> tuple[Tensor, ...]:
