@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from typing import Any
 
 import torch
@@ -67,7 +68,9 @@ def plan_for(compression: float, arguments: argparse.Namespace) -> Plan:
     return Plan((Rule("layers.weight_ih_l0*", None), Rule("layers.weight*", scheme)))
 
 
-def deployment(arguments: argparse.Namespace, compression: float, x: Tensor) -> NativeDeployment:
+def deployment(
+    arguments: argparse.Namespace, compression: float, x: Tensor, precision: str = "float32"
+) -> NativeDeployment:
     """A network of the same random weights, pruned, compiled and checked against PyTorch."""
     torch.manual_seed(0)
     network = Sequence(arguments).eval()
@@ -75,11 +78,13 @@ def deployment(arguments: argparse.Namespace, compression: float, x: Tensor) -> 
     if compression > 1:
         plan = plan_for(compression, arguments)
         begin(OneShot(), network, plan).finish()
-    compiled = compile_network(network, x, plan)
+    compiled = compile_network(network, x, plan, precision=precision)
     compiled.threads = arguments.threads
     with torch.inference_mode():
         error = relative_error(compiled(x), network(x))
-    print(f"{compression:g}x: relative error {error:.1e}, {compiled.manifest.weight_bytes / 1e6:.2f} MB")
+    print(
+        f"{compression:g}x {precision}: relative error {error:.1e}, {compiled.manifest.weight_bytes / 1e6:.2f} MB"
+    )
     if arguments.profile:
         for row in compiled.profile(x):
             print(f"    {row.operation:10s} {row.kernel:60s} {row.seconds * 1e3:8.3f} ms")
@@ -94,8 +99,9 @@ def contenders(arguments: argparse.Namespace, x: Tensor) -> tuple[dict[str, Call
         print(f"absent: {entry.name}: {entry.reason}", file=sys.stderr)
     runs: dict[str, Callable[[], Any]] = {peer.label: peer.run for peer in present}
     peers = list(runs)
-    for compression in (1.0, *arguments.compression):
-        runs[f"spokeshave {compression:g}x"] = partial(deployment(arguments, compression, x), x)
+    for compression, precision in product((1.0, *arguments.compression), ("float32", "bfloat16")):
+        compiled = deployment(arguments, compression, x, precision)
+        runs[f"spokeshave {compression:g}x {precision}"] = partial(compiled, x)
     if arguments.threads == 1:
         runs = {name: ProcessorTime(run) for name, run in runs.items()}
     return runs, peers
@@ -127,7 +133,7 @@ def main() -> None:
     for timing in run.timings:
         ratio, own = run.ratio(best, timing.name), min(run.seconds[timing.name])
         print(
-            f"{timing.name:28s} {timing.median_seconds * 1e3:9.2f} ms {ratio.median:6.2f}x "
+            f"{timing.name:32s} {timing.median_seconds * 1e3:9.2f} ms {ratio.median:6.2f}x "
             f"({ratio.lower_quartile:.2f} - {ratio.upper_quartile:.2f}), least {own * 1e3:9.2f} ms {least / own:6.2f}x"
         )
 

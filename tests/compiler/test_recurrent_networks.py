@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from spokeshave.compiler import compile_network
+from spokeshave.compiler import compile_network, load_deployment
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.block_column_row import BlockColumnRow
@@ -93,6 +93,29 @@ def test_planned_weights_are_packed_and_checked():
         network.weight_hh_l1 += 1
     with pytest.raises(SpokeshaveError):
         compile_network(network, x, plan)
+
+
+def test_weights_in_bfloat16():
+    network, plan = pruned_network()
+    x = torch.randn(2, 6, 24)
+    deployment = compile_network(network, x, plan, precision="bfloat16")
+    plain = compile_network(network, x, plan)
+    assert deployment.manifest.precision == "bfloat16"
+    assert {layer.precision for layer in deployment.manifest.layers} == {"bfloat16"}
+    assert deployment.manifest.weight_bytes < 0.7 * plain.manifest.weight_bytes
+    for name, weight in network.named_parameters():
+        if name.startswith("weight"):
+            weight.data = weight.data.bfloat16().float()
+    with torch.inference_mode():
+        torch.testing.assert_close(deployment(x)[0], network(x)[0], rtol=0, atol=TOLERANCE)
+
+
+def test_saved_and_loaded(tmp_path):
+    network, plan = pruned_network()
+    x = torch.randn(2, 6, 24)
+    deployment = compile_network(network, x, plan, precision="bfloat16")
+    deployment.save(tmp_path / "saved")
+    assert torch.equal(load_deployment(tmp_path / "saved")(x)[0], deployment(x)[0])
 
 
 def test_several_threads_at_once():

@@ -33,7 +33,10 @@ def compile(
     ] = False,
     threads: Annotated[int, typer.Option(min=1, help="Threads to tune for.")] = 1,
     precision: Annotated[
-        str, typer.Option(help="float32, or int8 where that costs little accuracy.")
+        str,
+        typer.Option(
+            help="float32, bfloat16 (of recurrent weights), or int8 where that costs little accuracy."
+        ),
     ] = "float32",
     calibration: Annotated[
         str | None, typer.Option(help="Data whose training part shows int8 what values there are.")

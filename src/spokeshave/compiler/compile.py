@@ -23,6 +23,7 @@ from spokeshave.compiler.native import NativeDeployment
 from spokeshave.compiler.operations import Convolution, Linear, Recurrent
 from spokeshave.compiler.passes.eliminate_dead import weight_names
 from spokeshave.compiler.passes.pipeline import optimise
+from spokeshave.compiler.quantization.bfloat16 import BFloat16, round_weights
 from spokeshave.compiler.quantization.choose import Int8, lower_precision
 from spokeshave.compiler.quantization.record import LayerPrecision
 from spokeshave.compiler.schedule import Chooser
@@ -33,7 +34,8 @@ from spokeshave.export import export_network
 from spokeshave.plan import Plan
 from spokeshave.schemes.scheme import Packed, Scheme
 
-PRECISIONS = ("float32", "int8")
+Precision = BFloat16 | Int8
+PRECISIONS = ("float32", "bfloat16", "int8")
 
 
 def compile_network(
@@ -55,10 +57,11 @@ def compile_network(
     with; `plan` tells the kernels which blocks they came from. `threads` is the deployment's property of that name.
     With `tune`, schedules are timed on this machine with that many threads, or taken from the user's cache folder
     where they were timed before; `progress` is told how many of how many layers are done, and the next. `precision`
-    is float32, or int8 with `calibration`: a few batches, each a tensor of inputs or a tuple that begins with them;
-    layers that cost too much accuracy there stay float32 (`Int8` says how much; the manifest which). Raises
-    SpokeshaveError when the network cannot be exported, a weight does not lie in its scheme, this CPU lacks the
-    instruction set, or there is no C compiler.
+    is float32; or bfloat16 (of weights that stream past single vectors; all else is float32); or int8 with
+    `calibration`: a few batches, each a tensor of inputs or a tuple that begins with them; layers that cost too much
+    accuracy there stay float32 (`Int8` says how much; the manifest which). Raises SpokeshaveError when the network
+    cannot be exported, a weight does not lie in its scheme, this CPU lacks the instruction set, or there is no C
+    compiler.
     """
     reason = why_not_here(instruction_set(isa))
     if reason is not None:
@@ -77,7 +80,7 @@ def generate(
     plan: Plan | None = None,
     isa: str | None = None,
     tuner: Tuner | None = None,
-    precision: Int8 | None = None,
+    precision: Precision | None = None,
 ) -> Generated:
     """Turn a network into C for any instruction set, this CPU's or another's; arguments as of `compile_network`.
 
@@ -97,12 +100,14 @@ def generate_from_graph(
     packed: dict[str, Packed],
     isa: InstructionSet,
     tuner: Tuner | None = None,
-    precision: Int8 | None = None,
+    precision: Precision | None = None,
 ) -> Generated:
     """Turn an optimised graph into C; `structure` nests its outputs and `packed` holds planned weights by name."""
-    pieces = cut(graph, supports)
     layers: tuple[LayerPrecision, ...] = ()
-    if precision is not None:
+    if isinstance(precision, BFloat16):
+        graph, layers = round_weights(graph)
+    pieces = cut(graph, supports)
+    if isinstance(precision, Int8):
         pieces, layers = lower_precision(graph, pieces, precision, isa)
     segments = [piece for piece in pieces if isinstance(piece, Graph)]
     choose = tuner.tune(segments, packed) if tuner else None
@@ -119,18 +124,20 @@ def generate_from_graph(
         values=tuple(_record(graph, name) for name in sorted(lowered.crossing)),
         stages=lowered.stages,
         weight_bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()),
-        precision="int8" if precision is not None else "float32",
+        precision=type(precision).__name__.lower() if precision is not None else "float32",
         layers=layers,
     )
     return Generated(manifest, emit_source(lowered.programs, lowered.arenas, isa), tensors)
 
 
-def precision_settings(precision: str, calibration: Iterable[Any] | None) -> Int8 | None:
+def precision_settings(precision: str, calibration: Iterable[Any] | None) -> Precision | None:
     """None for float32; raises SpokeshaveError for an unknown precision, or int8 without calibration data."""
     if precision not in PRECISIONS:
         raise SpokeshaveError(f"there is no precision {precision!r}; known ones are {', '.join(PRECISIONS)}")
     if precision == "float32":
         return None
+    if precision == "bfloat16":
+        return BFloat16()
     if calibration is None:
         raise SpokeshaveError("int8 needs calibration data: a few batches of the network's inputs")
     return Int8(calibration)

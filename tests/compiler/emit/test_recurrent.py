@@ -1,5 +1,6 @@
 """Recurrent layers against PyTorch: every kind, direction, length and size, dense and pruned."""
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -8,7 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from spokeshave.compiler.emit.lower import lower
 from spokeshave.compiler.graph import Graph, Node, Value
+from spokeshave.compiler.isa import instruction_set
 from spokeshave.compiler.operations import Recurrent
 from spokeshave.compiler.reference import run_reference
 
@@ -70,6 +73,17 @@ def test_sizes_and_lengths(back_end, isa, kind, density):
     check(
         back_end, layers(kind, [(5, 17, 1), (3, 1, 2), (16, 32, 7), (1, 5, 2), (40, 70, 100)], density), isa
     )
+
+
+@pytest.mark.parametrize("kind", GATES)
+def test_weights_that_are_bfloat16_are_stored_as_such(back_end, isa, kind):
+    graph = layers(kind, [(5, 17, 2), (40, 70, 9), (16, 32, 3)], 0.5)
+    matrices = {
+        name: tensor.bfloat16().float() for name, tensor in graph.weights.items() if tensor.dim() == 2
+    }
+    graph = replace(graph, weights=graph.weights | matrices)
+    assert all("half" in kernel.name for kernel in lower(graph, instruction_set(isa), {}).kernels)
+    check(back_end, graph, isa)
 
 
 @pytest.mark.parametrize("state", ["", "given", "constant"])

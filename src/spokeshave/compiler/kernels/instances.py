@@ -106,7 +106,7 @@ class VectorKernel:
 
     `piece` is how many of them fill one register, `vectors` how many vectors share one load of a weight. With
     `prefetch` weights are asked for ahead of their use, which pays where they come from beyond the level-2 cache;
-    with `wide` the column numbers have 32 bits instead of 16.
+    with `wide` the column numbers have 32 bits instead of 16; with `half` the weights are bfloat16.
     """
 
     rows: int
@@ -115,6 +115,12 @@ class VectorKernel:
     epilogue: Epilogue = Epilogue()
     prefetch: bool = False
     wide: bool = False
+    half: bool = False
+
+    @property
+    def weight(self) -> str:
+        """C type of a weight."""
+        return "uint16_t" if self.half else "float"
 
     @property
     def index(self) -> str:
@@ -124,7 +130,7 @@ class VectorKernel:
     @property
     def name(self) -> str:
         """Name of the C function."""
-        options = "_prefetch" * self.prefetch + "_wide" * self.wide
+        options = "_half" * self.half + "_prefetch" * self.prefetch + "_wide" * self.wide
         return f"vector_r{self.rows}_{self.epilogue.name}{options}"
 
 

@@ -17,7 +17,7 @@ def recurrent_function(kernel: RecurrentKernel) -> str:
     product = kernel.product
     return f"""
 static void {kernel.name}(worker w, const {product.index} *columns, const int32_t *column_start,
-                          const float *weights, const float *bias, int hidden, int steps, int reverse,
+                          const {product.weight} *weights, const float *bias, int hidden, int steps, int reverse,
                           const float *projected, float *product, float *y, float *h{cell}) {{
     int gates = {kernel.gates} * hidden;
     range own = share_lanes(w, (hidden + LANES - 1) / LANES * LANES);

@@ -14,7 +14,7 @@ SUMS = 8  # accumulators that hide the latency of the multiply-add: 4 cycles, tw
 PREFETCH_BYTES = 2048
 
 _TILE_ARGUMENTS = (
-    "const {index} *columns, int count, const float *weights, const float *bias, int rows, const float *x, "
+    "const {index} *columns, int count, const {weight} *weights, const float *bias, int rows, const float *x, "
     "ptrdiff_t x_stride, float *y, const float *residual, ptrdiff_t y_stride"
 )
 
@@ -31,6 +31,22 @@ def _types(kernel: VectorKernel) -> str:
     return f"""
 typedef float {kernel.name}_piece __attribute__(({attributes}));
 typedef float {kernel.name}_unaligned __attribute__(({attributes}, aligned(4), may_alias));
+{_load(kernel)}"""
+
+
+def _load(kernel: VectorKernel) -> str:
+    """A piece of weights as floats: a bfloat16 is the upper half of one."""
+    name = kernel.name
+    if not kernel.half:
+        return f"""
+INLINE {name}_piece {name}_load(const float *p) {{ return *(const {name}_unaligned *)p; }}
+"""
+    return f"""
+typedef uint16_t {name}_halves __attribute__((vector_size({2 * kernel.piece}), aligned(2), may_alias));
+typedef uint32_t {name}_words __attribute__((vector_size({4 * kernel.piece})));
+INLINE {name}_piece {name}_load(const uint16_t *p) {{
+    return ({name}_piece)(__builtin_convertvector(*(const {name}_halves *)p, {name}_words) << 16);
+}}
 """
 
 
@@ -40,7 +56,7 @@ def _tile(kernel: VectorKernel, vectors: int) -> str:
     unroll = max(1, SUMS // len(cells))
     sums = [f"s{u}_{v}_{p}" for u in range(unroll) for v, p in cells]
     unrolled = "".join(_column(kernel, u, vectors) for u in range(unroll))
-    arguments = _TILE_ARGUMENTS.format(index=kernel.index)
+    arguments = _TILE_ARGUMENTS.format(index=kernel.index, weight=kernel.weight)
     lines = [
         f"static void {kernel.name}_tile_{vectors}({arguments}) {{",
         f"    {kernel.name}_piece {', '.join(f'{name} = {{0}}' for name in sums)};",
@@ -62,15 +78,17 @@ def _column(kernel: VectorKernel, u: int, vectors: int) -> str:
     """One column: its weights once, its entry of every vector."""
     pieces = range(kernel.rows // kernel.piece)
     lines = [
-        f"        {{ const float *w = weights + (size_t)(j + {u}) * {kernel.rows}, *p = x + columns[j + {u}];"
+        f"        {{ const {kernel.weight} *w = weights + (size_t)(j + {u}) * {kernel.rows};",
+        f"        const float *p = x + columns[j + {u}];",
     ]
     if kernel.prefetch:
         lines += [
             f"        __builtin_prefetch((const char *)w + {PREFETCH_BYTES + byte});"
-            for byte in range(0, 4 * kernel.rows, 64)
+            for byte in range(0, (2 if kernel.half else 4) * kernel.rows, 64)
         ]
-    unaligned = f"*(const {kernel.name}_unaligned *)"
-    lines += [f"        {kernel.name}_piece w{p} = {unaligned}(w + {p * kernel.piece});" for p in pieces]
+    lines += [
+        f"        {kernel.name}_piece w{p} = {kernel.name}_load(w + {p * kernel.piece});" for p in pieces
+    ]
     for v in range(vectors):
         lines.append(f"        {{ float e = p[{v} * x_stride];" if v else "        { float e = p[0];")
         lines.append("        " + " ".join(f"s{u}_{v}_{p} += e * w{p};" for p in pieces) + " }")
@@ -136,7 +154,7 @@ def _driver(kernel: VectorKernel) -> str:
     )
     return f"""
 static void {kernel.name}(worker w, const {kernel.index} *columns, const int32_t *column_start,
-                          const float *weights, const float *bias, int rows, int vectors, int backwards,
+                          const {kernel.weight} *weights, const float *bias, int rows, int vectors, int backwards,
                           const float *x, ptrdiff_t x_stride, float *y, const float *residual,
                           ptrdiff_t y_stride) {{
     range own = share_panels(w, column_start, (rows + {kernel.rows - 1}) / {kernel.rows});
