@@ -109,3 +109,20 @@ def test_on_a_single_position_a_kernel_uses_the_tap_that_lies_there(back_end, is
     x = torch.randn(2, 5, 1, 1)
     (result,) = back_end(convolution_graph(weight, None, (1, 1), operation), [x], isa)
     assert_close(result, expected(weight, None, operation, x))
+
+
+@pytest.mark.parametrize(
+    ("operation", "shape", "size"),
+    [
+        (Convolution("w", "b", (2, 2), (1, 1, 1, 1), groups=6), (6, 1, 3, 3), (2, 2)),
+        (Convolution("w", "b", (1, 1), (0, 1, 0, 0), (2, 1), groups=2), (8, 3, 2, 2), (3, 1)),
+        (Convolution("w", "b", (3, 3), activation=Activation("relu")), (5, 4, 2, 3), (4, 5)),
+    ],
+)
+def test_one_position_out_of_a_map(back_end, isa, operation, shape, size):
+    weight, bias = torch.randn(shape), torch.randn(shape[0])
+    graph = convolution_graph(weight, bias, size, operation)
+    assert graph.shape("y")[2:] == (1, 1)
+    x = torch.randn(2, shape[1] * operation.groups, *size)
+    (result,) = back_end(graph, [x], isa)
+    assert_close(result, expected(weight, bias, operation, x))

@@ -40,7 +40,7 @@ def lower_linear(lowering: Lowering, node: Node) -> None:
 
 
 def lower_convolution(lowering: Lowering, node: Node) -> None:
-    """A convolution: positions are lanes; a kernel that covers the whole map is a matrix times one vector."""
+    """A convolution: positions are lanes; one to a single position is a matrix times one vector."""
     operation = node.operation
     assert isinstance(operation, Convolution)
     if is_depthwise(lowering.graph, node):
@@ -49,7 +49,7 @@ def lower_convolution(lowering: Lowering, node: Node) -> None:
     weight = lowering.weight(operation.weight)
     read, written = lowering.layout(node.inputs[0]), lowering.layout(node.output)
     if isinstance(written, Flat):
-        matrix = _whole_map_matrix(operation, weight, lowering.graph.shape(node.inputs[0]))
+        matrix = _one_position(operation, weight, lowering.graph.shape(node.inputs[0]))
         _vector(lowering, node, matrix, _flattened(lowering, node.inputs[0]))
         return
     assert isinstance(read, Planes)
@@ -66,26 +66,31 @@ def convolution_reason(graph: Graph, node: Node) -> str | None:
     operation = node.operation
     assert isinstance(operation, Convolution)
     read, written = graph.shape(node.inputs[0]), graph.shape(node.output)
-    one_position = written[2] * written[3] == 1
-    kernel = tuple(graph.weights[operation.weight].shape[2:])
-    if read[2] * read[3] == 1 and not one_position:
+    if read[2] * read[3] == 1 and written[2] * written[3] > 1:
         return "a convolution of a 1 x 1 map that grows it has no kernel"
-    if one_position and operation.groups > 1:
-        return "a grouped convolution to a single position has no kernel"
-    covers = kernel == read[2:] and not any(operation.padding) and operation.dilation == (1, 1)
-    if one_position and read[2] * read[3] > 1 and not covers:
-        return "a convolution to a single position whose kernel does not cover the map has no kernel"
     return None
 
 
-def _whole_map_matrix(operation: Convolution, weight: np.ndarray, read: tuple[int, ...]) -> np.ndarray:
-    """The matrix of a convolution with one output position: on a 1 x 1 map only a tap on it counts."""
-    if read[2] * read[3] > 1:
-        return weight.reshape(weight.shape[0], -1)
-    (y, off_y), (x, off_x) = map(divmod, operation.padding[:2], operation.dilation)
-    if off_y or off_x or y >= weight.shape[2] or x >= weight.shape[3]:
-        return np.zeros(weight.shape[:2], np.float32)
-    return weight[:, :, y, x]
+def _one_position(operation: Convolution, weight: np.ndarray, read: tuple[int, ...]) -> np.ndarray:
+    """The matrix `[M, C * H * W]` of a convolution with one output position: taps on the padding read nothing."""
+    matrix = np.zeros((weight.shape[0], *read[1:]), weight.dtype)
+    for ky, kx in np.ndindex(*weight.shape[2:]):
+        y, x = (
+            k * d - p for k, d, p in zip((ky, kx), operation.dilation, operation.padding[:2], strict=True)
+        )
+        if 0 <= y < read[2] and 0 <= x < read[3]:
+            for rows, columns in _groups(operation.groups, weight.shape):
+                matrix[rows, columns, y, x] = weight[rows, :, ky, kx]
+    return matrix.reshape(len(matrix), -1)
+
+
+def _groups(groups: int, shape: tuple[int, ...]) -> list[tuple[slice, slice]]:
+    """Output and input channels of each group."""
+    outputs, inputs = shape[0] // groups, shape[1]
+    return [
+        (slice(group * outputs, (group + 1) * outputs), slice(group * inputs, (group + 1) * inputs))
+        for group in range(groups)
+    ]
 
 
 def _flattened(lowering: Lowering, value: str) -> Place:
