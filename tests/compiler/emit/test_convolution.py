@@ -126,3 +126,11 @@ def test_one_position_out_of_a_map(back_end, isa, operation, shape, size):
     x = torch.randn(2, shape[1] * operation.groups, *size)
     (result,) = back_end(graph, [x], isa)
     assert_close(result, expected(weight, bias, operation, x))
+
+
+@pytest.mark.parametrize("width", [6, 9, 17, 31, 34, 71])
+def test_every_second_column_of_maps_of_any_width(back_end, isa, width):
+    operation = Convolution("w", None, (2, 2), (1, 1, 1, 1))
+    weight, x = torch.randn(4, 3, 3, 3), torch.randn(2, 3, 5, width)
+    (result,) = back_end(convolution_graph(weight, None, (5, width), operation), [x], isa)
+    assert_close(result, expected(weight, None, operation, x))
