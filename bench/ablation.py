@@ -35,7 +35,8 @@ from spokeshave.compiler.passes.fold_batch_norm import fold_batch_norm
 from spokeshave.compiler.passes.fuse_activation import fuse_activation
 from spokeshave.compiler.passes.fuse_residual import fuse_residual
 from spokeshave.compiler.schedule import Chooser, Product, Schedule, schedule_for
-from spokeshave.measure import interleave, limited_threads, relative_error
+from spokeshave.measure import Clock, interleave, limited_threads, relative_error
+from spokeshave.measure.interleave import CLOCKS
 from spokeshave.plan import Plan
 from spokeshave.schemes.scheme import Packed
 
@@ -90,7 +91,7 @@ def steps(rows: int) -> tuple[Step, ...]:
     )
 
 
-def measure(case: Case, compression: float, mask: str, rounds: int) -> dict[str, Any]:
+def measure(case: Case, compression: float, mask: str, rounds: int, clock: Clock = "wall") -> dict[str, Any]:
     """Compile the network of every step, check it, and time all of them in one run."""
     network, inputs = make(case)
     plan = plan_for(network, compression, case, unstructured=mask == "unstructured")
@@ -102,13 +103,15 @@ def measure(case: Case, compression: float, mask: str, rounds: int) -> dict[str,
     errors = {name: relative_error(run(*inputs), expected) for name, run in contenders.items()}
     origin = provenance(1)
     with limited_threads(1):
-        run = interleave({name: partial(one, *inputs) for name, one in contenders.items()}, rounds=rounds)
+        runs = {name: partial(one, *inputs) for name, one in contenders.items()}
+        run = interleave(runs, rounds=rounds, clock=clock)
     timings = [run.timing(step.name) for step in chosen]
     return {
         "network": case.name,
         "compression": compression,
         "mask": mask,
         "rounds": rounds,
+        "clock": clock,
         **origin,
         "load_average_after": load_now(),
         "steps": [
@@ -150,12 +153,13 @@ def main() -> int:
     parser.add_argument("--compression", type=float, default=10.0)
     parser.add_argument("--mask", nargs="+", choices=MASKS, default=MASKS)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--output", type=Path, default=RESULTS / "ablation.json")
     arguments = parser.parse_args()
     for name in arguments.network or DRAWN:
         for mask in arguments.mask:
             print(f"{name}, {mask}", file=sys.stderr, flush=True)
-            run = measure(ALL[name], arguments.compression, mask, arguments.rounds)
+            run = measure(ALL[name], arguments.compression, mask, arguments.rounds, arguments.clock)
             join(arguments.output, run, ("network", "mask"))
     return 0
 

@@ -12,7 +12,11 @@ from bench.records import HERE, RESULTS, join, write
 from bench.trial import Extra, trial
 from bench.workers import DENSE
 from spokeshave.errors import SpokeshaveError
+from spokeshave.measure.interleave import CLOCKS
 
+CLOCK_HELP = (
+    "processor time is the fairer clock for one thread on a shared machine; more threads have wall time"
+)
 COMPRESSIONS = (1.0, 2.0, 4.0, 8.0, 10.0, 16.0)
 
 
@@ -40,8 +44,10 @@ def _parser(module: str, about: str, cases: Mapping[str, Case]) -> argparse.Argu
     parser.add_argument("network", nargs="*", choices=[*cases, []], help="all of them otherwise")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--compression", type=float, nargs="+", default=COMPRESSIONS, help="1 is dense")
-    parser.add_argument("--precision", nargs="+", default=["fp32"], help="of our deployments")
+    parser.add_argument("--precision", nargs="+", default=["fp32", "int8"], help="of our deployments")
+    parser.add_argument("--tune", action="store_true", help="time our schedules on this machine first")
     parser.add_argument("--rounds", type=int, default=9, help="of the interleaved run (9)")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help=CLOCK_HELP)
     parser.add_argument("--peer", action="append", choices=DENSE, help="all that are installed otherwise")
     parser.add_argument("--output", type=Path, default=RESULTS / f"{module}.json")
     parser.add_argument(

@@ -8,11 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
-from bench.own import Own
+from bench.own import OWN_NAME, Own
 from spokeshave import __version__
-from spokeshave.measure import InterleavedRun, Peer, interleave, limited_threads
+from spokeshave.measure import Clock, InterleavedRun, Peer, interleave, limited_threads
 
-OWN_NAME = "spokeshave"
 REST_SECONDS = 0.03
 """Rest before a slot with two threads: idle workers of the runtime before spin for a while."""
 
@@ -57,15 +56,15 @@ def peer_contenders(peers: Iterable[Peer], compression: float = 1.0, kept: float
 
 
 def contest(
-    contenders: Sequence[Contender], threads: int, rounds: int, slot_seconds: float = 0.04
+    contenders: Sequence[Contender], threads: int, rounds: int, clock: Clock = "wall"
 ) -> InterleavedRun:
     """Time them all in one interleaved run; labels must differ."""
     with limited_threads(threads):
         return interleave(
             {contender.label: contender.run for contender in contenders},
             rounds=rounds,
-            slot_seconds=slot_seconds,
             rest_seconds=REST_SECONDS if threads > 1 else 0.0,
+            clock=clock,
         )
 
 

@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from math import prod
 
@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from bench.catalogue import Case
 from spokeshave.compiler import NativeDeployment, compile_network
-from spokeshave.measure import relative_error
+from spokeshave.errors import SpokeshaveError
+from spokeshave.measure import Absent, relative_error
+from spokeshave.measure.peers import TOLERANCES, Precision
 from spokeshave.methods import OneShot, begin
 from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.block_column_row import BlockColumnRow
@@ -19,6 +21,7 @@ from spokeshave.schemes.scheme import Scheme
 from spokeshave.schemes.unstructured import Unstructured
 from spokeshave.weights import Weight, weights_of
 
+OWN_NAME = "spokeshave"
 LEAST_COLUMNS = 16
 """A weight with fewer columns, such as a depthwise convolution's, stays dense."""
 
@@ -27,7 +30,7 @@ LEAST_COLUMNS = 16
 class Own:
     """One of our deployments; `error` is against PyTorch on the same pruned weights, `kept` a share of all weights."""
 
-    precision: str
+    precision: Precision
     compression: float
     deployment: NativeDeployment
     error: float
@@ -76,25 +79,45 @@ def deployments(
     network: nn.Module,
     inputs: tuple[Tensor, ...],
     compressions: Collection[float],
-    precisions: Collection[str],
-) -> Iterator[Own]:
-    """Every compression in every precision; 1 is the dense network."""
+    precisions: Collection[Precision],
+    tune: bool = False,
+) -> tuple[list[Own], list[Absent]]:
+    """Every compression in every precision, and those that cannot be, with the reason; 1 is the dense network."""
+    found: list[Own] = []
+    missing: list[Absent] = []
     for compression in compressions:
         plan = plan_for(network, compression, case)
         smaller = pruned(network, plan)
         for precision in precisions:
-            yield deployed(smaller, inputs, plan, precision, compression)
+            try:
+                found.append(deployed(smaller, inputs, plan, precision, compression, tune))
+            except SpokeshaveError as reason:
+                missing.append(Absent(f"{OWN_NAME} {compression:g}x", str(reason), precision))
+    return found, missing
 
 
 def deployed(
-    network: nn.Module, inputs: tuple[Tensor, ...], plan: Plan | None, precision: str, compression: float
+    network: nn.Module,
+    inputs: tuple[Tensor, ...],
+    plan: Plan | None,
+    precision: Precision,
+    compression: float,
+    tune: bool = False,
 ) -> Own:
-    """Compile and check one of them."""
+    """Compile and check one of them; raises SpokeshaveError when its outputs are not the network's.
+
+    As those of the peers, int8 deployments are calibrated on the sample itself.
+    """
+    lower = {} if precision == "fp32" else {"precision": precision, "calibration": [inputs]}
     start = time.perf_counter()
-    deployment = compile_network(network, inputs, plan)
+    deployment = compile_network(network, inputs, plan, tune=tune, **lower)
     seconds = time.perf_counter() - start
     with torch.inference_mode():
         error = relative_error(deployment(*inputs), network(*inputs))
+    if error > TOLERANCES[precision]:
+        raise SpokeshaveError(
+            f"our {precision} outputs at {compression:g}x differ from PyTorch's by {error:.1e}"
+        )
     return Own(precision, compression, deployment, error, kept_share(network), seconds)
 
 

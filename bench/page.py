@@ -81,7 +81,8 @@ def machine(document: dict[str, Any]) -> str:
     versions = dict(sorted({**found["versions"], **_peer_versions(runs)}.items()))
     dates, codes = (sorted({run[key] for run in runs}) for key in ("date", "git_revision"))
     loads = [run["load_average_before"] for run in runs]
-    load = f"load average before a run {min(loads):.1f} to {max(loads):.1f}"
+    clocks = " and ".join(sorted({run["clock"] for run in runs}))
+    load = f"{clocks} time; load average before a run {min(loads):.1f} to {max(loads):.1f}"
     return "\n".join(
         [
             f"- {found['cpu']}, {found['cores']} cores, kernels for {found['isa']}; {caches}; {found['system']}",

@@ -49,7 +49,9 @@ def trial(case: Case, arguments: argparse.Namespace, extra: Extra | None = None)
     """One record for each number of threads; our deployments and the peers' converted networks serve all."""
     network, inputs = make(case)
     tell(f"{case.name}: our deployments")
-    ours = list(deployments(case, network, inputs, arguments.compression, arguments.precision))
+    ours, impossible = deployments(
+        case, network, inputs, arguments.compression, arguments.precision, arguments.tune
+    )
     folder = arguments.conversions / f"{case.name}-{_digest(network, inputs)}"
     workload = trace(network, inputs)
     sparse = pruned(network, plan_for(network, UNSTRUCTURED_COMPRESSION, case, unstructured=True))
@@ -59,21 +61,32 @@ def trial(case: Case, arguments: argparse.Namespace, extra: Extra | None = None)
         peers, absent = _peers(network, unstructured, threads, folder, arguments.peer)
         contenders = [own_contender(own, inputs, threads) for own in ours] + peers
         contenders += extra(unstructured, threads) if extra else []
-        record = _timed(contenders, threads, arguments.rounds, workload)
-        about = {"network": case.name, "about": case.about, "rows_sharing_columns": case.rows}
-        records.append({**about, **record, "absent": [vars(one) for one in absent], **_builds(ours)})
+        record = _timed(contenders, threads, arguments, workload)
+        about = {
+            "network": case.name,
+            "about": case.about,
+            "rows_sharing_columns": case.rows,
+            "tuned": arguments.tune,
+        }
+        records.append(
+            {**about, **record, "absent": [vars(one) for one in (*impossible, *absent)], **_builds(ours)}
+        )
         del peers, contenders
         gc.collect()
     return records
 
 
-def _timed(contenders: Sequence[Contender], threads: int, rounds: int, workload: Workload) -> dict[str, Any]:
-    tell(f"  {len(contenders)} contenders, {threads} threads, {rounds} rounds")
+def _timed(
+    contenders: Sequence[Contender], threads: int, arguments: argparse.Namespace, workload: Workload
+) -> dict[str, Any]:
+    tell(f"  {len(contenders)} contenders, {threads} threads, {arguments.rounds} rounds")
     origin = provenance(threads)
-    run = contest(contenders, threads, rounds)
+    clock = arguments.clock if threads == 1 else "wall"
+    run = contest(contenders, threads, arguments.rounds, clock)
     multiply_adds = sum(layer.multiply_adds for layer in workload.layers)
     return {
-        "rounds": rounds,
+        "rounds": arguments.rounds,
+        "clock": clock,
         **origin,
         "load_average_after": load_now(),
         "multiply_adds": multiply_adds,

@@ -33,7 +33,9 @@ def arguments(tmp_path):
     return argparse.Namespace(
         threads=[1, 2],
         compression=[1.0, 4.0],
-        precision=["fp32"],
+        precision=["fp32", "int8"],
+        tune=False,
+        clock="processor",
         rounds=3,
         peer=["eager", "onnxruntime", "onnxruntime_int8"],
         conversions=tmp_path / "conversions",
@@ -47,12 +49,17 @@ def contender(name, own, precision, compression):
 def test_a_trial_records_contenders_standings_and_where_it_was_taken(arguments):
     records = trial.trial(TINY, arguments, layers.extra)
     assert [record["threads"] for record in records] == [1, 2]
+    assert [record["clock"] for record in records] == ["processor", "wall"]
     for record in json.loads(json.dumps(records)):
         assert {"git_revision", "date", "command", "machine", "load_average_before"} <= record.keys()
         labels = [one["label"] for one in record["contenders"]]
-        assert {"spokeshave fp32", "spokeshave fp32 4x", "PyTorch eager fp32", "ONNX Runtime int8"} <= set(
-            labels
-        )
+        assert {
+            "spokeshave fp32",
+            "spokeshave fp32 4x",
+            "spokeshave int8 4x",
+            "PyTorch eager fp32",
+            "ONNX Runtime int8",
+        } <= set(labels)
         assert {
             "spokeshave, unstructured fp32 10x",
             "scipy CSR fp32 10x",

@@ -1,4 +1,5 @@
 import gc
+import time
 from collections import Counter
 
 import pytest
@@ -65,6 +66,18 @@ def test_a_contender_that_fails_leaves_garbage_collection_on():
     with pytest.raises(RuntimeError, match="late"):
         interleave({"fails": fails_late}, rounds=9, slot_seconds=0)
     assert gc.isenabled()
+
+
+def test_processor_time_leaves_out_waiting(one_thread):
+    matrix = torch.randn(64, 64)
+
+    def waits():
+        time.sleep(0.02)
+        return matrix @ matrix
+
+    seconds = {clock: interleave({"waits": waits}, rounds=3, clock=clock) for clock in ("wall", "processor")}
+    assert seconds["wall"].timing("waits").median_seconds > 0.02
+    assert 0 < seconds["processor"].timing("waits").median_seconds < 0.015
 
 
 def test_bad_requests_are_told_in_one_sentence():

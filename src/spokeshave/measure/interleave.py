@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from spokeshave.errors import SpokeshaveError
 
@@ -17,11 +17,21 @@ Progress = Callable[[int, int, str], None]
 """Told how many steps are done, of how many, and what the last one was."""
 
 
+Clock = Literal["wall", "processor"]
+"""What seconds are: real time, or the time that this process had a processor.
+
+Processor time leaves out what other programs took, so it is the better measure of one thread on a machine that is
+shared; the times of several threads add up in it.
+"""
+
+CLOCKS: dict[Clock, Callable[[], float]] = {"wall": time.perf_counter, "processor": time.process_time}
+
+
 @runtime_checkable
 class OwnClock(Protocol):
     """A contender that times itself, because it runs in another process."""
 
-    def timed(self, calls: int) -> float:
+    def timed(self, calls: int, clock: Clock) -> float:
         """Seconds of `calls` calls."""
 
 
@@ -95,6 +105,7 @@ def interleave(
     slot_seconds: float = SLOT_SECONDS,
     rest_seconds: float = 0.0,
     progress: Progress | None = None,
+    clock: Clock = "wall",
 ) -> InterleavedRun:
     """Time all contenders side by side.
 
@@ -107,33 +118,34 @@ def interleave(
         raise SpokeshaveError("there is nothing to time: name at least one contender")
     if rounds < LEAST_ROUNDS:
         raise SpokeshaveError(f"{rounds} rounds give no quartiles; ask for at least {LEAST_ROUNDS}")
-    calls = {name: _calls_per_slot(run, slot_seconds) for name, run in contenders.items()}
+    calls = {name: _calls_per_slot(run, slot_seconds, clock) for name, run in contenders.items()}
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     with _no_garbage_collection():
         for index in range(rounds):
             for name in _rotated(list(contenders), index):
                 time.sleep(rest_seconds)
-                seconds[name].append(_slot(contenders[name], calls[name]))
+                seconds[name].append(_slot(contenders[name], calls[name], clock))
             if progress:
                 progress(index + 1, rounds, f"round {index + 1} of {rounds}")
     return InterleavedRun({name: tuple(values) for name, values in seconds.items()}, calls)
 
 
-def _slot(run: Callable[[], Any], calls: int) -> float:
+def _slot(run: Callable[[], Any], calls: int, clock: Clock) -> float:
     """Seconds per call; the call before the clock starts brings the contender's data back into the caches."""
     if isinstance(run, OwnClock):
-        run.timed(1)
-        return run.timed(calls) / calls
+        run.timed(1, clock)
+        return run.timed(calls, clock) / calls
     run()
-    start = time.perf_counter()
+    now = CLOCKS[clock]
+    start = now()
     for _ in range(calls):
         run()
-    return (time.perf_counter() - start) / calls
+    return (now() - start) / calls
 
 
-def _calls_per_slot(run: Callable[[], Any], slot_seconds: float) -> int:
+def _calls_per_slot(run: Callable[[], Any], slot_seconds: float, clock: Clock) -> int:
     """Warm a contender up and see how many calls of it fill a slot."""
-    once = min(_slot(run, 1) for _ in range(3))
+    once = min(_slot(run, 1, clock) for _ in range(3))
     return max(1, round(slot_seconds / max(once, 1e-9)))
 
 

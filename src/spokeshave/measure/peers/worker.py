@@ -4,7 +4,7 @@ The worker is a script that is started as `python SCRIPT FOLDER THREADS`. The fo
 peer needs it, and its inputs, `input_0.npy` and so on. Worker and parent exchange one line of JSON at a time:
 
     worker  {"ready": true, "version": "1.2"}     or  {"error": "why not"}, after which it ends
-    parent  {"run": 7}                            worker  {"seconds": 0.123}, all calls together
+    parent  {"run": 7, "clock": "wall"}           worker  {"seconds": 0.123}, all calls together
     parent  {"outputs": "FOLDER"}                 worker  {"saved": 2}: output_0.npy and output_1.npy
 """
 
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from spokeshave.measure.interleave import Clock
 from spokeshave.measure.peers.peer import PeerError, Task
 
 
@@ -41,9 +42,9 @@ class WorkerRun:
             count = self._ask({"outputs": folder})["saved"]
             return [np.load(Path(folder) / f"output_{index}.npy") for index in range(count)]
 
-    def timed(self, calls: int) -> float:
+    def timed(self, calls: int, clock: Clock = "wall") -> float:
         """Seconds of `calls` calls."""
-        return float(self._ask({"run": calls})["seconds"])
+        return float(self._ask({"run": calls, "clock": clock})["seconds"])
 
     def close(self) -> None:
         """End the worker: it stops when it has no more to read."""
