@@ -22,6 +22,7 @@ from spokeshave.schemes.unstructured import Unstructured
 from spokeshave.weights import Weight, weights_of
 
 OWN_NAME = "spokeshave"
+COLUMN_GROUP: dict[Precision, int] = {"fp32": 1, "bf16": 2, "int8": 4}
 LEAST_COLUMNS = 16
 """A weight with fewer columns, such as a depthwise convolution's, stays dense."""
 
@@ -38,9 +39,16 @@ class Own:
     build_seconds: float
 
 
-def plan_for(network: nn.Module, compression: float, case: Case, unstructured: bool = False) -> Plan | None:
+def plan_for(
+    network: nn.Module,
+    compression: float,
+    case: Case,
+    precision: Precision = "fp32",
+    unstructured: bool = False,
+) -> Plan | None:
     """All layers that are worth it at the same compression, rows sharing their columns as the case says; or None.
 
+    In int8 neighbouring input channels are kept in fours where the layer has whole fours: one word of the kernels.
     What reads the network's own input, a first convolution or recurrent layer, stays dense unless the case says
     otherwise; depthwise convolutions always do.
     """
@@ -50,7 +58,8 @@ def plan_for(network: nn.Module, compression: float, case: Case, unstructured: b
     rules = []
     for position, weight in enumerate(weights):
         dense = _stays_dense(weight, position == 0 and not case.prune_first)
-        scheme = None if dense else _scheme(weight.shape, 1 - 1 / compression, case.rows, unstructured)
+        scheme = None if dense else _scheme(weight.shape, 1 - 1 / compression, case.rows, precision)
+        scheme = Unstructured(1 - 1 / compression) if scheme and unstructured else scheme
         rules.append(Rule(weight.parameter, scheme))
     return Plan(tuple(rules))
 
@@ -60,10 +69,9 @@ def _stays_dense(weight: Weight, first: bool) -> bool:
     return reads_input or prod(weight.shape[1:]) < LEAST_COLUMNS
 
 
-def _scheme(shape: tuple[int, ...], sparsity: float, rows: int, unstructured: bool) -> Scheme:
-    if unstructured:
-        return Unstructured(sparsity)
-    return BlockColumnRow(sparsity, block=(min(rows, shape[0]), prod(shape[1:])))
+def _scheme(shape: tuple[int, ...], sparsity: float, rows: int, precision: Precision) -> Scheme:
+    group = COLUMN_GROUP[precision] if shape[1] % COLUMN_GROUP[precision] == 0 else 1
+    return BlockColumnRow(sparsity, block=(min(rows, shape[0]), prod(shape[1:])), column_group=group)
 
 
 def pruned(network: nn.Module, plan: Plan | None) -> nn.Module:
@@ -86,9 +94,9 @@ def deployments(
     found: list[Own] = []
     missing: list[Absent] = []
     for compression in compressions:
-        plan = plan_for(network, compression, case)
-        smaller = pruned(network, plan)
         for precision in precisions:
+            plan = plan_for(network, compression, case, precision)
+            smaller = pruned(network, plan)
             try:
                 found.append(deployed(smaller, inputs, plan, precision, compression, tune))
             except SpokeshaveError as reason:
