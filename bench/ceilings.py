@@ -2,7 +2,8 @@
 
     python -m bench.ceilings
 
-Built like every generated kernel. Each figure is the best of several rounds, on one and on two threads at once.
+Built like every generated kernel. Each figure is the best of several rounds, on one and on two threads at once, by the
+threads' own processor time.
 """
 
 import argparse
@@ -75,21 +76,16 @@ def _load(library: ctypes.CDLL, memory: np.ndarray, size: int, repeats: int) -> 
 def rate(calls: list[Callable[[], float]]) -> float:
     """Work a second of all calls at once, each on a thread of its own: the best round."""
     with ThreadPoolExecutor(len(calls)) as pool:
-        return max(_rate_of_round(pool, calls) for _ in range(ROUNDS))
+        return max(sum(pool.map(_one_rate, calls)) for _ in range(ROUNDS))
 
 
-def _rate_of_round(pool: ThreadPoolExecutor, calls: list[Callable[[], float]]) -> float:
-    done = list(pool.map(_worked, calls))
-    return sum(work for work, _ in done) / max(seconds for _, seconds in done)
-
-
-def _worked(call: Callable[[], float]) -> tuple[float, float]:
-    """Work and seconds of as many calls as fill a slot, after one that warms the caches."""
+def _one_rate(call: Callable[[], float]) -> float:
+    """Work a second of the thread's own processor time, which leaves out what other programs took."""
     call()
-    work, start = 0.0, time.perf_counter()
-    while time.perf_counter() - start < SECONDS:
+    work, start = 0.0, time.thread_time()
+    while time.thread_time() - start < SECONDS:
         work += call()
-    return work, time.perf_counter() - start
+    return work / (time.thread_time() - start)
 
 
 def main() -> int:
