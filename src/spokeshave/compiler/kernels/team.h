@@ -100,7 +100,8 @@ static void run_request(const request *r, int threads) {
 #include <signal.h>
 #include <stdatomic.h>
 
-#define SPINS 4000 /* about 50 us: longer than the gap between the calls of a loop, shorter than anybody's patience */
+#define SPINS 4000 /* about 50 us of waiting for work: longer than the gap between the calls of a loop */
+#define BARRIER_SPINS 500 /* after these a worker is late because another process has its core */
 
 INLINE void relax(int spins) {
 #if defined(__x86_64__) || defined(__i386__)
@@ -108,7 +109,7 @@ INLINE void relax(int spins) {
 #elif defined(__aarch64__)
     __asm__ volatile("yield");
 #endif
-    if (spins > SPINS) sched_yield(); /* more workers than cores */
+    if (spins > BARRIER_SPINS) sched_yield();
 }
 
 static struct {
@@ -131,7 +132,7 @@ static void meet(worker w) {
         atomic_store_explicit(&pool.passed, passed + 1, memory_order_release);
         return;
     }
-    for (int spins = 0; atomic_load_explicit(&pool.passed, memory_order_acquire) == passed; spins += spins <= SPINS) relax(spins);
+    for (int spins = 0; atomic_load_explicit(&pool.passed, memory_order_acquire) == passed; spins += spins <= BARRIER_SPINS) relax(spins);
 }
 INLINE void barrier(worker w) {
     if (w.count > 1) meet(w);
