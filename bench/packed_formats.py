@@ -25,6 +25,7 @@ from spokeshave.compiler.graph import Graph, Node, Value
 from spokeshave.compiler.isa import InstructionSet, instruction_set
 from spokeshave.compiler.operations import Activation, Convolution
 from spokeshave.compiler.schedule import Product, Schedule, forms
+from spokeshave.processor import cpu_name
 from spokeshave.schemes.block_column_row import BlockColumnRow
 from spokeshave.schemes.block_structured import BlockStructured
 from spokeshave.schemes.compressed_blocks import CompressedBlocks
@@ -36,7 +37,7 @@ from spokeshave.schemes.scheme import Packed, Scheme
 from spokeshave.schemes.unstructured import Unstructured
 from spokeshave.schemes.whole_blocks import BlockPunched, Blocks
 
-ROUNDS = 25
+ROUNDS = 41
 LAYERS = {
     "3x3, 64 channels, 28 x 28": ((64, 64, 3, 3), 28),
     "3x3, 256 channels, 14 x 14": ((256, 256, 3, 3), 14),
@@ -175,7 +176,13 @@ def main() -> None:
                     f"{value!s:>8}" if key != "scheme" else f"{value:34}" for key, value in row.items()
                 )
             )
-    document = {"isa": isa.name, "compiler": find_compiler().version, "threads": 1, "layers": layers}
+    document = {
+        "machine": cpu_name(),
+        "isa": isa.name,
+        "compiler": find_compiler().version,
+        "threads": 1,
+        "layers": layers,
+    }
     if arguments.output:
         arguments.output.write_text(json.dumps(document, indent=1) + "\n")
 

@@ -2,6 +2,7 @@
 
 import struct
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from spokeshave.compiler.emit.arena import plan_arena
 from spokeshave.compiler.emit.lower import lower
 from spokeshave.compiler.emit.source import emit_source
 from spokeshave.compiler.graph import Graph, Node, Value
-from spokeshave.compiler.isa import instruction_set, runs_here
+from spokeshave.compiler.isa import InstructionSet, instruction_set, runs_here
+from spokeshave.compiler.kernels.instances import SubsetKernel
 from spokeshave.compiler.operations import (
     Activate,
     Activation,
@@ -30,8 +32,11 @@ from spokeshave.compiler.operations import (
     Slice,
     Softmax,
 )
+from spokeshave.compiler.schedule import Product, Schedule, forms, schedule_for
 
 THREADS, SAMPLES = 3, 5  # three samples are shared out, two are worked on together
+# The recurrent layers at the end amplify rounding: there PyTorch itself is 1e-5 away from its own in double precision.
+TOLERANCES = (1e-5, 1e-5, 5e-5)
 SANITIZERS = {"memory": "address,undefined", "threads": "thread"}
 
 
@@ -109,6 +114,13 @@ def expected(x: torch.Tensor, w: dict) -> tuple[torch.Tensor, ...]:
     return torch.softmax(torch.tanh(F.linear(u.mean((2, 3)), w["fc"], w["fb"])), 1), u, y
 
 
+def by_subsets_where_sparse(product: Product, isa: InstructionSet) -> Schedule:
+    """The layer with zeros is too small for subsets to be chosen by themselves."""
+    if product.kept.all():
+        return schedule_for(product, isa)
+    return next(form for form in forms(product, isa) if form.by_subsets and form.reordered)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("sanitizer", SANITIZERS)
 @pytest.mark.parametrize("name", ["avx512", "avx2", "portable"])
@@ -117,7 +129,8 @@ def test_no_step_outside_and_no_race(name: str, sanitizer: str, tmp_path: Path) 
         pytest.skip(f"this CPU does not run {name}")
     graph, weights = network()
     isa = instruction_set(name)
-    program = lower(graph, isa, {})
+    program = lower(graph, isa, {}, partial(by_subsets_where_sparse, isa=isa))
+    assert any(isinstance(kernel, SubsetKernel) for kernel in program.kernels)
     arena = plan_arena(program)
     (tmp_path / "model.c").write_text(emit_source([program], [arena], isa))
     flags = (
@@ -159,6 +172,6 @@ def test_no_step_outside_and_no_race(name: str, sanitizer: str, tmp_path: Path) 
 
     raw = np.frombuffer(finished.stdout, np.float32)
     split = np.split(raw, np.cumsum([array.size for array in outputs])[:-1])
-    for array, reference in zip(split, expected(x, weights), strict=True):
+    for array, reference, tolerance in zip(split, expected(x, weights), TOLERANCES, strict=True):
         result = torch.from_numpy(array.copy()).view(reference.shape)
-        assert (result - reference).abs().max() <= 1e-5 * reference.abs().max()
+        assert (result - reference).abs().max() <= tolerance * reference.abs().max()

@@ -8,7 +8,7 @@ from torch import Tensor
 from spokeshave.errors import SpokeshaveError
 from spokeshave.schemes.block_choice import balanced, together
 from spokeshave.schemes.block_packing import dense_blocks, tiling_of
-from spokeshave.schemes.checks import as_block, block_reason, check_choice, check_fraction, check_member
+from spokeshave.schemes.checks import as_block, block_reason, check_choice, check_member, check_rates
 from spokeshave.schemes.column_groups import group_order, grouped, spread
 from spokeshave.schemes.masking import project_by
 from spokeshave.schemes.packed import DenseBlocks
@@ -48,11 +48,7 @@ class BlockColumnRow(Composable):
     column_group: int = 1
 
     def __post_init__(self) -> None:
-        check_fraction(NAME, "sparsity", self.sparsity)
-        check_fraction(NAME, "row_sparsity", self.row_sparsity)
-        if self.row_sparsity > self.sparsity:
-            rates = f"row_sparsity {self.row_sparsity} must not be above sparsity {self.sparsity}"
-            raise SpokeshaveError(f"{NAME}: {rates}, for it alone would remove more")
+        check_rates(NAME, self.sparsity, self.row_sparsity)
         object.__setattr__(self, "block", as_block(NAME, self.block))
         check_choice(NAME, "budget", self.budget, ("layer", "block"))
         if type(self.column_group) is not int or self.column_group < 1 or self.block[1] % self.column_group:

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from spokeshave.errors import SpokeshaveError
 from spokeshave.schemes.block_choice import whole_rows
 from spokeshave.schemes.block_packing import dense_blocks, tiling_of
-from spokeshave.schemes.checks import as_block, block_reason, check_fraction, check_member
+from spokeshave.schemes.checks import as_block, block_reason, check_member, check_rates
 from spokeshave.schemes.masking import project_by
 from spokeshave.schemes.packed import DenseBlocks
 from spokeshave.schemes.ranking import kept_count, support
@@ -34,11 +33,7 @@ class BlockStructured(Composable):
     row_sparsity: float = 0.0
 
     def __post_init__(self) -> None:
-        check_fraction(NAME, "sparsity", self.sparsity)
-        check_fraction(NAME, "row_sparsity", self.row_sparsity)
-        if self.row_sparsity > self.sparsity:
-            rates = f"row_sparsity {self.row_sparsity} must not be above sparsity {self.sparsity}"
-            raise SpokeshaveError(f"{NAME}: {rates}, for it alone would remove more")
+        check_rates(NAME, self.sparsity, self.row_sparsity)
         object.__setattr__(self, "block", as_block(NAME, self.block))
 
     def project(self, weight: Tensor, saliency: Tensor | None = None) -> Tensor:

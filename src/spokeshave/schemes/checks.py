@@ -17,6 +17,15 @@ def check_fraction(owner: str, field: str, value: float) -> None:
         raise SpokeshaveError(f"{owner}: {field} must be a number in [0, 1), not {value!r}")
 
 
+def check_rates(owner: str, sparsity: float, row_sparsity: float) -> None:
+    """Raise SpokeshaveError unless both are fractions and the rows alone remove no more than may go."""
+    check_fraction(owner, "sparsity", sparsity)
+    check_fraction(owner, "row_sparsity", row_sparsity)
+    if row_sparsity > sparsity:
+        rates = f"row_sparsity {row_sparsity} must not be above sparsity {sparsity}"
+        raise SpokeshaveError(f"{owner}: {rates}, for it alone would remove more")
+
+
 def check_count(owner: str, field: str, value: int, least: int = 1) -> None:
     """Raise SpokeshaveError unless `value` is a whole number of at least `least`."""
     if type(value) is not int or value < least:

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from spokeshave.schemes.bits import bits_for, pack_bits, unpack_bits
-from spokeshave.schemes.packed import index_type
 from spokeshave.schemes.scheme import Packed
 
 
@@ -15,7 +14,7 @@ from spokeshave.schemes.scheme import Packed
 class Coded:
     """A weight as codes: entry w of row r is `table[code + zero] * scales[r]`, and code 0 stands for 0.
 
-    `codes`: whole numbers of the weight's shape; `table`: ascending levels; `zero`: the number of level 0, None where
+    `codes`: int16 of the weight's shape; `table`: ascending levels; `zero`: the number of level 0, None where
     there is none (binary weights; their codes start at 0); `scales`: one a row, or one for all. Every product is exact
     in `dtype`. `own_table` says that the table belongs to the weight and is not known from the scheme.
     """
@@ -75,7 +74,7 @@ class CodedStructure:
     @classmethod
     def of(cls, structure: Packed, coded: Coded) -> "CodedStructure":
         """Store a structure that holds the codes as floating-point values."""
-        dtype = torch.int8 if len(coded.table) <= 1 << 7 or _fits_a_byte(coded) else torch.int16
+        dtype = torch.int8 if _fits_a_byte(coded) else torch.int16
         empty = replace(
             coded, codes=coded.codes.new_zeros(0), table=coded.table.cpu(), scales=coded.scales.cpu()
         )
@@ -138,8 +137,3 @@ def _with_values(packed: Any, dtype: torch.dtype) -> Any:
         elif isinstance(value, tuple) and value and is_dataclass(value[0]):
             changes[field.name] = tuple(_with_values(part, dtype) for part in value)
     return replace(packed, **changes)
-
-
-def code_type(levels: int) -> torch.dtype:
-    """A signed type for the codes of so many levels."""
-    return torch.int16 if index_type(levels) == torch.uint8 else index_type(levels)

@@ -9,7 +9,7 @@ from torch import Tensor
 from spokeshave.errors import SpokeshaveError
 from spokeshave.schemes.checks import check_choice, check_member, check_weight
 from spokeshave.schemes.codebooks import fit_codebook
-from spokeshave.schemes.coded import Coded, Levels, code_type
+from spokeshave.schemes.coded import Coded, Levels
 from spokeshave.schemes.levels import (
     as_units,
     common_measure,
@@ -75,7 +75,7 @@ class RowQuantizer(Composable):
         numbers, scales, _ = self.encode_units(as_units(weight.detach(), self.per == "row"))
         table = self.table
         zero = int((table == 0).int().argmax()) if bool((table == 0).any()) else None
-        codes = (numbers - (zero or 0)).to(code_type(len(table))).view(weight.shape)
+        codes = (numbers - (zero or 0)).to(torch.int16).view(weight.shape)
         return Coded(codes, table.float(), zero, scales.to(weight.dtype), weight.dtype)
 
     def pack(self, weight: Tensor) -> Levels:
@@ -218,7 +218,7 @@ class Codebook(Composable):
         zero = int((table == 0).int().argmax())
         codes = torch.searchsorted(table, weight.detach().contiguous()) - zero
         one = weight.new_ones(1)
-        return Coded(codes.to(code_type(len(table))), table, zero, one, weight.dtype, own_table=True)
+        return Coded(codes.to(torch.int16), table, zero, one, weight.dtype, own_table=True)
 
     def pack(self, weight: Tensor) -> Levels:
         """Store the codebook and a number a weight; raises SpokeshaveError outside the set."""

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spokeshave.compiler.isa import instruction_set
+from spokeshave.compiler.kernels import reorder
 from spokeshave.compiler.kernels.reorder import similar_rows
 from spokeshave.compiler.schedule import Product, schedule_for
 
@@ -21,6 +22,17 @@ def test_every_row_once_and_in_its_group(groups, height, width, seed):
     kept = np.random.default_rng(seed).integers(0, 2, (groups * height, width)).astype(bool)
     order = similar_rows(kept, groups).reshape(groups, height)
     np.testing.assert_array_equal(np.sort(order, axis=1), np.arange(groups * height).reshape(groups, height))
+
+
+def test_very_many_rows_are_reordered_in_parts(monkeypatch):
+    generator = np.random.default_rng(0)
+    kept = np.repeat(generator.random((12, 30)) < 0.3, 4, axis=0)[generator.permutation(48)]
+    monkeypatch.setattr(reorder, "MOST_COMPARED", 20)
+    order = similar_rows(kept)
+    np.testing.assert_array_equal(np.sort(order[:20]), np.arange(20))
+    np.testing.assert_array_equal(np.sort(order[20:40]), np.arange(20, 40))
+    np.testing.assert_array_equal(np.sort(order[40:]), np.arange(40, 48))
+    assert panel_columns(kept[order], 4) < panel_columns(kept, 4)
 
 
 @pytest.mark.parametrize("sharing", [2, 4, 8, 16])

@@ -7,6 +7,7 @@ wastes nothing. Outputs are written through row numbers: any order costs the sam
 import numpy as np
 
 MOST_ROWS = 16  # of the clusters; wider panels take several of them
+MOST_COMPARED = 1024  # rows compared with each other; what is compared grows with the square
 PADDED_ENOUGH = 1.02  # weights in panels a kept weight at which another order is not worth a look
 
 
@@ -14,11 +15,18 @@ def similar_rows(kept: np.ndarray, groups: int = 1) -> np.ndarray:
     """An order of the rows of `kept`, bool `[M, K]`, for panels of 2, 4, 8 or 16 rows; rows stay in their group.
 
     Rows are paired with the rows most like them, then pairs with pairs, and so on, so that one order serves all
-    panels. Rows that share their columns with their neighbours already stay as they are.
+    panels. Rows that share their columns with their neighbours already stay as they are. Of very many rows only those
+    near each other are compared.
     """
     per_group = len(kept) // groups
-    parts = [_order(kept[first : first + per_group]) + first for first in range(0, len(kept), per_group)]
-    return np.concatenate(parts)
+    starts = [
+        group + first
+        for group in range(0, len(kept), per_group)
+        for first in range(0, per_group, MOST_COMPARED)
+    ]
+    return np.concatenate(
+        [_order(part) + start for part, start in zip(np.split(kept, starts[1:]), starts, strict=True)]
+    )
 
 
 def _order(kept: np.ndarray) -> np.ndarray:
