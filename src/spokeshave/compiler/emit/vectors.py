@@ -29,24 +29,30 @@ def pack_vectors(
     A matrix whose every weight is a bfloat16 is stored as such: that loses nothing and halves what streams by.
     """
     panels = best_vectors(matrix, lowering.isa)
-    bits = np.ascontiguousarray(panels.weights).view(np.uint32)
-    half = not (bits & 0xFFFF).any()
-    weights = (bits >> 16).astype(np.uint16) if half else panels.weights
-    kernel = _instance(panels.rows, weights, lowering.isa, matrix.shape[1], epilogue)
+    half = not (panels.weights.view(np.uint32) & 0xFFFF).any()
+    piece = min(panels.rows // (2 if half else 1), lowering.isa.lanes)
+    weights = _half_words(panels.weights, piece) if half else panels.weights
+    kernel = _instance(panels.rows, piece, weights, lowering.isa, matrix.shape[1], epilogue)
     columns = panels.columns.astype(np.int32 if kernel.wide else np.uint16)
     arrays = (columns, panels.column_start, weights, bias[panels.row_numbers])
     return VectorProduct(kernel, tuple(lowering.constant(array) for array in arrays))
 
 
+def _half_words(weights: np.ndarray, piece: int) -> np.ndarray:
+    """Weights `[columns, rows]` as bfloat16 in words of two: one of a piece and one of the next."""
+    halves = (weights.view(np.uint32) >> 16).astype(np.uint16)
+    rows = weights.shape[1]
+    return halves.reshape(-1, rows // (2 * piece), 2, piece).swapaxes(2, 3).reshape(weights.shape)
+
+
 def _instance(
-    rows: int, weights: np.ndarray, isa: InstructionSet, width: int, epilogue: Epilogue
+    rows: int, piece: int, weights: np.ndarray, isa: InstructionSet, width: int, epilogue: Epilogue
 ) -> VectorKernel:
     """Half of the registers hold sums; weights beyond the level-2 cache are prefetched."""
-    piece = min(rows, isa.lanes)
     return VectorKernel(
         rows,
         piece,
-        vectors=min(MOST_VECTORS, isa.registers // 2 // (rows // piece)),
+        vectors=min(MOST_VECTORS, max(1, isa.registers // 2 // (rows // piece))),
         epilogue=epilogue,
         prefetch=weights.nbytes > 1.5 * level_two_cache_bytes(isa),
         wide=width > 1 << 16,

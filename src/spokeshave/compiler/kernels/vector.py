@@ -31,23 +31,25 @@ def _types(kernel: VectorKernel) -> str:
     return f"""
 typedef float {kernel.name}_piece __attribute__(({attributes}));
 typedef float {kernel.name}_unaligned __attribute__(({attributes}, aligned(4), may_alias));
-{_load(kernel)}"""
+typedef uint32_t {kernel.name}_words __attribute__(({attributes}));
+typedef uint32_t {kernel.name}_unaligned_words __attribute__(({attributes}, aligned(2), may_alias));
+"""
 
 
-def _load(kernel: VectorKernel) -> str:
-    """A piece of weights as floats: a bfloat16 is the upper half of one."""
-    name = kernel.name
+def _loads(kernel: VectorKernel) -> list[str]:
+    """The weights of one column as pieces. A word of two bfloat16 holds one of a piece below, one of the next above."""
+    name, size = kernel.name, kernel.piece
+    pieces = range(kernel.rows // size)
     if not kernel.half:
-        return f"""
-INLINE {name}_piece {name}_load(const float *p) {{ return *(const {name}_unaligned *)p; }}
-"""
-    return f"""
-typedef uint16_t {name}_halves __attribute__((vector_size({2 * kernel.piece}), aligned(2), may_alias));
-typedef uint32_t {name}_words __attribute__((vector_size({4 * kernel.piece})));
-INLINE {name}_piece {name}_load(const uint16_t *p) {{
-    return ({name}_piece)(__builtin_convertvector(*(const {name}_halves *)p, {name}_words) << 16);
-}}
-"""
+        return [f"        {name}_piece w{p} = *(const {name}_unaligned *)(w + {p * size});" for p in pieces]
+    lines = []
+    for p in pieces[::2]:
+        lines += [
+            f"        {name}_words h{p} = *(const {name}_unaligned_words *)(w + {p * size});",
+            f"        {name}_piece w{p} = ({name}_piece)(h{p} << 16);",
+            f"        {name}_piece w{p + 1} = ({name}_piece)(h{p} & 0xFFFF0000u);",
+        ]
+    return lines
 
 
 def _tile(kernel: VectorKernel, vectors: int) -> str:
@@ -86,9 +88,7 @@ def _column(kernel: VectorKernel, u: int, vectors: int) -> str:
             f"        __builtin_prefetch((const char *)w + {PREFETCH_BYTES + byte});"
             for byte in range(0, (2 if kernel.half else 4) * kernel.rows, 64)
         ]
-    lines += [
-        f"        {kernel.name}_piece w{p} = {kernel.name}_load(w + {p * kernel.piece});" for p in pieces
-    ]
+    lines += _loads(kernel)
     for v in range(vectors):
         lines.append(f"        {{ float e = p[{v} * x_stride];" if v else "        { float e = p[0];")
         lines.append("        " + " ".join(f"s{u}_{v}_{p} += e * w{p};" for p in pieces) + " }")
