@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from spokeshave.compiler.build import Compiler, build_library, find_compiler
+from spokeshave.compiler.dynamic import Dynamic, Extent, dynamic_axes, extents, follow_length, shorter
 from spokeshave.compiler.emit.arena import Arena, plan_arena
 from spokeshave.compiler.emit.lower import lower, supports
 from spokeshave.compiler.emit.program import Program, Step
@@ -50,6 +51,7 @@ def compile_network(
     progress: Progress | None = None,
     precision: str = "float32",
     calibration: Iterable[Any] | None = None,
+    dynamic: Dynamic | None = None,
 ) -> NativeDeployment:
     """Compile a network (or an exported program) for this CPU, or for a lesser instruction set of it.
 
@@ -59,9 +61,11 @@ def compile_network(
     where they were timed before; `progress` is told how many of how many layers are done, and the next. `precision`
     is float32; or bfloat16 (of weights that stream past single vectors; all else is float32); or int8 with
     `calibration`: a few batches, each a tensor of inputs or a tuple that begins with them; layers that cost too much
-    accuracy there stay float32 (`Int8` says how much; the manifest which). Raises SpokeshaveError when the network
-    cannot be exported, a weight does not lie in its scheme, this CPU lacks the instruction set, or there is no C
-    compiler.
+    accuracy there stay float32 (`Int8` says how much; the manifest which). `dynamic` names axes whose length may
+    change from call to call, `{input name or position: axis}`: one length from 1 to the example's, the same for all
+    of them, and fewer elements take less time; such a network is compiled whole. Raises SpokeshaveError when the
+    network cannot be exported, a weight does not lie in its scheme, this CPU lacks the instruction set, or there is
+    no C compiler.
     """
     reason = why_not_here(instruction_set(isa))
     if reason is not None:
@@ -69,7 +73,8 @@ def compile_network(
     compiler = compiler or find_compiler()
     tuner = Tuner(instruction_set(isa), compiler, threads, progress) if tune else None
     settings = precision_settings(precision, calibration)
-    deployment = NativeDeployment(*build(generate(network, example, plan, isa, tuner, settings), compiler))
+    generated = generate(network, example, plan, isa, tuner, settings, dynamic)
+    deployment = NativeDeployment(*build(generated, compiler))
     deployment.threads = threads
     return deployment
 
@@ -81,6 +86,7 @@ def generate(
     isa: str | None = None,
     tuner: Tuner | None = None,
     precision: Precision | None = None,
+    dynamic: Dynamic | None = None,
 ) -> Generated:
     """Turn a network into C for any instruction set, this CPU's or another's; arguments as of `compile_network`.
 
@@ -91,7 +97,31 @@ def generate(
     schemes = plan.resolve(network) if plan is not None else {}
     structure = imported.structure.to_json()
     packed = _pack(graph, imported.graph, schemes)
-    return generate_from_graph(graph, structure, packed, instruction_set(isa), tuner, precision)
+    if not dynamic:
+        return generate_from_graph(graph, structure, packed, instruction_set(isa), tuner, precision)
+    if precision is not None:
+        raise SpokeshaveError("lengths that change are compiled in float32 only")
+    inputs = (example,) if isinstance(example, Tensor) else tuple(example)
+    graph, axes = _following(network, graph, inputs, dynamic)
+    generated = generate_from_graph(graph, structure, packed, instruction_set(isa), tuner)
+    return replace(generated, manifest=replace(generated.manifest, dynamic=axes[0], capacity=axes[1]))
+
+
+def _following(
+    network: Any, graph: Graph, example: tuple[Tensor, ...], dynamic: Dynamic
+) -> tuple[Graph, tuple[tuple[Extent, ...], int]]:
+    """The graph with its changing sizes, and the axes of inputs and outputs that change with their greatest length."""
+    axes = dynamic_axes(graph, example, dynamic)
+    length = next(example[position].shape[axis] for position, axis in axes.items())
+    smaller = optimise(import_program(export_network(network, shorter(example, axes))).graph)
+    marked = follow_length(graph, smaller, length)
+    for node in marked.nodes:
+        reason = supports(node, marked)
+        if reason is not None:
+            raise SpokeshaveError(
+                f"layer {node.layer!r} is not compiled ({reason}), so its length cannot change"
+            )
+    return marked, (extents(graph, smaller, length), length)
 
 
 def generate_from_graph(
@@ -242,4 +272,4 @@ def _tensors(graph: Graph, lowered: _Lowered) -> dict[str, Tensor]:
 
 def _record(graph: Graph, name: str) -> ValueRecord:
     value = graph.values[name]
-    return ValueRecord(name, tuple(value.shape), value.dtype)
+    return ValueRecord(name, tuple(int(size) for size in value.shape), value.dtype)

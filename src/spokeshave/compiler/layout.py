@@ -20,6 +20,8 @@ bfloat16 channels, are one word. So pitch, taps, margins and copies are those of
 from dataclasses import dataclass
 from math import prod
 
+from spokeshave.compiler.count import Count
+
 FLOAT_BYTES = 4
 CACHE_LINE_FLOATS = 16
 CHANNELS_PER_WORD = {"float32": 1, "bfloat16": 2, "uint8": 4}
@@ -44,7 +46,7 @@ class Flat:
     @property
     def floats(self) -> int:
         """Room to reserve, in floats: rounded up, because kernels write whole vectors."""
-        return round_up(prod(self.shape), 64) + 64
+        return int(round_up(prod(self.shape), 64)) + 64
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Planes:
     @property
     def floats(self) -> int:
         """Room to reserve, in floats: one plane more takes the rows that pad the last group of channels."""
-        return (self.channels + 1) * self.plane + self.front
+        return (int(self.channels) + 1) * self.plane + self.front
 
 
 Layout = Flat | Planes
@@ -93,7 +95,7 @@ def round_up(value: int, multiple: int) -> int:
     >>> round_up(17, 16)
     32
     """
-    return -(-value // multiple) * multiple
+    return value.rounded_up(multiple) if isinstance(value, Count) else -(-value // multiple) * multiple
 
 
 def words(channels: int, dtype: str) -> int:
@@ -102,7 +104,7 @@ def words(channels: int, dtype: str) -> int:
     >>> words(10, "uint8")
     3
     """
-    return -(-channels // CHANNELS_PER_WORD[dtype])
+    return round_up(channels, CHANNELS_PER_WORD[dtype]) // CHANNELS_PER_WORD[dtype]
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,8 @@ class Grid:
         The plane is an odd number of cache lines long, so that the same position of neighbouring channels falls into
         different cache sets.
         """
-        lanes = round_up(height * self.pitch, lane_multiple)
-        lines = (self.front + lanes + CACHE_LINE_FLOATS - 1) // CACHE_LINE_FLOATS
+        changes = height == 1 and isinstance(width, Count)
+        lanes = round_up(width if changes else height * self.pitch, lane_multiple)
+        lines = (self.front + int(lanes) + CACHE_LINE_FLOATS - 1) // CACHE_LINE_FLOATS
         plane = (lines | 1) * CACHE_LINE_FLOATS
         return Planes(channels, height, width, self.pitch, self.front, lanes, plane, tokens)

@@ -6,6 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, get_args
 
+from spokeshave.compiler.dynamic import Extent
 from spokeshave.compiler.operations import Activation, Foreign, Operation
 from spokeshave.compiler.quantization.record import LayerPrecision, layer_precision
 from spokeshave.compiler.schedule import Schedule
@@ -84,6 +85,9 @@ class Manifest:
         LayerPrecision, ...
     ] = ()  # of lower precision than float32 asked for: what became of every layer
 
+    dynamic: tuple[Extent, ...] = ()  # axes that follow the caller's length
+    capacity: int = 0  # the greatest length
+
     @property
     def fallen_out(self) -> tuple[ForeignStage, ...]:
         """The operators that PyTorch runs."""
@@ -150,7 +154,8 @@ def _parse(document: dict[str, Any]) -> Manifest:
     values = {key: tuple(_value(entry) for entry in document[key]) for key in ("inputs", "values")}
     stages = tuple(_stage(entry) for entry in document["stages"])
     layers = tuple(layer_precision(entry) for entry in document["layers"])
-    tuples = {"stages": stages, "outputs": tuple(document["outputs"]), "layers": layers}
+    extents = tuple(Extent(**entry) for entry in document["dynamic"])
+    tuples = {"stages": stages, "outputs": tuple(document["outputs"]), "layers": layers, "dynamic": extents}
     return Manifest(**(document | values | tuples))
 
 

@@ -3,7 +3,7 @@
 import platform
 import statistics
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -28,7 +28,7 @@ from spokeshave.compiler.manifest import (
     ValueRecord,
     read_manifest,
 )
-from spokeshave.compiler.runtime import ForeignRunner, SegmentRunner, Values, aligned, load_aligned
+from spokeshave.compiler.runtime import ForeignRunner, SegmentRunner, Values, aligned, at_length, load_aligned
 from spokeshave.deployment import Cost
 from spokeshave.errors import SpokeshaveError
 
@@ -65,7 +65,7 @@ class NativeDeployment:
         first = manifest.inputs[0]
         self._first_input = (first.shape[1:], getattr(torch, first.dtype))
         self._runners = tuple(
-            SegmentRunner(stage, library_code, self._tensors, shapes)
+            SegmentRunner(stage, library_code, self._tensors, shapes, manifest.dynamic)
             if isinstance(stage, SegmentStage)
             else ForeignRunner(stage, self._tensors, shapes)
             for stage in manifest.stages
@@ -147,15 +147,43 @@ class NativeDeployment:
         return records
 
     def _run(self, inputs: tuple[Any, ...], seconds: list[float] | None = None) -> list[Tensor]:
-        if not self._takes(inputs):
+        length = self._length(inputs) if self.manifest.dynamic else 0
+        if length:
+            check_inputs(inputs, self._at_length(length))
+        elif not self._takes(inputs):
             check_inputs(inputs, self.manifest.inputs)
         samples = inputs[0].shape[0]
         values: Values = {
             record.name: tensor for record, tensor in zip(self.manifest.inputs, inputs, strict=True)
         }
         for runner in self._runners:
-            runner.run(values, samples, seconds, self._threads)
+            runner.run(values, samples, seconds, self._threads, length)
         return [values[name] if name in values else self._tensors[name] for name in self.manifest.outputs]
+
+    def _length(self, inputs: tuple[Any, ...]) -> int:
+        """The length that an input has, from 1 to the capacity; other faults are for `check_inputs` to find."""
+        names = [record.name for record in self.manifest.inputs]
+        extent = next(extent for extent in self.manifest.dynamic if extent.value in names)
+        position = names.index(extent.value)
+        if position >= len(inputs) or not isinstance(inputs[position], Tensor):
+            return self.manifest.capacity
+        shape = inputs[position].shape
+        length = shape[extent.axis] if extent.axis < len(shape) else self.manifest.capacity
+        if not 1 <= length <= self.manifest.capacity:
+            raise SpokeshaveError(
+                f"input {position} is {length} long on axis {extent.axis}; this deployment takes 1 to "
+                f"{self.manifest.capacity}"
+            )
+        return int(length)
+
+    def _at_length(self, length: int) -> tuple[ValueRecord, ...]:
+        """The inputs as they must be at the caller's length."""
+        return tuple(
+            replace(
+                record, shape=(1, *at_length(record.name, record.shape[1:], self.manifest.dynamic, length))
+            )
+            for record in self.manifest.inputs
+        )
 
     def _takes(self, inputs: tuple[Any, ...]) -> bool:
         """Whether inputs are plainly right; where not, `check_inputs` says why, or finds them right after all."""

@@ -14,6 +14,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from spokeshave.compiler.dynamic import Extent
 from spokeshave.compiler.manifest import ForeignStage, SegmentStage
 from spokeshave.compiler.reference import run_operation
 from spokeshave.errors import SpokeshaveError
@@ -30,7 +31,7 @@ class _Memory(threading.local):
     def __init__(self, stage: SegmentStage) -> None:
         self.arena_floats = stage.arena_floats
         self.reserve(1)
-        self.inputs = (ctypes.c_void_p * max(1, len(stage.inputs)))()
+        self.inputs = (ctypes.c_void_p * (len(stage.inputs) + 1))()
         self.outputs = (ctypes.c_void_p * max(1, len(stage.outputs)))()
 
     def reserve(self, arenas: int) -> None:
@@ -44,7 +45,12 @@ class SegmentRunner:
     """Runs a compiled segment; any thread may, each has an arena of its own."""
 
     def __init__(
-        self, stage: SegmentStage, library: ctypes.CDLL, tensors: Mapping[str, Tensor], shapes: Mapping
+        self,
+        stage: SegmentStage,
+        library: ctypes.CDLL,
+        tensors: Mapping[str, Tensor],
+        shapes: Mapping,
+        extents: tuple[Extent, ...] = (),
     ) -> None:
         self._stage = stage
         self._function: Callable[..., int] = library[f"segment_{stage.index}"]
@@ -52,17 +58,26 @@ class SegmentRunner:
         addresses = [tensor.data_ptr() for tensor in self._tensors]
         self._constants = (ctypes.c_void_p * max(1, len(addresses)))(*addresses)
         self._outputs = [(name, tuple(shapes[name][1:])) for name in stage.outputs]
+        self._extents = extents
         self._memory = _Memory(stage)
 
-    def run(self, values: Values, samples: int, seconds: list[float] | None, threads: int) -> None:
-        """Add the segment's outputs to `values`, and each step's time to `seconds` when that is given."""
+    def run(
+        self, values: Values, samples: int, seconds: list[float] | None, threads: int, length: int = 0
+    ) -> None:
+        """Add the segment's outputs to `values`, and each step's time to `seconds` when that is given.
+
+        `length` is the caller's, where lengths may change.
+        """
         memory = self._memory
         if memory.arenas < threads <= samples:  # the library then shares out samples
             memory.reserve(threads)
         read = [values[name].contiguous() for name in self._stage.inputs]
         for position, tensor in enumerate(read):
             memory.inputs[position] = tensor.data_ptr()
-        for position, (name, shape) in enumerate(self._outputs):
+        given = ctypes.c_int(length)
+        memory.inputs[len(read)] = ctypes.addressof(given)
+        for position, (name, most) in enumerate(self._outputs):
+            shape = at_length(name, most, self._extents, length) if self._extents else most
             values[name] = made = torch.empty((samples, *shape))
             memory.outputs[position] = made.data_ptr()
         clock = None if seconds is None else (ctypes.c_double * len(self._stage.steps))()
@@ -82,6 +97,17 @@ class SegmentRunner:
             seconds.extend(clock)
 
 
+def at_length(
+    name: str, sample: tuple[int, ...], extents: tuple[Extent, ...], length: int
+) -> tuple[int, ...]:
+    """Shape of one sample of a value at the caller's length."""
+    sizes = list(sample)
+    for extent in extents:
+        if extent.value == name:
+            sizes[extent.axis - 1] = extent.scale * length + extent.offset
+    return tuple(sizes)
+
+
 @dataclass(frozen=True)
 class ForeignRunner:
     """Runs one operation through PyTorch, one sample at a time, as it was recorded."""
@@ -90,7 +116,9 @@ class ForeignRunner:
     tensors: Mapping[str, Tensor]
     shapes: Shapes
 
-    def run(self, values: Values, samples: int, seconds: list[float] | None, threads: int) -> None:
+    def run(
+        self, values: Values, samples: int, seconds: list[float] | None, threads: int, length: int = 0
+    ) -> None:
         """Add the operation's outputs to `values`, and its time to `seconds` when that is given.
 
         The threads are PyTorch's own.

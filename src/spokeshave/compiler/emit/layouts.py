@@ -148,7 +148,7 @@ def _grids(graph: Graph, family: dict[str, str]) -> dict[str, Grid]:
 
     def widen(member: str, need_width: int, rows: int, columns: int) -> None:
         key = family[member]
-        width[key] = max(width.get(key, 0), need_width + columns)
+        width[key] = max(width.get(key, 0), int(need_width) + columns)
         old = margin.get(key, (0, 0))
         margin[key] = (max(old[0], rows), max(old[1], columns))
 

@@ -1,11 +1,12 @@
 """What every lowering needs: places of values, constants, temporary buffers, and the list of calls so far."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 import numpy as np
 
+from spokeshave.compiler.count import Count
 from spokeshave.compiler.emit.program import (
     AROUND,
     Argument,
@@ -23,6 +24,7 @@ from spokeshave.compiler.kernels.instances import Kernel, PointwiseKernel
 from spokeshave.compiler.layout import FLOAT_BYTES, Layout, Planes, round_up
 from spokeshave.compiler.operations import Activation
 from spokeshave.compiler.schedule import Chooser, Schedule
+from spokeshave.errors import SpokeshaveError
 from spokeshave.schemes.scheme import Packed
 
 
@@ -95,7 +97,18 @@ class Lowering:
         return self.graph.weights[name].detach().cpu().numpy().astype(np.float32)
 
     def mask(self, layout: Planes) -> Constant:
-        """-1 for each lane that is a true position, 0 for gaps and rounding."""
+        """-1 for each lane that is a true position, 0 for gaps and rounding.
+
+        Where the number of positions changes, one row of -1 and then 0 is read from further on the fewer there are.
+        """
+        count = layout.height * layout.width
+        if isinstance(count, Count):
+            if layout.height != 1 and layout.pitch != layout.width:
+                raise SpokeshaveError(
+                    "a map whose width changes has no layout; only lengths of sequences may change"
+                )
+            row = np.repeat(np.array([-1, 0], np.int32), [int(count), int(layout.lanes)])
+            return replace(self.constant(row), offset=int(count) - count)
         lane = np.arange(layout.lanes)
         inside = (lane % layout.pitch < layout.width) & (lane < layout.height * layout.pitch)
         return self.constant(-inside.astype(np.int32))
@@ -148,4 +161,4 @@ def axes(shape: tuple[int, ...], *strides: tuple[int, ...]) -> tuple[int, ...]:
     """
     rows = [(1, *(0 for _ in strides))] * (MOST_AXES - len(shape))
     rows += list(zip(shape, *strides, strict=True))
-    return tuple(int(number) for row in rows for number in row)
+    return tuple(number if isinstance(number, Count) else int(number) for row in rows for number in row)

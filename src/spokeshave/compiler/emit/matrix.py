@@ -184,7 +184,7 @@ def _panels(
     assert isinstance(written, Planes)
     groups = operation.groups if isinstance(operation, Convolution) else 1
     blocks = _blocks(lowering, operation.weight, groups)
-    product = Product(matrix != 0, groups, blocks, read.channels, written.lanes // lowering.isa.lanes)
+    product = Product(matrix != 0, groups, blocks, read.channels, int(written.lanes) // lowering.isa.lanes)
     schedule = lowering.choose(product)
     if schedule.by_blocks:
         panels = pack_blocks([(*block, matrix[np.ix_(*block)]) for block in blocks], schedule.rows)

@@ -110,7 +110,7 @@ def _with_constant(lowering: Lowering, function: str, node: Node, constant: np.n
             channels = lowering.constant(per_channel[0])
             lowering.call(f"{function}_channels", source, channels, output, *lowering.extent(layout))
             return
-        stride = layout.lanes
+        stride = int(layout.lanes)
     else:
         stride = 0
     values = lowering.constant(_constant_values(sample, layout))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from spokeshave.compiler.count import Count
 from spokeshave.compiler.kernels.instances import Kernel
 from spokeshave.compiler.layout import Layout, Planes
 from spokeshave.compiler.schedule import Schedule
@@ -22,9 +23,10 @@ class Place:
 
 @dataclass(frozen=True)
 class Constant:
-    """A packed tensor of the program, by name."""
+    """A packed tensor of the program, by name, from its int32 or float element `offset` on."""
 
     name: str
+    offset: int = 0
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,11 @@ class Program:
     constants: Mapping[str, np.ndarray]
     input_floats: tuple[int, ...]
     output_floats: tuple[int, ...]
+
+    @property
+    def changes(self) -> bool:
+        """Whether sizes follow a length that the caller gives."""
+        return any(isinstance(floats, Count) for floats in (*self.input_floats, *self.output_floats))
 
     @property
     def kernels(self) -> tuple[Kernel, ...]:

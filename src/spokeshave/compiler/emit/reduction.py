@@ -47,7 +47,7 @@ def lower_mean(lowering: Lowering, node: Node) -> None:
     """Mean over all positions of a map, or over all tokens."""
     read = lowering.layout(node.inputs[0])
     assert isinstance(read, Planes)
-    sizes = (read.channels, read.plane, read.lanes, read.height * read.width)
+    sizes = (read.channels, read.plane, read.lanes, read.height * read.width, lowering.mask(read))
     lowering.call("mean_of_planes", lowering.place(node.inputs[0]), lowering.place(node.output), *sizes)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
+from spokeshave.compiler.count import Count
 from spokeshave.compiler.emit.arena import Arena
 from spokeshave.compiler.emit.program import Argument, Buffer, Call, Constant, Place, Port, Program, Step
 from spokeshave.compiler.isa import InstructionSet
@@ -68,7 +69,8 @@ def emit_source(programs: Sequence[Program], arenas: Sequence[Arena], isa: Instr
     long samples, double *seconds, int threads)`: runs `samples` samples; when `seconds` is not null, adds the time of
     each step to it. Constants come in the order of the program's names. With `threads` above 1 and as many samples,
     `threads` arenas lie one behind the other. Built with SPOKESHAVE_SINGLE_THREADED, it needs no threads library.
-    Returns 0, or the number of a step, counted from 1, that was asked for a row outside its table.
+    Where lengths change, a pointer to the length, an int, comes behind the inputs. Returns 0, or the number of a
+    step, counted from 1, that was asked for a row outside its table.
     """
     texts = [f"#define LANES {isa.lanes}\n", *(_library_text(name) for name in LIBRARY_TEXTS)]
     texts += [kernel_text(kernel) for kernel in _in_order(programs)]
@@ -128,8 +130,9 @@ static void work_{index}(const request *r, worker w, float *arena, long sample, 
     const float *const *inputs = r->inputs;
     float *const *outputs = r->outputs;
     double last = seconds ? now() : 0.0;
+    const int length = {"*(const int *)" + f"inputs[{len(program.input_floats)}]" if program.changes else 0};
 {body}
-    (void)constants, (void)arena, (void)inputs, (void)outputs, (void)last;
+    (void)constants, (void)arena, (void)inputs, (void)outputs, (void)last, (void)length;
 }}
 EXPORT int segment_{index}(const void *const *constants, float *arena, const float *const *inputs,
                      float *const *outputs, long samples, double *seconds, int threads) {{
@@ -171,7 +174,10 @@ def _argument_text(argument: Argument, names: dict[str, int], arena: Arena, prog
     if isinstance(argument, Place):
         return f"(void *)(arena + {arena.offsets[argument.buffer] + argument.offset})"
     if isinstance(argument, Constant):
-        return f"constants[{names[argument.name]}]"
+        start = f"constants[{names[argument.name]}]"
+        if isinstance(argument.offset, Count) or argument.offset:
+            return f"(const void *)((const int32_t *){start} + {argument.offset})"
+        return start
     if isinstance(argument, Port):
         floats = (program.input_floats if argument.direction == "in" else program.output_floats)[
             argument.index

@@ -57,11 +57,13 @@ static void clear_gaps(worker w, float *to, int channels, ptrdiff_t plane, int f
     }
 }
 
-static void mean_of_planes(worker w, const float *from, float *to, int channels, ptrdiff_t plane, int lanes, int positions) {
+static void mean_of_planes(worker w, const float *from, float *to, int channels, ptrdiff_t plane, int lanes,
+                           int positions, const int32_t *mask) {
     range own = share(w, channels);
-    for (int c = own.from; c < own.to; c++) { /* gaps are zero, so whole vectors can be summed */
+    for (int c = own.from; c < own.to; c++) {
         vector sum = splat(0.0f);
-        for (int i = 0; i < lanes; i += LANES) sum += load(from + c * plane + i);
+        for (int i = 0; i < lanes; i += LANES)
+            sum += (vector)((lanes_mask)load(from + c * plane + i) & *(const unaligned_mask *)(mask + i));
         float total = 0.0f;
         for (int i = 0; i < LANES; i++) total += sum[i];
         to[c] = total / (float)positions;
@@ -186,7 +188,7 @@ static void group_norm(worker w, const float *from, const float *weight, const f
         float mean = 0.0f, variance = 0.0f, count = (float)channels * (float)positions;
         for (int c = 0; c < channels; c++) {
             float one;
-            mean_of_planes(ALONE, group + c * plane, &one, 1, plane, lanes, 1);
+            mean_of_planes(ALONE, group + c * plane, &one, 1, plane, lanes, 1, mask);
             mean += one;
         }
         mean /= count;

@@ -1,5 +1,6 @@
 """Chains of operations that only move elements become one, or none at all.
 
+    heads of query, key and value, split out of one layer's channels       =>    a slice of channels
     split in heads -> swap heads and tokens -> swap back -> join heads    =>    nothing
     windows of an image's tokens: reshape, permute, reshape, roll ...     =>    take tokens by number
 
@@ -12,11 +13,11 @@ import torch
 from torch import Tensor
 
 from spokeshave.compiler.graph import Graph, Node, Value
-from spokeshave.compiler.operations import Concatenate, Operation, Permute, Reshape, Slice, Take
+from spokeshave.compiler.operations import Concatenate, Expand, Operation, Permute, Reshape, Slice, Take
 from spokeshave.compiler.passes.rewrite import reading
 from spokeshave.compiler.reference import run_operation
 
-MOVES = (Concatenate, Permute, Reshape, Slice, Take)
+MOVES = (Concatenate, Expand, Permute, Reshape, Slice, Take)
 
 
 @dataclass(frozen=True)
@@ -83,14 +84,25 @@ class _Rewriting:
         numbers, source = moved.numbers, self.values[moved.source].shape
         if numbers.numel() == torch.Size(source).numel() and _in_order(numbers.reshape(-1)):
             return self._append(layer, Reshape(), (moved.source,), self.values[name].shape, name)
-        places = _tokens(numbers, source)
-        if places is None or (moved.moves == 1 and self._is_take(name)):
+        if moved.moves == 1 and self._is_take(name):
             return name
-        return self._taken(name, moved.source, places, layer)
+        channels = _channels(numbers, source)
+        if channels is not None:
+            return self._channels_taken(name, moved.source, channels, layer)
+        places = _tokens(numbers, source)
+        return name if places is None else self._taken(name, moved.source, places, layer)
 
     def _is_take(self, name: str) -> bool:
         maker = next(node for node in reversed(self.nodes) if name in node.outputs)
         return isinstance(maker.operation, Concatenate | Slice | Take)
+
+    def _channels_taken(self, name: str, source: str, channels: Tensor, layer: str) -> str:
+        """A slice of the source's channels where they are neighbours, else a `Take`."""
+        first, shape = int(channels[0]), self.values[name].shape
+        if _in_order(channels - first):
+            return self._append(layer, Slice(2, first, first + len(channels), 1), (source,), shape, name)
+        self.weights[f"channels of {name}"] = channels
+        return self._append(layer, Take(2, f"channels of {name}"), (source,), shape, name)
 
     def _taken(self, name: str, source: str, places: tuple[Tensor, ...], layer: str) -> str:
         """One `Take` for each run of the source's channels, side by side."""
@@ -117,6 +129,15 @@ class _Rewriting:
 
 def _in_order(numbers: Tensor) -> bool:
     return bool((numbers == torch.arange(len(numbers))).all())
+
+
+def _channels(numbers: Tensor, source: tuple[int, ...]) -> Tensor | None:
+    """Which channels of the source stand where, the same for every token; None where tokens move."""
+    if len(source) != 3 or numbers.dim() != 3 or numbers.shape[1] != source[1] or not numbers.numel():
+        return None
+    first = numbers[0, 0]
+    rows = torch.arange(source[1])[:, None] * source[2]
+    return first.clone() if first.max() < source[2] and torch.equal(numbers[0], first + rows) else None
 
 
 def _tokens(numbers: Tensor, source: tuple[int, ...]) -> tuple[Tensor, ...] | None:
