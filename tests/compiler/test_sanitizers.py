@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from spokeshave.compiler.build import find_compiler
 from spokeshave.compiler.emit.arena import plan_arena
 from spokeshave.compiler.emit.lower import lower
+from spokeshave.compiler.emit.program import Program
 from spokeshave.compiler.emit.source import emit_source
 from spokeshave.compiler.graph import Graph, Node, Value
 from spokeshave.compiler.isa import InstructionSet, instruction_set, runs_here
@@ -27,11 +28,14 @@ from spokeshave.compiler.operations import (
     Mean,
     Pad,
     Pool,
+    Quantization,
     Recurrent,
     Reshape,
     Slice,
     Softmax,
 )
+from spokeshave.compiler.quantization.convert import to_integers
+from spokeshave.compiler.reference import run_reference
 from spokeshave.compiler.schedule import Product, Schedule, forms, schedule_for
 
 THREADS, SAMPLES = 3, 5  # three samples are shared out, two are worked on together
@@ -125,14 +129,73 @@ def by_subsets_where_sparse(product: Product, isa: InstructionSet) -> Schedule:
 @pytest.mark.parametrize("sanitizer", SANITIZERS)
 @pytest.mark.parametrize("name", ["avx512", "avx2", "portable"])
 def test_no_step_outside_and_no_race(name: str, sanitizer: str, tmp_path: Path) -> None:
-    if not runs_here(instruction_set(name)):
-        pytest.skip(f"this CPU does not run {name}")
+    isa = isa_here(name)
     graph, weights = network()
-    isa = instruction_set(name)
     program = lower(graph, isa, {}, partial(by_subsets_where_sparse, isa=isa))
     assert any(isinstance(kernel, SubsetKernel) for kernel in program.kernels)
+    x = torch.randn(SAMPLES, 3, 17, 15)
+    results = run_sanitized(graph, program, x, isa, sanitizer, tmp_path)
+    for result, reference, tolerance in zip(results, expected(x, weights), TOLERANCES, strict=True):
+        assert (result - reference).abs().max() <= tolerance * reference.abs().max()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sanitizer", SANITIZERS)
+@pytest.mark.parametrize("name", ["avx512_bf16", "avx2_vnni", "portable"])
+def test_the_same_of_integers(name: str, sanitizer: str, tmp_path: Path) -> None:
+    isa, graph = isa_here(name), integer_network()
+    x = torch.randn(SAMPLES, 3, 17, 15)
+    results = run_sanitized(graph, lower(graph, isa, {}), x, isa, sanitizer, tmp_path)
+    assert all(map(torch.equal, results, run_reference(graph, [x])))
+
+
+def isa_here(name: str) -> InstructionSet:
+    """The instruction set; the test is skipped where this CPU does not run it."""
+    if not runs_here(instruction_set(name)):
+        pytest.skip(f"this CPU does not run {name}")
+    return instruction_set(name)
+
+
+def integer_network() -> Graph:
+    """Odd sizes, strides, groups, both kinds of residual, zero points other than 0 around padded convolutions."""
+    generator = torch.Generator().manual_seed(0)
+    random = lambda *shape: torch.randn(shape, generator=generator) * 0.2  # noqa: E731
+    weights = {
+        "w1": random(13, 3, 3, 3),
+        "b1": random(13),
+        "w2": random(13, 13, 3, 3),
+        "w3": random(10, 13, 1, 1),
+    }
+    weights |= {"w4": random(10, 1, 5, 5), "w5": random(22, 10, 2, 3) * (random(22, 10, 2, 3) > 0.2)}
+    shapes = {
+        "x": (3, 17, 15),
+        "a": (13, 9, 8),
+        "b": (13, 9, 8),
+        "c": (10, 9, 8),
+        "d": (10, 9, 8),
+        "e": (22, 5, 3),
+    }
+    relu, around = Activation("relu"), (1, 1, 1, 1)
+    nodes = [
+        ("c1", Convolution("w1", "b1", (2, 2), around), "x", "a"),
+        ("c2", Convolution("w2", None, padding=around, residual=True, activation=relu), "a a", "b"),
+        ("c3", Convolution("w3", None), "b", "c"),
+        ("c4", Convolution("w4", None, padding=(2, 2, 2, 2), groups=10, residual=True), "c c", "d"),
+        ("c5", Convolution("w5", None, (2, 3), (1, 0, 1, 2)), "d", "e"),
+    ]
+    values = {name: Value(name, (1, *shape)) for name, shape in shapes.items()}
+    made = tuple(Node(layer, operation, tuple(read.split()), (out,)) for layer, operation, read, out in nodes)
+    graph = Graph(("x",), ("e", "b"), values, made, weights)
+    ranges = {name: Quantization(0.03, 120 if name != "b" else 0) for name in values}
+    return to_integers(graph, frozenset("abcde"), ranges)
+
+
+def run_sanitized(
+    graph: Graph, program: Program, x: torch.Tensor, isa: InstructionSet, sanitizer: str, folder: Path
+) -> list[torch.Tensor]:
+    """Outputs of the graph's C, built with a sanitizer and run in a process of its own."""
     arena = plan_arena(program)
-    (tmp_path / "model.c").write_text(emit_source([program], [arena], isa))
+    (folder / "model.c").write_text(emit_source([program], [arena], isa))
     flags = (
         "-std=gnu11",
         "-O1",
@@ -142,7 +205,7 @@ def test_no_step_outside_and_no_race(name: str, sanitizer: str, tmp_path: Path) 
         "-pthread",
         "-Wno-psabi",
     )
-    sources = (str(tmp_path / "model.c"), str(Path(__file__).with_name("sanitized_main.c")))
+    sources = (str(folder / "model.c"), str(Path(__file__).with_name("sanitized_main.c")))
     compiler = find_compiler()
     command = [
         *compiler.command,
@@ -150,14 +213,13 @@ def test_no_step_outside_and_no_race(name: str, sanitizer: str, tmp_path: Path) 
         *compiler.target_flags(isa),
         *sources,
         "-o",
-        str(tmp_path / "run"),
+        str(folder / "run"),
         "-lm",
     ]
     subprocess.run(command, check=True)
 
-    x = torch.randn(SAMPLES, 3, 17, 15)
     outputs = [np.empty((SAMPLES, *graph.shape(name)[1:]), np.float32) for name in graph.outputs]
-    with (tmp_path / "data").open("wb") as file:
+    with (folder / "data").open("wb") as file:
         for group, filled in (
             (list(program.constants.values()), True),
             ([x.numpy()], True),
@@ -167,11 +229,12 @@ def test_no_step_outside_and_no_race(name: str, sanitizer: str, tmp_path: Path) 
             for array in group:
                 file.write(struct.pack("q", array.nbytes) + (array.tobytes() if filled else b""))
         file.write(struct.pack("qqq", THREADS * arena.floats, SAMPLES, THREADS))
-    finished = subprocess.run([tmp_path / "run", tmp_path / "data"], capture_output=True, check=False)
+    finished = subprocess.run([folder / "run", folder / "data"], capture_output=True, check=False)
     assert finished.returncode == 0, finished.stderr.decode()[:3000]
 
     raw = np.frombuffer(finished.stdout, np.float32)
     split = np.split(raw, np.cumsum([array.size for array in outputs])[:-1])
-    for array, reference, tolerance in zip(split, expected(x, weights), TOLERANCES, strict=True):
-        result = torch.from_numpy(array.copy()).view(reference.shape)
-        assert (result - reference).abs().max() <= tolerance * reference.abs().max()
+    return [
+        torch.from_numpy(array.copy()).view(SAMPLES, *graph.shape(name)[1:])
+        for array, name in zip(split, graph.outputs, strict=True)
+    ]
