@@ -19,13 +19,29 @@ RESULTS = HERE / "results"
 def provenance(threads: int) -> dict[str, Any]:
     """Command, code, time, load and machine of a measurement that is about to begin."""
     return {
-        "command": "python -m " + " ".join([f"bench.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
+        "command": command(sys.argv),
         "git_revision": git_revision(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "load_average_before": os.getloadavg()[0],
         "threads": threads,
         "machine": asdict(describe_machine(threads)),
     }
+
+
+def command(arguments: Sequence[str]) -> str:
+    """The command line without the places of its files, which differ from machine to machine.
+
+    >>> command(["/there/bench/layers.py", "bert_ffn", "--output", "/tmp/one.json", "--rounds", "3"])
+    'python -m bench.layers bert_ffn --rounds 3'
+    """
+    places = {
+        position + step
+        for position, word in enumerate(arguments)
+        if word in ("--output", "--conversions")
+        for step in (0, 1)
+    }
+    words = [word for position, word in enumerate(arguments) if position not in places]
+    return " ".join(["python -m", f"bench.{Path(words[0]).stem}", *words[1:]])
 
 
 def git_revision() -> str:
