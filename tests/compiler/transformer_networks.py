@@ -68,6 +68,32 @@ def distilbert() -> tuple[nn.Module, tuple[Tensor, ...]]:
     return transformers.DistilBertModel(config), _text(True)
 
 
+class Logits(nn.Module):
+    """A language model without a cache of past keys."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Scores of the next word at every place."""
+        return self.network(input_ids=ids, use_cache=False).logits
+
+
+def gpt2() -> tuple[nn.Module, tuple[Tensor, ...]]:
+    """GPT-2 without past keys."""
+    config = transformers.GPT2Config(
+        n_embd=48,
+        n_layer=2,
+        n_head=3,
+        vocab_size=VOCABULARY,
+        n_positions=64,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+    return Logits(transformers.GPT2LMHeadModel(config)), _text(False)
+
+
 NETWORKS: dict[str, Callable[[], tuple[nn.Module, tuple[Tensor, ...]]]] = {
     "deit": lambda: image_classifier("DeiT"),
     "vit": lambda: image_classifier("ViT"),
@@ -75,4 +101,5 @@ NETWORKS: dict[str, Callable[[], tuple[nn.Module, tuple[Tensor, ...]]]] = {
     "bert": bert,
     "bert without padding": lambda: bert(padded=False),
     "distilbert": distilbert,
+    "gpt2": gpt2,
 }
