@@ -32,7 +32,8 @@ def lay_out(tensors: Sequence[Tensor]) -> WeightsFile:
     offsets, data = [], bytearray()
     for tensor in tensors:
         offsets.append(len(data))
-        data += tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        row = torch.empty(tensor.numel(), dtype=tensor.dtype).copy_(tensor.reshape(-1))
+        data += row.view(torch.uint8).numpy().tobytes()
         data += bytes(round_up(len(data), ALIGNMENT_BYTES) - len(data))
     return WeightsFile(bytes(data) or bytes(ALIGNMENT_BYTES), tuple(offsets))
 

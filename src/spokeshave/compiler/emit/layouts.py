@@ -61,7 +61,8 @@ def choose_layouts(graph: Graph, isa: InstructionSet) -> dict[str, Layout]:
     layouts: dict[str, Layout] = {}
     for name, value in graph.values.items():
         sample = value.shape[1:]
-        if is_planar(value.shape) and name not in sequences:
+        stays_with_caller = value.dtype == "int64"
+        if is_planar(value.shape) and name not in sequences and not stays_with_caller:
             layouts[name] = lay_planes(value.shape, grids[family[name]], isa, value.dtype)
         else:
             layouts[name] = Flat(sample)

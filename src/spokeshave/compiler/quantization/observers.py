@@ -104,8 +104,8 @@ def quantization_error(histogram: Histogram, quantization: Quantization) -> floa
 def quantization_of(bounds: Range) -> Quantization:
     """Scale and zero point for a range, widened to hold 0.
 
-    >>> quantization_of((-1.0, 4.1))
-    Quantization(scale=0.02, zero_point=50)
+    >>> quantization_of((-63.0, 192.0))
+    Quantization(scale=1.0, zero_point=63)
     """
     low, high = min(bounds[0], 0.0), max(bounds[1], 0.0)
     scale = (high - low) / LEVELS
