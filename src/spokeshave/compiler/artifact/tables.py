@@ -44,6 +44,11 @@ def contents(generated: Generated) -> Contents:
     if manifest.fallen_out:
         named = "; ".join(f"{stage.layer} ({stage.target}): {stage.reason}" for stage in manifest.fallen_out)
         raise SpokeshaveError(f"plain C cannot run what needs PyTorch: {named}")
+    if manifest.dynamic:
+        named = ", ".join(dict.fromkeys(extent.value for extent in manifest.dynamic))
+        raise SpokeshaveError(
+            f"plain C takes one length only, and that of {named} may change; compile it without `dynamic`"
+        )
     outputs = tuple(_output_record(manifest, name) for name in manifest.outputs)
     segment = next((stage for stage in manifest.stages if isinstance(stage, SegmentStage)), None)
     tensors = [generated.tensors[name] for name in segment.constants] if segment else []
