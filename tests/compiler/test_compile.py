@@ -131,10 +131,21 @@ def test_planned_levels_survive_a_folded_batch_norm(levels):
 
 
 def test_operators_without_a_kernel_are_named_with_layer_and_reason():
-    network, _ = pruned("tokens", None)
-    deployment = compile_network(network, torch.randn(1, 3, 16, 16))
-    assert deployment.fallen_out
-    assert all(stage.layer and stage.reason for stage in deployment.fallen_out)
+    class Sorted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.before, self.after = nn.Linear(6, 5), nn.Linear(5, 3)
+
+        def forward(self, x):
+            return self.after(self.before(x).sort(-1)[0])
+
+    network, x = Sorted().eval(), torch.randn(4, 6)
+    deployment = compile_network(network, x)
+    (stage,) = deployment.fallen_out
+    assert "sort" in stage.target
+    assert stage.layer
+    assert stage.reason
+    torch.testing.assert_close(deployment(x), network(x))
 
 
 def test_outputs_keep_their_structure():
