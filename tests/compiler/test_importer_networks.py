@@ -12,6 +12,7 @@ from spokeshave.compiler.importer import OutputStructure, import_program
 from spokeshave.compiler.importer.names import layer_name
 from spokeshave.compiler.operations import (
     Affine,
+    Attention,
     Binary,
     Convolution,
     Foreign,
@@ -139,12 +140,13 @@ def test_mixer():
     assert count(graph, Binary) == 1  # the sum after the transpose; the other one is in its linear layer
 
 
-def test_transformer_leaves_only_attention_to_pytorch():
+def test_pytorchs_own_transformer_layers_are_typed_whole():
     network = nn.TransformerEncoder(
         nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2, enable_nested_tensor=False
     )
     graph = imported(network, torch.randn(2, 5, 8))
-    assert foreign(graph) == ["aten.scaled_dot_product_attention.default"] * 2
+    assert foreign(graph) == []
+    assert count(graph, Attention) == 2
     layers = {node.layer for node in graph.nodes if isinstance(node.operation, Linear)}
     assert "layers.1.self_attn.out_proj" in layers
 
