@@ -6,6 +6,11 @@ import sys
 import time
 
 
+def _listen():
+    """A test run in the background of a shell is started deaf to interruptions, and so would be its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_an_interruption_says_how_to_go_on(recipe, tmp_path):
     command = [
         sys.executable,
@@ -21,6 +26,7 @@ def test_an_interruption_says_how_to_go_on(recipe, tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=_listen,
     )
     deadline = time.monotonic() + 120
     while not (run / "checkpoints").exists() and time.monotonic() < deadline:
