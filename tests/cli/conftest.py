@@ -42,6 +42,7 @@ def large_images(): return batches(3, 3, 16, 16)
 def empty(): return [], []
 def pictures_alone(): return [torch.zeros(4, 1, 8, 8)], [torch.zeros(4, 1, 8, 8)]
 def strange_labels(): return [(torch.zeros(4, 1, 8, 8), torch.full((4,), -1))] * 2, data()[1]
+def real_labels(): return [(torch.zeros(4, 1, 8, 8), torch.zeros(4))] * 2, data()[1]
 """
 
 

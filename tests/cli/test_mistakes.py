@@ -32,6 +32,10 @@ MISTAKES = {
     "no samples": (fit(data="parts.py:empty"), "held-out loader of .* is empty"),
     "no labels": (fit(data="parts.py:pictures_alone"), r"does not give \(inputs, labels\) batches"),
     "labels": (fit(data="parts.py:strange_labels"), "has label -1; labels must be 0 to 2"),
+    "real labels": (
+        fit(data="parts.py:real_labels"),
+        "has labels of type torch.float32; labels must be integers",
+    ),
     "no export": (fit("parts.py:Branching"), "the network cannot be exported: .*parts.py:20"),
     "no device": (
         fit("parts.py:network", "parts.py:data", "--device", "abacus"),

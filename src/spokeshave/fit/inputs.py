@@ -166,6 +166,8 @@ def count_outputs(network: nn.Module, example: Tensor, recipe: Recipe) -> int:
 
 
 def _check_labels(labels: Tensor, classes: int, data: str) -> None:
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise SpokeshaveError(f"{data} has labels of type {labels.dtype}; labels must be integers")
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= classes:
         raise SpokeshaveError(
