@@ -17,6 +17,10 @@ def network():
     )
 
 
+def linear():
+    return nn.Linear(8, 3)
+
+
 class Branching(nn.Module):
     def __init__(self):
         super().__init__()

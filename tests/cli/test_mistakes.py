@@ -95,6 +95,10 @@ MISTAKES = {
         ["compile", "parts.py:network", "--shape", "8:int63", "--output", "out"],
         "'int63' is no element type; float32, int64",
     ),
+    "other element type": (
+        ["compile", "parts.py:linear", "--shape", "8:int64", "--output", "out"],
+        "parts.py:linear cannot take inputs of type int64: ",
+    ),
     "compile over": (
         ["compile", "parts.py:network", "--shape", "1x8x8", "--output", "taken"],
         "holds something else",

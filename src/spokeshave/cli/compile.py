@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spokeshave.cli.counted import counted
-from spokeshave.cli.example import DataName, Shape, find_example
+from spokeshave.cli.example import DataName, Shape, check_takes, find_example
 from spokeshave.cli.output import Json, console, print_json
 from spokeshave.errors import SpokeshaveError
 
@@ -78,6 +78,7 @@ def compile(
     settings = precision_settings(precision, resolve_data(calibration).train if calibration else None)
     found = resolve_network(network)
     example = find_example(network, found, shape, data)
+    check_takes(network, found, example)
     with counted("tuning") as progress:
         tuner = Tuner(instruction_set(isa), find_compiler(), threads, progress) if tune else None
         pruned = Plan.load(plan) if plan is not None else None

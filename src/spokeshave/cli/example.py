@@ -43,6 +43,29 @@ def find_example(reference: str, network: Any, shape: str | None, data: str | No
     return _from_data(data or family)
 
 
+def check_takes(reference: str, network: Any, example: "tuple[Tensor, ...]") -> None:
+    """Raise SpokeshaveError when the network fails on an example of another element type than it takes.
+
+    Exporting does not see every such mistake. Numbers need no check: networks that take only integers fail there.
+    """
+    import torch
+    from torch import nn
+
+    if not isinstance(network, nn.Module) or all(x.is_floating_point() for x in example):
+        return
+    training = {module: module.training for module in network.modules()}
+    try:
+        with torch.inference_mode():
+            network.eval()(*example)
+    except Exception as error:  # whatever the user's network raises
+        reason = " ".join(str(error).split()).rstrip(".")
+        types = ", ".join(str(x.dtype).removeprefix("torch.") for x in example)
+        raise SpokeshaveError(f"{reference} cannot take inputs of type {types}: {reason}") from error
+    finally:
+        for module, was in training.items():
+            module.training = was
+
+
 @dataclass(frozen=True)
 class InputShape:
     """Shape of one sample of an input, without its batch axis, and its element type."""
