@@ -100,6 +100,11 @@ def test_wrong_inputs_are_one_sentence(deployment, inputs, message):
         deployment(*inputs)
 
 
+def test_a_sparse_input_is_one_sentence(deployment):
+    with pytest.raises(SpokeshaveError, match=r"input 0 is sparse, .* dense tensors"):
+        deployment(torch.zeros(1, 3, 6, 6).to_sparse())
+
+
 def test_an_empty_batch_gives_an_empty_result(deployment):
     assert deployment(torch.zeros(0, 3, 6, 6)).shape == (0, 4)
 

@@ -192,7 +192,11 @@ class NativeDeployment:
 
 def _fits(tensor: Any, shape: tuple[int, ...], dtype: torch.dtype) -> bool:
     return (
-        isinstance(tensor, Tensor) and tensor.shape[1:] == shape and tensor.dtype is dtype and tensor.is_cpu
+        isinstance(tensor, Tensor)
+        and tensor.shape[1:] == shape
+        and tensor.dtype is dtype
+        and tensor.is_cpu
+        and tensor.layout is torch.strided
     )
 
 
@@ -221,6 +225,8 @@ def _check_input(position: int, tensor: Any, record: ValueRecord) -> None:
         raise SpokeshaveError(f"{where} is {tensor.dtype}, the network takes torch.{record.dtype}")
     if tensor.device.type != "cpu":
         raise SpokeshaveError(f"{where} is on {tensor.device}, a native deployment takes tensors on the CPU")
+    if tensor.layout != torch.strided:
+        raise SpokeshaveError(f"{where} is sparse, a native deployment takes dense tensors; call .to_dense()")
 
 
 def load_deployment(folder: Path | str) -> NativeDeployment:
