@@ -76,6 +76,15 @@ def test_without_any_compiler_the_sentence_names_the_way_out(monkeypatch):
         find_compiler()
 
 
+def test_without_another_compiler_the_ziglang_wheel_serves_and_says_so(tmp_path, monkeypatch):
+    pytest.importorskip("ziglang")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    found = find_compiler()
+    assert found.zig
+    assert found.version.endswith("of the ziglang wheel")
+
+
 def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))

@@ -182,6 +182,7 @@ def _deploy(generated: "Generated", output: Path) -> tuple[dict[str, Any], list[
         "run_by_pytorch": foreign,
     }
     lines = [f"{output}: {manifest.isa}, {latency}, {figures.count(manifest.weight_bytes)}B of weights"]
+    lines.append(f"  built by {manifest.compiler}")
     lines += [f"  {e['layer']} ({e['operator']}) runs through PyTorch: {e['reason']}" for e in foreign]
     lines += [f"  {layer} stays float32: {reason}" for layer, reason in kept.items()]
     return record, lines

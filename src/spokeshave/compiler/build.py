@@ -77,7 +77,7 @@ def zig_compiler() -> Compiler | None:
     if importlib.util.find_spec("ziglang") is None:
         return None
     command = (sys.executable, "-m", "ziglang", "cc")
-    return Compiler(command, _version(command), zig=True)
+    return Compiler(command, f"{_version(command)} of the ziglang wheel", zig=True)
 
 
 def _version(command: tuple[str, ...]) -> str:
