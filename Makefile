@@ -1,6 +1,7 @@
 # Two commands matter: `make demo` and `make test`. Both prepare .venv from pyproject.toml when it is missing or stale.
 PYTHON ?= python3
 DATA ?= digits
+RECIPES := $(if $(filter cifar10,$(DATA)),cifar10 cifar10-wide,$(DATA))
 VENV := .venv
 QUICK_PEERS := --peer eager --peer onnxruntime --peer onnxruntime_int8
 BIN := $(VENV)/bin
@@ -16,7 +17,7 @@ $(VENV)/.ready: pyproject.toml
 	@touch $@
 
 demo: $(VENV)/.ready  ## train, prune, compile, check, time and report; DATA=digits or DATA=cifar10
-	$(BIN)/spokeshave demo $(DATA)
+	$(foreach recipe,$(RECIPES),$(BIN)/spokeshave demo $(recipe) &&) true
 
 check: $(VENV)/.ready  ## formatter, linter, type checker, import layers, size report
 	$(BIN)/ruff format --check src tests bench tools
