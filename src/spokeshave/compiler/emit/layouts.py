@@ -35,19 +35,17 @@ from spokeshave.compiler.operations import (
 )
 
 SHARE_ONE_PITCH = (
-    *(
-        Activate,
-        Affine,
-        Binary,
-        Concatenate,
-        Dequantize,
-        GroupNorm,
-        LayerNorm,
-        Linear,
-        Quantize,
-        Softmax,
-        Where,
-    ),
+    Activate,
+    Affine,
+    Binary,
+    Concatenate,
+    Dequantize,
+    GroupNorm,
+    LayerNorm,
+    Linear,
+    Quantize,
+    Softmax,
+    Where,
 )
 LAYOUTS_AGREE = (Activate, Linear)  # planes become planes, and rows rows
 LAYOUTS_DIFFER = (Concatenate, Pad, Permute, Recurrent, Reshape, Slice)  # each value may lie in any way
