@@ -44,17 +44,23 @@ def assert_close(result, reference):
 
 
 @st.composite
+def sizes(draw, kernel, dilation, padding, least, more):
+    """Rows and columns of a map that the kernel fits into, at least `least` and up to `more` above what is needed."""
+    needed = [
+        max(least, (k - 1) * d + 1 - before - after)
+        for k, d, before, after in zip(kernel, dilation, padding[:2], padding[2:], strict=True)
+    ]
+    return tuple(draw(st.integers(low, low + more)) for low in needed)
+
+
+@st.composite
 def cases(draw):
     groups = draw(st.sampled_from([1, 1, 1, 2, 3]))
     per_group, rows = draw(st.integers(1, 9)), draw(st.integers(1, 12))
     kernel = draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
     dilation = draw(st.tuples(st.integers(1, 2), st.integers(1, 2)))
     padding = draw(st.tuples(*[st.integers(0, 3)] * 4))
-    least = [
-        max(1, (k - 1) * d + 1 - before - after)
-        for k, d, before, after in zip(kernel, dilation, padding[:2], padding[2:], strict=True)
-    ]
-    size = tuple(draw(st.integers(low, low + 12)) for low in least)
+    size = draw(sizes(kernel, dilation, padding, least=1, more=12))
     operation = Convolution(
         "w",
         draw(st.sampled_from(["b", None])),

@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.compiler.emit.test_convolution import assert_close, convolution_graph, expected
+from tests.compiler.emit.test_convolution import assert_close, convolution_graph, expected, sizes
 
 from spokeshave.compiler.emit.lower import lower, supports
 from spokeshave.compiler.isa import instruction_set
@@ -18,11 +18,7 @@ def cases(draw):
     stride = draw(st.sampled_from([1, 2]))
     dilation = draw(st.tuples(st.integers(1, 2), st.integers(1, 2))) if stride == 1 else (1, 1)
     padding = draw(st.tuples(*[st.integers(0, 3)] * 4))
-    least = [
-        max(2, (k - 1) * d + 1 - before - after)
-        for k, d, before, after in zip(kernel, dilation, padding[:2], padding[2:], strict=True)
-    ]
-    size = tuple(draw(st.integers(low, low + 40)) for low in least)
+    size = draw(sizes(kernel, dilation, padding, least=2, more=40))
     operation = Convolution(
         "w",
         draw(st.sampled_from(["b", None])),
