@@ -1,4 +1,4 @@
-"""Runs the operations of transformers with PyTorch (see `reference.py`)."""
+"""Runs attention and embeddings."""
 
 from collections.abc import Mapping
 
@@ -6,12 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from spokeshave.compiler.operations import Attention, Convert, Embedding, Take, Where
+from spokeshave.compiler.operations import Attention, Embedding
+from spokeshave.compiler.reference.runner import Runner, Weights
 
-Weights = Mapping[str, Tensor]
 
-
-def attention(op: Attention, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
+def _attention(op: Attention, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
     """Every window a sample of its own for PyTorch."""
     query = _heads(inputs[0], op.windows, op.heads)
     key, value = (_heads(tensor, op.windows, op.key_heads) for tensor in inputs[1:3])
@@ -34,24 +33,12 @@ def _mask(op: Attention, inputs: list[Tensor], weights: Weights, queries: int, k
     return causal if mask is None else mask + causal
 
 
-def take(op: Take, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
-    """Elements at constant places of one axis."""
-    return inputs[0].index_select(op.axis, weights[op.indices])
-
-
-def embedding(op: Embedding, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
+def _embedding(op: Embedding, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
     """Rows of a table."""
     return F.embedding(inputs[0], weights[op.weight]).reshape(shape)
 
 
-def convert(op: Convert, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
-    """Whole numbers, or whether they are 0, as float32."""
-    return (inputs[0] != 0).float() if op.truth else inputs[0].float()
-
-
-def where(op: Where, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
-    """The operands that are no constants follow the condition."""
-    given = iter(inputs[1:])
-    yes = weights[op.yes] if op.yes else next(given)
-    no = weights[op.no] if op.no else next(given)
-    return torch.where(inputs[0] != 0, yes, no)
+RUNNERS: Mapping[type, Runner] = {
+    Attention: _attention,
+    Embedding: _embedding,
+}

@@ -1,0 +1,85 @@
+"""The operations a graph may hold. Weights are named; the graph owns the tensors.
+
+Only `Foreign` is open-ended: it is any ATen operator that the compiler has no kernel for, run by PyTorch.
+"""
+
+from spokeshave.compiler.operations.elementwise import (
+    Activate,
+    Activation,
+    ActivationKind,
+    Affine,
+    Binary,
+    BinaryKind,
+    Convert,
+    Where,
+)
+from spokeshave.compiler.operations.foreign import Foreign
+from spokeshave.compiler.operations.integers import Dequantize, Quantization, Quantize, Quantized
+from spokeshave.compiler.operations.layers import Convolution, Linear, Recurrent, RecurrentKind
+from spokeshave.compiler.operations.moves import Concatenate, Expand, Pad, Permute, Reshape, Slice, Take
+from spokeshave.compiler.operations.reduction import GroupNorm, LayerNorm, Mean, Pool, Softmax
+from spokeshave.compiler.operations.tokens import Attention, Embedding
+
+Operation = (
+    Convolution
+    | Linear
+    | Pool
+    | Activate
+    | Binary
+    | Affine
+    | Concatenate
+    | Softmax
+    | LayerNorm
+    | GroupNorm
+    | Mean
+    | Reshape
+    | Permute
+    | Slice
+    | Pad
+    | Recurrent
+    | Quantize
+    | Dequantize
+    | Quantized
+    | Attention
+    | Take
+    | Expand
+    | Embedding
+    | Convert
+    | Where
+    | Foreign
+)
+
+__all__ = [
+    "Activate",
+    "Activation",
+    "ActivationKind",
+    "Affine",
+    "Attention",
+    "Binary",
+    "BinaryKind",
+    "Concatenate",
+    "Convert",
+    "Convolution",
+    "Dequantize",
+    "Embedding",
+    "Expand",
+    "Foreign",
+    "GroupNorm",
+    "LayerNorm",
+    "Linear",
+    "Mean",
+    "Operation",
+    "Pad",
+    "Permute",
+    "Pool",
+    "Quantization",
+    "Quantize",
+    "Quantized",
+    "Recurrent",
+    "RecurrentKind",
+    "Reshape",
+    "Slice",
+    "Softmax",
+    "Take",
+    "Where",
+]

@@ -1,0 +1,54 @@
+"""Operations that move elements and change none."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Reshape:
+    """The same elements in row-major order under the output's shape."""
+
+
+@dataclass(frozen=True)
+class Permute:
+    """Axes in another order; axis 0 stays."""
+
+    axes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Expand:
+    """Axes of length 1 repeated to the output's shape."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Every `step`-th element of one axis from `start` up to `stop` (exclusive); all non-negative."""
+
+    axis: int
+    start: int
+    stop: int
+    step: int
+
+
+@dataclass(frozen=True)
+class Take:
+    """Elements of one axis at constant places; `indices` names them, an int64 weight."""
+
+    axis: int
+    indices: str
+
+
+@dataclass(frozen=True)
+class Concatenate:
+    """Join values along one axis (never the batch axis)."""
+
+    axis: int
+
+
+@dataclass(frozen=True)
+class Pad:
+    """Pad with a constant: `before[i]` and `after[i]` elements on axis i."""
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    value: float = 0.0

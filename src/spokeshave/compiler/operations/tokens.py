@@ -1,0 +1,29 @@
+"""Operations on tokens: attention, rows of tables."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Attention:
+    """softmax(query @ key.T * scale + mask) @ value, head by head, on tokens `[1, T, heads * size]`.
+
+    Inputs are query, key, value and, unless `mask` names a constant, perhaps a mask: numbers to add to the scores, of
+    a shape that broadcasts to `[windows, heads, queries, keys]` of one window. Tokens come in `windows` runs of equal
+    length that do not see each other; `key_heads` heads of keys and values serve `heads` of queries, neighbours
+    together. With `causal`, a query sees the keys up to its own, counted from the last of each. A query that sees
+    nothing gives zeros.
+    """
+
+    heads: int
+    key_heads: int
+    scale: float
+    windows: int = 1
+    causal: bool = False
+    mask: str | None = None
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Rows of a table by number: `[1, T]` int64 to `[1, T, width]`; others than the table's are refused at run time."""
+
+    weight: str

@@ -1,0 +1,63 @@
+"""Runs operations with PyTorch: the oracle of every pass and kernel, and the fallback at run time."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from spokeshave.compiler.graph import Graph
+from spokeshave.compiler.operations import Dequantize, Foreign, Operation, Quantize, Quantized
+from spokeshave.compiler.quantization.arithmetic import dequantize, quantize
+from spokeshave.compiler.quantization.executor import run_quantized
+from spokeshave.compiler.reference import elementwise, layers, moves, reduction, tokens
+from spokeshave.compiler.reference.foreign import run_foreign
+from spokeshave.compiler.reference.runner import Runner, Weights
+
+__all__ = ["RUNNERS", "run_foreign", "run_operation", "run_reference"]
+
+RUNNERS: Mapping[type, Runner] = {
+    **layers.RUNNERS,
+    **reduction.RUNNERS,
+    **elementwise.RUNNERS,
+    **moves.RUNNERS,
+    **tokens.RUNNERS,
+    Quantize: lambda op, inputs, weights, shape: quantize(inputs[0], op.quantization),
+    Dequantize: lambda op, inputs, weights, shape: dequantize(inputs[0], op.quantization),
+    Quantized: lambda op, inputs, weights, shape: run_quantized(op, weights, *inputs),
+}
+
+
+def run_reference(graph: Graph, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """Run a graph node by node and return its outputs; a batch runs sample by sample and is joined at the end."""
+    samples = len(inputs[0]) if inputs else 1
+    if samples == 1:
+        return _run_sample(graph, inputs)
+    rows = [_run_sample(graph, [tensor[i : i + 1] for tensor in inputs]) for i in range(samples)]
+    return [
+        graph.weights[name] if name in graph.weights else torch.cat(row)
+        for name, row in zip(graph.outputs, zip(*rows, strict=True), strict=True)
+    ]
+
+
+def _run_sample(graph: Graph, inputs: Sequence[Tensor]) -> list[Tensor]:
+    values = dict(zip(graph.inputs, inputs, strict=True))
+    for node in graph.nodes:
+        operands = [values[name] for name in node.inputs]
+        shape = graph.shape(node.outputs[0])
+        results = run_operation(node.operation, operands, graph.weights, shape, values)
+        values.update(zip(node.outputs, results, strict=True))
+    return [values[name] if name in values else graph.weights[name] for name in graph.outputs]
+
+
+def run_operation(
+    operation: Operation,
+    inputs: Sequence[Tensor],
+    weights: Weights,
+    shape: tuple[int, ...],
+    values: Mapping[str, Tensor],
+) -> list[Tensor]:
+    """Run one operation for one sample; `shape` is its output's, `values` holds what a foreign operator names."""
+    if isinstance(operation, Foreign):
+        return run_foreign(operation, values, weights)
+    result = RUNNERS[type(operation)](operation, list(inputs), weights, shape)
+    return [result] if isinstance(result, Tensor) else list(result)

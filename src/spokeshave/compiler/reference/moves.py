@@ -1,0 +1,35 @@
+"""Runs operations that move elements."""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from spokeshave.compiler.operations import Concatenate, Expand, Pad, Permute, Reshape, Slice, Take
+from spokeshave.compiler.reference.runner import Runner, Weights
+
+
+def _slice(op: Slice, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
+    return inputs[0][(slice(None),) * op.axis + (slice(op.start, op.stop, op.step),)]
+
+
+def _pad(op: Pad, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
+    widths = [width for pair in zip(reversed(op.before), reversed(op.after), strict=True) for width in pair]
+    return F.pad(inputs[0], widths, value=op.value)
+
+
+def _take(op: Take, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
+    """Elements at constant places of one axis."""
+    return inputs[0].index_select(op.axis, weights[op.indices])
+
+
+RUNNERS: Mapping[type, Runner] = {
+    Concatenate: lambda op, inputs, weights, shape: torch.cat(inputs, op.axis),
+    Reshape: lambda op, inputs, weights, shape: inputs[0].reshape(shape),
+    Permute: lambda op, inputs, weights, shape: inputs[0].permute(op.axes),
+    Slice: _slice,
+    Pad: _pad,
+    Take: _take,
+    Expand: lambda op, inputs, weights, shape: inputs[0].expand(shape),
+}
