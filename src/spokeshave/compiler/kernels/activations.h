@@ -1,10 +1,26 @@
-/* Activations on vectors. exp: Cephes' polynomial after reduction by multiples of ln 2, below 2 ulp; erf: Abramowitz and
-   Stegun 7.1.26 (absolute error 1.5e-7). Comparisons are written so that a NaN stays a NaN. */
+/* Activations on vectors. exp: Cephes' polynomial after reduction by multiples of ln 2, below 2 ulp. Comparisons are
+   written so that a NaN stays a NaN. */
 INLINE vector select(lanes_mask mask, vector yes, vector no) {
     return (vector)((mask & (lanes_mask)yes) | (~mask & (lanes_mask)no));
 }
-INLINE vector at_least(vector v, float low) { return select(v < splat(low), splat(low), v); }
-INLINE vector at_most(vector v, float high) { return select(v > splat(high), splat(high), v); }
+INLINE vector larger_of(vector a, vector b) { /* b where either is NaN; so is smaller_of */
+#if defined(__AVX__)
+    __asm__("vmaxps %2, %1, %0" : "=v"(a) : "v"(a), "v"(b));
+    return a;
+#else
+    return select(a > b, a, b);
+#endif
+}
+INLINE vector smaller_of(vector a, vector b) {
+#if defined(__AVX__)
+    __asm__("vminps %2, %1, %0" : "=v"(a) : "v"(a), "v"(b));
+    return a;
+#else
+    return select(a < b, a, b);
+#endif
+}
+INLINE vector at_least(vector v, float low) { return larger_of(splat(low), v); }
+INLINE vector at_most(vector v, float high) { return smaller_of(splat(high), v); }
 
 INLINE vector exponential(vector v) {
     vector x = at_most(at_least(v, -87.3f), 88.3f);
@@ -20,6 +36,18 @@ INLINE vector exponential(vector v) {
     p = p * r * r + r + 1.0f;
     return p * (vector)((power + 127) << 23);
 }
+/* 2^v for v below 128, nothing below 2^-126; a minimax polynomial on [-1/2, 1/2], relative error below 2e-7. */
+INLINE vector power_of_two(vector v) {
+    vector x = at_least(v, -127.0f);
+    vector shifted = x + 12583039.0f; /* 1.5 * 2^23 + 127: rounded to a whole number, which is an exponent already */
+    vector r = x - (shifted - 12583039.0f);
+    vector p = r * 1.3264725e-3f + 9.671513e-3f;
+    p = p * r + 5.5507336e-2f;
+    p = p * r + 2.4022242e-1f;
+    p = p * r + 6.93147e-1f;
+    p = p * r + 1.0f;
+    return p * (vector)((lanes_mask)shifted << 23);
+}
 INLINE vector activate_relu(vector v) { return (vector)((lanes_mask)v & ~(lanes_mask)(v < splat(0.0f))); }
 INLINE vector activate_clamp(vector v, float low, float high) { return at_most(at_least(v, low), high); }
 INLINE vector activate_leaky_relu(vector v, float slope) { return select(v < splat(0.0f), v * slope, v); }
@@ -31,20 +59,25 @@ INLINE vector activate_tanh(vector v) {
     return select(square < splat(0.04f), series, ratio);
 }
 INLINE vector activate_silu(vector v) { return v / (1.0f + exponential(-v)); }
-INLINE vector error_function(vector v) {
-    vector sign = select(v < splat(0.0f), splat(-1.0f), splat(1.0f));
-    vector x = v * sign;
-    vector t = 1.0f / (1.0f + 0.3275911f * x);
-    vector p = t * 1.061405429f - 1.453152027f;
-    p = p * t + 1.421413741f;
-    p = p * t - 0.284496736f;
-    p = p * t + 0.254829592f;
-    return sign * (1.0f - p * t * exponential(-x * x));
+/* Both forms of gelu are x * (0.5 + x * p(u)), u = 2 * (x / edge)^2 - 1, with a polynomial fitted to what the definition
+   gives in place of p (weighted least squares at Chebyshev points, the weights by Lawson's iteration); the error of the
+   whole is below 1e-6. Beyond the edge the sum is clamped to 0 or 1. Even and odd powers make two short chains. */
+static const float gelu_terms[] = { /* edge 5.25 */
+    1.34659350e-1f, -6.71265796e-2f, 4.96450067e-2f, -3.97714190e-2f, 3.20484825e-2f, -2.49652788e-2f, 1.84061117e-2f,
+    -1.30835511e-2f, 8.89029261e-3f, -4.85584885e-3f, 2.05282262e-3f, -1.57866476e-3f, 1.38760090e-3f, -4.70250554e-4f,
+};
+static const float gelu_tanh_terms[] = { /* edge 4.8 */
+    1.47233501e-1f, -7.30627775e-2f, 5.30583039e-2f, -4.06734198e-2f, 3.03239003e-2f, -2.12904494e-2f, 1.40743004e-2f,
+    -8.59994255e-3f, 4.53036418e-3f, -2.51253881e-3f, 2.10732711e-3f, -1.32305617e-3f, 2.27308643e-4f, 7.38129311e-5f,
+};
+INLINE vector gelu(vector v, float edge, const float *terms) {
+    vector u = at_most(v * v, edge * edge) * (2.0f / (edge * edge)) - 1.0f, square = u * u;
+    vector even = splat(terms[12]), odd = splat(terms[13]);
+    for (int i = 10; i >= 0; i -= 2) even = even * square + terms[i], odd = odd * square + terms[i + 1];
+    return v * at_most(at_least(v * (odd * u + even) + 0.5f, 0.0f), 1.0f);
 }
-INLINE vector activate_gelu(vector v) { return 0.5f * v * (1.0f + error_function(v * 0.70710678f)); }
-INLINE vector activate_gelu_tanh(vector v) {
-    return 0.5f * v * (1.0f + activate_tanh(0.79788456f * (v + 0.044715f * v * v * v)));
-}
+INLINE vector activate_gelu(vector v) { return gelu(v, 5.25f, gelu_terms); }
+INLINE vector activate_gelu_tanh(vector v) { return gelu(v, 4.8f, gelu_tanh_terms); }
 INLINE vector activate_hardsigmoid(vector v) { return at_most(at_least(v + 3.0f, 0.0f), 6.0f) * (1.0f / 6.0f); }
 INLINE vector activate_hardswish(vector v) { return v * activate_hardsigmoid(v); }
 INLINE vector activate_elu(vector v, float alpha) {

@@ -29,29 +29,56 @@ typedef struct {
     float scale;
 } NAME_shape;
 
-/* Scores of one tile from key `from` to key `to`: scaled, masked, less their maximum, exponentials in place. `top` and
-   `sum` hold the largest score and the sum of exponentials so far; returns the factor of what was summed before. */
+/* Scale and mask, in place where there is more to it than a factor; returns what is left to multiply the scores with to
+   have them in units of ln 2. */
+INLINE float NAME_masked(const NAME_shape *s, float *scores, ptrdiff_t row, const float *mask, int from, int to,
+                         int query) {
+    const float whole = 1.44269504f; /* 1 / ln 2 */
+    int factor_is_enough = !mask && s->scale > 0.0f;
+    if (!factor_is_enough)
+        for (int key = from; key < to; key++) {
+            float *at = scores + (key - from) * row;
+            vector v = load(at) * (s->scale * whole);
+            const float *seen = mask ? mask + key * s->mask_key : 0;
+            if (mask) v += whole * (s->mask_query ? load(seen + query) : splat(*seen));
+            store(at, v);
+        }
+    if (s->causal) {
+        lanes_mask newest; /* the last key that each query sees */
+        for (int i = 0; i < LANES; i++) newest[i] = query + i + s->keys - s->queries;
+        for (int key = from > newest[0] + 1 ? from : newest[0] + 1; key < to; key++) {
+            float *at = scores + (key - from) * row;
+            store(at, select(newest < key, splat(-INFINITY), load(at)));
+        }
+    }
+    return factor_is_enough ? s->scale * whole : 1.0f;
+}
+
+/* The largest of `keys` scores, four at a time. */
+INLINE vector NAME_largest(const float *scores, ptrdiff_t row, int keys) {
+    vector best = splat(-INFINITY);
+    int key = 0;
+    for (; key + 4 <= keys; key += 4, scores += 4 * row) {
+        vector one = larger_of(load(scores), load(scores + row));
+        best = larger_of(best, larger_of(one, larger_of(load(scores + 2 * row), load(scores + 3 * row))));
+    }
+    for (; key < keys; key++, scores += row) best = larger_of(best, load(scores));
+    return best;
+}
+
+/* Scores of one tile from key `from` to key `to`: masked, less their maximum, exponentials in place. `top` and `sum`
+   hold the largest score, in units of ln 2, and the sum of exponentials so far; returns the factor of what was summed
+   before. */
 INLINE vector NAME_softmax(const NAME_shape *s, float *scores, ptrdiff_t row, const float *mask, int from, int to,
                            int query, vector *top, vector *sum) {
-    vector old = *top, best = old;
-    lanes_mask newest; /* the last key that each query sees */
-    for (int i = 0; i < LANES; i++) newest[i] = query + i + s->keys - s->queries;
-    for (int key = from; key < to; key++) {
-        float *at = scores + (key - from) * row;
-        vector v = load(at) * s->scale;
-        if (mask) v += s->mask_query ? load(mask + key * s->mask_key + query) : splat(mask[key * s->mask_key]);
-        if (s->causal && key > newest[0]) v = select(newest < key, splat(-INFINITY), v);
-        store(at, v);
-        best = select(v > best, v, best);
-    }
-    vector total = splat(0.0f);
-    for (int key = from; key < to; key++) {
-        vector v = load(scores + (key - from) * row) - best;
-        vector p = (vector)((lanes_mask)exponential(v) & ~(lanes_mask)(v < -87.0f)); /* what is masked is nothing */
-        store(scores + (key - from) * row, p);
+    float unit = NAME_masked(s, scores, row, mask, from, to, query);
+    vector old = *top, best = larger_of(old, NAME_largest(scores, row, to - from) * unit), total = splat(0.0f);
+    for (int key = 0; key < to - from; key++) {
+        vector p = power_of_two(load(scores + key * row) * unit - best);
+        store(scores + key * row, p);
         total += p;
     }
-    vector loss = exponential(old - best);
+    vector loss = power_of_two(old - best);
     *top = best, *sum = *sum * loss + total;
     return loss;
 }
