@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.export import ExportedProgram
 
 from spokeshave.compiler.build import Compiler, build_library, find_compiler
 from spokeshave.compiler.dynamic import Dynamic, Extent, dynamic_axes, extents, follow_length, shorter
@@ -21,6 +22,7 @@ from spokeshave.compiler.importer import import_program
 from spokeshave.compiler.isa import InstructionSet, instruction_set, why_not_here
 from spokeshave.compiler.manifest import ForeignStage, Manifest, SegmentStage, Stage, StepRecord, ValueRecord
 from spokeshave.compiler.native import NativeDeployment
+from spokeshave.compiler.network_cache import cached_network, keep_network, network_key
 from spokeshave.compiler.operations import Convolution, Linear, Recurrent
 from spokeshave.compiler.passes.eliminate_dead import weight_names
 from spokeshave.compiler.passes.pipeline import optimise
@@ -33,6 +35,7 @@ from spokeshave.compiler.tuner import Progress, Tuner
 from spokeshave.errors import SpokeshaveError
 from spokeshave.export import export_network
 from spokeshave.plan import Plan
+from spokeshave.processor import cpu_name
 from spokeshave.schemes.scheme import Packed, Scheme
 
 Precision = BFloat16 | Int8
@@ -63,7 +66,8 @@ def compile_network(
     `calibration`: a few batches, each a tensor of inputs or a tuple that begins with them; layers that cost too much
     accuracy there stay float32 (`Int8` says how much; the manifest which). `dynamic` names axes whose length may
     change from call to call, `{input name or position: axis}`: one length from 1 to the example's, the same for all
-    of them, and fewer elements take less time; such a network is compiled whole. Raises SpokeshaveError when the
+    of them, and fewer elements take less time; such a network is compiled whole. A network that was compiled before,
+    with equal weights and settings, comes from the user's cache folder (not int8, nor with `dynamic`). Raises SpokeshaveError when the
     network cannot be exported, a weight does not lie in its scheme, this CPU lacks the instruction set, or there is
     no C compiler.
     """
@@ -73,10 +77,35 @@ def compile_network(
     compiler = compiler or find_compiler()
     tuner = Tuner(instruction_set(isa), compiler, threads, progress) if tune else None
     settings = precision_settings(precision, calibration)
-    generated = generate(network, example, plan, isa, tuner, settings, dynamic)
-    deployment = NativeDeployment(*build(generated, compiler))
+    if dynamic or isinstance(settings, Int8):
+        built = build(generate(network, example, plan, isa, tuner, settings, dynamic), compiler)
+    else:
+        program = export_network(network, example)
+        built = _generate_once(program, example, plan, instruction_set(isa), tuner, settings, compiler)
+    deployment = NativeDeployment(*built)
     deployment.threads = threads
     return deployment
+
+
+def _generate_once(
+    program: ExportedProgram,
+    example: Tensor | tuple[Tensor, ...],
+    plan: Plan | None,
+    isa: InstructionSet,
+    tuner: Tuner | None,
+    precision: Precision | None,
+    compiler: Compiler,
+) -> tuple[Generated, Path]:
+    """Generate and build a network, or take it from the cache where the same one was compiled before."""
+    rules = plan.to_yaml() if plan is not None else None
+    timed = (cpu_name(), tuner.threads) if tuner else None
+    key = network_key(program, compiler, (rules, isa.name, timed, precision))
+    generated = cached_network(key)
+    if generated is not None:
+        return generated, build_library(generated.source, isa, compiler)
+    built = build(generate(program, example, plan, isa.name, tuner, precision), compiler)
+    keep_network(key, *built)
+    return built
 
 
 def generate(

@@ -235,6 +235,11 @@ def load_deployment(folder: Path | str) -> NativeDeployment:
     Raises SpokeshaveError when the folder is no deployment, is damaged, or was built for another kind of CPU.
     """
     folder = Path(folder)
+    return NativeDeployment(read_generated(folder), (folder / LIBRARY).resolve())
+
+
+def read_generated(folder: Path) -> Generated:
+    """What a saved deployment's library was built from, checked as `load_deployment` says."""
     manifest = read_manifest(folder)
     here = (platform.machine(), platform.system())
     if manifest.isa not in instruction_sets() or (manifest.machine, manifest.system) != here:
@@ -247,8 +252,7 @@ def load_deployment(folder: Path | str) -> NativeDeployment:
         raise SpokeshaveError(
             f"{folder} was built for {manifest.isa}: {reason}; compile it again with a lower --isa"
         )
-    generated = Generated(manifest, (folder / SOURCE).read_text(), load_aligned(folder / WEIGHTS))
-    return NativeDeployment(generated, (folder / LIBRARY).resolve())
+    return Generated(manifest, (folder / SOURCE).read_text(), load_aligned(folder / WEIGHTS))
 
 
 def _thread_count(threads: int) -> str:

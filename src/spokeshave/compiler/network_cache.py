@@ -1,0 +1,96 @@
+"""Compiled networks in the user's cache folder, under a digest of everything that decides what is compiled.
+
+An entry is a saved deployment, so its files are checked before they are used; one that is damaged is compiled again.
+The digest covers this package's own text, so an entry never outlives the compiler that made it.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+
+import spokeshave
+from spokeshave.compiler.build import Compiler
+from spokeshave.compiler.folder import save_deployment
+from spokeshave.compiler.generated import Generated
+from spokeshave.compiler.native import read_generated
+from spokeshave.errors import SpokeshaveError
+from spokeshave.locate import cache_folder
+
+MOST_BYTES = 4 * 2**30
+
+
+def network_key(program: ExportedProgram, compiler: Compiler, settings: tuple[Any, ...]) -> str:
+    """Digest of a network with its weights, of the C compiler, of this package's text and of `settings`."""
+    digest = sha256(repr((_package_digest(), torch.__version__, compiler, settings)).encode())
+    digest.update(str(program).encode())
+    for node in program.graph.nodes:
+        digest.update(repr((node.name, list(node.meta.get("nn_module_stack", {}).values()))).encode())
+    for name, tensor in (*program.state_dict.items(), *program.constants.items()):
+        digest.update(repr((name, getattr(tensor, "dtype", None), getattr(tensor, "shape", None))).encode())
+        if isinstance(tensor, Tensor):
+            digest.update(_bytes(tensor))
+    return digest.hexdigest()[:32]
+
+
+def cached_network(key: str) -> Generated | None:
+    """The network that was kept under `key`, unless it is gone or damaged."""
+    folder = _folder() / key
+    if not folder.is_dir():
+        return None
+    try:
+        generated = read_generated(folder)
+        folder.touch()
+    except (SpokeshaveError, OSError):
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+    return generated
+
+
+def keep_network(key: str, generated: Generated, library: Path) -> None:
+    """Keep a compiled network, and drop those unused for longest while all of them take more than 4 GiB.
+
+    A network that cannot be kept, on a full disk for example, is compiled again the next time.
+    """
+    with suppress(SpokeshaveError, OSError):
+        save_deployment(generated, library, _folder() / key)
+        _drop_oldest(key)
+
+
+def _drop_oldest(newest: str) -> None:
+    entries = sorted(_folder().iterdir(), key=lambda entry: entry.stat().st_mtime, reverse=True)
+    total = 0
+    for entry in entries:
+        total += sum(file.stat().st_size for file in entry.iterdir())
+        if total > MOST_BYTES and entry.name != newest:
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def _folder() -> Path:
+    return cache_folder() / "networks"
+
+
+def _bytes(tensor: Tensor) -> Any:
+    """The tensor's elements as a buffer, without a copy where they lie in order."""
+    return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data
+
+
+@cache
+def _package_digest() -> str:
+    digest = sha256()
+    for path in _package_files():
+        digest.update(f"{path}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _package_files() -> Iterator[Path]:
+    root = Path(spokeshave.__file__).parent
+    for room in ("compiler", "schemes"):
+        yield from sorted(path for path in (root / room).rglob("*") if path.suffix in (".py", ".h", ".toml"))

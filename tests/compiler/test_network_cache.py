@@ -1,0 +1,118 @@
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from spokeshave.compiler import compile_network, load_deployment, network_cache
+from spokeshave.compiler import compile as compile_module
+from spokeshave.locate import cache_folder
+from spokeshave.plan import Plan, Rule
+from spokeshave.schemes.block_column_row import BlockColumnRow
+
+X = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+@pytest.fixture
+def generated(monkeypatch):
+    """How often a network was generated."""
+    calls = []
+    original = compile_module.generate_from_graph
+    monkeypatch.setattr(
+        compile_module, "generate_from_graph", lambda *given: calls.append(1) or original(*given)
+    )
+    return calls
+
+
+def network(seed=0, width=16):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(8, width), nn.ReLU(), nn.Linear(width, 4)).eval()
+
+
+def entries() -> list[Path]:
+    return sorted((cache_folder() / "networks").iterdir())
+
+
+def test_the_same_network_is_generated_once(generated):
+    first, second = compile_network(network(), X), compile_network(network(), X)
+    assert len(generated) == 1
+    assert torch.equal(first(X), second(X))
+    assert second.manifest == first.manifest
+
+
+def test_settings_weights_and_code_that_differ_are_compiled_anew(generated):
+    pruned = Plan((Rule("0", BlockColumnRow(0.0, block=(4, 4))),))
+    negated = network()
+    negated[2].weight.data.neg_()
+    leaky = network()
+    leaky[1] = nn.LeakyReLU()
+    compiled = [
+        compile_network(network(), X),
+        compile_network(network(), X, pruned),
+        compile_network(network(), X, isa="portable"),
+        compile_network(network(), X, precision="bfloat16"),
+        compile_network(negated, X),
+        compile_network(leaky, X),
+        compile_network(network(width=17), X),
+        compile_network(nn.Sequential(network()), X),
+    ]
+    assert len(generated) == len(compiled) == len(entries())
+    assert torch.allclose(compiled[4](X), negated(X), atol=1e-6)
+    assert torch.allclose(compiled[5](X), leaky(X), atol=1e-6)
+
+
+def test_one_changed_weight_among_many_is_seen(generated):
+    changed = network()
+    compile_network(changed, X)
+    with torch.no_grad():
+        changed[2].bias[3] += 1e-6
+    compile_network(changed, X)
+    assert len(generated) == 2
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "weights.safetensors", "model.c", "model.so"])
+def test_a_damaged_entry_is_compiled_again(generated, file):
+    expected = compile_network(network(), X)(X)
+    damaged = next(entries()[0].glob(f"*{Path(file).suffix}"))
+    cut = damaged.read_bytes()[:-7]
+    damaged.unlink()  # not in place: a library may be loaded
+    damaged.write_bytes(cut)
+    assert torch.equal(compile_network(network(), X)(X), expected)
+    assert len(generated) == 2
+    assert load_deployment(entries()[0]) is not None
+
+
+def test_a_cached_network_can_be_saved_after_its_entry_is_gone(tmp_path, generated):
+    compile_network(network(), X)
+    deployment = compile_network(network(), X)
+    shutil.rmtree(entries()[0])
+    deployment.save(tmp_path / "saved")
+    assert torch.equal(load_deployment(tmp_path / "saved")(X), deployment(X))
+
+
+def test_networks_unused_for_longest_are_dropped(monkeypatch, generated):
+    compile_network(network(seed=1), X)
+    compile_network(network(seed=2), X)
+    oldest_first = sorted(entries(), key=lambda entry: entry.stat().st_mtime_ns)
+    for age, entry in enumerate(reversed(oldest_first)):
+        os.utime(entry, (1e9 - age, 1e9 - age))
+    size = sum(file.stat().st_size for file in entries()[0].iterdir())
+    monkeypatch.setattr(network_cache, "MOST_BYTES", int(2.5 * size))
+    compile_network(network(seed=1), X)  # used again, so no longer the oldest
+    compile_network(network(seed=3), X)
+    assert len(entries()) == 2
+    compile_network(network(seed=1), X)
+    assert len(generated) == 3
+
+
+def test_a_cache_that_cannot_be_written_loses_nothing(generated, monkeypatch):
+    (cache_folder()).mkdir(parents=True, exist_ok=True)
+    (cache_folder() / "networks").write_text("in the way")
+    assert torch.allclose(compile_network(network(), X)(X), network()(X), atol=1e-6)
