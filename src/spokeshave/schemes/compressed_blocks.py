@@ -25,7 +25,7 @@ class CompressedBlocks(Composable):
     `sparsity` is the fraction of the weights that is removed. One threshold holds for the whole matrix: a row or column
     of a block stays while the mean over its kept weights is above it. Rows and columns that survive lie where the
     others are strong, so their rates do not multiply; the threshold is bisected until what is left fits the budget, and
-    columns of blocks fill what remains of it. The choice of rows and columns together is hard, the projection therefore
+    columns and rows of blocks fill what remains of it, or all of it where that keeps more. The choice of rows and columns together is hard, the projection therefore
     a good point of the set, not always the nearest.
     """
 
@@ -60,7 +60,9 @@ class CompressedBlocks(Composable):
         tiling, budget = tiling_of(worth, self.block), kept_count(worth.numel(), self.sparsity)
         tiles = tiling.split(as_matrix(worth))
         whole = used(tiling.split(torch.ones_like(as_matrix(worth), dtype=torch.bool)))
-        kept = _filled(tiles, _bisected(tiles, whole, budget), whole, budget)
+        nothing = Kept(torch.zeros_like(whole.rows), torch.zeros_like(whole.columns))
+        starts = (_bisected(tiles, whole, budget), nothing)
+        kept = _best(tiles, [_filled(tiles, start, whole, budget) for start in starts])
         return tiling.join(kept.mask()).reshape(worth.shape)
 
 
@@ -84,7 +86,7 @@ def _above(tiles: Tensor, whole: Kept, threshold: float) -> Kept:
     """Rows and columns of each block whose means are above the threshold, found from both sides."""
     by_rows = _in_turn(tiles, whole.columns, threshold)
     turned = _in_turn(tiles.transpose(1, 2), whole.rows, threshold)
-    by_columns = Kept(turned.columns, turned.rows)
+    by_columns = _turned(turned)
     better = (_surplus(tiles, by_rows, threshold) >= _surplus(tiles, by_columns, threshold))[:, None]
     return Kept(
         torch.where(better, by_rows.rows, by_columns.rows),
@@ -106,7 +108,22 @@ def _surplus(tiles: Tensor, kept: Kept, threshold: float) -> Tensor:
 
 
 def _filled(tiles: Tensor, kept: Kept, whole: Kept, budget: int) -> Kept:
-    """More columns, those worth most a weight first, while all fit; a block that is empty takes them with all rows."""
+    """More columns and rows while they fit: columns first, or rows first, whichever keeps more."""
+    turned_tiles, turned_whole = tiles.transpose(1, 2), _turned(whole)
+    columns_first = _more_columns(tiles, kept, whole, budget)
+    columns_first = _turned(_more_columns(turned_tiles, _turned(columns_first), turned_whole, budget))
+    rows_first = _turned(_more_columns(turned_tiles, _turned(kept), turned_whole, budget))
+    rows_first = _more_columns(tiles, rows_first, whole, budget)
+    return _best(tiles, [columns_first, rows_first])
+
+
+def _best(tiles: Tensor, choices: list[Kept]) -> Kept:
+    """The choice that keeps most, the first of equals."""
+    return max(choices, key=lambda kept: float(_surplus(tiles, kept, 0).sum()))
+
+
+def _more_columns(tiles: Tensor, kept: Kept, whole: Kept, budget: int) -> Kept:
+    """Columns, those worth most a weight first, while all fit; a block that is empty takes them with all rows."""
     rows = torch.where(kept.rows.any(1, keepdim=True), kept.rows, whole.rows)
     price = rows.sum(1, keepdim=True).expand(kept.columns.shape)
     mean = torch.where(whole.columns & ~kept.columns, column_scores(tiles, rows) / price, 0).flatten()
@@ -115,3 +132,8 @@ def _filled(tiles: Tensor, kept: Kept, whole: Kept, budget: int) -> Kept:
     added = torch.zeros_like(fits).index_put((order[fits],), torch.tensor(True, device=fits.device))
     columns = kept.columns | added.view(kept.columns.shape)
     return Kept(rows & columns.any(1, keepdim=True), columns)
+
+
+def _turned(kept: Kept) -> Kept:
+    """The same of the transposed blocks."""
+    return Kept(kept.columns, kept.rows)
