@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from spokeshave.compiler import compile_network, load_deployment, network_cache
 from spokeshave.compiler import compile as compile_module
+from spokeshave.compiler import compile_network, load_deployment, network_cache
 from spokeshave.locate import cache_folder
 from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.block_column_row import BlockColumnRow

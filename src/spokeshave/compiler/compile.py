@@ -67,9 +67,9 @@ def compile_network(
     accuracy there stay float32 (`Int8` says how much; the manifest which). `dynamic` names axes whose length may
     change from call to call, `{input name or position: axis}`: one length from 1 to the example's, the same for all
     of them, and fewer elements take less time; such a network is compiled whole. A network that was compiled before,
-    with equal weights and settings, comes from the user's cache folder (not int8, nor with `dynamic`). Raises SpokeshaveError when the
-    network cannot be exported, a weight does not lie in its scheme, this CPU lacks the instruction set, or there is
-    no C compiler.
+    with equal weights and settings, comes from the user's cache folder (not int8, nor with `dynamic`). Raises
+    SpokeshaveError when the network cannot be exported, a weight does not lie in its scheme, this CPU lacks the
+    instruction set, or there is no C compiler.
     """
     reason = why_not_here(instruction_set(isa))
     if reason is not None:

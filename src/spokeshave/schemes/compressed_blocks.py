@@ -25,8 +25,8 @@ class CompressedBlocks(Composable):
     `sparsity` is the fraction of the weights that is removed. One threshold holds for the whole matrix: a row or column
     of a block stays while the mean over its kept weights is above it. Rows and columns that survive lie where the
     others are strong, so their rates do not multiply; the threshold is bisected until what is left fits the budget, and
-    columns and rows of blocks fill what remains of it, or all of it where that keeps more. The choice of rows and columns together is hard, the projection therefore
-    a good point of the set, not always the nearest.
+    columns and rows of blocks fill what remains of it, or all of it where that keeps more. The choice of rows and
+    columns together is hard, the projection therefore a good point of the set, not always the nearest.
     """
 
     sparsity: float

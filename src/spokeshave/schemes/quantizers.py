@@ -183,8 +183,8 @@ class Binary(RowQuantizer):
 class Codebook(Composable):
     """Any 2^bits values, 0 among them, shared by the whole tensor: `-0.31 0 0.12 0.4` with 2 bits.
 
-    Deep Compression's shared weights (arXiv 1510.00149). With 512 different weights or fewer the values are the best; 0 is
-    fixed, so that weights removed before stay removed.
+    Deep Compression's shared weights (arXiv 1510.00149). With 512 different weights or fewer the values are the best
+    there are; 0 is fixed, so that weights removed before stay removed.
     """
 
     bits: int = 4
