@@ -113,12 +113,15 @@ NETWORK_MISTAKES = {
     "digit": "no network 'digit'; did you mean digits?",
     "gone.pt2": "there is no file gone.pt2",
     "damaged.pt2": "damaged.pt2 is damaged or no exported program",
+    "folder.pt2": "folder.pt2 is a folder",
+    "folder.pt2/": "folder.pt2/ is no Hugging Face folder: it holds no config.json",
 }
 
 
 @pytest.mark.parametrize(("reference", "sentence"), NETWORK_MISTAKES.items())
 def test_network_mistakes(nets, reference, sentence):
     (nets / "damaged.pt2").write_bytes(b"PK\x03\x04 not whole")
+    (nets / "folder.pt2").mkdir()
     with pytest.raises(SpokeshaveError, match=sentence):
         resolve_network(reference)
 
@@ -139,5 +142,7 @@ def test_data_mistakes(nets, reference, sentence):
 
 def test_hub_id_without_a_network(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(SpokeshaveError, match=r"'nobody/nothing' cannot be loaded: .+"):
+    with pytest.raises(
+        SpokeshaveError, match=r"no folder nobody/nothing here, and .*'nobody/nothing' cannot be loaded: .+"
+    ):
         resolve_network("nobody/nothing")

@@ -47,8 +47,10 @@ def resolve_network(reference: str) -> "nn.Module | ExportedProgram":
         if not isinstance(made, nn.Module):
             raise SpokeshaveError(f"{reference} gives {_kind(made)}, not a network (torch.nn.Module)")
         return made
-    if (Path(reference) / "config.json").is_file() or _looks_like_hub_id(reference, NETWORKS):
+    if (Path(reference) / "config.json").is_file() or _looks_like_hub_id(reference):
         return _pretrained(reference)
+    if Path(reference).is_dir():
+        raise SpokeshaveError(f"{reference} is no Hugging Face folder: it holds no config.json")
     raise SpokeshaveError(
         f"there is no network {reference!r}; {_choices(reference, NETWORKS, NETWORK_FORMS)}"
     )
@@ -94,6 +96,8 @@ def absolute_reference(reference: str) -> str:
 def _call(reference: str) -> Any:
     """What the named callable returns; a finished network or finished data is taken as it is."""
     source, _, name = reference.rpartition(":")
+    if not source or not name:
+        raise SpokeshaveError(f"{reference!r} lacks what stands before or after the colon: module:callable")
     with _importable_from(_source_folder(source)):
         module = _load_file(Path(source)) if source.endswith(".py") else _load_module(source)
         named = _attribute(module, source, name)
@@ -228,7 +232,7 @@ def _exported_program(path: Path) -> "ExportedProgram":
     import torch
 
     if not path.is_file():
-        raise SpokeshaveError(f"there is no file {path}")
+        raise SpokeshaveError(f"{path} is a folder" if path.is_dir() else f"there is no file {path}")
     if not zipfile.is_zipfile(path):
         raise SpokeshaveError(f"{path} is damaged or no exported program; write it with torch.export.save")
     with zipfile.ZipFile(path) as archive:
@@ -253,8 +257,8 @@ def _environment(name: str, value: str) -> Iterator[None]:
             os.environ[name] = before
 
 
-def _looks_like_hub_id(reference: str, names: Iterable[str]) -> bool:
-    """`owner/name`, and not a near miss of a built-in name or of a path that exists."""
+def _looks_like_hub_id(reference: str) -> bool:
+    """`owner/name`, and not below a folder that exists."""
     parts = reference.split("/")
     return (
         len(parts) == 2
@@ -281,4 +285,7 @@ def _pretrained(reference: str) -> "nn.Module":
         return network(reference, use_safetensors=True)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise SpokeshaveError(f"the Hugging Face network {reference!r} cannot be loaded: {reason}") from error
+        here = "" if Path(reference).is_dir() else f"there is no folder {reference} here, and "
+        raise SpokeshaveError(
+            f"{here}the Hugging Face network {reference!r} cannot be loaded: {reason}"
+        ) from error

@@ -22,6 +22,7 @@ PLANS = {
     "all_dense.yaml": 'version: 1\nlayers:\n  "2": dense\n',
 }
 
+COMPILE = ("compile", "parts.py:network", "--shape", "1x8x8", "--output", "out")
 MISTAKES = {
     "no file": (fit("part.py:network"), "there is no file .*part.py; did you mean parts.py?"),
     "no callable": (fit("parts.py:netwrk"), "has no callable 'netwrk'; did you mean network?"),
@@ -87,6 +88,21 @@ MISTAKES = {
         ["compile", "parts.py:network", "--shape", "1x8x8", "--output", "out", "--precision", "int8"],
         "int8 needs calibration data",
     ),
+    "calibration for nothing": (
+        [*COMPILE, "--calibration", "parts.py:data"],
+        "is for int8; add --precision int8",
+    ),
+    "threads for nothing": (
+        [*COMPILE, "--threads", "2"],
+        "--threads 2 is the number to tune for; add --tune",
+    ),
+    "name of no C": ([*COMPILE, "--c-name", "keys"], "--c-name keys names plain C; add --emit-c"),
+    "shape and data": (
+        ["profile", "parts.py:network", "--shape", "1x8x8", "--data", "parts.py:data"],
+        "--shape and --data both say",
+    ),
+    "nothing before the colon": (["profile", ":network"], "lacks what stands before or after the colon"),
+    "nothing behind the colon": (["profile", "parts:"], "lacks what stands before or after the colon"),
     "no shape": (["compile", "parts.py:network", "--output", "out"], "--shape 3x224x224"),
     "bad shape": (["compile", "parts.py:network", "--shape", "8by8", "--output", "out"], "8by8 is no shape"),
     "commas for crosses": (

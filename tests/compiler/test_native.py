@@ -46,6 +46,30 @@ def test_saving_again_replaces_a_deployment_but_nothing_else(deployment, saved, 
     assert (other / "thesis.tex").read_text() == "years of work"
 
 
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (lambda document: [document], "it is no JSON object"),
+        (lambda document: {"format": document["format"]}, "it lacks 'files'"),
+        (lambda document: {k: v for k, v in document.items() if k != "stages"}, "it lacks 'stages'"),
+        (lambda document: document | {"isa": "avx9"}, "was built for avx9"),
+    ],
+)
+def test_a_manifest_that_is_none_is_one_sentence(saved, damage, sentence):
+    manifest = json.loads((saved / MANIFEST).read_text())
+    (saved / MANIFEST).write_text(json.dumps(damage(manifest)))
+    with pytest.raises(SpokeshaveError, match=sentence):
+        load_deployment(saved)
+
+
+def test_what_pytorch_refuses_at_run_time_is_one_sentence():
+    deployment = compile_network(
+        nn.Sequential(nn.Flatten(), nn.Linear(8, 4)), torch.zeros(1, 8, dtype=torch.int64)
+    )
+    with pytest.raises(SpokeshaveError, match=r"layer '1' .* failed: "):
+        deployment(torch.zeros(1, 8, dtype=torch.int64))
+
+
 @pytest.mark.parametrize("name", [SOURCE, WEIGHTS, LIBRARY])
 def test_a_damaged_file_is_found_before_any_code_is_loaded(saved, name):
     data = (saved / name).read_bytes()

@@ -1,5 +1,6 @@
 import copy
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -68,6 +69,14 @@ def test_without_accelerate_the_extra_is_named(network, data, monkeypatch):
 def test_a_loss_that_explodes_is_one_sentence(network, data):
     with pytest.raises(SpokeshaveError, match="no longer finite in epoch"):
         train(network, data, 4, learning_rate=1e6)
+
+
+def test_samples_that_are_not_finite_are_named(network, data):
+    inputs, labels = list(data.train)[1]
+    batches = [*data.train]
+    batches[1] = (torch.full_like(inputs, torch.nan), labels)
+    with pytest.raises(SpokeshaveError, match="epoch 0: batch 1 of the training data holds"):
+        train(network, replace(data, train=batches), 1)
 
 
 def test_a_teacher_alone_can_teach(make, data, accuracy):

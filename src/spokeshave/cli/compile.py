@@ -31,7 +31,7 @@ def compile(
     tune: Annotated[
         bool, typer.Option("--tune", help="Time the kernels' schedules on this machine and keep the fastest.")
     ] = False,
-    threads: Annotated[int, typer.Option(min=1, help="Threads to tune for.")] = 1,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads to tune for; 1 unless given.")] = None,
     precision: Annotated[
         str,
         typer.Option(
@@ -44,7 +44,9 @@ def compile(
     emit_c: Annotated[
         bool, typer.Option("--emit-c", help="Write plain C for an application instead of a deployment.")
     ] = False,
-    c_name: Annotated[str, typer.Option(help="How files and names of plain C begin.")] = "model",
+    c_name: Annotated[
+        str | None, typer.Option(help="How files and names of plain C begin; model unless given.")
+    ] = None,
     embed_weights: Annotated[
         bool, typer.Option("--embed-weights", help="Plain C with the weights as an array, not a file.")
     ] = False,
@@ -73,14 +75,16 @@ def compile(
     from spokeshave.references import resolve_data, resolve_network
 
     as_c = emit_c or embed_weights or check or instruction_set(isa).machine not in ("", platform.machine())
+    _check_used(as_c, c_name, calibration, precision, threads, tune)
     (check_artifact_folder if as_c else check_output_folder)(output)
+    c_name = c_name or "model"
     check_name(c_name)
     settings = precision_settings(precision, resolve_data(calibration).train if calibration else None)
     found = resolve_network(network)
     example = find_example(network, found, shape, data)
     check_takes(network, found, example)
     with counted("tuning") as progress:
-        tuner = Tuner(instruction_set(isa), find_compiler(), threads, progress) if tune else None
+        tuner = Tuner(instruction_set(isa), find_compiler(), threads or 1, progress) if tune else None
         pruned = Plan.load(plan) if plan is not None else None
         generated = generate(found, example, pruned, isa, tuner, settings)
     if as_c:
@@ -95,6 +99,18 @@ def compile(
         return
     for line in lines:
         console().print(line, markup=False)
+
+
+def _check_used(
+    as_c: bool, c_name: str | None, calibration: str | None, precision: str, threads: int | None, tune: bool
+) -> None:
+    """Raise SpokeshaveError for an option that would do nothing."""
+    if c_name is not None and not as_c:
+        raise SpokeshaveError(f"--c-name {c_name} names plain C; add --emit-c")
+    if calibration is not None and precision != "int8":
+        raise SpokeshaveError(f"--calibration {calibration} is for int8; add --precision int8")
+    if threads is not None and not tune:
+        raise SpokeshaveError(f"--threads {threads} is the number to tune for; add --tune")
 
 
 def _describe_c(generated: "Generated", output: Path) -> tuple[dict[str, Any], list[str]]:

@@ -31,6 +31,8 @@ def find_example(reference: str, network: Any, shape: str | None, data: str | No
     from spokeshave.data import DATA
     from spokeshave.networks import SAMPLE_SHAPES
 
+    if shape is not None and data is not None:
+        raise SpokeshaveError("--shape and --data both say what a sample is; give one of them")
     if shape is not None:
         return _random(parse_shapes(shape))
     if data is None and isinstance(network, ExportedProgram):

@@ -114,10 +114,13 @@ def read_manifest(folder: Path) -> Manifest:
         raise SpokeshaveError(f"{folder} is not a deployment: it holds no {MANIFEST}")
     try:
         document = json.loads(path.read_text())
+        if not isinstance(document, dict):
+            raise ValueError("it is no JSON object")
         version, files = document.pop("format"), document.pop("files")
         manifest = _parse(document) if version == FORMAT else None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SpokeshaveError(f"{path} is damaged: {error}; save the deployment again") from error
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise SpokeshaveError(f"{path} is damaged: {reason}; save the deployment again") from error
     if manifest is None:
         raise SpokeshaveError(
             f"{path} has format {version}, this version reads format {FORMAT}; compile it again"

@@ -243,7 +243,7 @@ def read_generated(folder: Path) -> Generated:
     manifest = read_manifest(folder)
     here = (platform.machine(), platform.system())
     if manifest.isa not in instruction_sets() or (manifest.machine, manifest.system) != here:
-        built_for = f"{manifest.system} on {manifest.machine}"
+        built_for = f"{manifest.isa}, {manifest.system} on {manifest.machine}"
         raise SpokeshaveError(
             f"{folder} was built for {built_for}; compile the network again on this machine"
         )

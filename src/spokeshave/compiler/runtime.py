@@ -135,7 +135,13 @@ class ForeignRunner:
     def _one(self, values: Values, sample: int) -> list[Tensor]:
         read = {name: values[name][sample : sample + 1] for name in self.stage.inputs}
         shape = self.shapes[self.stage.outputs[0]]
-        return run_operation(self.stage.operation, list(read.values()), self.tensors, shape, read)
+        try:
+            return run_operation(self.stage.operation, list(read.values()), self.tensors, shape, read)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise SpokeshaveError(
+                f"layer {self.stage.layer!r} ({self.stage.target}) failed: {reason}"
+            ) from error
 
 
 def aligned(tensor: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """A ready training loop for those who have none."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
@@ -119,9 +120,10 @@ def run_epoch(
     if run.session:
         run.session.after_epoch()
     residuals = run.session.residuals() if run.session else {}
-    return EpochResult(
-        epoch, _finite(total / max(1, done - first), epoch), residuals, time.perf_counter() - started
-    )
+    mean = float(total / max(1, done - first))
+    if not math.isfinite(mean):
+        raise SpokeshaveError(f"the loss is no longer finite in epoch {epoch}: {_reason(batches)}")
+    return EpochResult(epoch, mean, residuals, time.perf_counter() - started)
 
 
 def _step(run: Training, engine: _Engine, inputs: Tensor, labels: Tensor) -> Tensor:
@@ -185,7 +187,9 @@ def _engine(
     return accelerator, *prepared, accelerator.prepare(batches) if is_loader else batches
 
 
-def _finite(loss: Tensor, epoch: int) -> float:
-    if not torch.isfinite(loss):
-        raise SpokeshaveError(f"the loss is no longer finite in epoch {epoch}; a lower learning rate helps")
-    return float(loss)
+def _reason(batches: Iterable[tuple[Tensor, Tensor]]) -> str:
+    """Why a loss is not finite: the samples, or else the steps were too long."""
+    for position, (inputs, _) in enumerate(batches):
+        if not torch.isfinite(inputs).all():
+            return f"batch {position} of the training data holds numbers that are not finite"
+    return "a lower learning rate helps"
