@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-import spokeshave
 from spokeshave.compiler.build import Compiler
 from spokeshave.compiler.folder import save_deployment
 from spokeshave.compiler.generated import Generated
@@ -91,6 +90,6 @@ def _package_digest() -> str:
 
 
 def _package_files() -> Iterator[Path]:
-    root = Path(spokeshave.__file__).parent
+    root = Path(__file__).parents[1]
     for room in ("compiler", "schemes"):
         yield from sorted(path for path in (root / room).rglob("*") if path.suffix in (".py", ".h", ".toml"))
