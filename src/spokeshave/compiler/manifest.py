@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass
-from hashlib import sha256
+from hashlib import file_digest
 from pathlib import Path
 from typing import Any, get_args
 
@@ -104,7 +104,8 @@ def write_manifest(manifest: Manifest, folder: Path) -> None:
 
 def file_record(path: Path) -> dict[str, Any]:
     """Size in bytes and SHA-256 digest of a file."""
-    return {"bytes": path.stat().st_size, "sha256": sha256(path.read_bytes()).hexdigest()}
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": file_digest(file, "sha256").hexdigest()}
 
 
 def read_manifest(folder: Path) -> Manifest:

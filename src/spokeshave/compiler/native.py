@@ -28,7 +28,8 @@ from spokeshave.compiler.manifest import (
     ValueRecord,
     read_manifest,
 )
-from spokeshave.compiler.runtime import ForeignRunner, SegmentRunner, Values, aligned, at_length, load_aligned
+from spokeshave.compiler.runtime import ForeignRunner, SegmentRunner, Values, aligned, at_length
+from spokeshave.compiler.weights_file import load_aligned
 from spokeshave.deployment import Cost
 from spokeshave.errors import SpokeshaveError
 

@@ -8,10 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from spokeshave.compiler.dynamic import Extent
@@ -148,14 +146,12 @@ def aligned(tensor: Tensor) -> Tensor:
     """The tensor itself if it is contiguous and starts at a cache line, else a copy that is so."""
     if tensor.is_contiguous() and tensor.data_ptr() % ALIGNMENT_BYTES == 0:
         return tensor
-    size = tensor.numel() * tensor.element_size()
+    memory = aligned_memory(tensor.numel() * tensor.element_size())
+    return memory.view(tensor.dtype).view(tensor.shape).copy_(tensor)
+
+
+def aligned_memory(size: int) -> Tensor:
+    """Bytes that start at a cache line."""
     memory = torch.empty(size + ALIGNMENT_BYTES, dtype=torch.uint8)
     start = -memory.data_ptr() % ALIGNMENT_BYTES
-    copy = memory[start : start + size].view(tensor.dtype).view(tensor.shape)
-    return copy.copy_(tensor)
-
-
-def load_aligned(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, aligned; none is in memory twice."""
-    with safe_open(path, framework="pt") as file:
-        return {name: aligned(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    return memory[start : start + size]
