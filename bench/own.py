@@ -23,6 +23,7 @@ from spokeshave.weights import Weight, weights_of
 
 OWN_NAME = "spokeshave"
 COLUMN_GROUP: dict[Precision, int] = {"fp32": 1, "bf16": 2, "int8": 4}
+FULL_NAMES: dict[Precision, str] = {"fp32": "float32", "bf16": "bfloat16", "int8": "int8"}
 LEAST_COLUMNS = 16
 """A weight with fewer columns, such as a depthwise convolution's, stays dense."""
 
@@ -48,7 +49,8 @@ def plan_for(
 ) -> Plan | None:
     """All layers that are worth it at the same compression, rows sharing their columns as the case says; or None.
 
-    In int8 neighbouring input channels are kept in fours where the layer has whole fours: one word of the kernels.
+    In int8 (bf16) neighbouring input channels are kept in fours (pairs) where the layer has whole ones: one word of
+    the kernels.
     What reads the network's own input, a first convolution or recurrent layer, stays dense unless the case says
     otherwise; depthwise convolutions always do.
     """
@@ -116,9 +118,11 @@ def deployed(
 
     As those of the peers, int8 deployments are calibrated on the sample itself.
     """
-    lower = {} if precision == "fp32" else {"precision": precision, "calibration": [inputs]}
+    calibration = [inputs] if precision == "int8" else None
     start = time.perf_counter()
-    deployment = compile_network(network, inputs, plan, tune=tune, **lower)
+    deployment = compile_network(
+        network, inputs, plan, tune=tune, precision=FULL_NAMES[precision], calibration=calibration
+    )
     seconds = time.perf_counter() - start
     with torch.inference_mode():
         error = relative_error(deployment(*inputs), network(*inputs))

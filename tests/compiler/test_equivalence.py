@@ -1,7 +1,7 @@
 """The matrix: network x scheme x precision x instruction set x threads, each against PyTorch on the same weights.
 
-Tolerances are of the largest output: 1e-4 for float32; 0.1 root mean square for int8, whose rounding is the network's
-own (its integers are held to an exact executor elsewhere).
+Tolerances are of the largest output: 1e-4 for float32; root mean square, 0.01 for bfloat16 and 0.1 for int8, whose
+rounding is the network's own (their kernels are held to executors that round likewise elsewhere).
 """
 
 import pytest
@@ -21,7 +21,7 @@ from spokeshave.schemes.patterns import Patterns
 from spokeshave.schemes.unstructured import Unstructured
 from spokeshave.schemes.whole_blocks import Blocks
 
-FLOAT_TOLERANCE, INTEGER_TOLERANCE = 1e-4, 0.1
+FLOAT_TOLERANCE, BFLOAT16_TOLERANCE, INTEGER_TOLERANCE = 1e-4, 0.01, 0.1
 
 
 class Convolutions(nn.Module):
@@ -146,3 +146,22 @@ def test_int8(kind, scheme, isa):
         deployment.threads = threads
         error = (deployment(batches[0]) - wanted).square().mean().sqrt()
         assert error <= INTEGER_TOLERANCE * wanted.square().mean().sqrt()
+
+
+@pytest.mark.parametrize(
+    "scheme",
+    [SCHEMES["dense"], BlockColumnRow(0.5, (4, 8), column_group=2), SCHEMES["n_of_m"]],
+    ids=["dense", "block_column_row", "n_of_m"],
+)
+@pytest.mark.parametrize("kind", NETWORKS.values(), ids=NETWORKS)
+def test_bfloat16(kind, scheme, integer_isa):
+    network, plan = pruned(kind, scheme)
+    batch = torch.randn(3, *kind.example)
+    deployment = compile_network(network, batch[:1], plan, isa=integer_isa, precision="bfloat16")
+    assert any(layer.precision == "bfloat16" for layer in deployment.manifest.layers)
+    with torch.inference_mode():
+        wanted = network(batch)
+    for threads in (1, 2):
+        deployment.threads = threads
+        error = (deployment(batch) - wanted).square().mean().sqrt()
+        assert 0 < error <= BFLOAT16_TOLERANCE * wanted.square().mean().sqrt()

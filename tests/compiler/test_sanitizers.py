@@ -34,7 +34,8 @@ from spokeshave.compiler.operations import (
     Slice,
     Softmax,
 )
-from spokeshave.compiler.quantization.convert import to_integers
+from spokeshave.compiler.quantization.bfloat16 import to_bfloat16
+from spokeshave.compiler.quantization.integers import to_integers
 from spokeshave.compiler.reference import run_reference
 from spokeshave.compiler.schedule import Product, Schedule, forms, schedule_for
 
@@ -149,6 +150,18 @@ def test_the_same_of_integers(name: str, sanitizer: str, tmp_path: Path) -> None
     assert all(map(torch.equal, results, run_reference(graph, [x])))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("sanitizer", SANITIZERS)
+@pytest.mark.parametrize("name", ["avx512_bf16", "avx2", "portable"])
+def test_the_same_in_bfloat16(name: str, sanitizer: str, tmp_path: Path) -> None:
+    isa = isa_here(name)
+    (graph,), _ = to_bfloat16((odd_convolutions(),), isa)
+    x = torch.randn(SAMPLES, 3, 17, 15)
+    results = run_sanitized(graph, lower(graph, isa, {}), x, isa, sanitizer, tmp_path)
+    for result, reference in zip(results, run_reference(graph, [x]), strict=True):
+        assert (result - reference).abs().max() <= 0.01 * reference.abs().max()
+
+
 def isa_here(name: str) -> InstructionSet:
     """The instruction set; the test is skipped where this CPU does not run it."""
     if not runs_here(instruction_set(name)):
@@ -156,8 +169,8 @@ def isa_here(name: str) -> InstructionSet:
     return instruction_set(name)
 
 
-def integer_network() -> Graph:
-    """Odd sizes, strides, groups, both kinds of residual, zero points other than 0 around padded convolutions."""
+def odd_convolutions() -> Graph:
+    """Odd sizes, strides, groups, both kinds of residual."""
     generator = torch.Generator().manual_seed(0)
     random = lambda *shape: torch.randn(shape, generator=generator) * 0.2  # noqa: E731
     weights = {
@@ -185,8 +198,13 @@ def integer_network() -> Graph:
     ]
     values = {name: Value(name, (1, *shape)) for name, shape in shapes.items()}
     made = tuple(Node(layer, operation, tuple(read.split()), (out,)) for layer, operation, read, out in nodes)
-    graph = Graph(("x",), ("e", "b"), values, made, weights)
-    ranges = {name: Quantization(0.03, 120 if name != "b" else 0) for name in values}
+    return Graph(("x",), ("e", "b"), values, made, weights)
+
+
+def integer_network() -> Graph:
+    """The same in integers, with zero points other than 0 around padded convolutions."""
+    graph = odd_convolutions()
+    ranges = {name: Quantization(0.03, 120 if name != "b" else 0) for name in graph.values}
     return to_integers(graph, frozenset("abcde"), ranges)
 
 

@@ -35,7 +35,7 @@ def compile(
     precision: Annotated[
         str,
         typer.Option(
-            help="float32, bfloat16 (of recurrent weights), or int8 where that costs little accuracy."
+            help="float32, bfloat16, or int8 where that costs little accuracy."
         ),
     ] = "float32",
     calibration: Annotated[

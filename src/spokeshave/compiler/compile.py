@@ -26,7 +26,7 @@ from spokeshave.compiler.network_cache import cached_network, keep_network, netw
 from spokeshave.compiler.operations import Convolution, Linear, Recurrent
 from spokeshave.compiler.passes.eliminate_dead import weight_names
 from spokeshave.compiler.passes.pipeline import optimise
-from spokeshave.compiler.quantization.bfloat16 import BFloat16, round_weights
+from spokeshave.compiler.quantization.bfloat16 import BFloat16, to_bfloat16
 from spokeshave.compiler.quantization.choose import Int8, lower_precision
 from spokeshave.compiler.quantization.record import LayerPrecision
 from spokeshave.compiler.schedule import Chooser
@@ -62,7 +62,8 @@ def compile_network(
     with; `plan` tells the kernels which blocks they came from. `threads` is the deployment's property of that name.
     With `tune`, schedules are timed on this machine with that many threads, or taken from the user's cache folder
     where they were timed before; `progress` is told how many of how many layers are done, and the next. `precision`
-    is float32; or bfloat16 (of weights that stream past single vectors; all else is float32); or int8 with
+    is float32; or bfloat16 (inputs and weights of convolutions and linear layers, with float32 sums; of recurrent
+    layers and single vectors, the weights alone); or int8 with
     `calibration`: a few batches, each a tensor of inputs or a tuple that begins with them; layers that cost too much
     accuracy there stay float32 (`Int8` says how much; the manifest which). `dynamic` names axes whose length may
     change from call to call, `{input name or position: axis}`: one length from 1 to the example's, the same for all
@@ -163,9 +164,9 @@ def generate_from_graph(
 ) -> Generated:
     """Turn an optimised graph into C; `structure` nests its outputs and `packed` holds planned weights by name."""
     layers: tuple[LayerPrecision, ...] = ()
-    if isinstance(precision, BFloat16):
-        graph, layers = round_weights(graph)
     pieces = cut(graph, supports)
+    if isinstance(precision, BFloat16):
+        pieces, layers = to_bfloat16(pieces, isa)
     if isinstance(precision, Int8):
         pieces, layers = lower_precision(graph, pieces, precision, isa)
     segments = [piece for piece in pieces if isinstance(piece, Graph)]

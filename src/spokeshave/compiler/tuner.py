@@ -21,7 +21,7 @@ from spokeshave.compiler.emit.program import Program
 from spokeshave.compiler.emit.source import emit_source
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.isa import InstructionSet, why_not_here
-from spokeshave.compiler.operations import Convolution, Linear
+from spokeshave.compiler.operations import Convolution, Linear, Quantized, Rounded
 from spokeshave.compiler.runtime import aligned
 from spokeshave.compiler.schedule import Chooser, Product, Schedule, candidates, schedule_for
 from spokeshave.compiler.schedule_cache import ScheduleCache
@@ -159,7 +159,7 @@ def _products(segment: Graph, node: Node, packed: Mapping[str, Packed], isa: Ins
         products.append(product)
         return schedule_for(product, isa)
 
-    if isinstance(node.operation, Convolution | Linear):
+    if isinstance(node.operation, Convolution | Linear | Quantized | Rounded):
         lower_alone(segment, node, isa, packed, note)
     return products
 

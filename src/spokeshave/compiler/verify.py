@@ -27,9 +27,12 @@ from spokeshave.compiler.operations import (
     Quantized,
     Recurrent,
     Reshape,
+    Round,
+    Rounded,
     Slice,
     Softmax,
     Take,
+    Widen,
 )
 from spokeshave.compiler.reference import run_operation
 
@@ -97,7 +100,18 @@ def element_types(operation: Operation, count: int) -> list[str]:
     if isinstance(operation, Quantized):
         residual = ["uint8" if operation.residual else "float32"] * operation.layer.residual
         return ["uint8", *residual, "uint8" if operation.output else "float32"]
+    if isinstance(operation, Round):
+        return ["float32", "bfloat16"]
+    if isinstance(operation, Widen):
+        return ["bfloat16", "float32"]
+    if isinstance(operation, Rounded):
+        residual = [_real(operation.residual)] * operation.layer.residual
+        return ["bfloat16", *residual, _real(operation.output)]
     return ["float32"] * count
+
+
+def _real(rounded: bool) -> str:
+    return "bfloat16" if rounded else "float32"
 
 
 def _check_shape(graph: Graph, node: Node, where: str) -> None:
@@ -164,10 +178,11 @@ def _layer(operation: Convolution | Linear, graph: Graph, node: Node) -> str | N
     return None
 
 
-def _quantized(operation: Quantized, graph: Graph, node: Node) -> str | None:
+def _low_precision(operation: Quantized | Rounded, graph: Graph, node: Node) -> str | None:
     weight = graph.weights.get(operation.weight)
-    if weight is not None and weight.dtype != torch.int8:
-        return f"has a weight of {weight.dtype}, int8 expected"
+    expected = torch.int8 if isinstance(operation, Quantized) else torch.bfloat16
+    if weight is not None and weight.dtype != expected:
+        return f"has a weight of {weight.dtype}, {expected} expected"
     return _layer(operation.layer, graph, node)
 
 
@@ -245,7 +260,8 @@ def _attention(operation: Attention, graph: Graph, node: Node) -> str | None:
 CHECKS: Mapping[type, Callable[[Any, Graph, Node], str | None]] = {
     Convolution: _layer,
     Linear: _layer,
-    Quantized: _quantized,
+    Quantized: _low_precision,
+    Rounded: _low_precision,
     Affine: _affine,
     Pool: _pool,
     Concatenate: _along,

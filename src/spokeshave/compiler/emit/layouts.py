@@ -29,9 +29,12 @@ from spokeshave.compiler.operations import (
     Quantized,
     Recurrent,
     Reshape,
+    Round,
+    Rounded,
     Slice,
     Softmax,
     Where,
+    Widen,
 )
 
 SHARE_ONE_PITCH = (
@@ -44,8 +47,10 @@ SHARE_ONE_PITCH = (
     LayerNorm,
     Linear,
     Quantize,
+    Round,
     Softmax,
     Where,
+    Widen,
 )
 LAYOUTS_AGREE = (Activate, Linear)  # planes become planes, and rows rows
 LAYOUTS_DIFFER = (Concatenate, Pad, Permute, Recurrent, Reshape, Slice)  # each value may lie in any way
@@ -108,8 +113,8 @@ def _positions(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def layer_of(node: Node) -> Operation:
-    """A node's operation; of a layer in integers, the layer."""
-    return node.operation.layer if isinstance(node.operation, Quantized) else node.operation
+    """A node's operation; of a layer in low precision, the layer."""
+    return node.operation.layer if isinstance(node.operation, Quantized | Rounded) else node.operation
 
 
 def _families(graph: Graph) -> dict[str, str]:

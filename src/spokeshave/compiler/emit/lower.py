@@ -6,6 +6,7 @@ from math import prod
 
 from spokeshave.compiler.emit import (
     attention,
+    bfloat16,
     matrix,
     pointwise,
     quantized,
@@ -42,10 +43,13 @@ from spokeshave.compiler.operations import (
     Quantized,
     Recurrent,
     Reshape,
+    Round,
+    Rounded,
     Slice,
     Softmax,
     Take,
     Where,
+    Widen,
 )
 from spokeshave.compiler.schedule import Chooser, schedule_for
 from spokeshave.schemes.scheme import Packed
@@ -70,6 +74,9 @@ LOWERINGS: dict[type, LoweringFunction] = {
     Quantize: quantized.lower_quantize,
     Dequantize: quantized.lower_dequantize,
     Quantized: quantized.lower_quantized,
+    Round: bfloat16.lower_round,
+    Widen: bfloat16.lower_widen,
+    Rounded: bfloat16.lower_rounded,
     Attention: attention.lower_attention,
     Take: tokens.lower_take,
     Expand: tokens.lower_expand,
@@ -114,7 +121,7 @@ WRITE_TRUE_ELEMENTS_ONLY = (
 )
 
 
-COMPILED_TYPES = ("float32", "uint8", "int64")
+COMPILED_TYPES = ("float32", "bfloat16", "uint8", "int64")
 
 
 def supports(node: Node, graph: Graph) -> str | None:

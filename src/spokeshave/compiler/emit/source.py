@@ -13,6 +13,7 @@ from spokeshave.compiler.kernels.attention import attention_function
 from spokeshave.compiler.kernels.depthwise import depthwise_function
 from spokeshave.compiler.kernels.instances import (
     AttentionKernel,
+    BFloat16PanelKernel,
     DepthwiseKernel,
     FinishKernel,
     IntegerPanelKernel,
@@ -25,6 +26,7 @@ from spokeshave.compiler.kernels.instances import (
     VectorKernel,
 )
 from spokeshave.compiler.kernels.panel import panel_function
+from spokeshave.compiler.kernels.panel_bfloat16 import bfloat16_panel_function
 from spokeshave.compiler.kernels.panel_integer import integer_panel_function
 from spokeshave.compiler.kernels.pointwise import finish_function, pointwise_function
 from spokeshave.compiler.kernels.product import product_function
@@ -42,7 +44,9 @@ LIBRARY_TEXTS = (
         "pooling.h",
         "tokens.h",
         "recurrent.h",
+        "words.h",
         "integer.h",
+        "bfloat16.h",
     ),
 )
 
@@ -51,6 +55,7 @@ CALLERS = (AttentionKernel, RecurrentKernel)  # kernels whose `product` is a ker
 KERNEL_TEXTS: Mapping[type, Callable[[Any], str]] = {
     PanelKernel: panel_function,
     IntegerPanelKernel: integer_panel_function,
+    BFloat16PanelKernel: bfloat16_panel_function,
     SubsetKernel: subset_function,
     FinishKernel: finish_function,
     VectorKernel: vector_function,

@@ -70,6 +70,30 @@ class IntegerPanelKernel:
 
 
 @dataclass(frozen=True)
+class BFloat16PanelKernel:
+    """Rows that share one list of channel pairs, times many lanes; `residual` is its element type."""
+
+    rows: int
+    vectors: int
+    residual: Literal["bfloat16", "float32"] | None = None
+    activation: Activation | None = None
+    rounded_output: bool = True
+
+    @property
+    def unit(self) -> int:
+        """Rows that make one word of the output."""
+        return 2 if self.rounded_output else 1
+
+    @property
+    def name(self) -> str:
+        """Name of the C function."""
+        after = [f"residual_{self.residual}"] * (self.residual is not None)
+        after += [self.activation.kind] if self.activation else []
+        after += ["to_bf16" if self.rounded_output else "to_float32"]
+        return f"panel_bf16_r{self.rows}_v{self.vectors}_{'_'.join(after)}"
+
+
+@dataclass(frozen=True)
 class SubsetKernel:
     """Rows that keep different columns, times many lanes: a loop for the columns of every subset of the rows."""
 
@@ -207,6 +231,7 @@ class AttentionKernel:
 Kernel = (
     PanelKernel
     | IntegerPanelKernel
+    | BFloat16PanelKernel
     | SubsetKernel
     | FinishKernel
     | VectorKernel

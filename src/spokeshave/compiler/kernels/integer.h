@@ -1,13 +1,7 @@
 /* Integer layers: a word of a plane holds four uint8 channels of one position. compiler/quantization/arithmetic.py
    defines the numbers; every instruction set gives the same ones. */
-typedef uint32_t unsigned_lanes __attribute__((vector_size(VECTOR_BYTES)));
 typedef int16_t halves __attribute__((vector_size(VECTOR_BYTES)));
 typedef uint16_t unsigned_halves __attribute__((vector_size(VECTOR_BYTES)));
-
-INLINE lanes_mask load_words(const int32_t *p) { return *(const unaligned_mask *)p; }
-INLINE lanes_mask splat_word(int32_t s) {
-    return s - (lanes_mask){0};
-}
 
 /* sums + the four products of x (unsigned bytes) and w (signed bytes) in each word. Assembly instead of the intrinsic,
    because gcc 12 spills the accumulators around that. */
@@ -74,10 +68,6 @@ INLINE lanes_mask word_of(lanes_mask a, lanes_mask b, lanes_mask c, lanes_mask d
 }
 INLINE vector byte_of(lanes_mask word, int index) {
     return __builtin_convertvector((lanes_mask)((unsigned_lanes)word >> (8 * index)) & 255, vector);
-}
-INLINE void store_word(int32_t *p, lanes_mask word, const int32_t *mask, int32_t gap) {
-    lanes_mask inside = *(const unaligned_mask *)mask;
-    *(unaligned_mask *)p = (word & inside) | (gap & ~inside);
 }
 
 /* What follows the sums of a layer; `gap` is the zero point in each byte, which gaps hold so that they stand for 0. */

@@ -29,17 +29,15 @@ def cells(rows: int, vectors: int) -> Cells:
     return [(row, vector) for row in range(rows) for vector in range(vectors)]
 
 
-def sums(tile: Cells, start: str) -> list[str]:
-    """The accumulators; `start` is a C expression with {0} for the row and {1} for the vector."""
-    return [f"    vector a{r}_{v} = {start.format(r, v)};" for r, v in tile]
+def sums(tile: Cells, start: str, kind: str = "vector") -> list[str]:
+    """The accumulators of a C type; `start` is a C expression with {0} for the row and {1} for the vector."""
+    return [f"    {kind} a{r}_{v} = {start.format(r, v)};" for r, v in tile]
 
 
 def use_column(rows: Sequence[int], vectors: int) -> list[str]:
     """Column j of x, loaded once, added to rows that have the next weights; columns further on are asked for."""
     lines = [
-        "        const float *p = (const float *)(x + columns[j]);",
-        f"        const char *ahead = x + columns[j + {PREFETCH_COLUMNS}];",
-        f"        for (int byte = 0; byte < {vectors} * VECTOR_BYTES; byte += 64) __builtin_prefetch(ahead + byte);",
+        *_column("float", vectors),
         *(f"        vector x{v} = load(p + {v} * LANES);" for v in range(vectors)),
     ]
     for index, row in enumerate(rows):
@@ -47,6 +45,28 @@ def use_column(rows: Sequence[int], vectors: int) -> list[str]:
         lines += [f"        a{row}_{v} += w * x{v};" for v in range(vectors)]
         lines.append("        }")
     return [*lines, f"        weights += {len(rows)};"]
+
+
+def use_words(rows: int, vectors: int, dot: str) -> list[str]:
+    """The same of column j of words; the macro `dot` multiplies them with words of weights and adds."""
+    lines = [
+        *_column("int32_t", vectors),
+        *(f"        lanes_mask x{v} = load_words(p + {v} * LANES);" for v in range(vectors)),
+    ]
+    for row in range(rows):
+        lines.append(f"        {{ lanes_mask w = splat_word(weights[{row}]);")
+        lines += [f"        {dot}(a{row}_{v}, x{v}, w);" for v in range(vectors)]
+        lines.append("        }")
+    return [*lines, f"        weights += {rows};"]
+
+
+def _column(element: str, vectors: int) -> list[str]:
+    """Where column j lies; columns further on are asked for."""
+    return [
+        f"        const {element} *p = (const {element} *)(x + columns[j]);",
+        f"        const char *ahead = x + columns[j + {PREFETCH_COLUMNS}];",
+        f"        for (int byte = 0; byte < {vectors} * VECTOR_BYTES; byte += 64) __builtin_prefetch(ahead + byte);",
+    ]
 
 
 def stores(epilogue: Epilogue, tile: Cells) -> list[str]:

@@ -8,7 +8,7 @@ The same walk as the float panel kernel (`panel.py`), with four channels to a wo
 
 from spokeshave.compiler.kernels.activations import activation_call
 from spokeshave.compiler.kernels.instances import IntegerPanelKernel
-from spokeshave.compiler.kernels.panel import PREFETCH_COLUMNS
+from spokeshave.compiler.kernels.panel import cells, sums, use_words
 
 
 def integer_panel_function(kernel: IntegerPanelKernel) -> str:
@@ -25,20 +25,8 @@ _TILE_ARGUMENTS = (
 
 
 def _tile(kernel: IntegerPanelKernel, vectors: int) -> str:
-    cells = [(row, vector) for row in range(kernel.rows) for vector in range(vectors)]
-    lines = [f"    lanes_mask a{r}_{v} = splat_word(start[{r}]);" for r, v in cells]
-    lines += [
-        "    for (int j = 0; j < count; j++) {",
-        "        const int32_t *p = (const int32_t *)(x + columns[j]);",
-        f"        const char *ahead = x + columns[j + {PREFETCH_COLUMNS}];",
-        f"        for (int byte = 0; byte < {vectors} * VECTOR_BYTES; byte += 64) __builtin_prefetch(ahead + byte);",
-        *(f"        lanes_mask x{v} = load_words(p + {v} * LANES);" for v in range(vectors)),
-    ]
-    for row in range(kernel.rows):
-        lines.append(f"        {{ lanes_mask w = splat_word(weights[{row}]);")
-        lines += [f"        DOT_WORDS(a{row}_{v}, x{v}, w);" for v in range(vectors)]
-        lines.append("        }")
-    lines += [f"        weights += {kernel.rows};", "    }"]
+    lines = sums(cells(kernel.rows, vectors), "splat_word(start[{0}])", "lanes_mask")
+    lines += ["    for (int j = 0; j < count; j++) {", *use_words(kernel.rows, vectors, "DOT_WORDS"), "    }"]
     store = _store_words if kernel.integer_output else _store_floats
     lines += [store(kernel, row, v) for row in range(0, kernel.rows, kernel.unit) for v in range(vectors)]
     lines += ["    (void)residual, (void)residual_rows, (void)q;"]

@@ -3,6 +3,7 @@
 Only `Foreign` is open-ended: it is any ATen operator that the compiler has no kernel for, run by PyTorch.
 """
 
+from spokeshave.compiler.operations.bfloat16 import Round, Rounded, Widen
 from spokeshave.compiler.operations.elementwise import (
     Activate,
     Activation,
@@ -40,6 +41,9 @@ Operation = (
     | Quantize
     | Dequantize
     | Quantized
+    | Round
+    | Widen
+    | Rounded
     | Attention
     | Take
     | Expand
@@ -78,8 +82,11 @@ __all__ = [
     "Recurrent",
     "RecurrentKind",
     "Reshape",
+    "Round",
+    "Rounded",
     "Slice",
     "Softmax",
     "Take",
     "Where",
+    "Widen",
 ]

@@ -1,41 +1,93 @@
-"""Weights that stream past one vector at a time, rounded to bfloat16: half the bytes, computed with in float32."""
+"""bfloat16: layers over many lanes compute in it; weights that stream past single vectors are stored in it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import torch
+from torch import Tensor
 
+from spokeshave.compiler.emit.depthwise import is_depthwise
+from spokeshave.compiler.emit.layouts import choose_layouts
 from spokeshave.compiler.graph import Graph, Node
-from spokeshave.compiler.operations import Convolution, Linear, Recurrent
+from spokeshave.compiler.isa import InstructionSet
+from spokeshave.compiler.layout import Planes
+from spokeshave.compiler.operations import Convolution, Linear, Recurrent, Round, Rounded, Widen
+from spokeshave.compiler.quantization.convert import convert_layers
 from spokeshave.compiler.quantization.record import LayerPrecision
 
-MANY_LANES = "over many lanes float32 is computed as fast"
+WEIGHTS_ALONE = "its weights; over single vectors float32 computes with them"
+DEPTHWISE = "a depthwise convolution has no kernel in bfloat16"
 
 
 @dataclass(frozen=True)
 class BFloat16:
-    """Weights of recurrent layers, and of linear layers over one vector, in bfloat16."""
+    """bfloat16 for every layer: weights, and inputs where many lanes share them."""
 
 
-def round_weights(graph: Graph) -> tuple[Graph, tuple[LayerPrecision, ...]]:
-    """The graph with those weights rounded, under the same names, and what became of every layer."""
-    weights, records = dict(graph.weights), []
+def to_bfloat16(
+    pieces: tuple[Graph | Node, ...], isa: InstructionSet
+) -> tuple[tuple[Graph | Node, ...], tuple[LayerPrecision, ...]]:
+    """The segments with their layers in bfloat16, and what became of every layer."""
+    lowered: list[Graph | Node] = []
+    records: list[LayerPrecision] = []
+    for piece in pieces:
+        if isinstance(piece, Graph):
+            piece, found = _segment(piece, isa)
+            records += found
+        lowered.append(piece)
+    return tuple(lowered), tuple(records)
+
+
+def _segment(graph: Graph, isa: InstructionSet) -> tuple[Graph, list[LayerPrecision]]:
+    layouts, records = choose_layouts(graph, isa), []
+    computed: set[str] = set()
+    streamed: set[str] = set()
     for node in graph.nodes:
         if not isinstance(node.operation, Convolution | Linear | Recurrent):
             continue
-        names = _streamed(graph, node)
-        for name in names:
-            weights[name] = weights[name].to(torch.bfloat16).float()
-        records.append(
-            LayerPrecision(node.layer, "bfloat16")
-            if names
-            else LayerPrecision(node.layer, "float32", MANY_LANES)
-        )
-    return replace(graph, weights=weights), tuple(records)
+        if is_depthwise(graph, node):
+            records.append(LayerPrecision(node.layer, "float32", DEPTHWISE))
+            continue
+        planar = all(isinstance(layouts[name], Planes) for name in (*node.inputs, *node.outputs))
+        if planar and not isinstance(node.operation, Recurrent):
+            computed.add(node.output)
+        else:
+            streamed |= _weights(node)
+        records.append(LayerPrecision(node.layer, "bfloat16", "" if planar else WEIGHTS_ALONE))
+    weights = dict(graph.weights) | {name: _rounded(graph.weights[name]).float() for name in streamed}
+    return convert_layers(replace(graph, weights=weights), frozenset(computed), _Halves(weights)), records
 
 
-def _streamed(graph: Graph, node: Node) -> tuple[str, ...]:
+def _weights(node: Node) -> set[str]:
     operation = node.operation
     if isinstance(operation, Recurrent):
-        return operation.input_weight, operation.hidden_weight
-    single = isinstance(operation, Linear) and len(graph.shape(node.output)) == 2
-    return (operation.weight,) if isinstance(operation, Linear) and single else ()
+        return {operation.input_weight, operation.hidden_weight}
+    assert isinstance(operation, Convolution | Linear)
+    return {operation.weight}
+
+
+def _rounded(weight: Tensor) -> Tensor:
+    """The weight in bfloat16, zeros without a sign: kernels drop what is all zero bits."""
+    return weight.detach().bfloat16() + 0
+
+
+@dataclass(frozen=True)
+class _Halves:
+    """bfloat16 values and weights."""
+
+    weights: Mapping[str, Tensor]
+    dtype: str = "bfloat16"
+    suffix: str = "bfloat16"
+
+    def lower(self, value: str) -> Round:
+        return Round()
+
+    def raise_(self, value: str) -> Widen:
+        return Widen()
+
+    def layer(
+        self, node: Node, weight: str, residual: str | None, output: str | None
+    ) -> tuple[Rounded, dict[str, Tensor]]:
+        layer = node.operation
+        assert isinstance(layer, Convolution | Linear)
+        operation = Rounded(replace(layer, weight=weight), residual is not None, output is not None)
+        return operation, {weight: _rounded(self.weights[layer.weight])}

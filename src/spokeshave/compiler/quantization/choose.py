@@ -11,7 +11,7 @@ from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.isa import InstructionSet
 from spokeshave.compiler.operations import Convolution, Linear, Quantization, Quantized
 from spokeshave.compiler.quantization.calibrate import Sample, observe, quantizations, run_values, samples_of
-from spokeshave.compiler.quantization.convert import integer_layers, to_integers
+from spokeshave.compiler.quantization.integers import integer_layers, to_integers
 from spokeshave.compiler.quantization.observers import OBSERVERS
 from spokeshave.compiler.quantization.record import LayerPrecision
 from spokeshave.errors import SpokeshaveError

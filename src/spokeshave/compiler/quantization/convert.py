@@ -1,58 +1,56 @@
-"""Turns chosen layers of a graph into integer layers, with as few conversions as that allows.
+"""Turns chosen layers of a graph into a lower precision, with as few conversions as that allows.
 
-    conv -> relu -> conv        =>   Quantize, Quantized (uint8 out), Quantized, Dequantize where float32 is read
+    conv -> relu -> conv        =>   conversion, layer (low output), layer, conversion back where float32 is read
 
-A value that an integer layer reads is made uint8 by the layer that makes it, if that one is chosen too; it is converted
-back only for readers that have no integer kernel. A residual is read as it is, uint8 or float32.
+A value that such a layer reads is made in low precision by the layer that makes it, if that one is chosen too; it is
+converted back only for readers that are not. A residual is read as it is.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from torch import Tensor
 
-from spokeshave.compiler.emit.layouts import choose_layouts
 from spokeshave.compiler.graph import Graph, Node, Value
-from spokeshave.compiler.isa import InstructionSet
-from spokeshave.compiler.layout import Planes
-from spokeshave.compiler.operations import (
-    Convolution,
-    Dequantize,
-    Linear,
-    Quantization,
-    Quantize,
-    Quantized,
-)
+from spokeshave.compiler.operations import Convolution, Linear, Operation
 from spokeshave.compiler.passes.eliminate_dead import eliminate_dead
-from spokeshave.compiler.quantization.arithmetic import MOST_INPUTS
-from spokeshave.compiler.quantization.weights import quantize_rows
 from spokeshave.compiler.verify import verify
 
 
-def integer_layers(graph: Graph, isa: InstructionSet) -> dict[str, str | None]:
-    """The layers of a segment by the value they make: None where they can be integers, else the reason why not."""
-    layouts = choose_layouts(graph, isa)
-    reasons: dict[str, str | None] = {}
-    for node in graph.nodes:
-        if isinstance(node.operation, Convolution | Linear):
-            planar = all(isinstance(layouts[name], Planes) for name in (*node.inputs, node.output))
-            weight = graph.weights[node.operation.weight]
-            few = weight[0].numel() <= MOST_INPUTS
-            reasons[node.output] = (
-                "it reads or makes a single position"
-                if not planar
-                else None
-                if few
-                else "its sums overflow int32"
-            )
-    return reasons
+class Form(Protocol):
+    """How layers and values are done in one lower precision; values are named as in float32."""
+
+    @property
+    def dtype(self) -> str:
+        """Element type of values."""
+        ...
+
+    @property
+    def suffix(self) -> str:
+        """What names of values and weights get behind them."""
+        ...
+
+    def lower(self, value: str) -> Operation:
+        """The conversion from float32."""
+        ...
+
+    def raise_(self, value: str) -> Operation:
+        """The conversion to float32."""
+        ...
+
+    def layer(
+        self, node: Node, weight: str, residual: str | None, output: str | None
+    ) -> tuple[Operation, dict[str, Tensor]]:
+        """The layer and its weights, the first named `weight`; `residual` and `output` where they are low."""
+        ...
 
 
-def to_integers(graph: Graph, chosen: frozenset[str], quantizations: Mapping[str, Quantization]) -> Graph:
-    """The graph with the layers that make the values `chosen` in integers; `quantizations` by value."""
+def convert_layers(graph: Graph, chosen: frozenset[str], form: Form) -> Graph:
+    """The graph with the layers that make the values `chosen` in a lower precision."""
     if not chosen.intersection(name for node in graph.nodes for name in node.outputs):
         return graph
-    conversion = _Conversion(graph, chosen, quantizations)
+    conversion = _Conversion(graph, chosen, form)
     for node in graph.nodes:
         conversion.add(node)
     conversion.give_back(graph.outputs)
@@ -65,16 +63,16 @@ def to_integers(graph: Graph, chosen: frozenset[str], quantizations: Mapping[str
 
 @dataclass
 class _Conversion:
-    """The nodes so far; which values exist as uint8, and which of these as float32 as well."""
+    """The nodes so far; which values exist in low precision, and which of these only so."""
 
     graph: Graph
     chosen: frozenset[str]
-    quantizations: Mapping[str, Quantization]
+    form: Form
     nodes: list[Node] = field(default_factory=list)
     values: dict[str, Value] = field(default_factory=dict)
     weights: dict[str, Tensor] = field(default_factory=dict)
-    integers: set[str] = field(default_factory=set)
-    only_integers: set[str] = field(default_factory=set)
+    low: set[str] = field(default_factory=set)
+    only_low: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.wanted = {node.inputs[0] for node in self.graph.nodes if self._is_chosen(node)}
@@ -91,46 +89,37 @@ class _Conversion:
             self.nodes.append(node)
 
     def give_back(self, names: Iterable[str], layer: str = "") -> None:
-        """Make float32 of those values that are only uint8."""
+        """Make float32 of those values that are only in low precision."""
         for name in dict.fromkeys(names):
-            if name in self.only_integers:
-                self.only_integers.remove(name)
-                self.nodes.append(
-                    Node(layer, Dequantize(self.quantizations[name]), (integer(name),), (name,))
-                )
+            if name in self.only_low:
+                self.only_low.remove(name)
+                self.nodes.append(Node(layer, self.form.raise_(name), (self._low(name),), (name,)))
 
     def _add_layer(self, node: Node) -> None:
         layer = node.operation
         assert isinstance(layer, Convolution | Linear)
-        weight, scale = quantize_rows(self.graph.weights[layer.weight])
-        names = integer(layer.weight), f"{layer.weight}.scale"
-        self.weights |= dict(zip(names, (weight, scale), strict=True))
-        read = [self._as_integers(node.inputs[0], node.layer)]
-        residual = None
+        read, residual = [self._in_low(node.inputs[0], node.layer)], None
         for name in node.inputs[1:]:
-            if name in self.wanted:
-                residual = self.quantizations[name]
-            read.append(self._as_integers(name, node.layer) if residual else name)
-        output = self.quantizations[node.output] if node.output in self.wanted else None
-        operation = Quantized(
-            replace(layer, weight=names[0]), names[1], self.quantizations[node.inputs[0]], residual, output
-        )
+            residual = name if name in self.wanted else None
+            read.append(self._in_low(name, node.layer) if residual else name)
+        output = node.output if node.output in self.wanted else None
+        operation, weights = self.form.layer(node, self._low(layer.weight), residual, output)
+        self.weights |= weights
         made = self._declare(node.output) if output else node.output
-        self.only_integers |= {node.output} if output else set()
+        self.only_low |= {node.output} if output else set()
         self.nodes.append(Node(node.layer, operation, tuple(read), (made,)))
 
-    def _as_integers(self, name: str, layer: str) -> str:
-        if name not in self.integers:
+    def _in_low(self, name: str, layer: str) -> str:
+        if name not in self.low:
             made = self._declare(name)
-            self.nodes.append(Node(layer, Quantize(self.quantizations[name]), (name,), (made,)))
-        return integer(name)
+            self.nodes.append(Node(layer, self.form.lower(name), (name,), (made,)))
+        return self._low(name)
 
     def _declare(self, name: str) -> str:
-        self.integers.add(name)
-        self.values[integer(name)] = Value(integer(name), self.graph.shape(name), "uint8")
-        return integer(name)
+        self.low.add(name)
+        low = self._low(name)
+        self.values[low] = Value(low, self.graph.shape(name), self.form.dtype)
+        return low
 
-
-def integer(name: str) -> str:
-    """Name of a value's, or weight's, integers."""
-    return f"{name}.integers"
+    def _low(self, name: str) -> str:
+        return f"{name}.{self.form.suffix}"

@@ -8,7 +8,10 @@ from spokeshave.compiler.operations import Quantization
 
 @dataclass(frozen=True)
 class LayerPrecision:
-    """Precision of one layer: `int8` with its scales (`weight_scale`: one an output row), or `float32` and why."""
+    """Precision of one layer: `int8` with its scales (`weight_scale`: one an output row), `bfloat16`, or `float32`.
+
+    `reason` says why it is float32, or what alone is bfloat16.
+    """
 
     layer: str
     precision: str

@@ -1,0 +1,76 @@
+"""Layers in integers: which can be, and how they are made."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from spokeshave.compiler.emit.layouts import choose_layouts
+from spokeshave.compiler.graph import Graph, Node
+from spokeshave.compiler.isa import InstructionSet
+from spokeshave.compiler.layout import Planes
+from spokeshave.compiler.operations import (
+    Convolution,
+    Dequantize,
+    Linear,
+    Quantization,
+    Quantize,
+    Quantized,
+)
+from spokeshave.compiler.quantization.arithmetic import MOST_INPUTS
+from spokeshave.compiler.quantization.convert import convert_layers
+from spokeshave.compiler.quantization.weights import quantize_rows
+
+
+def integer_layers(graph: Graph, isa: InstructionSet) -> dict[str, str | None]:
+    """The layers of a segment by the value they make: None where they can be integers, else the reason why not."""
+    layouts = choose_layouts(graph, isa)
+    reasons: dict[str, str | None] = {}
+    for node in graph.nodes:
+        if isinstance(node.operation, Convolution | Linear):
+            planar = all(isinstance(layouts[name], Planes) for name in (*node.inputs, node.output))
+            weight = graph.weights[node.operation.weight]
+            few = weight[0].numel() <= MOST_INPUTS
+            reasons[node.output] = (
+                "it reads or makes a single position"
+                if not planar
+                else None
+                if few
+                else "its sums overflow int32"
+            )
+    return reasons
+
+
+def to_integers(graph: Graph, chosen: frozenset[str], quantizations: Mapping[str, Quantization]) -> Graph:
+    """The graph with the layers that make the values `chosen` in integers; `quantizations` by value."""
+    return convert_layers(graph, chosen, _Integers(graph.weights, quantizations))
+
+
+@dataclass(frozen=True)
+class _Integers:
+    """uint8 values, int8 weights with a scale for each row."""
+
+    weights: Mapping[str, Tensor]
+    quantizations: Mapping[str, Quantization]
+    dtype: str = "uint8"
+    suffix: str = "integers"
+
+    def lower(self, value: str) -> Quantize:
+        return Quantize(self.quantizations[value])
+
+    def raise_(self, value: str) -> Dequantize:
+        return Dequantize(self.quantizations[value])
+
+    def layer(
+        self, node: Node, weight: str, residual: str | None, output: str | None
+    ) -> tuple[Quantized, dict[str, Tensor]]:
+        layer = node.operation
+        assert isinstance(layer, Convolution | Linear)
+        levels, scale = quantize_rows(self.weights[layer.weight])
+        name = f"{layer.weight}.scale"
+        ranges = [value and self.quantizations[value] for value in (node.inputs[0], residual, output)]
+        assert ranges[0]
+        operation = Quantized(
+            replace(layer, weight=weight), name, ranges[0], ranges[1] or None, ranges[2] or None
+        )
+        return operation, {weight: levels, name: scale}
