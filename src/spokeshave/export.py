@@ -10,6 +10,7 @@ from contextlib import contextmanager, redirect_stderr
 from io import StringIO
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +38,7 @@ def export_network(
     if isinstance(network, ExportedProgram):
         return network if _takes(network, inputs) else _again(network, inputs)
     _check_count(network, inputs)
-    with _evaluating(network), _quietly():
+    with _evaluating(network), _experts_in_products(network), _quietly():
         try:
             return torch.export.export(network, inputs, strict=False)
         except Exception as error:  # whatever the user's code raises ends here
@@ -104,6 +105,25 @@ def _evaluating(network: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+@contextmanager
+def _experts_in_products(network: nn.Module) -> Iterator[None]:
+    """Let mixtures of experts of `transformers` be written as products of tokens with the matrices that they choose.
+
+    Their other forms are a loop that depends on the data, which cannot be exported, and an operator of their own.
+    """
+    can_be_set = "_can_set_experts_implementation"
+    modules: Iterator[Any] = network.modules()
+    mixtures = [module for module in modules if getattr(module, can_be_set, lambda: False)()]
+    before = [(mixture, mixture.get_experts_implementation()) for mixture in mixtures]
+    for mixture in mixtures:
+        mixture.set_experts_implementation("batched_mm")
+    try:
+        yield
+    finally:
+        for mixture, implementation in before:
+            mixture.set_experts_implementation(implementation)
 
 
 @contextmanager

@@ -80,8 +80,13 @@ class Logits(nn.Module):
         return self.network(input_ids=ids, use_cache=False).logits
 
 
-def gpt2() -> tuple[nn.Module, tuple[Tensor, ...]]:
+def gpt2(attention: str = "sdpa") -> tuple[nn.Module, tuple[Tensor, ...]]:
     """GPT-2 without past keys."""
+    return Logits(gpt2_language_model(attention)), _text(False)
+
+
+def gpt2_language_model(attention: str = "sdpa") -> nn.Module:
+    """GPT-2 as the library has it."""
     config = transformers.GPT2Config(
         n_embd=48,
         n_layer=2,
@@ -90,16 +95,41 @@ def gpt2() -> tuple[nn.Module, tuple[Tensor, ...]]:
         n_positions=64,
         bos_token_id=None,
         eos_token_id=None,
+        attn_implementation=attention,
     )
-    return Logits(transformers.GPT2LMHeadModel(config)), _text(False)
+    return transformers.GPT2LMHeadModel(config)
+
+
+def mixtral(attention: str = "sdpa") -> tuple[nn.Module, tuple[Tensor, ...]]:
+    """Mixtral: rotary positions, keys that heads share, four experts of which each token asks two."""
+    config = transformers.MixtralConfig(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=40,
+        vocab_size=VOCABULARY,
+        num_local_experts=4,
+        num_experts_per_tok=2,
+        max_position_embeddings=64,
+        bos_token_id=None,
+        eos_token_id=None,
+        attn_implementation=attention,
+    )
+    return Logits(transformers.MixtralForCausalLM(config)), _text(False)
 
 
 NETWORKS: dict[str, Callable[[], tuple[nn.Module, tuple[Tensor, ...]]]] = {
     "deit": lambda: image_classifier("DeiT"),
+    "deit eager": lambda: image_classifier("DeiT", "eager"),
     "vit": lambda: image_classifier("ViT"),
     "swin": swin,
     "bert": bert,
+    "bert eager": lambda: bert("eager"),
     "bert without padding": lambda: bert(padded=False),
     "distilbert": distilbert,
     "gpt2": gpt2,
+    "gpt2 eager": lambda: gpt2("eager"),
+    "mixtral": mixtral,
+    "mixtral eager": lambda: mixtral("eager"),
 }

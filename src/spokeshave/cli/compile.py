@@ -34,9 +34,7 @@ def compile(
     threads: Annotated[int | None, typer.Option(min=1, help="Threads to tune for; 1 unless given.")] = None,
     precision: Annotated[
         str,
-        typer.Option(
-            help="float32, bfloat16, or int8 where that costs little accuracy."
-        ),
+        typer.Option(help="float32, bfloat16, or int8 where that costs little accuracy."),
     ] = "float32",
     calibration: Annotated[
         str | None, typer.Option(help="Data whose training part shows int8 what values there are.")

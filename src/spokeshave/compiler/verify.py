@@ -18,6 +18,7 @@ from spokeshave.compiler.operations import (
     Embedding,
     Foreign,
     Linear,
+    MatMul,
     Mean,
     Operation,
     Pad,
@@ -31,7 +32,9 @@ from spokeshave.compiler.operations import (
     Rounded,
     Slice,
     Softmax,
+    Sum,
     Take,
+    TopK,
     Widen,
 )
 from spokeshave.compiler.reference import run_operation
@@ -204,7 +207,7 @@ def _along(operation: Concatenate | Softmax | Slice | Take, graph: Graph, node: 
     return None if 0 < operation.axis < rank else f"runs along axis {operation.axis} of {rank}"
 
 
-def _mean(operation: Mean, graph: Graph, node: Node) -> str | None:
+def _mean(operation: Mean | Sum, graph: Graph, node: Node) -> str | None:
     rank, axes = len(graph.shape(node.inputs[0])), operation.axes
     in_order = list(axes) == sorted(set(axes)) and axes and axes[0] > 0 and axes[-1] < rank
     return None if in_order else f"is over axes {axes} of {rank}"
@@ -257,6 +260,16 @@ def _attention(operation: Attention, graph: Graph, node: Node) -> str | None:
     return None if key_width == per_head * operation.key_heads else f"has keys {key_width} wide"
 
 
+def _matmul(operation: MatMul, graph: Graph, node: Node) -> str | None:
+    first, second = (graph.shape(name) for name in node.inputs)
+    return None if first[:-2] == second[:-2] and len(first) > 2 else f"multiplies {first} by {second}"
+
+
+def _top_k(operation: TopK, graph: Graph, node: Node) -> str | None:
+    _, _, channels = graph.shape(node.inputs[0])
+    return None if 0 < operation.count <= channels else f"takes {operation.count} of {channels} channels"
+
+
 CHECKS: Mapping[type, Callable[[Any, Graph, Node], str | None]] = {
     Convolution: _layer,
     Linear: _layer,
@@ -267,6 +280,9 @@ CHECKS: Mapping[type, Callable[[Any, Graph, Node], str | None]] = {
     Concatenate: _along,
     Softmax: _along,
     Mean: _mean,
+    Sum: _mean,
+    MatMul: _matmul,
+    TopK: _top_k,
     Permute: _permute,
     Slice: _slice,
     Attention: _attention,

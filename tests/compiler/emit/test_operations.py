@@ -57,7 +57,9 @@ ACTIVATIONS = {
     Activation("hardsigmoid"): F.hardsigmoid,
     Activation("hardswish"): F.hardswish,
     Activation("elu", (1.5,)): lambda x: F.elu(x, 1.5),
+    Activation("exp"): torch.exp,
 }
+ROOTS = {Activation("sqrt"): torch.sqrt, Activation("rsqrt"): torch.rsqrt}
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda activation: activation.kind)
@@ -65,11 +67,13 @@ def test_activation(back_end, activation):
     check(back_end, Activate(activation), ACTIVATIONS[activation], [MAP], tolerance=2e-6)
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda activation: activation.kind)
+@pytest.mark.parametrize("activation", ACTIVATIONS | ROOTS, ids=lambda activation: activation.kind)
 def test_activation_at_the_edges_of_float32(back_end, activation):
     x = torch.tensor([[0.0, -0.0, 1e-30, -1e-30, 100.0, -100.0, 3e4, -3e4, 1e30, -1e30, float("nan")]])
     (result,) = back_end(one_node(Activate(activation), [VECTOR], VECTOR), [x])
-    torch.testing.assert_close(result, ACTIVATIONS[activation](x), rtol=2e-5, atol=2e-6, equal_nan=True)
+    torch.testing.assert_close(
+        result, (ACTIVATIONS | ROOTS)[activation](x), rtol=2e-5, atol=2e-6, equal_nan=True
+    )
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from spokeshave.compiler.broadcast import meets, per_channel
 from spokeshave.compiler.emit.lowering import Lowering
 from spokeshave.compiler.emit.program import Argument, Constant
 from spokeshave.compiler.graph import Graph, Node
@@ -60,8 +61,9 @@ def lower_binary(lowering: Lowering, node: Node) -> None:
     layout = lowering.layout(node.output)
     if operation.constant is not None:
         _with_constant(lowering, function, node, lowering.weight(operation.constant))
-    elif lowering.graph.shape(second) == lowering.graph.shape(node.output):
-        stride = layout.plane if isinstance(layout, Planes) else 0
+    elif not per_channel(lowering.graph.shape(node.output), lowering.graph.shape(second)):
+        whole = lowering.graph.shape(second) == lowering.graph.shape(node.output)
+        stride = layout.plane if whole and isinstance(layout, Planes) else 0
         _values(lowering, function, first, lowering.place(second), stride, node.output)
     else:
         source, output = lowering.place(first), lowering.place(node.output)
@@ -83,8 +85,7 @@ def binary_reason(graph: Graph, node: Node) -> str | None:
         )
         return None if full == shape == graph.shape(node.inputs[0]) else "this broadcast has no kernel"
     first, second = _ordered(graph, node)
-    per_channel = len(shape) == 4 and graph.shape(second) == (1, shape[1], 1, 1)
-    if graph.shape(first) == shape and (graph.shape(second) == shape or per_channel):
+    if graph.shape(first) == shape and meets(shape, graph.shape(second)):
         return None
     return f"broadcasting {graph.shape(first)} with {graph.shape(second)} has no kernel"
 
@@ -104,10 +105,10 @@ def _with_constant(lowering: Lowering, function: str, node: Node, constant: np.n
     sample = np.broadcast_to(constant, lowering.graph.shape(node.output))[0]
     if isinstance(layout, Planes):
         axes = (0,) if layout.tokens else (1, 2)
-        per_channel = sample.min(axis=axes), sample.max(axis=axes)
-        if np.array_equal(*per_channel):
+        least_and_most = sample.min(axis=axes), sample.max(axis=axes)
+        if np.array_equal(*least_and_most):
             source, output = lowering.place(node.inputs[0]), lowering.place(node.output)
-            channels = lowering.constant(per_channel[0])
+            channels = lowering.constant(least_and_most[0])
             lowering.call(f"{function}_channels", source, channels, output, *lowering.extent(layout))
             return
         stride = int(layout.lanes)

@@ -1,12 +1,14 @@
 """Lowers pooling, means, softmax and normalisation."""
 
+from math import prod
+
 import numpy as np
 
 from spokeshave.compiler.emit.lowering import Lowering
 from spokeshave.compiler.emit.program import Constant
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.layout import Flat, Planes
-from spokeshave.compiler.operations import GroupNorm, LayerNorm, Mean, Pool, Softmax
+from spokeshave.compiler.operations import GroupNorm, LayerNorm, Mean, Pool, RMSNorm, Softmax, Sum
 
 
 def lower_pool(lowering: Lowering, node: Node) -> None:
@@ -43,24 +45,40 @@ def pool_reason(graph: Graph, node: Node) -> str | None:
     )
 
 
-def lower_mean(lowering: Lowering, node: Node) -> None:
-    """Mean over all positions of a map, or over all tokens."""
-    read = lowering.layout(node.inputs[0])
-    assert isinstance(read, Planes)
-    sizes = (read.channels, read.plane, read.lanes, read.height * read.width, lowering.mask(read))
-    lowering.call("mean_of_planes", lowering.place(node.inputs[0]), lowering.place(node.output), *sizes)
-
-
-def mean_reason(graph: Graph, node: Node) -> str | None:
-    """Only means over all positions, into a flat value, have a kernel."""
+def lower_sum(lowering: Lowering, node: Node) -> None:
+    """Sum or mean over all positions of a map, over all tokens, over channels, or along rows of a flat value."""
     operation = node.operation
-    assert isinstance(operation, Mean)
-    shape = graph.shape(node.inputs[0])
-    all_positions = {4: (2, 3), 3: (1,)}.get(len(shape))
-    flat = len(graph.shape(node.output)) in (2, 4)
-    if operation.axes == all_positions and flat and int(np.prod(shape[2:])) > 1:
+    assert isinstance(operation, Mean | Sum)
+    read = lowering.layout(node.inputs[0])
+    counted = prod(read.shape[axis - 1] for axis in operation.axes) if isinstance(operation, Mean) else 1
+    source, output = lowering.place(node.inputs[0]), lowering.place(node.output)
+    if isinstance(read, Flat):
+        lowering.call("sum_of_rows", source, output, *_rows(read, 1), counted)
+    elif operation.axes == _all_positions(len(read.shape) + 1):
+        sizes = (read.channels, read.plane, read.lanes, counted, lowering.mask(read))
+        lowering.call("mean_of_planes", source, output, *sizes)
+    else:
+        sizes = (read.channels, read.plane, read.lanes, counted, lowering.mask(read))
+        lowering.call("sum_of_channels", source, output, *sizes)
+
+
+def _all_positions(rank: int) -> tuple[int, ...] | None:
+    return {4: (2, 3), 3: (1,)}.get(rank)
+
+
+def sum_reason(graph: Graph, node: Node) -> str | None:
+    """Over all positions into a flat value, over the channels of tokens, or over the last axis of a flat value."""
+    operation = node.operation
+    assert isinstance(operation, Mean | Sum)
+    shape, rank = graph.shape(node.inputs[0]), len(graph.shape(node.output))
+    tokens, flat = len(shape) == 3, len(shape) in (2, 5)
+    positions = (
+        operation.axes == _all_positions(len(shape)) and rank in (2, 4) and int(np.prod(shape[2:])) > 1
+    )
+    last = operation.axes == (len(shape) - 1,) and (tokens or (flat and rank > 1))
+    if positions or last:
         return None
-    return f"a mean over axes {operation.axes} of {shape} has no kernel"
+    return f"a sum over axes {operation.axes} of {shape} has no kernel"
 
 
 def lower_softmax(lowering: Lowering, node: Node) -> None:
@@ -129,6 +147,26 @@ def layer_norm_reason(graph: Graph, node: Node) -> str | None:
     return f"a layer norm over the last {operation.axes} axes of {shape} has no kernel"
 
 
+def lower_rms_norm(lowering: Lowering, node: Node) -> None:
+    """Every token across planes, or rows of a flat value."""
+    operation = node.operation
+    assert isinstance(operation, RMSNorm)
+    layout = lowering.layout(node.output)
+    source, output = lowering.place(node.inputs[0]), lowering.place(node.output)
+    scale = lowering.constant(_scale(lowering, operation.weight, layout.shape[-1]))
+    if isinstance(layout, Planes):
+        sizes = (layout.channels, layout.plane, layout.lanes, operation.epsilon, lowering.mask(layout))
+        lowering.call("rms_norm_planes", source, scale, output, *sizes)
+    else:
+        lowering.call("rms_norm_rows", source, scale, output, *_rows(layout, 1), operation.epsilon)
+
+
+def rms_norm_reason(graph: Graph, node: Node) -> str | None:
+    """Over the last axis of tokens, or of one vector."""
+    shape = graph.shape(node.output)
+    return None if len(shape) in (2, 3) else f"an RMS norm of {shape} has no kernel"
+
+
 def lower_group_norm(lowering: Lowering, node: Node) -> None:
     """Normalise groups of planes over all their positions."""
     operation = node.operation
@@ -158,9 +196,13 @@ def group_norm_reason(graph: Graph, node: Node) -> str | None:
 def _scale_and_shift(
     lowering: Lowering, operation: LayerNorm | GroupNorm, width: int
 ) -> tuple[Constant, Constant]:
-    scale = lowering.weight(operation.weight).reshape(-1) if operation.weight else np.ones(width, np.float32)
+    scale = _scale(lowering, operation.weight, width)
     shift = lowering.weight(operation.bias).reshape(-1) if operation.bias else np.zeros(width, np.float32)
     return lowering.constant(scale), lowering.constant(shift)
+
+
+def _scale(lowering: Lowering, weight: str | None, width: int) -> np.ndarray:
+    return lowering.weight(weight).reshape(-1) if weight else np.ones(width, np.float32)
 
 
 def _rows(layout: Flat, axes: int) -> tuple[int, int]:

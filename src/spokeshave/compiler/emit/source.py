@@ -18,6 +18,7 @@ from spokeshave.compiler.kernels.instances import (
     FinishKernel,
     IntegerPanelKernel,
     Kernel,
+    MatMulKernel,
     PanelKernel,
     PointwiseKernel,
     ProductKernel,
@@ -25,6 +26,7 @@ from spokeshave.compiler.kernels.instances import (
     SubsetKernel,
     VectorKernel,
 )
+from spokeshave.compiler.kernels.matmul import matmul_function
 from spokeshave.compiler.kernels.panel import panel_function
 from spokeshave.compiler.kernels.panel_bfloat16 import bfloat16_panel_function
 from spokeshave.compiler.kernels.panel_integer import integer_panel_function
@@ -43,6 +45,8 @@ LIBRARY_TEXTS = (
         "operators.h",
         "pooling.h",
         "tokens.h",
+        "sums.h",
+        "routing.h",
         "recurrent.h",
         "words.h",
         "integer.h",
@@ -50,7 +54,11 @@ LIBRARY_TEXTS = (
     ),
 )
 
-CALLERS = (AttentionKernel, RecurrentKernel)  # kernels whose `product` is a kernel that they call
+CALLERS = (
+    AttentionKernel,
+    MatMulKernel,
+    RecurrentKernel,
+)  # kernels whose `product` is a kernel that they call
 
 KERNEL_TEXTS: Mapping[type, Callable[[Any], str]] = {
     PanelKernel: panel_function,
@@ -64,6 +72,7 @@ KERNEL_TEXTS: Mapping[type, Callable[[Any], str]] = {
     PointwiseKernel: pointwise_function,
     ProductKernel: product_function,
     AttentionKernel: attention_function,
+    MatMulKernel: matmul_function,
 }
 
 

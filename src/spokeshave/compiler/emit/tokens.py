@@ -6,7 +6,7 @@ from spokeshave.compiler.emit.lowering import Lowering, axes
 from spokeshave.compiler.emit.program import Argument
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.layout import Flat, Layout, Planes
-from spokeshave.compiler.operations import Convert, Embedding, Take, Where
+from spokeshave.compiler.operations import Constant, Convert, Embedding, Take, Where
 
 
 def lower_take(lowering: Lowering, node: Node) -> None:
@@ -30,6 +30,15 @@ def lower_expand(lowering: Lowering, node: Node) -> None:
     strides = tuple(stride if size > 1 else 0 for size, stride in zip(read.shape, read.strides, strict=True))
     source, output = lowering.place(node.inputs[0]), lowering.place(node.output)
     lowering.copy(source, strides, output, written.strides, written.shape)
+
+
+def lower_constant(lowering: Lowering, node: Node) -> None:
+    """A copy of the row-major weight."""
+    operation = node.operation
+    assert isinstance(operation, Constant)
+    written = lowering.layout(node.output)
+    weight, output = lowering.constant(lowering.weight(operation.weight)), lowering.place(node.output)
+    lowering.copy(weight, Flat(written.shape).strides, output, written.strides, written.shape)
 
 
 def lower_embedding(lowering: Lowering, node: Node) -> None:

@@ -1,10 +1,10 @@
 """Imports attention: heads become ranges of channels of tokens, masks numbers to add to the scores."""
 
 import torch
-from torch import Tensor
 
 from spokeshave.compiler.importer.context import Call, Context, ImportFunction
 from spokeshave.compiler.importer.operands import Flow, NotTypedError
+from spokeshave.compiler.masks import additive_numbers, is_causal
 from spokeshave.compiler.operations import Attention, Permute, Where
 
 
@@ -46,7 +46,7 @@ def _tokens(context: Context, call: Call, flow: Flow) -> str:
 
 def _mask(context: Context, call: Call, shape: tuple[int, ...]) -> tuple[str | None, bool, tuple[str, ...]]:
     """A constant to add to the scores, whether it is causal, and the value to add."""
-    given, square = call["attn_mask"], shape[2] == shape[3]
+    given = call["attn_mask"]
     if isinstance(given, Flow):
         return None, False, (additive(context, call, given),)
     if given is None and not call["is_causal"]:
@@ -55,24 +55,9 @@ def _mask(context: Context, call: Call, shape: tuple[int, ...]) -> tuple[str | N
     numbers = additive_numbers(mask)
     if not numbers.any():
         return None, False, ()
-    if square and is_causal(numbers):
+    if shape[2] <= shape[3] and is_causal(numbers):
         return None, True, ()
     return context.constant(f"{call.node.name}.mask", numbers), False, ()
-
-
-def additive_numbers(mask: Tensor) -> Tensor:
-    """A constant mask as numbers to add: what is False is -inf."""
-    if mask.dtype != torch.bool:
-        return mask.float()
-    return torch.zeros(mask.shape).masked_fill(~mask, -torch.inf)
-
-
-def is_causal(mask: Tensor) -> bool:
-    """Whether a mask shows keys up to the query's own and no others, whatever the head."""
-    rows = mask.reshape(-1, *mask.shape[-2:])
-    seen = torch.ones(rows.shape[1:], dtype=torch.bool).tril(rows.shape[2] - rows.shape[1])
-    hidden = rows.masked_select(~seen)
-    return not rows.masked_select(seen).any() and bool((hidden <= torch.finfo(torch.float32).min).all())
 
 
 def additive(context: Context, call: Call, mask: Flow) -> str:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, fx
 
 from spokeshave.compiler.graph import Node, Value
-from spokeshave.compiler.importer.operands import Flow, NotTypedError, Weight, dtype_name
-from spokeshave.compiler.operations import Convert, Expand, Operation, Reshape
+from spokeshave.compiler.importer.operands import Flow, NotTypedError, Selected, Weight, dtype_name
+from spokeshave.compiler.operations import Constant, Convert, Expand, Operation, Reshape
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,16 @@ class Context:
         flow = Flow(value, call.shape)
         return Flow(self.reshaped(call, value, flow.value_shape), call.shape, dtype)
 
+    def flow(self, call: Call, operand: Flow | Weight) -> Flow:
+        """An operand as a value: a float32 weight becomes one."""
+        if isinstance(operand, Flow):
+            return operand
+        if operand.tensor.dtype != torch.float32:
+            raise NotTypedError(f"constants of {dtype_name(operand.tensor)} have no kernel")
+        flow = Flow("", tuple(operand.tensor.shape))
+        self.weights.setdefault(operand.name, operand.tensor)
+        return Flow(self.add(call, Constant(operand.name), (), flow.value_shape), flow.shape)
+
     def number(self, call: Call, flow: Flow) -> str:
         """A value as float32: truth values are 0 and 1 already, whole numbers are converted."""
         if self.values[flow.name].dtype == "float32":
@@ -114,7 +124,7 @@ class Context:
         """A value as 0 and 1."""
         if flow.dtype == "bool":
             return self.number(call, flow)
-        if flow.dtype == "int64":
+        if flow.dtype == "int64" and self.values[flow.name].dtype == "int64":
             return self.add(call, Convert(truth=True), (flow.name,), flow.value_shape)
         raise NotTypedError(f"{flow.dtype} values as truth values are not compiled")
 
@@ -132,4 +142,4 @@ def _unused(base: str, taken: Mapping[str, Any]) -> str:
     return name
 
 
-ImportFunction = Callable[[Context, Call], Flow | tuple[Flow | None, ...]]
+ImportFunction = Callable[[Context, Call], Flow | Selected | tuple[Flow | None, ...]]

@@ -7,6 +7,7 @@ from typing import Any
 from spokeshave.compiler.importer.context import Call, Context, ImportFunction
 from spokeshave.compiler.importer.maps import map_shape, over_both_axes, to_maps
 from spokeshave.compiler.importer.operands import Flow, NotTypedError
+from spokeshave.compiler.importer.products import matrices
 from spokeshave.compiler.operations import Convolution, Linear
 
 
@@ -63,6 +64,8 @@ def matrix_product(context: Context, call: Call) -> Flow:
         if call.operator == "addmm"
         else ("self", "other" if "other" in call.arguments else "mat2")
     )
+    if isinstance(call[second], Flow):
+        return matrices(context, call, call[first], call[second])
     source = call.flow(first)
     return _linear(context, call, source, Linear(_transposed(context, call, second), _addend(call)))
 

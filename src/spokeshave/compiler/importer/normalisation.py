@@ -9,7 +9,7 @@ from spokeshave.compiler.importer.context import Call, Context, ImportFunction
 from spokeshave.compiler.importer.convolution import token_shape
 from spokeshave.compiler.importer.maps import to_channels
 from spokeshave.compiler.importer.operands import Flow, NotTypedError
-from spokeshave.compiler.operations import Affine, GroupNorm, LayerNorm, Operation, Softmax
+from spokeshave.compiler.operations import Affine, GroupNorm, LayerNorm, Operation, RMSNorm, Softmax
 
 
 def batch_norm(context: Context, call: Call) -> Flow:
@@ -84,6 +84,21 @@ def native_layer_norm(context: Context, call: Call) -> tuple[Flow, None, None]:
     return layer_norm(context, call), None, None
 
 
+def rms_norm(context: Context, call: Call) -> Flow:
+    """Divide by the root of the mean square of the last axes, taken together as one."""
+    source, axes = call.flow("input"), len(call["normalized_shape"])
+    shape = token_shape((*source.value_shape[:-axes], prod(source.value_shape[-axes:])))
+    epsilon = torch.finfo(torch.float32).eps if call["eps"] is None else call["eps"]
+    tokens = context.reshaped(call, source.name, shape)
+    operation = RMSNorm(_flat(context, call, "weight"), epsilon)
+    return context.result(call, context.add(call, operation, (tokens,), shape))
+
+
+def fused_rms_norm(context: Context, call: Call) -> tuple[Flow, None]:
+    """The core operator also gives the scale of every row, which nothing reads after training."""
+    return rms_norm(context, call), None
+
+
 def softmax(context: Context, call: Call) -> Flow:
     """Softmax over one axis; over the last axis of many it runs on tokens."""
     source = call.flow("self")
@@ -108,5 +123,7 @@ OPERATORS: dict[str, ImportFunction] = {
     "instance_norm": instance_norm,
     "layer_norm": layer_norm,
     "native_layer_norm": native_layer_norm,
+    "rms_norm": rms_norm,
+    "_fused_rms_norm": fused_rms_norm,
     **dict.fromkeys(("softmax", "_softmax", "log_softmax", "_log_softmax"), softmax),
 }

@@ -40,6 +40,14 @@ class Weight:
     tensor: Tensor
 
 
+@dataclass(frozen=True)
+class Selected:
+    """Matrices of a weight `[E, O, I]` that a value of numbers chooses, one for each token; only products read them."""
+
+    weight: Weight
+    numbers: Flow
+
+
 Operand = Flow | Weight
 
 

@@ -99,11 +99,11 @@ def reciprocal(context: Context, call: Call) -> Flow:
 
 def power(context: Context, call: Call) -> Flow:
     """Squares and cubes: x times x, and that times x."""
-    source = call.flow("self")
-    if call["exponent"] not in (2, 3):
+    source, exponent = call.flow("self"), call.get("exponent", 2)
+    if exponent not in (2, 3):
         raise NotTypedError("powers other than squares and cubes have no kernel")
     value = source.name
-    for _ in range(int(call["exponent"]) - 1):
+    for _ in range(int(exponent) - 1):
         value = context.add(call, Binary("multiply"), (value, source.name), source.value_shape)
     return context.result(call, value)
 
@@ -151,6 +151,9 @@ OPERATORS: dict[str, ImportFunction] = {
     "silu": _plain("silu"),
     "hardsigmoid": _plain("hardsigmoid"),
     "hardswish": _plain("hardswish"),
+    "exp": _plain("exp"),
+    "sqrt": _plain("sqrt"),
+    "rsqrt": _plain("rsqrt"),
     "relu6": relu6,
     **dict.fromkeys(("hardtanh", "clamp", "clamp_min", "clamp_max"), clamp),
     "leaky_relu": leaky_relu,
@@ -159,5 +162,5 @@ OPERATORS: dict[str, ImportFunction] = {
     **dict.fromkeys(BINARY_KINDS, binary),
     "neg": negative,
     "reciprocal": reciprocal,
-    "pow": power,
+    **dict.fromkeys(("pow", "square"), power),
 }

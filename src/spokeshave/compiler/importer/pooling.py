@@ -1,11 +1,12 @@
-"""Imports pooling and means."""
+"""Imports pooling, means and sums."""
 
 import operator
+from math import prod
 
 from spokeshave.compiler.importer.context import Call, Context, ImportFunction
 from spokeshave.compiler.importer.maps import map_shape, over_both_axes, to_maps
 from spokeshave.compiler.importer.operands import Flow, NotTypedError
-from spokeshave.compiler.operations import Mean, Operation, Pool
+from spokeshave.compiler.operations import Mean, Operation, Permute, Pool, Sum
 
 
 def _spatial(call: Call) -> int:
@@ -77,21 +78,35 @@ def _even_window(call: Call) -> tuple[int, int]:
     return height // rows, width // columns
 
 
-def mean(context: Context, call: Call) -> Flow:
-    """A mean over some axes, or over all of them; the sample axis, of length 1, changes nothing."""
+def total(context: Context, call: Call) -> Flow:
+    """A mean or sum over some axes, or over all of them; the sample axis, of length 1, changes nothing."""
     source = call.flow("self")
     rank, shift = len(source.shape), int(source.unbatched)
     given = call.get("dim") or range(rank)
-    axes = sorted({axis % rank + shift for axis in given if rank} - {0})
+    axes = tuple(sorted({axis % rank + shift for axis in given if rank} - {0}))
     if not axes:
         return context.result(call, source.name)
+    kind = Mean if call.operator == "mean" else Sum
     before = source.value_shape
-    if call.get("keepdim"):
-        after = tuple(1 if axis in axes else size for axis, size in enumerate(before))
-    else:
-        after = tuple(size for axis, size in enumerate(before) if axis not in axes)
-    operation = Mean(tuple(axes), bool(call.get("keepdim")))
-    return context.result(call, context.add(call, operation, (source.name,), after))
+    keep = len(before) == 4 and bool(call.get("keepdim"))
+    if axes != {4: (2, 3), 3: (1,)}.get(len(before)):
+        return context.result(call, _over_last(context, call, source.name, axes, kind))
+    after = [1 if axis in axes else size for axis, size in enumerate(before) if keep or axis not in axes]
+    return context.result(call, context.add(call, kind(axes, keep), (source.name,), after))
+
+
+def _over_last(
+    context: Context, call: Call, value: str, axes: tuple[int, ...], kind: type[Mean] | type[Sum]
+) -> str:
+    """Any axes: brought to the end and taken together as channels of tokens."""
+    shape = context.values[value].shape
+    kept = tuple(axis for axis in range(len(shape)) if axis not in axes)
+    order = (*kept, *axes)
+    if order != tuple(range(len(shape))):
+        value = context.add(call, Permute(order), (value,), [shape[axis] for axis in order])
+    tokens = (1, prod(shape[axis] for axis in kept), prod(shape[axis] for axis in axes))
+    value = context.reshaped(call, value, tokens)
+    return context.add(call, kind((2,), keep=True), (value,), (*tokens[:2], 1))
 
 
 OPERATORS: dict[str, ImportFunction] = {
@@ -102,5 +117,5 @@ OPERATORS: dict[str, ImportFunction] = {
         ("adaptive_avg_pool1d", "adaptive_avg_pool2d", "_adaptive_avg_pool2d"), adaptive_average_pool
     ),
     **dict.fromkeys(("adaptive_max_pool1d", "adaptive_max_pool2d"), adaptive_max_pool),
-    "mean": mean,
+    **dict.fromkeys(("mean", "sum"), total),
 }

@@ -15,7 +15,7 @@ from spokeshave.compiler.graph import Graph
 from spokeshave.compiler.importer.context import Call, Context
 from spokeshave.compiler.importer.foreign import add_foreign, materialised
 from spokeshave.compiler.importer.names import layer_name, plain_path
-from spokeshave.compiler.importer.operands import Flow, NotTypedError, Operand, Weight, dtype_name
+from spokeshave.compiler.importer.operands import Flow, NotTypedError, Operand, Selected, Weight, dtype_name
 from spokeshave.compiler.importer.structure import TENSOR, OutputStructure, structure_of
 from spokeshave.compiler.importer.table import ANY_TYPE, OPERATORS
 from spokeshave.errors import SpokeshaveError
@@ -95,7 +95,7 @@ class _Reader:
             )
         return tensor
 
-    def read_call(self, node: fx.Node) -> Operand | tuple[Any, ...] | None:
+    def read_call(self, node: fx.Node) -> Operand | Selected | tuple[Any, ...] | None:
         """One operator: nothing, a weight computed now, a typed operation or a foreign one."""
         if node.target is operator.getitem:
             source, index = node.args
@@ -138,7 +138,7 @@ class _Reader:
         name = self.context.constant(f"{layer_name(node)}.{node.name}", tensor.contiguous())
         return Weight(name, self.context.weights[name])
 
-    def _read_operator(self, node: fx.Node) -> Operand | tuple[Any, ...]:
+    def _read_operator(self, node: fx.Node) -> Operand | Selected | tuple[Any, ...]:
         """A typed operation where there is one, else a foreign operator; half a translation is taken back."""
         parameters = self.program.graph_signature.parameters
         read = [self.bound[source] for source in node.all_input_nodes]
@@ -152,7 +152,7 @@ class _Reader:
             del self.context.nodes[made:]
             return add_foreign(self.context, node, layer, self.bound.__getitem__, str(reason))
 
-    def _read_typed(self, node: fx.Node, layer: str) -> Flow | tuple[Flow | None, ...]:
+    def _read_typed(self, node: fx.Node, layer: str) -> Flow | Selected | tuple[Flow | None, ...]:
         result = _first_result(node)
         call = Call(node, layer, self._arguments(node), tuple(result.shape))
         if call.operator not in OPERATORS:

@@ -46,11 +46,32 @@ def repeated(context: Context, call: Call, source: Flow, filled: tuple[int, ...]
     """A value under a shape with as many axes as the result, repeated to the result's shape."""
     if filled == call.shape:
         return context.result(call, source.name, source.dtype)
-    if context.values[source.name].dtype != "float32":
-        raise NotTypedError(f"repeating {source.dtype} values has no kernel")
-    front = _front(call.shape)
+    return Flow(spread(context, call, Flow(source.name, filled), call.shape), call.shape, source.dtype)
+
+
+def spread(context: Context, call: Call, source: Flow, shape: tuple[int, ...]) -> str:
+    """A value repeated to a shape, with the sample axis in front; axes that it lacks are added in front."""
+    filled = (*(1 for _ in range(len(shape) - len(source.shape))), *source.shape)
+    front = _front(shape)
     value = context.reshaped(call, source.name, (*front, *filled))
-    return Flow(context.add(call, Expand(), (value,), (*front, *call.shape)), call.shape, source.dtype)
+    if filled == shape:
+        return value
+    if context.values[value].dtype != "float32":
+        raise NotTypedError(f"repeating {context.values[value].dtype} values has no kernel")
+    return context.add(call, Expand(), (value,), (*front, *shape))
+
+
+def repeat_interleave(context: Context, call: Call) -> Flow:
+    """Every element of an axis several times, one behind the other."""
+    source = call.flow("self")
+    if call["dim"] is None:
+        raise NotTypedError("repeating the elements of a flattened value has no kernel")
+    axis = call["dim"] % len(source.shape)
+    single = (*source.shape[: axis + 1], 1, *source.shape[axis + 1 :])
+    repeats = call.shape[axis] // max(1, source.shape[axis])
+    shape = (*source.shape[: axis + 1], repeats, *source.shape[axis + 1 :])
+    value = spread(context, call, Flow(source.name, single), shape)
+    return context.result(call, value, source.dtype)
 
 
 def _front(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -91,8 +112,7 @@ def roll(context: Context, call: Call) -> Flow:
 
 def index(context: Context, call: Call) -> Flow:
     """Elements at constant places, where these are all elements in order, or along one axis."""
-    source = call.flow("self")
-    places = call["indices"]
+    source, places = call.flow("self"), call["indices"]
     if any(isinstance(place, Flow) for place in places):
         raise NotTypedError("elements at computed places have no kernel")
     if context.values[source.name].dtype != "float32":
@@ -162,13 +182,24 @@ COPIES = (
 )
 DROPOUTS = ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
 
-MOVES = (*RESHAPES, "expand", "permute", "transpose", "t", "swapaxes", "index", "index_select")
+MOVES = (
+    *RESHAPES,
+    "expand",
+    "repeat_interleave",
+    "permute",
+    "transpose",
+    "t",
+    "swapaxes",
+    "index",
+    "index_select",
+)
 
 OPERATORS: dict[str, ImportFunction] = {
     **dict.fromkeys((*COPIES, *DROPOUTS), unchanged),
     "native_dropout": unchanged_first,
     **dict.fromkeys(RESHAPES, reshape),
     "expand": expand,
+    "repeat_interleave": repeat_interleave,
     "roll": roll,
     "index": index,
     "index_select": index_select,

@@ -10,7 +10,9 @@ from spokeshave.compiler.importer import (
     pieces,
     pointwise,
     pooling,
+    products,
     recurrent,
+    routing,
     shapes,
 )
 from spokeshave.compiler.importer.context import ImportFunction
@@ -22,6 +24,8 @@ OPERATORS: Mapping[str, ImportFunction] = {
     **normalisation.OPERATORS,
     **shapes.OPERATORS,
     **pieces.OPERATORS,
+    **products.OPERATORS,
+    **routing.OPERATORS,
     **recurrent.OPERATORS,
     **attention.OPERATORS,
     **logic.OPERATORS,

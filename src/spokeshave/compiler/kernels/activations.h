@@ -83,3 +83,13 @@ INLINE vector activate_hardswish(vector v) { return v * activate_hardsigmoid(v);
 INLINE vector activate_elu(vector v, float alpha) {
     return select(v > splat(0.0f), v, alpha * (exponential(v) - 1.0f));
 }
+/* The square of half the power, which overflows to infinity and vanishes where exp does. */
+INLINE vector activate_exp(vector v) {
+    vector half = exponential(0.5f * v);
+    return half * half;
+}
+INLINE vector activate_sqrt(vector v) {
+    for (int l = 0; l < LANES; l++) v[l] = sqrtf(v[l]);
+    return v;
+}
+INLINE vector activate_rsqrt(vector v) { return 1.0f / activate_sqrt(v); }

@@ -2,9 +2,6 @@
 
 from spokeshave.compiler.operations import Activation
 
-PLAIN = frozenset({"relu", "sigmoid", "tanh", "silu", "gelu", "gelu_tanh", "hardsigmoid", "hardswish"})
-WITH_PARAMETERS = frozenset({"clamp", "leaky_relu", "elu"})
-
 
 def activation_call(activation: Activation | None, value: str) -> str:
     """C expression of an activation applied to a vector expression.

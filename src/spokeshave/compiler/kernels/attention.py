@@ -103,7 +103,7 @@ static void NAME_tile(const NAME_shape *s, const float *query, const float *key,
     enum { row = VECTORS * LANES };
     float scores[(KEYS + ROWS) * row] __attribute__((aligned(64))), sums[HEAD * row] __attribute__((aligned(64)));
     vector top[VECTORS], sum[VECTORS];
-    for (int t = 0; t < vectors; t++) top[t] = splat(-3e38f), sum[t] = splat(0.0f);
+    for (int t = 0; t < vectors; t++) top[t] = splat(-FLT_MAX), sum[t] = splat(0.0f);
     int last = first + vectors * LANES + s->keys - s->queries, keys = s->causal && last < s->keys ? last : s->keys;
     for (int from = 0; from < keys; from += KEYS) {
         int to_key = from + KEYS < keys ? from + KEYS : keys, rows = (to_key - from + ROWS - 1) / ROWS * ROWS;

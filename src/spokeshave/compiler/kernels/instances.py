@@ -228,6 +228,18 @@ class AttentionKernel:
         return f"attention_h{self.head}_{self.product.name}"
 
 
+@dataclass(frozen=True)
+class MatMulKernel:
+    """Matrices times matrices, both values; `product` multiplies block by block."""
+
+    product: ProductKernel
+
+    @property
+    def name(self) -> str:
+        """Name of the C function."""
+        return f"matmul_{self.product.name}"
+
+
 Kernel = (
     PanelKernel
     | IntegerPanelKernel
@@ -240,6 +252,7 @@ Kernel = (
     | PointwiseKernel
     | ProductKernel
     | AttentionKernel
+    | MatMulKernel
 )
 
 VECTOR_ROWS = (8, 16, 32, 64)

@@ -1,4 +1,5 @@
 /* Vectors of LANES floats in the portable vector extension of gcc and clang; LANES is set by the build. */
+#include <float.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -17,9 +17,19 @@ from spokeshave.compiler.operations.elementwise import (
 from spokeshave.compiler.operations.foreign import Foreign
 from spokeshave.compiler.operations.integers import Dequantize, Quantization, Quantize, Quantized
 from spokeshave.compiler.operations.layers import Convolution, Linear, Recurrent, RecurrentKind
-from spokeshave.compiler.operations.moves import Concatenate, Expand, Pad, Permute, Reshape, Slice, Take
-from spokeshave.compiler.operations.reduction import GroupNorm, LayerNorm, Mean, Pool, Softmax
-from spokeshave.compiler.operations.tokens import Attention, Embedding
+from spokeshave.compiler.operations.moves import (
+    Concatenate,
+    Constant,
+    Expand,
+    Pad,
+    Permute,
+    Reshape,
+    Slice,
+    Take,
+)
+from spokeshave.compiler.operations.products import MatMul, SelectedLinear
+from spokeshave.compiler.operations.reduction import GroupNorm, LayerNorm, Mean, Pool, RMSNorm, Softmax, Sum
+from spokeshave.compiler.operations.tokens import Attention, Embedding, TopK
 
 Operation = (
     Convolution
@@ -50,6 +60,12 @@ Operation = (
     | Embedding
     | Convert
     | Where
+    | Constant
+    | MatMul
+    | RMSNorm
+    | SelectedLinear
+    | Sum
+    | TopK
     | Foreign
 )
 
@@ -62,6 +78,7 @@ __all__ = [
     "Binary",
     "BinaryKind",
     "Concatenate",
+    "Constant",
     "Convert",
     "Convolution",
     "Dequantize",
@@ -71,6 +88,7 @@ __all__ = [
     "GroupNorm",
     "LayerNorm",
     "Linear",
+    "MatMul",
     "Mean",
     "Operation",
     "Pad",
@@ -79,14 +97,18 @@ __all__ = [
     "Quantization",
     "Quantize",
     "Quantized",
+    "RMSNorm",
     "Recurrent",
     "RecurrentKind",
     "Reshape",
     "Round",
     "Rounded",
+    "SelectedLinear",
     "Slice",
     "Softmax",
+    "Sum",
     "Take",
+    "TopK",
     "Where",
     "Widen",
 ]

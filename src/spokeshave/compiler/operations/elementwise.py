@@ -15,8 +15,10 @@ ActivationKind = Literal[
     "hardsigmoid",
     "hardswish",
     "elu",
+    "exp",
+    "sqrt",
+    "rsqrt",
 ]
-
 
 BinaryKind = Literal[
     "add",

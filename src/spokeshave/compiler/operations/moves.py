@@ -52,3 +52,10 @@ class Pad:
     before: tuple[int, ...]
     after: tuple[int, ...]
     value: float = 0.0
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A weight as a value, for readers that have no form for a constant."""
+
+    weight: str

@@ -29,6 +29,14 @@ class Mean:
 
 
 @dataclass(frozen=True)
+class Sum:
+    """Sum over axes (sorted, never the batch axis)."""
+
+    axes: tuple[int, ...]
+    keep: bool
+
+
+@dataclass(frozen=True)
 class Softmax:
     """Softmax over one axis, or its logarithm."""
 
@@ -53,4 +61,12 @@ class GroupNorm:
     groups: int
     weight: str | None
     bias: str | None
+    epsilon: float
+
+
+@dataclass(frozen=True)
+class RMSNorm:
+    """Divide by the root of the mean square over the last axis, then scale (arXiv 1910.07467)."""
+
+    weight: str | None
     epsilon: float

@@ -1,4 +1,4 @@
-"""Operations on tokens: attention, rows of tables."""
+"""Operations on tokens: attention, rows of tables, routing."""
 
 from dataclasses import dataclass
 
@@ -27,3 +27,13 @@ class Embedding:
     """Rows of a table by number: `[1, T]` int64 to `[1, T, width]`; others than the table's are refused at run time."""
 
     weight: str
+
+
+@dataclass(frozen=True)
+class TopK:
+    """The `count` largest channels of each token of `[1, T, C]`, the largest first: values and channel numbers.
+
+    Both outputs are `[1, T, count]` in float32; of equal values the one with the smaller number comes first.
+    """
+
+    count: int

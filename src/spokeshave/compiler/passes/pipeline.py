@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from spokeshave.compiler.graph import Graph
 from spokeshave.compiler.passes.absorb_padding import absorb_padding
 from spokeshave.compiler.passes.eliminate_dead import eliminate_dead
+from spokeshave.compiler.passes.expand_broadcasts import expand_broadcasts
 from spokeshave.compiler.passes.fold_batch_norm import fold_batch_norm
 from spokeshave.compiler.passes.fuse_activation import fuse_activation
+from spokeshave.compiler.passes.fuse_attention import fuse_attention
 from spokeshave.compiler.passes.fuse_residual import fuse_residual
+from spokeshave.compiler.passes.fuse_rms_norm import fuse_rms_norm
 from spokeshave.compiler.passes.merge_moves import merge_moves
 from spokeshave.compiler.passes.merge_reshapes import merge_reshapes
 from spokeshave.compiler.passes.pool_whole_maps import pool_whole_maps
@@ -20,6 +23,8 @@ from spokeshave.compiler.verify import verify
 Pass = Callable[[Graph], Graph]
 
 PASSES: tuple[Pass, ...] = (
+    fuse_attention,
+    fuse_rms_norm,
     eliminate_dead,
     pool_whole_maps,
     merge_moves,
@@ -33,6 +38,7 @@ PASSES: tuple[Pass, ...] = (
     fuse_activation,
     fuse_residual,
     fuse_activation,
+    expand_broadcasts,
     eliminate_dead,
 )
 

@@ -1,14 +1,14 @@
 """What passes share: how often a value is read, renaming what a node reads, and fusing two nodes into one."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
 
-from spokeshave.compiler.graph import Graph, Node
-from spokeshave.compiler.operations import Foreign
+from spokeshave.compiler.graph import Graph, Node, Value
+from spokeshave.compiler.operations import Foreign, Operation
 
 
 def uses(graph: Graph) -> dict[str, int]:
@@ -42,6 +42,36 @@ def _renamed(argument: Any, names: Mapping[str, str]) -> Any:
         key: names.get(entry, entry) if key == "value" and isinstance(entry, str) else _renamed(entry, names)
         for key, entry in argument.items()
     }
+
+
+class Rewriting:
+    """A graph in the making: nodes are kept or added, what they make and read is declared on the way."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.nodes: list[Node] = []
+        self.values = dict(graph.values)
+        self.weights = dict(graph.weights)
+        self.makers = {name: node for node in graph.nodes for name in node.outputs}
+
+    def maker(self, name: str, *kinds: type) -> Node | None:
+        """The node of the old graph that makes a value, where its operation is of one of these kinds."""
+        node = self.makers.get(name)
+        return node if node is not None and isinstance(node.operation, kinds) else None
+
+    def add(self, after: Node, operation: Operation, inputs: Sequence[str], shape: Sequence[int]) -> str:
+        """Append an operation of the layer of a node; returns the name of what it makes."""
+        name, count = f"{after.outputs[0]} {type(operation).__name__.lower()}", 0
+        while f"{name}{count or ''}" in self.values:
+            count += 1
+        value = Value(f"{name}{count or ''}", tuple(shape))
+        self.values[value.name] = value
+        self.nodes.append(Node(after.layer, operation, tuple(inputs), (value.name,)))
+        return value.name
+
+    def finished(self) -> Graph:
+        """The graph with the new nodes."""
+        return replace(self.graph, nodes=tuple(self.nodes), values=self.values, weights=self.weights)
 
 
 @dataclass(frozen=True)

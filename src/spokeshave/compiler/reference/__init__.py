@@ -9,7 +9,7 @@ from spokeshave.compiler.graph import Graph
 from spokeshave.compiler.operations import Dequantize, Foreign, Operation, Quantize, Quantized
 from spokeshave.compiler.quantization.arithmetic import dequantize, quantize
 from spokeshave.compiler.quantization.executor import run_quantized
-from spokeshave.compiler.reference import bfloat16, elementwise, layers, moves, reduction, tokens
+from spokeshave.compiler.reference import bfloat16, elementwise, layers, moves, products, reduction, tokens
 from spokeshave.compiler.reference.foreign import run_foreign
 from spokeshave.compiler.reference.runner import Runner, Weights
 
@@ -22,6 +22,7 @@ RUNNERS: Mapping[type, Runner] = {
     **moves.RUNNERS,
     **tokens.RUNNERS,
     **bfloat16.RUNNERS,
+    **products.RUNNERS,
     Quantize: lambda op, inputs, weights, shape: quantize(inputs[0], op.quantization),
     Dequantize: lambda op, inputs, weights, shape: dequantize(inputs[0], op.quantization),
     Quantized: lambda op, inputs, weights, shape: run_quantized(op, weights, *inputs),

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from spokeshave.compiler.operations import Concatenate, Expand, Pad, Permute, Reshape, Slice, Take
+from spokeshave.compiler.operations import Concatenate, Constant, Expand, Pad, Permute, Reshape, Slice, Take
 from spokeshave.compiler.reference.runner import Runner, Weights
 
 
@@ -31,5 +31,6 @@ RUNNERS: Mapping[type, Runner] = {
     Slice: _slice,
     Pad: _pad,
     Take: _take,
+    Constant: lambda op, inputs, weights, shape: weights[op.weight].reshape(shape),
     Expand: lambda op, inputs, weights, shape: inputs[0].expand(shape),
 }

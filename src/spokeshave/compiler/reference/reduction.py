@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor
 
-from spokeshave.compiler.operations import GroupNorm, LayerNorm, Mean, Pool, Softmax
+from spokeshave.compiler.operations import GroupNorm, LayerNorm, Mean, Pool, RMSNorm, Softmax, Sum
 from spokeshave.compiler.reference.runner import Runner, Weights
 
 
@@ -34,6 +34,10 @@ def _group_norm(op: GroupNorm, inputs: list[Tensor], weights: Weights, shape: tu
     return F.group_norm(inputs[0], op.groups, weight, bias, op.epsilon)
 
 
+def _rms_norm(op: RMSNorm, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
+    return F.rms_norm(inputs[0], shape[-1:], _optional(weights, op.weight), op.epsilon)
+
+
 def _optional(weights: Weights, name: str | None) -> Tensor | None:
     return None if name is None else weights[name]
 
@@ -43,5 +47,7 @@ RUNNERS: Mapping[type, Runner] = {
     Softmax: _softmax,
     LayerNorm: _layer_norm,
     GroupNorm: _group_norm,
+    RMSNorm: _rms_norm,
+    Sum: lambda op, inputs, weights, shape: inputs[0].sum(op.axes, op.keep),
     Mean: lambda op, inputs, weights, shape: inputs[0].mean(op.axes, op.keep),
 }

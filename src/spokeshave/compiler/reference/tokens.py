@@ -1,4 +1,4 @@
-"""Runs attention and embeddings."""
+"""Runs attention, embeddings and routing."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from spokeshave.compiler.operations import Attention, Embedding
+from spokeshave.compiler.operations import Attention, Embedding, TopK
 from spokeshave.compiler.reference.runner import Runner, Weights
 
 
@@ -38,7 +38,14 @@ def _embedding(op: Embedding, inputs: list[Tensor], weights: Weights, shape: tup
     return F.embedding(inputs[0], weights[op.weight]).reshape(shape)
 
 
+def _top_k(op: TopK, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> list[Tensor]:
+    """A stable sort keeps equal values in order, which `topk` does not promise."""
+    values, numbers = inputs[0].sort(dim=-1, descending=True, stable=True)
+    return [values[..., : op.count], numbers[..., : op.count].float()]
+
+
 RUNNERS: Mapping[type, Runner] = {
     Attention: _attention,
     Embedding: _embedding,
+    TopK: _top_k,
 }

@@ -1,0 +1,114 @@
+"""Products of values, sums over channels and routing against PyTorch."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.compiler.conftest import run_back_end
+
+from spokeshave.compiler.emit.lower import supports
+from spokeshave.compiler.graph import Graph, Node, Value
+from spokeshave.compiler.operations import Constant, MatMul, Mean, RMSNorm, SelectedLinear, Sum, TopK
+from spokeshave.compiler.reference import run_reference
+
+
+def graph_of(operation, inputs, shapes, weights=None) -> Graph:
+    names, outputs = (
+        tuple(f"{kind}{i}" for i in range(n)) for kind, n in (("x", len(inputs)), ("y", len(shapes)))
+    )
+    values = {name: Value(name, (1, *tensor.shape[1:])) for name, tensor in zip(names, inputs, strict=True)}
+    values |= {name: Value(name, (1, *shape)) for name, shape in zip(outputs, shapes, strict=True)}
+    return Graph(names, outputs, values, (Node("layer", operation, names, outputs),), weights or {})
+
+
+def close(result, wanted) -> None:
+    assert (result - wanted).abs().max() <= 1e-5 * max(1.0, wanted.abs().max().item())
+
+
+@pytest.mark.parametrize("front", [(), (3,), (2, 3)], ids=str)
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (19, 5, 35), (50, 17, 1), (1, 9, 16)], ids=str)
+def test_matmul(back_end, isa, front, sizes):
+    rows, depth, columns = sizes
+    pair = [torch.randn(2, *front, rows, depth), torch.randn(2, *front, depth, columns)]
+    (result,) = back_end(graph_of(MatMul(), pair, [(*front, rows, columns)]), pair, isa)
+    close(result, pair[0] @ pair[1])
+
+
+sizes = st.integers(1, 40)
+
+
+@settings(deadline=None, max_examples=25)
+@given(sizes, sizes, sizes, st.sampled_from([(), (2,), (2, 2)]))
+def test_matmul_of_any_size(rows, depth, columns, front):
+    pair = [torch.randn(1, *front, rows, depth), torch.randn(1, *front, depth, columns)]
+    (result,) = run_back_end(graph_of(MatMul(), pair, [(*front, rows, columns)]), pair)
+    close(result, pair[0] @ pair[1])
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (35, 7), (9,)], ids=str)
+def test_sums_over_channels(back_end, isa, shape):
+    x, axis = torch.randn(3, *shape), len(shape)
+    kept = (*shape[:-1], 1)
+    for operation, wanted in ((Sum, x.sum(-1, True)), (Mean, x.mean(-1, True))):
+        (result,) = back_end(graph_of(operation((axis,), True), [x], [kept]), [x], isa)
+        close(result, wanted)
+
+
+def test_sum_over_positions(back_end):
+    x = torch.randn(3, 4, 5, 7)
+    (result,) = back_end(graph_of(Sum((2, 3), False), [x], [(4,)]), [x])
+    close(result, x.sum((2, 3)))
+
+
+@pytest.mark.parametrize("weight", [None, "w"])
+@pytest.mark.parametrize("shape", [(35, 24), (1, 5), (24,)], ids=str)
+def test_rms_norm(back_end, isa, shape, weight):
+    x, weights = torch.randn(3, *shape), {"w": torch.randn(shape[-1:])}
+    (result,) = back_end(graph_of(RMSNorm(weight, 1e-3), [x], [shape], weights), [x], isa)
+    close(result, F.rms_norm(x, shape[-1:], weights["w"] if weight else None, 1e-3))
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (4, 3, 5), (7,)], ids=str)
+def test_constant(back_end, shape):
+    weight, x = torch.randn(shape), torch.randn(2, 3)
+    graph = graph_of(Constant("w"), [], [shape], {"w": weight})
+    graph = Graph(("x0",), ("y0",), {**graph.values, "x0": Value("x0", (1, 3))}, graph.nodes, graph.weights)
+    (result,) = back_end(graph, [x])
+    assert torch.equal(result, weight.expand(2, *shape))
+
+
+@pytest.mark.parametrize(("tokens", "channels", "count"), [(1, 1, 1), (19, 8, 2), (35, 5, 5)])
+def test_top_k(back_end, isa, tokens, channels, count):
+    x = torch.randint(-3, 3, (2, tokens, channels)).float()  # many are equal
+    x[0, 0, 0] = -torch.inf
+    graph = graph_of(TopK(count), [x], [(tokens, count)] * 2)
+    for result, wanted in zip(back_end(graph, [x], isa), run_reference(graph, [x]), strict=True):
+        assert torch.equal(result, wanted)
+
+
+def test_top_k_does_not_hide_what_is_not_a_number(back_end):
+    x = torch.randn(1, 5, 4)
+    x[0, 2, 1] = torch.nan
+    values, numbers = back_end(graph_of(TopK(2), [x], [(5, 2)] * 2), [x])
+    assert values[0, 2].isnan().all()
+    assert not values[0, 3].isnan().any()
+    assert numbers.min() >= 0
+    assert numbers.max() < 4
+
+
+@pytest.mark.parametrize(
+    ("tokens", "matrices", "rows", "width"), [(1, 1, 1, 1), (23, 4, 9, 33), (40, 2, 16, 16)]
+)
+def test_selected_linear(back_end, isa, tokens, matrices, rows, width):
+    weights = {"w": torch.randn(matrices, rows, width)}
+    inputs = [torch.randn(2, tokens, width), torch.randint(0, matrices, (2, tokens)).float()]
+    graph = graph_of(SelectedLinear("w"), inputs, [(tokens, rows)], weights)
+    (result,) = back_end(graph, inputs, isa)
+    close(result, run_reference(graph, inputs)[0])
+
+
+def test_sums_without_a_kernel_say_so():
+    x = torch.randn(1, 3, 4, 5)
+    graph = graph_of(Sum((1,), True), [x], [(1, 4, 5)])
+    assert "has no kernel" in supports(graph.nodes[0], graph)
