@@ -40,7 +40,10 @@ INLINE float NAME_masked(const NAME_shape *s, float *scores, ptrdiff_t row, cons
             float *at = scores + (key - from) * row;
             vector v = load(at) * (s->scale * whole);
             const float *seen = mask ? mask + key * s->mask_key : 0;
-            if (mask) v += whole * (s->mask_query ? load(seen + query) : splat(*seen));
+            if (mask) { /* -inf hides a key; numbers that only become so in these units do not */
+                vector m = s->mask_query ? load(seen + query) : splat(*seen);
+                v = select(m > splat(-INFINITY), at_least(v + whole * m, -FLT_MAX), m);
+            }
             store(at, v);
         }
     if (s->causal) {
