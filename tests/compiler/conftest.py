@@ -12,9 +12,10 @@ from spokeshave.compiler.build import build_library, load_library
 from spokeshave.compiler.compile import generate_from_graph
 from spokeshave.compiler.emit.arena import plan_arena
 from spokeshave.compiler.emit.lower import lower, supports
+from spokeshave.compiler.emit.program import Program
 from spokeshave.compiler.emit.source import emit_source
 from spokeshave.compiler.graph import Graph
-from spokeshave.compiler.isa import instruction_set, instruction_sets, runs_here
+from spokeshave.compiler.isa import InstructionSet, instruction_set, instruction_sets, runs_here
 
 INTEGER_ISAS = [name for name, isa in instruction_sets().items() if runs_here(isa)]
 # Float code is the same for all instruction sets of one march.
@@ -28,14 +29,15 @@ def run_back_end(graph: Graph, inputs: list[Tensor], isa: str | None = None, pac
     """Lower, emit, build and run a graph; every node must be supported; threads must not change a bit."""
     for node in graph.nodes:
         assert supports(node, graph) is None
-    program = lower(graph, instruction_set(isa), packed or {})
+    chosen = instruction_set(isa)
+    return run_program(lower(graph, chosen, packed or {}), graph, inputs, chosen)
+
+
+def run_program(program: Program, graph: Graph, inputs: list[Tensor], isa: InstructionSet) -> list[Tensor]:
+    """Emit, build and run the program of a graph; threads must not change a bit."""
     arena = plan_arena(program)
     # -O1 builds faster; whole networks are tested as they are shipped, with -O3.
-    library = load_library(
-        build_library(
-            emit_source([program], [arena], instruction_set(isa)), instruction_set(isa), flags=("-O1",)
-        )
-    )
+    library = load_library(build_library(emit_source([program], [arena], isa), isa, flags=("-O1",)))
     memory = torch.zeros(THREADS * arena.floats)
     constants = [torch.from_numpy(array) for array in program.constants.values()]
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.compiler.emulated_amx import emulated_amx
 
 from spokeshave.compiler.build import find_compiler
 from spokeshave.compiler.emit.arena import plan_arena
@@ -142,7 +143,7 @@ def test_no_step_outside_and_no_race(name: str, sanitizer: str, tmp_path: Path) 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sanitizer", SANITIZERS)
-@pytest.mark.parametrize("name", ["avx512_bf16", "avx2_vnni", "portable"])
+@pytest.mark.parametrize("name", ["avx512_bf16", "avx2_vnni", "portable", "emulated_amx"])
 def test_the_same_of_integers(name: str, sanitizer: str, tmp_path: Path) -> None:
     isa, graph = isa_here(name), integer_network()
     x = torch.randn(SAMPLES, 3, 17, 15)
@@ -152,7 +153,7 @@ def test_the_same_of_integers(name: str, sanitizer: str, tmp_path: Path) -> None
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sanitizer", SANITIZERS)
-@pytest.mark.parametrize("name", ["avx512_bf16", "avx2", "portable"])
+@pytest.mark.parametrize("name", ["avx512_bf16", "avx2", "portable", "emulated_amx"])
 def test_the_same_in_bfloat16(name: str, sanitizer: str, tmp_path: Path) -> None:
     isa = isa_here(name)
     (graph,), _ = to_bfloat16((odd_convolutions(),), isa)
@@ -164,6 +165,8 @@ def test_the_same_in_bfloat16(name: str, sanitizer: str, tmp_path: Path) -> None
 
 def isa_here(name: str) -> InstructionSet:
     """The instruction set; the test is skipped where this CPU does not run it."""
+    if name == "emulated_amx":
+        return emulated_amx()
     if not runs_here(instruction_set(name)):
         pytest.skip(f"this CPU does not run {name}")
     return instruction_set(name)

@@ -1,5 +1,6 @@
 """Instruction sets: what kernels are generated for, and which of them this CPU runs."""
 
+import ctypes
 import platform
 import tomllib
 from dataclasses import dataclass
@@ -8,6 +9,12 @@ from importlib import resources
 from pathlib import Path
 
 from spokeshave.errors import SpokeshaveError
+
+ARCH_PRCTL, ARCH_REQ_XCOMP_PERM, XTILEDATA = (
+    158,
+    0x1023,
+    18,
+)  # Linux: a system call, its request, a part of the state
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,11 @@ class InstructionSet:
     def c_flags(self) -> tuple[str, ...]:
         """Flags of gcc and clang that select it."""
         return ((f"-march={self.march}",) if self.march else ()) + self.extra
+
+    @property
+    def has_amx(self) -> bool:
+        """Whether it has tile registers for int8 and bfloat16."""
+        return {"amx_tile", "amx_int8", "amx_bf16"} <= set(self.features)
 
     def vectors_for(self, rows: int) -> int:
         """Widest tile, in vectors, of a panel kernel with this many rows."""
@@ -66,7 +78,22 @@ def why_not_here(isa: InstructionSet) -> str | None:
     if isa.machine not in ("", platform.machine()):
         return f"it is for {isa.machine}, this machine is {platform.machine()}"
     lacking = [feature for feature in isa.features if feature not in cpu_features()]
-    return f"this CPU lacks {', '.join(lacking)}" if lacking else None
+    if lacking:
+        return f"this CPU lacks {', '.join(lacking)}"
+    if isa.has_amx and not amx_permitted():
+        return "the operating system does not let this process use the CPU's tile registers"
+    return None
+
+
+@cache
+def amx_permitted() -> bool:
+    """Ask Linux to let this process use AMX's tile registers: their state is large, so it wants to be asked.
+
+    The request holds for all threads and for children (Documentation/arch/x86/xstate.rst).
+    """
+    if platform.system() != "Linux" or platform.machine() != "x86_64":
+        return False
+    return ctypes.CDLL(None).syscall(ARCH_PRCTL, ARCH_REQ_XCOMP_PERM, XTILEDATA) == 0
 
 
 def runs_here(isa: InstructionSet) -> bool:

@@ -8,6 +8,7 @@ from hashlib import sha256
 import numpy as np
 
 from spokeshave.compiler.isa import InstructionSet, level_two_cache_bytes
+from spokeshave.compiler.kernels.amx import TILE
 from spokeshave.compiler.kernels.reorder import similar_rows
 from spokeshave.compiler.layout import FLOAT_BYTES
 
@@ -18,6 +19,11 @@ LOAD_CYCLES, COLUMN_CYCLES, ROW_CYCLES = 1.4, 0.1, 0.5
 SUBSET_ROWS = 4  # rows whose subsets have loops of their own: 15; more rows would mean hundreds
 ACCUMULATE_CYCLES = 2.0  # loading and storing one accumulator once more
 SUBSET_CYCLES = 8.0  # a loop begins and ends, once a register tile
+# Sums by AMX: 16 rows by 4 vectors or 32 by 2, four tile registers. Cycles of a column per vector of lanes are counted
+# from Intel's optimisation reference manual (248966, chapter on AMX), not measured: 16 cycles a product of 16 rows and
+# columns, 8 a tile load; to gather a column is a load and a store, one store a cycle.
+AMX_FORMS = ((16, 4), (32, 2))
+GATHER_CYCLES, TILE_CYCLES = 2.0, 1.0
 WORTH_TIMING = 1.4  # the estimate is not trusted further than this
 
 
@@ -28,7 +34,7 @@ class Schedule:
     `rows` x `vectors` accumulators are the register tile; `chunk` vectors of lanes are one pass over all panels;
     workers share out lanes or else panels; with `by_blocks` the blocks of a scheme are accumulated one by one; with
     `reordered` rows of similar columns share panels; with `by_subsets` each subset of a panel's rows has columns of its
-    own.
+    own; with `amx` sums are made in tile registers.
     """
 
     rows: int
@@ -38,6 +44,7 @@ class Schedule:
     by_blocks: bool = False
     reordered: bool = False
     by_subsets: bool = False
+    amx: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +97,8 @@ class Product:
     def cycles(self, schedule: Schedule) -> float:
         """Estimated cycles per vector of lanes; only comparisons between schedules of one product mean anything."""
         column = _column_cycles(schedule.rows)
+        if schedule.amx:
+            return self._amx_cycles(schedule)
         if schedule.by_subsets:
             return self._subset_cycles(schedule)
         if not schedule.by_blocks:
@@ -98,6 +107,11 @@ class Product:
         lengths = [len(columns) for _, columns in self.blocks]
         accumulated = ACCUMULATE_CYCLES * schedule.rows * sum(panels)
         return column * sum(map(int.__mul__, panels, lengths)) + accumulated
+
+    def _amx_cycles(self, schedule: Schedule) -> float:
+        filling = TILE / 2 * self.groups * -(-len(self.kept) // self.groups // schedule.rows)
+        columns = self.panel_columns(schedule.rows, schedule.reordered) + filling
+        return columns * (GATHER_CYCLES + TILE_CYCLES * schedule.rows / TILE)
 
     def _subset_cycles(self, schedule: Schedule) -> float:
         panels = self.groups * -(-len(self.kept) // self.groups // schedule.rows)
@@ -133,7 +147,13 @@ def forms(product: Product, isa: InstructionSet, tiles: tuple[tuple[int, int], .
     subsets = (False, True) if product.element == "float32" else (False,)
     ways = [(False, order, by_subsets) for order in orders for by_subsets in subsets]
     ways += [(True, False, False)] if product.blocks else []
-    return [
+    amx = [
+        Schedule(rows, vectors, *_passes(product, isa, vectors, False), reordered=order, amx=True)
+        for rows, vectors in AMX_FORMS
+        for order in orders
+        if isa.has_amx and product.element != "float32"
+    ]
+    return amx + [
         Schedule(rows, vectors, *_passes(product, isa, vectors, by_blocks), by_blocks, order, by_subsets)
         for rows, vectors in tiles or isa.rows_by_vectors
         if rows % product.unit == 0

@@ -73,8 +73,13 @@ def test_kernels_are_close_to_the_reference(back_end, integer_isa, cases):
     graph = joined(graphs)
     expected = run_reference(graph, inputs)
     for one, result, reference in zip(graphs, back_end(graph, inputs, integer_isa), expected, strict=True):
-        step = STEP if isinstance(one.nodes[-1].operation, Widen) else SUMS
-        assert torch.all((result - reference).abs() <= step * reference.abs() + SUMS * reference.abs().max())
+        assert is_close(one, result, reference)
+
+
+def is_close(graph, result, reference):
+    """Whether no number is further off than its rounding explains."""
+    step = STEP if isinstance(graph.nodes[-1].operation, Widen) else SUMS
+    return torch.all((result - reference).abs() <= step * reference.abs() + SUMS * reference.abs().max())
 
 
 def test_numbers_are_rounded_to_the_nearest_with_ties_to_even(back_end, integer_isa):

@@ -129,6 +129,8 @@ def _cpu_check(feature: str) -> str:
     word = feature.replace("_", "")  # gcc and clang write avx512vnni, the kernel avx512_vnni
     if re.fullmatch(r"avx\w*|fma|bmi2", word):
         return f'#ifdef __{word.upper()}__\n    if (!__builtin_cpu_supports("{word}")) return 0;\n#endif\n'
+    if feature == "amx_tile":
+        return "#ifdef __AMX_TILE__\n    if (!tiles_permitted()) return 0;\n#endif\n"
     if feature in SECOND_CAPABILITIES:
         bit, macro = SECOND_CAPABILITIES[feature]
         question = f"getauxval(AT_HWCAP2) & (1ul << {bit})"

@@ -63,6 +63,7 @@ def lower_quantized(lowering: Lowering, node: Node) -> None:
         _residual_type(operation),
         after.activation,
         operation.output is not None,
+        schedule.amx,
     )
     lowering.call_kernel(
         kernel,

@@ -10,7 +10,7 @@ from spokeshave.compiler.emit.program import Argument, Place
 from spokeshave.compiler.emit.taps import taps
 from spokeshave.compiler.graph import Node
 from spokeshave.compiler.kernels.packing import Panels, padded
-from spokeshave.compiler.kernels.words import pack_word_panels, whole_words, word_matrix
+from spokeshave.compiler.kernels.words import amx_panels, pack_word_panels, whole_words, word_matrix
 from spokeshave.compiler.layout import CHANNELS_PER_WORD, FLOAT_BYTES, Planes
 from spokeshave.compiler.operations import Convolution, Linear
 from spokeshave.compiler.schedule import Product, Schedule
@@ -82,6 +82,7 @@ def word_panels(
     schedule = lowering.choose(product)
     order = product.order if schedule.reordered else np.arange(len(matrix))
     panels = pack_word_panels(matrix, schedule.rows, unit, order)
+    panels = amx_panels(panels) if schedule.amx else panels
     return WordPanels(lowering, panels, schedule, offsets, len(weight)), source
 
 

@@ -46,7 +46,8 @@ class PanelKernel:
 class IntegerPanelKernel:
     """Rows that share one list of channel quads, times many lanes, in integers; then requantization.
 
-    `residual` is its element type; `activation` is None where the bounds of requantization do its work.
+    `residual` is its element type; `activation` is None where the bounds of requantization do its work; with `amx` the
+    sums are made in tile registers.
     """
 
     rows: int
@@ -54,6 +55,7 @@ class IntegerPanelKernel:
     residual: Literal["uint8", "float32"] | None = None
     activation: Activation | None = None
     integer_output: bool = True
+    amx: bool = False
 
     @property
     def unit(self) -> int:
@@ -66,18 +68,23 @@ class IntegerPanelKernel:
         after = [f"residual_{self.residual}"] * (self.residual is not None)
         after += [self.activation.kind] if self.activation else []
         after += ["to_uint8" if self.integer_output else "to_float32"]
+        after += ["amx"] * self.amx
         return f"panel_int8_r{self.rows}_v{self.vectors}_{'_'.join(after)}"
 
 
 @dataclass(frozen=True)
 class BFloat16PanelKernel:
-    """Rows that share one list of channel pairs, times many lanes; `residual` is its element type."""
+    """Rows that share one list of channel pairs, times many lanes, with float32 sums.
+
+    `residual` is its element type; with `amx` the sums are made in tile registers.
+    """
 
     rows: int
     vectors: int
     residual: Literal["bfloat16", "float32"] | None = None
     activation: Activation | None = None
     rounded_output: bool = True
+    amx: bool = False
 
     @property
     def unit(self) -> int:
@@ -90,6 +97,7 @@ class BFloat16PanelKernel:
         after = [f"residual_{self.residual}"] * (self.residual is not None)
         after += [self.activation.kind] if self.activation else []
         after += ["to_bf16" if self.rounded_output else "to_float32"]
+        after += ["amx"] * self.amx
         return f"panel_bf16_r{self.rows}_v{self.vectors}_{'_'.join(after)}"
 
 

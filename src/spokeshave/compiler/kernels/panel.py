@@ -37,7 +37,7 @@ def sums(tile: Cells, start: str, kind: str = "vector") -> list[str]:
 def use_column(rows: Sequence[int], vectors: int) -> list[str]:
     """Column j of x, loaded once, added to rows that have the next weights; columns further on are asked for."""
     lines = [
-        *_column("float", vectors),
+        *column("float", vectors),
         *(f"        vector x{v} = load(p + {v} * LANES);" for v in range(vectors)),
     ]
     for index, row in enumerate(rows):
@@ -50,7 +50,7 @@ def use_column(rows: Sequence[int], vectors: int) -> list[str]:
 def use_words(rows: int, vectors: int, dot: str) -> list[str]:
     """The same of column j of words; the macro `dot` multiplies them with words of weights and adds."""
     lines = [
-        *_column("int32_t", vectors),
+        *column("int32_t", vectors),
         *(f"        lanes_mask x{v} = load_words(p + {v} * LANES);" for v in range(vectors)),
     ]
     for row in range(rows):
@@ -60,7 +60,7 @@ def use_words(rows: int, vectors: int, dot: str) -> list[str]:
     return [*lines, f"        weights += {rows};"]
 
 
-def _column(element: str, vectors: int) -> list[str]:
+def column(element: str, vectors: int) -> list[str]:
     """Where column j lies; columns further on are asked for."""
     return [
         f"        const {element} *p = (const {element} *)(x + columns[j]);",
@@ -86,7 +86,7 @@ def finished(epilogue: Epilogue, value: str, residual: str) -> str:
     return activation_call(epilogue.activation, value)
 
 
-def lane_loops(call: str, most: int, work: str) -> str:
+def lane_loops(call: str, most: int, work: str, amx: bool = False) -> str:
     """Lane chunks outside, so that the part of x in use stays in the level-2 cache; then panels; then tiles.
 
     `call` is the tile's call with {0} for its vectors, `most` of them at the most. Workers share out lanes, or panels
@@ -94,9 +94,10 @@ def lane_loops(call: str, most: int, work: str) -> str:
     share out lanes.
     """
     cases = "\n".join(f"                case {v}: {call.format(v)}; break;" for v in range(1, most + 1))
+    begin, end = ("    begin_tiles();\n", "    end_tiles();\n") if amx else ("", "")
     return f"""    range lanes = share(by_lanes ? w : ALONE, vectors);
     range own = share_panels(by_lanes ? ALONE : w, {work}, panels);
-    for (int from = lanes.from; from < lanes.to; from += chunk) {{
+{begin}    for (int from = lanes.from; from < lanes.to; from += chunk) {{
         int to = from + chunk < lanes.to ? from + chunk : lanes.to;
         for (int panel = own.from; panel < own.to; panel++) {{
             for (ptrdiff_t t = from; t < to;) {{
@@ -109,7 +110,7 @@ def lane_loops(call: str, most: int, work: str) -> str:
             }}
         }}
     }}
-"""
+{end}"""
 
 
 _TILE_ARGUMENTS = (

@@ -7,6 +7,7 @@ into the words of the output's planes.
 """
 
 from spokeshave.compiler.kernels.activations import activation_call
+from spokeshave.compiler.kernels.amx import amx_sums, from_sums
 from spokeshave.compiler.kernels.instances import BFloat16PanelKernel
 from spokeshave.compiler.kernels.panel import cells, lane_loops, sums, use_words
 
@@ -26,14 +27,25 @@ _TILE_ARGUMENTS = (
 def _tile(kernel: BFloat16PanelKernel, vectors: int) -> str:
     store = _store_pair if kernel.rounded_output else _store_floats
     lines = [
-        *sums(cells(kernel.rows, vectors), "splat(bias[{0}])"),
-        "    for (int j = 0; j < count; j++) {",
-        *use_words(kernel.rows, vectors, "DOT_PAIRS"),
-        "    }",
+        *(_sums_by_amx if kernel.amx else _sums)(kernel.rows, vectors),
         *(store(kernel, row, v) for row in range(0, kernel.rows, kernel.unit) for v in range(vectors)),
         "    (void)residual, (void)residual_rows;",
     ]
     return f"static void {kernel.name}_tile_{vectors}({_TILE_ARGUMENTS}) {{\n" + "\n".join(lines) + "\n}\n"
+
+
+def _sums(rows: int, vectors: int) -> list[str]:
+    start = sums(cells(rows, vectors), "splat(bias[{0}])")
+    loop = use_words(rows, vectors, "DOT_PAIRS")
+    return [*start, "    for (int j = 0; j < count; j++) {", *loop, "    }"]
+
+
+def _sums_by_amx(rows: int, vectors: int) -> list[str]:
+    value = "vector a{0}_{1} = (vector)load_words({2}) + splat(bias[{0}]);"
+    return [
+        *amx_sums(rows, vectors, "TILE_DOT_PAIRS"),
+        *from_sums(cells(rows, vectors), vectors, value),
+    ]
 
 
 def _value(kernel: BFloat16PanelKernel, row: int, vector: int) -> str:
@@ -70,5 +82,5 @@ static void {kernel.name}(worker w, const int32_t *columns, const int32_t *colum
                           const float *bias, const int32_t *rows, const int32_t *residual_rows, const int32_t *mask,
                           int panels, int vectors, int chunk, int by_lanes, const char *x, int32_t *y,
                           const int32_t *residual) {{
-{lane_loops(call, kernel.vectors, "column_start")}}}
+{lane_loops(call, kernel.vectors, "column_start", kernel.amx)}}}
 """

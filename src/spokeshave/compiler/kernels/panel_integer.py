@@ -7,8 +7,9 @@ The same walk as the float panel kernel (`panel.py`), with four channels to a wo
 """
 
 from spokeshave.compiler.kernels.activations import activation_call
+from spokeshave.compiler.kernels.amx import amx_sums, from_sums
 from spokeshave.compiler.kernels.instances import IntegerPanelKernel
-from spokeshave.compiler.kernels.panel import cells, sums, use_words
+from spokeshave.compiler.kernels.panel import cells, lane_loops, sums, use_words
 
 
 def integer_panel_function(kernel: IntegerPanelKernel) -> str:
@@ -25,16 +26,25 @@ _TILE_ARGUMENTS = (
 
 
 def _tile(kernel: IntegerPanelKernel, vectors: int) -> str:
-    lines = sums(cells(kernel.rows, vectors), "splat_word(start[{0}])", "lanes_mask")
-    lines += ["    for (int j = 0; j < count; j++) {", *use_words(kernel.rows, vectors, "DOT_WORDS"), "    }"]
+    lines = (_sums_by_amx if kernel.amx else _sums)(kernel.rows, vectors)
     store = _store_words if kernel.integer_output else _store_floats
     lines += [store(kernel, row, v) for row in range(0, kernel.rows, kernel.unit) for v in range(vectors)]
     lines += ["    (void)residual, (void)residual_rows, (void)q;"]
-    return f"static void {_tile_name(kernel, vectors)}({_TILE_ARGUMENTS}) {{\n" + "\n".join(lines) + "\n}\n"
+    return f"static void {kernel.name}_tile_{vectors}({_TILE_ARGUMENTS}) {{\n" + "\n".join(lines) + "\n}\n"
 
 
-def _tile_name(kernel: IntegerPanelKernel, vectors: int) -> str:
-    return f"{kernel.name}_tile_{vectors}"
+def _sums(rows: int, vectors: int) -> list[str]:
+    start = sums(cells(rows, vectors), "splat_word(start[{0}])", "lanes_mask")
+    loop = use_words(rows, vectors, "DOT_WORDS")
+    return [*start, "    for (int j = 0; j < count; j++) {", *loop, "    }"]
+
+
+def _sums_by_amx(rows: int, vectors: int) -> list[str]:
+    value = "lanes_mask a{0}_{1} = load_words({2}) + splat_word(start[{0}]);"
+    return [
+        *amx_sums(rows, vectors, "TILE_DOT_WORDS"),
+        *from_sums(cells(rows, vectors), vectors, value),
+    ]
 
 
 def _value(kernel: IntegerPanelKernel, row: int, vector: int) -> str:
@@ -63,36 +73,18 @@ def _store_words(kernel: IntegerPanelKernel, row: int, vector: int) -> str:
 
 
 def _driver(kernel: IntegerPanelKernel) -> str:
-    """Lane chunks outside, so that the part of x in use stays in the level-2 cache; then panels; then tiles."""
-    targets = kernel.rows // kernel.unit
     residuals = kernel.rows // (4 if kernel.residual == "uint8" else 1)
-    cases = "\n".join(
-        f"                case {v}: {_tile_name(kernel, v)}(x + t * VECTOR_BYTES, columns + first, end - first, "
-        f"weights + (size_t)first * {kernel.rows}, start + panel * {kernel.rows}, scale + panel * {kernel.rows}, "
-        f"shift + panel * {kernel.rows}, y + t * LANES, rows + panel * {targets}, mask + t * LANES, "
-        f"residual + t * LANES, residual_rows + panel * {residuals}, q); break;"
-        for v in range(1, kernel.vectors + 1)
+    call = (
+        f"{kernel.name}_tile_{{0}}(x + t * VECTOR_BYTES, columns + column_start[panel], "
+        f"column_start[panel + 1] - column_start[panel], weights + (size_t)column_start[panel] * {kernel.rows}, "
+        f"start + panel * {kernel.rows}, scale + panel * {kernel.rows}, shift + panel * {kernel.rows}, y + t * LANES, "
+        f"rows + panel * {kernel.rows // kernel.unit}, mask + t * LANES, residual + t * LANES, "
+        f"residual_rows + panel * {residuals}, q)"
     )
     return f"""
 static void {kernel.name}(worker w, const int32_t *columns, const int32_t *column_start, const int32_t *weights,
                           const int32_t *start, const float *scale, const float *shift, const int32_t *rows,
                           const int32_t *residual_rows, const int32_t *mask, int panels, int vectors, int chunk,
                           int by_lanes, const char *x, int32_t *y, const int32_t *residual, requantization q) {{
-    range lanes = share(by_lanes ? w : ALONE, vectors);
-    range own = share_panels(by_lanes ? ALONE : w, column_start, panels);
-    for (int from = lanes.from; from < lanes.to; from += chunk) {{
-        int to = from + chunk < lanes.to ? from + chunk : lanes.to;
-        for (int panel = own.from; panel < own.to; panel++) {{
-            int first = column_start[panel], end = column_start[panel + 1];
-            for (ptrdiff_t t = from; t < to;) {{
-                int tiles = ((int)(to - t) + {kernel.vectors - 1}) / {kernel.vectors};
-                int width = ((int)(to - t) + tiles - 1) / tiles;
-                switch (width) {{
-{cases}
-                }}
-                t += width;
-            }}
-        }}
-    }}
-}}
+{lane_loops(call, kernel.vectors, "column_start", kernel.amx)}}}
 """
