@@ -19,6 +19,7 @@ from bench.records import HERE, RESULTS, read
 from bench.tables import (
     ablation_table,
     ceiling_table,
+    cost_table,
     goal_table,
     layer_rate_table,
     loss_table,
@@ -27,7 +28,7 @@ from bench.tables import (
 )
 
 PAGE = HERE.parent / "docs" / "benchmarks.md"
-NAMES = ("networks", "layers", "ceilings", "ablation")
+NAMES = ("networks", "layers", "ceilings", "ablation", "costs")
 
 
 def page(results: Path, target: Path) -> str:
@@ -48,6 +49,7 @@ def page(results: Path, target: Path) -> str:
         "layer_charts": charts("layers", layers, results, target),
         "ceilings": ceiling_table(ceilings),
         "ablation": ablation_table(documents["ablation"]),
+        "costs": cost_table(documents["costs"]),
         "losses": loss_table([networks, layers], reasons),
     }
     return Template((HERE / "page.md").read_text()).substitute(parts)

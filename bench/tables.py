@@ -152,6 +152,34 @@ def ablation_table(document: Document) -> str:
     return "\n\n".join(parts)
 
 
+def cost_table(document: Document) -> str:
+    """Compile time, size and memory of each deployment, and what a call costs."""
+    if not document["runs"]:
+        return NOTHING
+    rows = [_cost_cells(run) for run in document["runs"]]
+    heads = ["", "", "export", "compile", "again", "packed / information", "resident / (weights + 1.3 live)"]
+    overhead = max(run["call_overhead_microseconds"] for run in document["runs"])
+    return f"{table(heads, rows)}\n\nA call costs {overhead:.1f} µs besides the native code, at most of these runs."
+
+
+def _cost_cells(run: Document) -> list[str]:
+    packed, information, resident = (
+        run[f"{name}_bytes"] for name in ("packed", "information", "peak_resident")
+    )
+    bound = run["weight_bytes"] + 1.3 * run["largest_live_set_bytes"]
+    return [
+        run["network"],
+        _compression(run["compression"]),
+        *(seconds(run["seconds"][stage]) for stage in ("export", "cold", "again")),
+        f"{_megabytes(packed)} / {_megabytes(information)} = {packed / information:.2f}",
+        f"{_megabytes(resident)} / {_megabytes(bound)} = {resident / bound:.2f}",
+    ]
+
+
+def _megabytes(size: float) -> str:
+    return f"{size / 1e6:.1f} MB"
+
+
 def loss_table(documents: Sequence[Document], reasons: dict[str, dict[str, str]]) -> str:
     """Where a dense peer is faster than ours at 4x or more, and why."""
     rows = [

@@ -5,10 +5,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from safetensors.torch import save_file
-
 from spokeshave.compiler.generated import Generated
 from spokeshave.compiler.manifest import LIBRARY, MANIFEST, SOURCE, WEIGHTS, write_manifest
+from spokeshave.compiler.weights_file import save_weights
 from spokeshave.errors import SpokeshaveError
 
 
@@ -21,8 +20,7 @@ def save_deployment(generated: Generated, library: Path, folder: Path | str) -> 
     def write(whole: Path) -> None:
         (whole / SOURCE).write_text(generated.source)
         shutil.copyfile(library, whole / LIBRARY)
-        tensors = {name: tensor.contiguous() for name, tensor in generated.tensors.items()}
-        save_file(tensors, whole / WEIGHTS)
+        save_weights(generated.tensors, whole / WEIGHTS)
         write_manifest(generated.manifest, whole)
 
     write_folder(Path(folder), "deployment", MANIFEST, write)

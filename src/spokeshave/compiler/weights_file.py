@@ -1,10 +1,17 @@
-"""Reads a deployment's weights, each byte once: a mapped file would lie in memory beside its aligned copies."""
+"""The file of a deployment's weights.
+
+It is read into memory once: a mapped file would lie there beside its aligned copies. Places that kernels read, 32 bit
+integers of which few differ, are stored as a table and 16 bit numbers into it.
+"""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from spokeshave.compiler.runtime import aligned_memory
@@ -26,16 +33,50 @@ DTYPES = {
 }
 
 
-def load_aligned(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, each at the start of a cache line.
+MOST_DIFFERENT = 1 << 16
+TABLE, NUMBERS = "/table", "/numbers"
 
-    The format: eight bytes with the length of a JSON header, the header, and the tensors one behind the other.
+
+def save_weights(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write tensors as a safetensors file."""
+    stored: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        stored |= _coded(name, tensor) if tensor.dtype == torch.int32 else {name: tensor.contiguous()}
+    save_file(stored, path)
+
+
+def _coded(name: str, tensor: Tensor) -> dict[str, Tensor]:
+    """A tensor as its different values and each element's number among them, where that takes less."""
+    values, numbers = np.unique(tensor.numpy(), return_inverse=True)
+    if len(values) > MOST_DIFFERENT or 2 * len(values) >= tensor.numel():
+        return {name: tensor.contiguous()}
+    codes = torch.from_numpy(numbers.astype(np.uint16)).view(tensor.shape)
+    return {name + TABLE: torch.from_numpy(values), name + NUMBERS: codes}
+
+
+def load_aligned(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file of `save_weights`, each at the start of a cache line.
+
+    The format of safetensors: eight bytes with the length of a JSON header, the header, and the tensors one behind the
+    other.
     """
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
         header.pop("__metadata__", None)
-        return {name: _read(file, 8 + length, entry) for name, entry in header.items()}
+
+        def read(name: str) -> Tensor:
+            return _read(file, 8 + length, header[name])
+
+        whole = {name: read(name) for name in header if not name.endswith((TABLE, NUMBERS))}
+        coded = [name.removesuffix(TABLE) for name in header if name.endswith(TABLE)]
+        return whole | {name: _decoded(read(name + TABLE), read(name + NUMBERS)) for name in coded}
+
+
+def _decoded(table: Tensor, numbers: Tensor) -> Tensor:
+    tensor = aligned_memory(4 * numbers.numel()).view(torch.int32).view(numbers.shape)
+    np.take(table.numpy(), numbers.numpy(), out=tensor.numpy())
+    return tensor
 
 
 def _read(file: BinaryIO, first: int, entry: dict[str, Any]) -> Tensor:
