@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import sys
 import sysconfig
 import traceback
 import warnings
@@ -17,14 +18,18 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
+from torch.utils._pytree import tree_unflatten
 
 from spokeshave.errors import SpokeshaveError
+from spokeshave.nesting import CACHES, flattened, know_caches
 
 
 def export_network(
-    network: nn.Module | ExportedProgram, example: Tensor | tuple[Tensor, ...]
+    network: nn.Module | ExportedProgram, example: Tensor | tuple[Any, ...]
 ) -> ExportedProgram:
     """Export a network for one sample, `example[:1]` of every input, in evaluation mode; weights are shared.
+
+    Inputs may be nested: tuples, lists and dictionaries of tensors, caches of past keys.
 
     An exported program is taken as it is when it was made for one sample, and exported again when its batch
     is free. The modules' training flags are put back afterwards. Raises SpokeshaveError with the reason and
@@ -34,6 +39,8 @@ def export_network(
     >>> [tuple(node.meta["val"].shape) for node in program.graph.nodes if node.op == "call_function"]
     [(1, 2)]
     """
+    if CACHES in sys.modules:  # the network may return one
+        know_caches()
     inputs = one_sample(example)
     if isinstance(network, ExportedProgram):
         return network if _takes(network, inputs) else _again(network, inputs)
@@ -45,10 +52,10 @@ def export_network(
             raise SpokeshaveError(f"the network cannot be exported: {_reason(error, network)}") from error
 
 
-def one_sample(example: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """The first sample of every input, with its batch axis."""
-    inputs = (example,) if isinstance(example, Tensor) else tuple(example)
-    for position, tensor in enumerate(inputs):
+def one_sample(example: Tensor | tuple[Any, ...]) -> tuple[Any, ...]:
+    """The first sample of every input, with its batch axis, nested as the inputs are."""
+    leaves, nesting = flattened((example,) if isinstance(example, Tensor) else tuple(example))
+    for position, tensor in enumerate(leaves):
         if not isinstance(tensor, Tensor) or tensor.dim() == 0 or tensor.shape[0] == 0:
             found = (
                 f"shape {tuple(tensor.shape)}" if isinstance(tensor, Tensor) else f"a {type(tensor).__name__}"
@@ -56,22 +63,27 @@ def one_sample(example: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             raise SpokeshaveError(
                 f"input {position} of the example must be a batch of tensors, but it is {found}"
             )
-    return tuple(tensor[:1] for tensor in inputs)
+    inputs: tuple[Any, ...] = tree_unflatten([tensor[:1] for tensor in leaves], nesting)
+    return inputs
 
 
-def _check_count(network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+def _check_count(network: nn.Module, inputs: tuple[Any, ...]) -> None:
     """Raise SpokeshaveError when `forward` cannot be called with this many inputs."""
     forward = inspect.signature(network.forward)
     try:
         forward.bind(*inputs)
     except TypeError as error:
-        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in inputs)
+        shapes = _shapes(inputs)
         raise SpokeshaveError(
             f"{type(network).__name__} takes {forward}, but the example is {len(inputs)} inputs of shape {shapes}"
         ) from error
 
 
-def _takes(program: ExportedProgram, inputs: tuple[Tensor, ...]) -> bool:
+def _shapes(inputs: tuple[Any, ...]) -> str:
+    return ", ".join(str(tuple(tensor.shape)) for tensor in flattened(inputs)[0])
+
+
+def _takes(program: ExportedProgram, inputs: tuple[Any, ...]) -> bool:
     """Whether a program was exported for exactly these shapes."""
     user_inputs = {
         spec.arg.name for spec in program.graph_signature.input_specs if spec.kind == InputKind.USER_INPUT
@@ -80,18 +92,17 @@ def _takes(program: ExportedProgram, inputs: tuple[Tensor, ...]) -> bool:
         node for node in program.graph.nodes if node.op == "placeholder" and node.name in user_inputs
     ]
     return [tuple(node.meta["val"].shape) for node in placeholders] == [
-        tuple(tensor.shape) for tensor in inputs
+        tuple(tensor.shape) for tensor in flattened(inputs)[0]
     ]
 
 
-def _again(program: ExportedProgram, inputs: tuple[Tensor, ...]) -> ExportedProgram:
+def _again(program: ExportedProgram, inputs: tuple[Any, ...]) -> ExportedProgram:
     with _quietly():
         try:
             return torch.export.export(program.module(), inputs, strict=False)
         except Exception as error:
-            shapes = ", ".join(str(tuple(tensor.shape)) for tensor in inputs)
             raise SpokeshaveError(
-                f"the exported program does not take inputs of shape {shapes} ({_first_sentence(error)}); "
+                f"the exported program does not take inputs of shape {_shapes(inputs)} ({_first_sentence(error)}); "
                 "export it with one sample, or with a dynamic batch"
             ) from error
 

@@ -32,6 +32,7 @@ from spokeshave.compiler.runtime import ForeignRunner, SegmentRunner, Values, al
 from spokeshave.compiler.weights_file import load_aligned
 from spokeshave.deployment import Cost
 from spokeshave.errors import SpokeshaveError
+from spokeshave.nesting import flattened
 
 COST_ROUNDS = 11
 MOST_THREADS = 64  # MOST_WORKERS of kernels/team.h
@@ -50,8 +51,9 @@ class LayerTime:
 class NativeDeployment:
     """A network compiled for a CPU; call it with the network's own inputs, any batch size, from any thread.
 
-    Shapes are those of the network's inputs with any number of samples in front; element types must match; tensors
-    must be on the CPU. Raises SpokeshaveError otherwise.
+    Inputs may be nested as the network's are, or in any other way that has the tensors in the same order. Shapes are
+    those of the network's inputs with any number of samples in front; element types must match; tensors must be on the
+    CPU. Raises SpokeshaveError otherwise.
     """
 
     def __init__(self, generated: Generated, library: Path) -> None:
@@ -72,8 +74,10 @@ class NativeDeployment:
             for stage in manifest.stages
         )
 
-    def __call__(self, *inputs: Tensor) -> Any:
+    def __call__(self, *inputs: Any) -> Any:
         """Run the network on a batch; returns what the network returns."""
+        if not all(isinstance(tensor, Tensor) for tensor in inputs):
+            inputs, _ = flattened(inputs)
         return self._structure.build(self._run(inputs))
 
     @property
@@ -92,8 +96,9 @@ class NativeDeployment:
         self._threads = count
         self.__dict__.pop("cost", None)  # measured with the old number
 
-    def profile(self, *inputs: Tensor, repeats: int = 31) -> tuple[LayerTime, ...]:
+    def profile(self, *inputs: Any, repeats: int = 31) -> tuple[LayerTime, ...]:
         """Median seconds per sample of every step, in the order in which they run."""
+        inputs, _ = flattened(inputs)
         runs: list[list[float]] = []
         for _ in range(repeats + 2):
             seconds: list[float] = []

@@ -67,26 +67,28 @@ def _sliced(
 
 
 def concatenate(context: Context, call: Call) -> Flow:
-    """Join values along one axis; with constants among them, pad the one value and add them."""
-    operands = call["tensors"]
+    """Join values along one axis, of which empty ones add nothing; with constants beside the only value, pad it and
+    add them."""
+    operands = [operand for operand in call["tensors"] if not _is_empty(operand)]
     if any(isinstance(operand, Flow) and len(operand.shape) != len(call.shape) for operand in operands):
         raise NotTypedError("joining empty tensors has no kernel")
     axis = call["dim"] % len(call.shape)
-    if all(isinstance(operand, Flow) for operand in operands):
-        return _joined(context, call, operands, axis)
     flows = [operand for operand in operands if isinstance(operand, Flow)]
-    if len(flows) > 1 or any(
-        operand.tensor.dtype != torch.float32 for operand in operands if operand not in flows
-    ):
-        raise NotTypedError("joining several values with constants has no kernel")
-    return _joined_with_constants(context, call, operands, axis)
+    types = {operand.tensor.dtype for operand in operands if isinstance(operand, Weight)}
+    if len(flows) == 1 and types == {torch.float32}:
+        return _joined_with_constants(context, call, operands, axis)
+    return _joined(context, call, [context.flow(call, operand) for operand in operands], axis)
+
+
+def _is_empty(operand: Flow | Weight) -> bool:
+    """Whether this is the tensor without elements and of one axis that may be joined to anything."""
+    return isinstance(operand, Weight) and operand.tensor.shape == (0,)
 
 
 def stack(context: Context, call: Call) -> Flow:
     """Join values along a new axis."""
     operands, axis = call["tensors"], call["dim"] % len(call.shape)
-    if not all(isinstance(operand, Flow) for operand in operands):
-        raise NotTypedError("stacking constants has no kernel")
+    operands = [context.flow(call, operand) for operand in operands]
     shape = (*call.shape[:axis], 1, *call.shape[axis + 1 :])
     slabs = [
         Flow(context.reshaped(call, operand.name, with_sample_axis(shape)), shape) for operand in operands

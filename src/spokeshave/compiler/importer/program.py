@@ -19,6 +19,7 @@ from spokeshave.compiler.importer.operands import Flow, NotTypedError, Operand, 
 from spokeshave.compiler.importer.structure import TENSOR, OutputStructure, structure_of
 from spokeshave.compiler.importer.table import ANY_TYPE, OPERATORS
 from spokeshave.errors import SpokeshaveError
+from spokeshave.nesting import plainly_nested
 
 RANDOM = torch.Tag.nondeterministic_seeded
 READ_SHAPES_ONLY = frozenset({"new_zeros", "new_ones", "new_full", "zeros_like", "ones_like", "full_like"})
@@ -41,7 +42,7 @@ def import_program(program: ExportedProgram) -> Imported:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        program = program.run_decompositions({})
+        program = plainly_nested(program).run_decompositions({})
     _check_signature(program)
     reader = _Reader(program)
     for node in program.graph.nodes:

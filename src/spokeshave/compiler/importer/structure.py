@@ -17,7 +17,8 @@ class OutputStructure:
     """How outputs are nested, in the order of torch's pytrees.
 
     `layout` is "tensor", {"constant": value}, {"tuple": [layout, ...]}, {"list": [layout, ...]} or
-    {"dict": [[key, layout], ...]}; named tuples become tuples, dataclasses and `transformers`' outputs dictionaries.
+    {"dict": [[key, layout], ...]}; named tuples become tuples, dataclasses and `transformers`' outputs dictionaries,
+    its caches of past keys tuples of their parts, which a deployment takes in place of a cache.
     An output that has no batch axis gets one when the deployment runs, so that samples stay apart.
     """
 
