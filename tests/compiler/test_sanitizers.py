@@ -22,6 +22,7 @@ from spokeshave.compiler.kernels.instances import SubsetKernel
 from spokeshave.compiler.operations import (
     Activate,
     Activation,
+    Attention,
     Concatenate,
     Convolution,
     GroupNorm,
@@ -161,6 +162,21 @@ def test_the_same_in_bfloat16(name: str, sanitizer: str, tmp_path: Path) -> None
     results = run_sanitized(graph, lower(graph, isa, {}), x, isa, sanitizer, tmp_path)
     for result, reference in zip(results, run_reference(graph, [x]), strict=True):
         assert (result - reference).abs().max() <= 0.01 * reference.abs().max()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sanitizer", SANITIZERS)
+@pytest.mark.parametrize("name", ["avx512_bf16", "avx2", "portable"])
+def test_the_same_of_attention(name: str, sanitizer: str, tmp_path: Path) -> None:
+    """Odd sizes, in both precisions; more keys than are scored at a time."""
+    isa = isa_here(name)
+    operations = [Attention(2, 2, 0.3, half=half, causal=half) for half in (False, True)]
+    nodes = tuple(Node(made, op, ("x",) * 3, (made,)) for made, op in zip("yz", operations, strict=True))
+    graph = Graph(("x",), ("y", "z"), {name: Value(name, (1, 301, 14)) for name in "xyz"}, nodes, {})
+    x = torch.randn(SAMPLES, 301, 14)
+    results = run_sanitized(graph, lower(graph, isa, {}), x, isa, sanitizer, tmp_path)
+    for result, reference, tolerance in zip(results, run_reference(graph, [x]), (1e-5, 1e-3), strict=True):
+        assert (result - reference).abs().max() <= tolerance * reference.abs().max()
 
 
 def isa_here(name: str) -> InstructionSet:

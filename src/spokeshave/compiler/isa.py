@@ -43,6 +43,11 @@ class InstructionSet:
         """Whether it has tile registers for int8 and bfloat16."""
         return {"amx_tile", "amx_int8", "amx_bf16"} <= set(self.features)
 
+    @property
+    def multiplies_bfloat16(self) -> bool:
+        """Whether it multiplies and adds bfloat16 numbers faster than float32."""
+        return "avx512_bf16" in self.features
+
     def vectors_for(self, rows: int) -> int:
         """Widest tile, in vectors, of a panel kernel with this many rows."""
         return dict(self.rows_by_vectors)[rows]

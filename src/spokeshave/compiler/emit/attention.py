@@ -12,9 +12,9 @@ from spokeshave.compiler.operations import Attention
 NO_MASK = (0, 0, 0, 0)
 
 
-def product_kernel(lowering: Lowering) -> ProductKernel:
+def product_kernel(lowering: Lowering, half: bool = False) -> ProductKernel:
     """The widest register tile of the instruction set."""
-    return ProductKernel(*lowering.isa.rows_by_vectors[0])
+    return ProductKernel(*lowering.isa.rows_by_vectors[0], half)
 
 
 def lower_attention(lowering: Lowering, node: Node) -> None:
@@ -28,13 +28,13 @@ def lower_attention(lowering: Lowering, node: Node) -> None:
     assert isinstance(written, Planes)
     queries, keys = query.width // operation.windows, key.width // operation.windows
     mask, (window, head, each_key, each_query) = _mask(lowering, node, queries, keys)
-    kernel = AttentionKernel(product_kernel(lowering), written.channels // operation.heads)
+    kernel = AttentionKernel(product_kernel(lowering, operation.half), written.channels // operation.heads)
     counts = (operation.windows, operation.heads, operation.heads // operation.key_heads)
     sizes = (query.channels // operation.heads, queries, keys)
     planes = (query.plane, key.plane, value.plane, written.plane)
     strides = (window, head, each_key, each_query)
     numbers = ", ".join(str(n) for n in (*counts, *sizes, *planes, *strides, int(operation.causal)))
-    shape = f"({kernel.name}_shape){{{numbers}, {float(operation.scale).hex()}f}}"
+    shape = f"(attention_shape){{{numbers}, {float(operation.scale).hex()}f}}"
     places = [lowering.place(name) for name in node.inputs[:3]]
     lowering.call_kernel(kernel, shape, *places, mask, lowering.place(node.output))
 

@@ -51,6 +51,7 @@ LIBRARY_TEXTS = (
         "words.h",
         "integer.h",
         "bfloat16.h",
+        "attention.h",
     ),
 )
 

@@ -212,15 +212,19 @@ class PointwiseKernel:
 
 @dataclass(frozen=True)
 class ProductKernel:
-    """Two matrices that are both values: `rows x vectors` accumulators stay in registers."""
+    """Two matrices that are both values: `rows x vectors` accumulators stay in registers.
+
+    With `half` they are bfloat16, in words of two numbers that are multiplied and added together.
+    """
 
     rows: int
     vectors: int
+    half: bool = False
 
     @property
     def name(self) -> str:
         """Name of the C function."""
-        return f"product_r{self.rows}_v{self.vectors}"
+        return f"product{'_half' * self.half}_r{self.rows}_v{self.vectors}"
 
 
 @dataclass(frozen=True)

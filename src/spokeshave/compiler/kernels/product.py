@@ -3,13 +3,17 @@
     out[i][lane] (+)= sum over j of left[i * row + j * step] * right[j * right_row + lane]
 
 `left` may lie either way round, so scores (keys times queries), weighted sums of values and products of two values
-are all this one kernel: `ROWS x VECTORS` accumulators stay in registers, scalars of `left` meet lanes of `right`.
+are all this one kernel: `ROWS x VECTORS` accumulators stay in registers, scalars of `left` meet lanes of `right`. In
+bfloat16, both are words of two numbers, and the sum runs over both of each.
 """
 
 from spokeshave.compiler.kernels.instances import ProductKernel
 
-LEFT = "const float *left, ptrdiff_t row, ptrdiff_t step"
-ARGUMENTS = f"{LEFT}, const float *right, ptrdiff_t right_row, int depth, int add"
+
+def _arguments(kernel: ProductKernel) -> str:
+    element = "int32_t" if kernel.half else "float"
+    left = f"const {element} *left, ptrdiff_t row, ptrdiff_t step"
+    return f"{left}, const {element} *right, ptrdiff_t right_row, int depth, int add, float *out, ptrdiff_t out_row"
 
 
 def product_function(kernel: ProductKernel) -> str:
@@ -29,14 +33,30 @@ def _tile(kernel: ProductKernel, rows: int, vectors: int) -> str:
         for r, v in cells
     ]
     lines.append("    for (int j = 0; j < depth; j++, left += step, right += right_row) {")
-    lines += [f"        vector x{v} = load(right + {v} * LANES);" for v in range(vectors)]
+    lines += _pairs(rows, vectors) if kernel.half else _floats(rows, vectors)
+    lines.append("    }")
+    lines += [f"    store(out + {r} * out_row + {v} * LANES, a{r}_{v});" for r, v in cells]
+    return (
+        f"static void {_tile_name(kernel, rows, vectors)}({_arguments(kernel)}) {{\n"
+        + "\n".join(lines)
+        + "\n}\n"
+    )
+
+
+def _floats(rows: int, vectors: int) -> list[str]:
+    lines = [f"        vector x{v} = load(right + {v} * LANES);" for v in range(vectors)]
     for r in range(rows):
         sums = " ".join(f"a{r}_{v} += f * x{v};" for v in range(vectors))
         lines.append(f"        {{ float f = left[{r} * row]; {sums} }}")
-    lines.append("    }")
-    lines += [f"    store(out + {r} * out_row + {v} * LANES, a{r}_{v});" for r, v in cells]
-    arguments = f"{ARGUMENTS}, float *out, ptrdiff_t out_row"
-    return f"static void {_tile_name(kernel, rows, vectors)}({arguments}) {{\n" + "\n".join(lines) + "\n}\n"
+    return lines
+
+
+def _pairs(rows: int, vectors: int) -> list[str]:
+    lines = [f"        lanes_mask x{v} = load_words(right + {v} * LANES);" for v in range(vectors)]
+    for r in range(rows):
+        sums = " ".join(f"DOT_PAIRS(a{r}_{v}, x{v}, f);" for v in range(vectors))
+        lines.append(f"        {{ lanes_mask f = splat_word(left[{r} * row]); {sums} }}")
+    return lines
 
 
 def _driver(kernel: ProductKernel) -> str:
@@ -51,7 +71,7 @@ def _driver(kernel: ProductKernel) -> str:
         for v in range(1, kernel.vectors + 1)
     )
     return f"""
-static void {kernel.name}({ARGUMENTS}, float *out, ptrdiff_t out_row, int rows, int vectors) {{
+static void {kernel.name}({_arguments(kernel)}, int rows, int vectors) {{
     for (int t = 0; t < vectors;) {{
         int tiles = (vectors - t + {kernel.vectors - 1}) / {kernel.vectors}, width = (vectors - t + tiles - 1) / tiles;
         ptrdiff_t i = 0;

@@ -11,6 +11,7 @@ from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.isa import InstructionSet
 from spokeshave.compiler.layout import Planes
 from spokeshave.compiler.operations import Convolution, Linear, Recurrent, Round, Rounded, Widen
+from spokeshave.compiler.quantization.attention import attention_in_bfloat16
 from spokeshave.compiler.quantization.convert import convert_layers
 from spokeshave.compiler.quantization.record import LayerPrecision
 
@@ -31,7 +32,7 @@ def to_bfloat16(
     records: list[LayerPrecision] = []
     for piece in pieces:
         if isinstance(piece, Graph):
-            piece, found = _segment(piece, isa)
+            piece, found = _segment(attention_in_bfloat16(piece, isa), isa)
             records += found
         lowered.append(piece)
     return tuple(lowered), tuple(records)

@@ -10,6 +10,7 @@ import torch
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.isa import InstructionSet
 from spokeshave.compiler.operations import Convolution, Linear, Quantization, Quantized
+from spokeshave.compiler.quantization.attention import attention_in_bfloat16
 from spokeshave.compiler.quantization.calibrate import Sample, observe, quantizations, run_values, samples_of
 from spokeshave.compiler.quantization.integers import integer_layers, to_integers
 from spokeshave.compiler.quantization.observers import OBSERVERS
@@ -48,6 +49,9 @@ def lower_precision(
 ) -> tuple[Pieces, tuple[LayerPrecision, ...]]:
     """The segments with integer layers, and what became of every layer."""
     samples = samples_of(settings.calibration, settings.samples)
+    pieces = tuple(
+        attention_in_bfloat16(piece, isa) if isinstance(piece, Graph) else piece for piece in pieces
+    )
     segments = [piece for piece in pieces if isinstance(piece, Graph)]
     reasons = {name: reason for segment in segments for name, reason in integer_layers(segment, isa).items()}
     able = frozenset(name for name, reason in reasons.items() if reason is None)

@@ -15,9 +15,26 @@ def _attention(op: Attention, inputs: list[Tensor], weights: Weights, shape: tup
     query = _heads(inputs[0], op.windows, op.heads)
     key, value = (_heads(tensor, op.windows, op.key_heads) for tensor in inputs[1:3])
     mask = _mask(op, inputs, weights, query.shape[-2], key.shape[-2])
-    grouped = op.heads != op.key_heads
-    found = F.scaled_dot_product_attention(query, key, value, mask, scale=op.scale, enable_gqa=grouped)
+    if op.half:
+        key, value = (tensor.repeat_interleave(op.heads // op.key_heads, 1) for tensor in (key, value))
+        found = _in_bfloat16(query, key, value, mask, op.scale)
+    else:
+        grouped = op.heads != op.key_heads
+        found = F.scaled_dot_product_attention(query, key, value, mask, scale=op.scale, enable_gqa=grouped)
     return found.transpose(1, 2).reshape(shape)
+
+
+def _in_bfloat16(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+    """What is multiplied is rounded: the inputs, and exponentials before they are divided by their sum."""
+    scores = _rounded(query) @ _rounded(key).mT * scale
+    scores = scores if mask is None else scores + mask
+    exponentials = (scores - scores.amax(-1, keepdim=True).clamp(min=torch.finfo().min)).exp()
+    total = exponentials.sum(-1, keepdim=True)
+    return _rounded(exponentials) @ _rounded(value) * torch.where(total > 0, 1 / total, 0.0)
+
+
+def _rounded(tensor: Tensor) -> Tensor:
+    return tensor.bfloat16().float()
 
 
 def _heads(tokens: Tensor, windows: int, heads: int) -> Tensor:
