@@ -4,7 +4,8 @@
 
 `columns` holds byte offsets into the planes of x, so that a pruned matrix, a convolution's taps and a dense matrix
 are all the same list. Each input vector is loaded once and used by every row of the panel (GRIM's load redundancy
-elimination, arXiv 2108.11033). Columns further on are prefetched because gathered rows defeat the hardware prefetcher.
+elimination, arXiv 2108.11033). Columns further on are prefetched because gathered rows defeat the hardware prefetcher,
+and weights a page further on because it stops where a page ends.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from spokeshave.compiler.kernels.activations import activation_call
 from spokeshave.compiler.kernels.instances import Epilogue, PanelKernel
 
 PREFETCH_COLUMNS = 8
+WEIGHTS_AHEAD = 4096  # bytes; twice as many are as fast, none up to 1.6 times slower on 7 x 7 maps
 
 
 def panel_function(kernel: PanelKernel) -> str:
@@ -61,11 +63,12 @@ def use_words(rows: int, vectors: int, dot: str) -> list[str]:
 
 
 def column(element: str, vectors: int) -> list[str]:
-    """Where column j lies; columns further on are asked for."""
+    """Where column j lies; columns and weights further on are asked for."""
     return [
         f"        const {element} *p = (const {element} *)(x + columns[j]);",
         f"        const char *ahead = x + columns[j + {PREFETCH_COLUMNS}];",
         f"        for (int byte = 0; byte < {vectors} * VECTOR_BYTES; byte += 64) __builtin_prefetch(ahead + byte);",
+        f"        __builtin_prefetch((const char *)weights + {WEIGHTS_AHEAD});",
     ]
 
 
