@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import nn
 
+from spokeshave.criteria.inputs import input_columns
 from spokeshave.errors import SpokeshaveError
 from spokeshave.methods import OneShot, Reconstruction, begin, train
 from spokeshave.methods.least_squares import reconstruct
-from spokeshave.methods.moments import input_columns, input_moments
+from spokeshave.methods.moments import input_moments
 from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.block_column_row import BlockColumnRow
 from spokeshave.schemes.unstructured import Unstructured
@@ -76,5 +77,5 @@ def test_a_layer_of_another_kind_is_named():
         network,
         Plan((Rule("0", Unstructured(0.5)),)),
     )
-    with pytest.raises(SpokeshaveError, match="0 is a Conv2d; reconstruction knows"):
+    with pytest.raises(SpokeshaveError, match="0 is a Conv2d; the inputs of linear layers"):
         session.finish()

@@ -1,1 +1,18 @@
 """How much each weight matters."""
+
+from spokeshave.criteria.criterion import saliencies
+from spokeshave.criteria.gradients import BlockFisher, Fisher, Movement, Taylor, squared_outputs
+from spokeshave.criteria.input_norm import InputNorm, InputSquares
+from spokeshave.criteria.magnitude import Magnitude
+
+__all__ = [
+    "BlockFisher",
+    "Fisher",
+    "InputNorm",
+    "InputSquares",
+    "Magnitude",
+    "Movement",
+    "Taylor",
+    "saliencies",
+    "squared_outputs",
+]

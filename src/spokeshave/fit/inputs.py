@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from spokeshave.criteria.registry import CRITERIA
 from spokeshave.data import Data
 from spokeshave.devices import Device, load_device
 from spokeshave.errors import SpokeshaveError
@@ -79,13 +80,21 @@ def trainable_network(reference: str) -> nn.Module:
 def method_config(recipe: Recipe, data: Data) -> Any:
     """The configuration of the recipe's method; raises SpokeshaveError for a setting it does not have."""
     method = METHODS[recipe.method]
-    known = [field.name for field in fields(method) if field.name not in ("criterion", "batches")]
+    known = [field.name for field in fields(method) if field.name != "batches"]
     for name in recipe.settings:
         if name not in known:
             choice = f"its settings are {', '.join(known)}" if known else "it has none"
             raise SpokeshaveError(f"the method {recipe.method} has no setting {name!r}; {choice}")
-    given: dict[str, Any] = {"batches": data.train} if method is Reconstruction else {}
-    return method(**given, **recipe.settings)
+    given: dict[str, Any] = {} if method is ADMM else {"batches": data.train}
+    return method(**(given | recipe.settings | _criterion(recipe)))
+
+
+def _criterion(recipe: Recipe) -> dict[str, Any]:
+    """The criterion that a recipe names, if it names one."""
+    name = recipe.settings.get("criterion")
+    if name is not None and name not in CRITERIA:
+        raise SpokeshaveError(f"there is no criterion {name!r}; known ones are {', '.join(CRITERIA)}")
+    return {"criterion": CRITERIA[str(name)]()} if name is not None else {}
 
 
 def _sized(data: Data, recipe: Recipe) -> Data:

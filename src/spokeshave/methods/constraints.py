@@ -1,6 +1,6 @@
 """The weights that a plan confines, with their schemes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -9,8 +9,6 @@ from torch import Tensor, nn
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan
 from spokeshave.schemes.scheme import Scheme
-
-Criterion = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -21,9 +19,9 @@ class Constraint:
     weight: nn.Parameter
     scheme: Scheme
 
-    def nearest(self, point: Tensor, criterion: Criterion | None = None) -> Tensor:
-        """The point of the set nearest to `point`, by the criterion's saliency when one is given."""
-        return self.scheme.project(point, None if criterion is None else criterion(point))
+    def nearest(self, point: Tensor, saliency: Tensor | None = None) -> Tensor:
+        """The point of the set nearest to `point`, by its saliency when that is given."""
+        return self.scheme.project(point, saliency)
 
 
 def constraints_of(network: nn.Module, plan: Plan) -> tuple[Constraint, ...]:
@@ -40,10 +38,13 @@ def constraints_of(network: nn.Module, plan: Plan) -> tuple[Constraint, ...]:
 
 
 @torch.no_grad()
-def project_weights(constraints: tuple[Constraint, ...], criterion: Criterion | None = None) -> None:
-    """Move every weight to the nearest point of its set."""
+def project_weights(
+    constraints: tuple[Constraint, ...], saliencies: Mapping[str, Tensor] | None = None
+) -> None:
+    """Move every weight to the nearest point of its set, by its saliency where one is given."""
     for constraint in constraints:
-        constraint.weight.copy_(constraint.nearest(constraint.weight.detach(), criterion))
+        saliency = (saliencies or {}).get(constraint.name)
+        constraint.weight.copy_(constraint.nearest(constraint.weight.detach(), saliency))
 
 
 @torch.no_grad()

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
+from spokeshave.criteria import saliencies
+from spokeshave.criteria.criterion import Batches
 from spokeshave.methods.constraints import (
     Constraint,
-    Criterion,
     check_keys,
     constraints_of,
     distances,
@@ -20,17 +22,23 @@ from spokeshave.plan import Plan
 
 @dataclass(frozen=True)
 class OneShot:
-    """Project every weight in `finish`; `criterion` maps a weight to its saliency (its square by default)."""
+    """Project every weight in `finish`, keeping what a criterion of `spokeshave.criteria` finds salient.
 
-    criterion: Criterion | None = None
+    None is every scheme's own, the squared weight. Criteria that look at data are given `batches`, pairs (inputs,
+    labels). All saliencies are found before the first weight changes.
+    """
+
+    criterion: Any = None
+    batches: Batches | None = None
 
 
 @dataclass(frozen=True)
 class OneShotSession:
     """Leaves training alone until `finish`."""
 
+    method: OneShot
+    network: nn.Module
     constraints: tuple[Constraint, ...]
-    criterion: Criterion | None = None
 
     def penalty(self) -> Tensor:
         """Zero."""
@@ -44,7 +52,10 @@ class OneShotSession:
 
     def finish(self) -> None:
         """Project every weight."""
-        project_weights(self.constraints, self.criterion)
+        method, names = self.method, [constraint.name for constraint in self.constraints]
+        chosen = method.criterion is not None
+        found = saliencies(method.criterion, self.network, names, method.batches) if chosen else None
+        project_weights(self.constraints, found)
 
     def residuals(self) -> dict[str, float]:
         """By weight: distance from its scheme relative to its norm."""
@@ -61,4 +72,4 @@ class OneShotSession:
 
 @begin.register
 def _(method: OneShot, network: nn.Module, plan: Plan) -> OneShotSession:
-    return OneShotSession(constraints_of(network, plan), method.criterion)
+    return OneShotSession(method, network, constraints_of(network, plan))

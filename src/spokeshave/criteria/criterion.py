@@ -1,0 +1,54 @@
+"""How much each weight matters: a criterion's settings, and `saliencies` that gives every weight's."""
+
+from collections.abc import Iterable
+from functools import singledispatch
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spokeshave.errors import SpokeshaveError
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+
+
+@singledispatch
+def saliencies(
+    criterion: Any, network: nn.Module, names: Iterable[str], batches: Batches | None = None
+) -> dict[str, Tensor]:
+    """Saliency of each weight of the named parameters, of their shapes: `saliencies(Taylor(), network, names, data)`.
+
+    It estimates a squared change, so that the saliency of a group of weights is a sum, whatever the scheme's groups.
+    `batches` are pairs (inputs, labels), gone through once; nothing of a batch is kept. The network is not changed.
+    Raises SpokeshaveError for an unknown criterion, for data that is missing, and for saliencies that are not finite.
+    """
+    raise SpokeshaveError(
+        f"{criterion!r} is no criterion; give one of those of spokeshave.criteria, such as Taylor()"
+    )
+
+
+def parameters_of(network: nn.Module, names: Iterable[str]) -> dict[str, nn.Parameter]:
+    """The named parameters; raises SpokeshaveError for a name that is none."""
+    known = dict(network.named_parameters())
+    names = list(names)
+    for name in names:
+        if name not in known:
+            raise SpokeshaveError(f"the network has no parameter {name!r}")
+    return {name: known[name] for name in names}
+
+
+def required(batches: Batches | None, criterion: Any) -> Batches:
+    """The batches; raises SpokeshaveError where there are none."""
+    if batches is None:
+        raise SpokeshaveError(f"{type(criterion).__name__} needs batches (inputs, labels) of data")
+    return batches
+
+
+def check_finite(found: dict[str, Tensor], criterion: Any) -> dict[str, Tensor]:
+    """The saliencies; raises SpokeshaveError naming the first weight whose are not finite."""
+    for name, saliency in found.items():
+        if not torch.isfinite(saliency).all():
+            raise SpokeshaveError(
+                f"{type(criterion).__name__}: the saliency of {name} is not finite; look at the data and the weights"
+            )
+    return found

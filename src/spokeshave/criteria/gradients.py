@@ -1,0 +1,179 @@
+"""Criteria of the loss's gradient: what the loss is expected to change by when a weight is removed."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from spokeshave.criteria.criterion import Batches, check_finite, parameters_of, required, saliencies
+from spokeshave.criteria.inputs import evaluating
+from spokeshave.errors import SpokeshaveError
+from spokeshave.schemes.block_packing import tiling_of
+from spokeshave.schemes.scheme import as_matrix
+from spokeshave.schemes.tiling import Tiling
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+Gradients = dict[str, Tensor]
+
+
+def squared_outputs(scores: Tensor, labels: Tensor) -> Tensor:
+    """Mean squared output, a loss that needs no labels (LPViT, arXiv 2407.02068)."""
+    return scores.square().mean()
+
+
+@dataclass(frozen=True)
+class Taylor:
+    """`(w g)^2`, g the mean gradient over `passes` batches: the loss's change to first order, squared.
+
+    ClickTrain (arXiv 2011.10170) takes one batch in training mode, `Taylor(passes=1, training=True)`. None goes through
+    all batches.
+    """
+
+    passes: int | None = None
+    loss: Loss = F.cross_entropy
+    training: bool = False
+
+
+@dataclass(frozen=True)
+class Fisher:
+    """`w^2 E[g^2] / 2`: the loss's change to second order, its Hessian taken as the diagonal of the Fisher matrix.
+
+    The expectation is over batches; batches of one sample give the empirical Fisher matrix itself.
+    """
+
+    passes: int | None = None
+    loss: Loss = F.cross_entropy
+
+
+@dataclass(frozen=True)
+class BlockFisher:
+    """`E[(sum of w g over a block)^2] / 2`, shared out evenly over the block `rows x columns`.
+
+    The change to second order when a whole block is removed, cross terms inside it included (LPViT, arXiv 2407.02068,
+    with the Fisher matrix in the Hessian's place). For schemes whose blocks are these.
+    """
+
+    block: tuple[int, int]
+    passes: int | None = None
+    loss: Loss = F.cross_entropy
+
+
+@dataclass(frozen=True)
+class Movement:
+    """`(sum of w g over the steps)^2` where the sum is negative, else 0: weights that grow matter (arXiv 2005.07683).
+
+    The sum is over batches at the weights as they are.
+    """
+
+    passes: int | None = None
+    loss: Loss = F.cross_entropy
+
+
+@saliencies.register
+def _(
+    criterion: Taylor, network: nn.Module, names: Iterable[str], batches: Batches | None = None
+) -> dict[str, Tensor]:
+    weights = parameters_of(network, names)
+    total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    count = 0
+    for gradients in _gradients(criterion, network, weights, batches, criterion.training):
+        count += 1
+        for name, gradient in gradients.items():
+            total[name] += gradient
+    found = {name: (weight.detach() * total[name] / count).square() for name, weight in weights.items()}
+    return check_finite(found, criterion)
+
+
+@saliencies.register
+def _(
+    criterion: Fisher, network: nn.Module, names: Iterable[str], batches: Batches | None = None
+) -> dict[str, Tensor]:
+    weights = parameters_of(network, names)
+    total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    count = 0
+    for gradients in _gradients(criterion, network, weights, batches):
+        count += 1
+        for name, gradient in gradients.items():
+            total[name] += gradient.square()
+    found = {name: weight.detach().square() * total[name] / (2 * count) for name, weight in weights.items()}
+    return check_finite(found, criterion)
+
+
+@saliencies.register
+def _(
+    criterion: BlockFisher, network: nn.Module, names: Iterable[str], batches: Batches | None = None
+) -> dict[str, Tensor]:
+    weights = parameters_of(network, names)
+    tilings = {name: tiling_of(weight, criterion.block) for name, weight in weights.items()}
+    total = {name: weight.new_zeros(len(tilings[name].sizes())) for name, weight in weights.items()}
+    count = 0
+    for gradients in _gradients(criterion, network, weights, batches):
+        count += 1
+        for name, gradient in gradients.items():
+            share = as_matrix(weights[name].detach() * gradient)
+            total[name] += tilings[name].split(share).sum((1, 2)).square()
+    found = {
+        name: _spread(total[name] / (2 * count), tilings[name]).view(weight.shape)
+        for name, weight in weights.items()
+    }
+    return check_finite(found, criterion)
+
+
+@saliencies.register
+def _(
+    criterion: Movement, network: nn.Module, names: Iterable[str], batches: Batches | None = None
+) -> dict[str, Tensor]:
+    weights = parameters_of(network, names)
+    total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    for gradients in _gradients(criterion, network, weights, batches):
+        for name, gradient in gradients.items():
+            total[name] += weights[name].detach() * gradient
+    return check_finite({name: moved.clamp(max=0).square() for name, moved in total.items()}, criterion)
+
+
+def _spread(by_block: Tensor, tiling: Tiling) -> Tensor:
+    """A matrix each of whose blocks sums to its number."""
+    even = (by_block / tiling.sizes().to(by_block))[:, None, None]
+    return tiling.join(even.expand(-1, *tiling.block).contiguous())
+
+
+def _gradients(
+    criterion: Taylor | Fisher | BlockFisher | Movement,
+    network: nn.Module,
+    weights: dict[str, nn.Parameter],
+    batches: Batches | None,
+    training: bool = False,
+) -> Iterator[Gradients]:
+    """The loss's gradient of each batch; the parameters' own `grad` and the modules' buffers are left alone."""
+    seen = False
+    for inputs, labels in islice(required(batches, criterion), criterion.passes):
+        seen = True
+        with _undisturbed(network) if training else evaluating(network), torch.enable_grad():
+            loss = criterion.loss(network(inputs), labels)
+            found = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
+        for name, gradient in zip(weights, found, strict=True):
+            if gradient is None:
+                raise SpokeshaveError(f"the loss does not depend on {name}, so it has no gradient")
+        yield dict(zip(weights, found, strict=True))
+    if not seen:
+        raise SpokeshaveError(f"{type(criterion).__name__} was given not one batch of data")
+
+
+@contextmanager
+def _undisturbed(network: nn.Module) -> Iterator[None]:
+    """Training mode while the block runs; running statistics come back as they were."""
+    modes = [(module, module.training) for module in network.modules()]
+    buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
+    network.train()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        with torch.no_grad():
+            for buffer, before in buffers:
+                buffer.copy_(before)

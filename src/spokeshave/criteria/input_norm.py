@@ -1,0 +1,74 @@
+"""A weight times the size of what it multiplies: Wanda, and with tokens weighted by a router, MoE-Pruner."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from spokeshave.criteria.criterion import Batches, check_finite, parameters_of, required, saliencies
+from spokeshave.criteria.inputs import stream_inputs
+from spokeshave.errors import SpokeshaveError
+from spokeshave.schemes.scheme import as_matrix
+
+
+@dataclass(frozen=True)
+class InputNorm:
+    """`(|w_ij| ||X_j||)^2`, X_j the layer's j-th input over all positions of `passes` batches.
+
+    Wanda's (arXiv 2306.11695). Its authors rank within each output row: a scheme with equal rows does so, for one
+    `NOfM(kept, length)` as long as a row. None goes through all batches; labels are not used.
+    """
+
+    passes: int | None = None
+
+
+class InputSquares:
+    """Sums of squares of a layer's inputs, in double precision, however many tokens stream past.
+
+    A token's weight multiplies its inputs: the gate that a router gave it (MoE-Pruner, arXiv 2410.12013, equation of
+    section 3), or 1.
+    """
+
+    def __init__(self, columns: int) -> None:
+        self.total = torch.zeros(columns, dtype=torch.float64)
+        self.tokens = 0
+
+    def add(self, rows: Tensor, gates: Tensor | None = None) -> None:
+        """Add rows `[tokens, columns]`, weighted by `gates` `[tokens]`; raises SpokeshaveError for other shapes."""
+        if rows.dim() != 2 or rows.shape[1] != len(self.total):
+            raise SpokeshaveError(
+                f"inputs of shape {tuple(rows.shape)} were given; (tokens, {len(self.total)}) are needed"
+            )
+        if gates is not None and gates.shape != rows.shape[:1]:
+            raise SpokeshaveError(f"{len(rows)} tokens have gates of shape {tuple(gates.shape)}")
+        weighted = rows.double() if gates is None else rows.double() * gates.double()[:, None]
+        self.total += weighted.square().sum(0).cpu()
+        self.tokens += len(rows)
+
+    def saliency(self, weight: Tensor) -> Tensor:
+        """Squared weight times its input's squared norm; zero-size inputs leave the order to the weights.
+
+        Inputs that no token brought (an expert to which nothing was routed) count as equal ones.
+        """
+        squares = self.total if self.tokens else torch.ones_like(self.total)
+        squared = as_matrix(weight.detach()).square() * squares.to(weight)
+        return squared.view(weight.shape)
+
+
+@saliencies.register
+def _(
+    criterion: InputNorm, network: nn.Module, names: Iterable[str], batches: Batches | None = None
+) -> dict[str, Tensor]:
+    weights = parameters_of(network, names)
+    layers = {name.rpartition(".")[0]: name for name in weights}
+    squares = {layer: InputSquares(as_matrix(weights[name]).shape[1]) for layer, name in layers.items()}
+    stream_inputs(
+        network,
+        layers,
+        required(batches, criterion),
+        criterion.passes,
+        lambda layer, rows: squares[layer].add(rows),
+    )
+    found = {name: squares[layer].saliency(weights[name]) for layer, name in layers.items()}
+    return check_finite(found, criterion)

@@ -1,0 +1,187 @@
+"""Saliencies against their definitions, and against what removing weights does to a loss."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from spokeshave.criteria import (
+    BlockFisher,
+    Fisher,
+    InputNorm,
+    InputSquares,
+    Magnitude,
+    Movement,
+    Taylor,
+    saliencies,
+    squared_outputs,
+)
+from spokeshave.criteria.registry import CRITERIA
+from spokeshave.errors import SpokeshaveError
+from spokeshave.schemes.block_column_row import BlockColumnRow
+from spokeshave.schemes.unstructured import Unstructured
+
+NAMES = ("0.weight", "3.weight")
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    layers = (nn.Conv2d(2, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 5, 3, stride=2))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(5 * 9, 4))
+
+
+@pytest.fixture
+def batches():
+    generator = torch.Generator().manual_seed(1)
+    return [
+        (torch.randn(6, 2, 8, 8, generator=generator), torch.randint(4, (6,), generator=generator))
+        for _ in range(3)
+    ]
+
+
+def gradients(network, batch, name, loss=F.cross_entropy):
+    network.eval()
+    inputs, labels = batch
+    return torch.autograd.grad(loss(network(inputs), labels), network.get_parameter(name))[0]
+
+
+@pytest.mark.parametrize("criterion", [make() for make in CRITERIA.values()] + [BlockFisher((2, 5))])
+def test_every_criterion_has_the_shape_of_the_weight_and_changes_nothing(criterion, network, batches):
+    network.train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    found = saliencies(criterion, network, NAMES, iter(batches))
+    for name in NAMES:
+        assert found[name].shape == network.get_parameter(name).shape
+        assert float(found[name].min()) >= 0
+        assert not found[name].requires_grad
+    assert network.training
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_magnitude_is_the_default_of_every_projection() -> None:
+    layer = nn.Linear(30, 12)
+    saliency = saliencies(Magnitude(), layer, ["weight"])["weight"]
+    for scheme in (Unstructured(0.7), BlockColumnRow(0.7, (4, 8), 0.25)):
+        assert torch.equal(scheme.project(layer.weight, saliency), scheme.project(layer.weight))
+
+
+@pytest.mark.parametrize("loss", [F.cross_entropy, squared_outputs])
+def test_taylor_is_the_squared_first_order_change(network, batches, loss):
+    for name in NAMES:
+        weight = network.get_parameter(name).detach()
+        mean = sum(gradients(network, batch, name, loss) for batch in batches[:2]) / 2
+        found = saliencies(Taylor(passes=2, loss=loss), network, NAMES, batches)[name]
+        assert torch.allclose(found, (weight * mean).square(), rtol=1e-4, atol=1e-12)
+
+
+def test_taylor_in_training_mode_normalises_by_the_batch(network, batches):
+    evaluated = saliencies(Taylor(passes=1), network, NAMES, batches)["0.weight"]
+    trained = saliencies(Taylor(passes=1, training=True), network, NAMES, batches)["0.weight"]
+    network.train()
+    loss = F.cross_entropy(network(batches[0][0]), batches[0][1])
+    gradient = torch.autograd.grad(loss, network[0].weight)[0]
+    assert torch.allclose(trained, (network[0].weight * gradient).detach().square(), rtol=1e-4, atol=1e-12)
+    assert not torch.allclose(trained, evaluated, rtol=0.1)
+
+
+def test_fisher_is_the_diagonal(network, batches):
+    weight = network[3].weight.detach()
+    squares = sum(gradients(network, batch, "3.weight").square() for batch in batches) / 3
+    found = saliencies(Fisher(), network, NAMES, batches)["3.weight"]
+    assert torch.allclose(found, weight.square() * squares / 2, rtol=1e-4, atol=1e-12)
+
+
+def test_block_fisher_sums_to_the_quadratic_form_of_each_block(network, batches):
+    rows, columns = 2, 5  # 54 columns and 5 rows: the last blocks are smaller
+    weight = network[3].weight.detach().flatten(1)
+    found = saliencies(BlockFisher((rows, columns)), network, NAMES, batches)["3.weight"].flatten(1)
+    shares = [weight * gradients(network, batch, "3.weight").flatten(1) for batch in batches]
+    for top in range(0, 5, rows):
+        for left in range(0, 54, columns):
+            block = (slice(top, top + rows), slice(left, left + columns))
+            expected = sum(share[block].sum().square() for share in shares) / (2 * 3)
+            assert torch.allclose(found[block].sum(), expected, rtol=1e-4, atol=1e-12)
+
+
+def test_movement_counts_weights_that_grow(network, batches):
+    weight = network[3].weight.detach()
+    moved = sum(weight * gradients(network, batch, "3.weight") for batch in batches)
+    found = saliencies(Movement(), network, NAMES, batches)["3.weight"]
+    assert torch.allclose(found, moved.clamp(max=0).square(), rtol=1e-4, atol=1e-12)
+
+
+def test_input_norm_of_a_convolution_is_the_norm_over_its_patches(network, batches):
+    network.eval()
+    with torch.no_grad():
+        flowing = torch.cat([network[:3](inputs) for inputs, _ in batches[:2]])
+    patches = F.unfold(flowing, 3, stride=2).transpose(1, 2).flatten(0, 1)
+    expected = network[3].weight.detach().flatten(1).square() * patches.square().sum(0)
+    found = saliencies(InputNorm(passes=2), network, NAMES, batches)["3.weight"].flatten(1)
+    assert torch.allclose(found, expected, rtol=1e-4)
+
+
+def test_what_a_network_sees_decides_what_it_keeps():
+    """Columns that are always 0 go first, however large their weights."""
+    layer = nn.Linear(8, 4)
+    layer.weight.data[:, 5] = 100
+    inputs = torch.randn(32, 8, generator=torch.Generator().manual_seed(0))
+    inputs[:, 5] = 0
+    kept = Unstructured(0.5).project(
+        layer.weight.detach(), saliencies(InputNorm(), layer, ["weight"], [(inputs, inputs)])["weight"]
+    )
+    assert not kept[:, 5].any()
+
+
+def test_gates_of_one_are_wanda_and_a_factor_of_all_gates_changes_no_order():
+    generator = torch.Generator().manual_seed(0)
+    rows, gates = torch.randn(50, 12, generator=generator), torch.rand(50, generator=generator)
+    weight = torch.randn(6, 12, generator=generator)
+
+    def saliency(given):
+        squares = InputSquares(12)
+        for start in (0, 20, 35):  # batches of unequal size
+            part = slice(start, {0: 20, 20: 35, 35: 50}[start])
+            squares.add(rows[part], None if given is None else given[part])
+        return squares.saliency(weight)
+
+    plain = saliency(None)
+    assert torch.equal(plain, saliency(torch.ones(50)))
+    assert torch.allclose(plain, (weight.abs() * rows.norm(dim=0)).square(), rtol=1e-5)
+    gated = saliency(gates)
+    assert torch.allclose(gated, (weight.abs() * (rows * gates[:, None]).norm(dim=0)).square(), rtol=1e-5)
+    assert torch.equal(gated.argsort(1), saliency(0.25 * gates).argsort(1))
+    assert not torch.equal(gated.argsort(1), plain.argsort(1))
+
+
+def test_an_expert_without_tokens_is_ranked_by_its_weights():
+    weight = torch.randn(3, 4)
+    assert torch.equal(InputSquares(4).saliency(weight), weight.square())
+
+
+@pytest.mark.parametrize(
+    ("work", "sentence"),
+    [
+        (lambda n, b: saliencies("taylor", n, NAMES, b), "'taylor' is no criterion"),
+        (lambda n, b: saliencies(Taylor(), n, ["0.bias2"], b), "no parameter '0.bias2'"),
+        (lambda n, b: saliencies(Taylor(), n, NAMES), "Taylor needs batches"),
+        (lambda n, b: saliencies(InputNorm(), n, NAMES), "InputNorm needs batches"),
+        (lambda n, b: saliencies(Fisher(), n, NAMES, []), "not one batch"),
+        (lambda n, b: saliencies(InputNorm(), n, NAMES, []), "not one batch"),
+        (lambda n, b: saliencies(InputNorm(), n, ["1.weight"], b), "1 is a BatchNorm2d"),
+        (
+            lambda n, b: saliencies(Taylor(), n, NAMES, [(b[0][0] * torch.nan, b[0][1])]),
+            "saliency of 0.weight is not finite",
+        ),
+        (
+            lambda n, b: saliencies(Taylor(loss=lambda y, t: n[5].bias.sum()), n, NAMES, b),
+            "does not depend on 0.weight",
+        ),
+        (lambda n, b: InputSquares(4).add(torch.ones(3, 5)), r"\(tokens, 4\) are needed"),
+        (lambda n, b: InputSquares(4).add(torch.ones(3, 4), torch.ones(2)), "3 tokens have gates"),
+    ],
+)
+def test_mistakes_are_one_sentence(network, batches, work, sentence):
+    with pytest.raises(SpokeshaveError, match=sentence):
+        work(network, batches)

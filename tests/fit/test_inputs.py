@@ -1,0 +1,42 @@
+"""A recipe's method, with its settings and criterion."""
+
+import pytest
+
+from spokeshave.criteria import InputNorm
+from spokeshave.data import digits
+from spokeshave.errors import SpokeshaveError
+from spokeshave.fit.inputs import method_config
+from spokeshave.fit.recipe import Recipe
+from spokeshave.methods import ADMM, OneShot
+
+
+def config(**recipe):
+    return method_config(Recipe(network="digits", data="digits", compression=4, **recipe), digits())
+
+
+def test_a_criterion_is_named_and_given_the_training_data():
+    method = config(method="one_shot", settings={"criterion": "input_norm"})
+    assert isinstance(method, OneShot)
+    assert method.criterion == InputNorm()
+    assert len(next(iter(method.batches))) == 2
+    assert config(method="one_shot").criterion is None
+
+
+def test_settings_reach_the_method():
+    assert config(method="admm", settings={"rho": 0.25}) == ADMM(rho=0.25)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "sentence"),
+    [
+        (
+            {"method": "one_shot", "settings": {"criterion": "weight"}},
+            "no criterion 'weight'; known ones are magn",
+        ),
+        ({"method": "admm", "settings": {"criterion": "taylor"}}, "admm has no setting 'criterion'"),
+        ({"method": "one_shot", "settings": {"batches": 3}}, "one_shot has no setting 'batches'"),
+    ],
+)
+def test_mistakes_are_one_sentence(recipe, sentence):
+    with pytest.raises(SpokeshaveError, match=sentence):
+        config(**recipe)
