@@ -4,6 +4,7 @@ The path of a call is kept short, because a small pruned network takes no longer
 """
 
 import ctypes
+import mmap
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -13,11 +14,13 @@ import torch
 from torch import Tensor
 
 from spokeshave.compiler.dynamic import Extent
+from spokeshave.compiler.layout import FLOAT_BYTES
 from spokeshave.compiler.manifest import ForeignStage, SegmentStage
 from spokeshave.compiler.reference import run_operation
 from spokeshave.errors import SpokeshaveError
 
 ALIGNMENT_BYTES = 64
+HUGE_PAGE_BYTES = 2 << 20  # of x86-64 and aarch64 with 4 KiB pages; a wrong size costs nothing but their use
 
 Values = dict[str, Tensor]
 Shapes = Mapping[str, tuple[int, ...]]
@@ -35,7 +38,7 @@ class _Memory(threading.local):
     def reserve(self, arenas: int) -> None:
         """Make room for some arenas; they begin as zeros, because kernels keep the gaps of feature maps zero."""
         self.arenas = arenas
-        self.arena = aligned(torch.zeros(arenas * self.arena_floats))
+        self.arena = aligned_memory(arenas * self.arena_floats * FLOAT_BYTES).view(torch.float32).zero_()
         self.address = ctypes.c_void_p(self.arena.data_ptr())
 
 
@@ -151,7 +154,15 @@ def aligned(tensor: Tensor) -> Tensor:
 
 
 def aligned_memory(size: int) -> Tensor:
-    """Bytes that start at a cache line."""
-    memory = torch.empty(size + ALIGNMENT_BYTES, dtype=torch.uint8)
-    start = -memory.data_ptr() % ALIGNMENT_BYTES
-    return memory[start : start + size]
+    """Bytes that start at a cache line; from the size of a huge page on at one, and on huge pages where there are any.
+
+    Weights that stream from memory, and planes that each lie on another page, outrun the addresses a processor keeps.
+    """
+    boundary = HUGE_PAGE_BYTES if size >= HUGE_PAGE_BYTES else ALIGNMENT_BYTES
+    memory = torch.empty(size + boundary, dtype=torch.uint8)
+    start = -memory.data_ptr() % boundary
+    memory = memory[start : start + size]
+    if boundary == HUGE_PAGE_BYTES and hasattr(mmap, "MADV_HUGEPAGE"):
+        address = ctypes.c_void_p(memory.data_ptr())
+        ctypes.CDLL(None).madvise(address, ctypes.c_size_t(size), mmap.MADV_HUGEPAGE)
+    return memory
