@@ -16,6 +16,7 @@ from spokeshave.compiler.passes.fuse_residual import fuse_residual
 from spokeshave.compiler.passes.merge_reshapes import merge_reshapes
 from spokeshave.compiler.passes.pipeline import PASSES, optimise_recorded
 from spokeshave.compiler.passes.pool_whole_maps import pool_whole_maps
+from spokeshave.compiler.passes.recognise_activations import recognise_activations
 from spokeshave.compiler.passes.simplify_permutes import simplify_permutes
 from spokeshave.compiler.passes.sink_reshapes import sink_reshapes
 from spokeshave.compiler.reference import run_reference
@@ -52,6 +53,26 @@ def apply(run, graph: Graph, x: torch.Tensor) -> Graph:
 
 def count(graph: Graph, kind: type) -> int:
     return sum(isinstance(node.operation, kind) for node in graph.nodes)
+
+
+class SpelledOut(nn.Module):
+    """GPT-2's activation as arithmetic, a swish, and what is nearly one."""
+
+    def forward(self, x):
+        gelu = 0.5 * x * (1.0 + torch.tanh(0.7978845608028654 * (x + 0.044715 * torch.pow(x, 3.0))))
+        shifted = x + 1.5
+        return gelu, shifted * torch.sigmoid(shifted), x * torch.sigmoid(1.702 * x)
+
+
+def test_activations_are_recognised_by_what_they_compute():
+    graph, x = graph_of(SpelledOut(), 5, 7)
+    after = apply(eliminate_dead, apply(recognise_activations, graph, x), x)
+    made = {node.output: node for node in after.nodes}
+    first, second, third = (made[name].operation for name in after.outputs)
+    assert (first, second) == (Activate(Activation("gelu_tanh")), Activate(Activation("silu")))
+    assert isinstance(third, Binary)
+    assert made[after.outputs[0]].inputs == after.inputs
+    assert len(after.nodes) == 6
 
 
 def test_all_passes_on_a_block():

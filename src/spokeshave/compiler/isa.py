@@ -45,8 +45,8 @@ class InstructionSet:
 
     @property
     def multiplies_bfloat16(self) -> bool:
-        """Whether it multiplies and adds bfloat16 numbers faster than float32."""
-        return "avx512_bf16" in self.features
+        """Whether its vectors multiply bfloat16 numbers faster than float32; CPUs with AMX do so in tiles alone."""
+        return "avx512_bf16" in self.features and not self.has_amx
 
     def vectors_for(self, rows: int) -> int:
         """Widest tile, in vectors, of a panel kernel with this many rows."""

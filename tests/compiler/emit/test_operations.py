@@ -11,6 +11,7 @@ from spokeshave.compiler.operations import (
     Affine,
     Binary,
     Concatenate,
+    Convolution,
     GroupNorm,
     LayerNorm,
     Linear,
@@ -220,3 +221,32 @@ def test_slice_pad_and_concatenate(back_end):
     check(back_end, Concatenate(1), lambda a, b: torch.cat([a, b], 1), [MAP, (3, 7, 6)])
     check(back_end, Concatenate(3), lambda a, b: torch.cat([a, b], 3), [MAP, (5, 7, 2)])
     check(back_end, Concatenate(1), lambda a, b: torch.cat([a, b], 1), [TOKENS, (2, 5)])
+
+
+def test_neighbouring_channels_are_read_in_place(back_end):
+    """A slice of a slice, read by a padded convolution after other values have come and gone."""
+    weights = {"w": torch.randn(2, 2, 3, 3), "e": torch.randn(4, 2, 1, 1)}
+    shapes = {
+        "x": MAP,
+        "r": MAP,
+        "s": (3, 7, 6),
+        "t": (2, 7, 6),
+        "a": (4, 7, 6),
+        "b": (4, 7, 6),
+        "y": (2, 7, 6),
+    }
+    nodes = (
+        Node("relu", Activate(RELU), ("x",), ("r",)),
+        Node("slice", Slice(1, 2, 5, 1), ("r",), ("s",)),
+        Node("slice", Slice(1, 1, 3, 1), ("s",), ("t",)),
+        Node("one", Convolution("e", None), ("t",), ("a",)),
+        Node("two", Activate(Activation("silu")), ("a",), ("b",)),
+        Node("three", Convolution("w", None, padding=(1, 1, 1, 1)), ("t",), ("y",)),
+    )
+    values = {name: Value(name, (1, *shape)) for name, shape in shapes.items()}
+    x = torch.randn(2, *MAP)
+    y, b, s = back_end(Graph(("x",), ("y", "b", "s"), values, nodes, weights), [x])
+    t = F.relu(x)[:, 3:5]
+    torch.testing.assert_close(y, F.conv2d(t, weights["w"], padding=1), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(b, F.silu(F.conv2d(t, weights["e"])), rtol=1e-5, atol=1e-5)
+    assert torch.equal(s, F.relu(x)[:, 2:5])

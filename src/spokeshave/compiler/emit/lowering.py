@@ -39,6 +39,7 @@ class Lowering:
     choose: Chooser
     patterns: Mapping[str, str]  # how values are written, by name, where not as most kernels do
     ports: dict[str, Port] = field(default_factory=dict)  # whole numbers, read where the caller has them
+    views: dict[str, Place] = field(default_factory=dict)  # values that are parts of others
     buffers: dict[str, Buffer] = field(default_factory=dict)
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
@@ -69,6 +70,8 @@ class Lowering:
 
     def place(self, value: str) -> Place:
         """First true element of a value of the graph, or of a temporary buffer."""
+        if value in self.views:
+            return self.views[value]
         if value not in self.buffers:
             self.buffers[value] = Buffer(self.layouts[value], self.patterns.get(value, ""))
         return Place(value, self.buffers[value].layout.origin)

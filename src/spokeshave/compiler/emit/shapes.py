@@ -1,10 +1,12 @@
 """Lowers what only moves elements: every one of them is strided copies."""
 
+from dataclasses import replace
+
 from spokeshave.compiler.emit.lowering import MOST_AXES, Lowering, axes
 from spokeshave.compiler.emit.program import Place, Port
 from spokeshave.compiler.emit.tokens import integer_reason
 from spokeshave.compiler.graph import Graph, Node
-from spokeshave.compiler.layout import Flat, Planes
+from spokeshave.compiler.layout import Flat, Layout, Planes
 from spokeshave.compiler.operations import Concatenate, Pad, Permute, Slice
 
 
@@ -54,14 +56,26 @@ def lower_permute(lowering: Lowering, node: Node) -> None:
 
 
 def lower_slice(lowering: Lowering, node: Node) -> None:
-    """One copy that starts at the slice's first element."""
+    """Neighbouring planes are read where they are; else one copy that starts at the slice's first element."""
     operation = node.operation
     assert isinstance(operation, Slice)
     read, written = lowering.layout(node.inputs[0]), lowering.layout(node.output)
     axis = operation.axis - 1
+    if operation.step == 1 and _are_planes_of(read, written):
+        lowering.views[node.output] = _moved(
+            lowering.place(node.inputs[0]), operation.start * read.strides[axis]
+        )
+        return
     strides = tuple(stride * (operation.step if i == axis else 1) for i, stride in enumerate(read.strides))
     source = _moved(lowering.place(node.inputs[0]), operation.start * read.strides[axis])
     lowering.copy(source, strides, lowering.place(node.output), written.strides, written.shape)
+
+
+def _are_planes_of(read: Layout, written: Layout) -> bool:
+    """Whether the slice differs in its number of planes alone."""
+    if not isinstance(read, Planes) or not isinstance(written, Planes):
+        return False
+    return read.channels != written.channels and replace(read, channels=written.channels) == written
 
 
 def lower_pad(lowering: Lowering, node: Node) -> None:

@@ -16,6 +16,7 @@ from spokeshave.compiler.passes.fuse_rms_norm import fuse_rms_norm
 from spokeshave.compiler.passes.merge_moves import merge_moves
 from spokeshave.compiler.passes.merge_reshapes import merge_reshapes
 from spokeshave.compiler.passes.pool_whole_maps import pool_whole_maps
+from spokeshave.compiler.passes.recognise_activations import recognise_activations
 from spokeshave.compiler.passes.simplify_permutes import simplify_permutes
 from spokeshave.compiler.passes.sink_reshapes import sink_reshapes
 from spokeshave.compiler.verify import verify
@@ -35,6 +36,8 @@ PASSES: tuple[Pass, ...] = (
     eliminate_dead,
     absorb_padding,
     fold_batch_norm,
+    recognise_activations,
+    eliminate_dead,
     fuse_activation,
     fuse_residual,
     fuse_activation,
