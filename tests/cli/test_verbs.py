@@ -181,3 +181,14 @@ def test_compile_in_integers_says_what_stays_float32(folder, spokeshave):
     document = json.loads(out)
     assert document["precision"] == "int8"
     assert all("single position" in reason for reason in document["kept_float32"].values())
+
+
+def test_compile_in_bfloat16_and_evaluate(folder, spokeshave):
+    command = ("compile", "parts.py:network", *SHAPE, "--precision", "bfloat16", "--output", "half", "--json")
+    code, out, err = spokeshave(*command)
+    assert code == 0, err
+    assert json.loads(out)["precision"] == "bfloat16"
+    layers = load_deployment(folder / "half").manifest.layers
+    assert {layer.precision for layer in layers} == {"bfloat16"}
+    code, out, err = spokeshave("evaluate", "half", "--data", "parts.py:data")
+    assert code == 0, err

@@ -11,9 +11,9 @@ from torch import nn
 
 from spokeshave.compiler import compile_network, load_deployment
 from spokeshave.compiler.graph import Graph, Node, Value
-from spokeshave.compiler.isa import best_here
+from spokeshave.compiler.isa import best_here, instruction_set
 from spokeshave.compiler.operations import Linear, Round, Rounded, Widen
-from spokeshave.compiler.quantization.bfloat16 import DEPTHWISE, to_bfloat16
+from spokeshave.compiler.quantization.bfloat16 import DEPTHWISE, SCATTERED, to_bfloat16
 from spokeshave.compiler.reference import run_reference
 from spokeshave.compiler.verify import verify
 
@@ -129,6 +129,22 @@ def test_a_network_says_what_became_of_each_layer(tmp_path):
     loaded = load_deployment(tmp_path / "saved")
     assert loaded.manifest == deployment.manifest
     assert torch.equal(loaded(x), deployment(x))
+
+
+def test_scattered_zeros_are_left_to_float32():
+    torch.manual_seed(0)
+    weight = torch.randn(64, 64)
+    scattered = weight * (torch.rand(64, 64) < 0.1)
+    pairs = weight * (torch.rand(8, 32) < 0.1).repeat_interleave(8, 0).repeat_interleave(2, 1)
+    precisions = []
+    for kept in (weight, scattered, pairs):
+        values = {"x": Value("x", (1, 40, 64)), "y": Value("y", (1, 40, 64))}
+        graph = Graph(
+            ("x",), ("y",), values, (Node("layer", Linear("w", None), ("x",), ("y",)),), {"w": kept}
+        )
+        _, (record,) = to_bfloat16((graph,), instruction_set("avx512_bf16"))
+        precisions.append((record.precision, record.reason))
+    assert precisions == [("bfloat16", ""), ("float32", SCATTERED), ("bfloat16", "")]
 
 
 def test_neighbouring_layers_pass_bfloat16_on():

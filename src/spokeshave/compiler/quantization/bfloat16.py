@@ -3,20 +3,26 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
 from torch import Tensor
 
 from spokeshave.compiler.emit.depthwise import is_depthwise
 from spokeshave.compiler.emit.layouts import choose_layouts
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.isa import InstructionSet
-from spokeshave.compiler.layout import Planes
+from spokeshave.compiler.kernels.words import whole_words, word_matrix
+from spokeshave.compiler.layout import CHANNELS_PER_WORD, Layout, Planes, words
 from spokeshave.compiler.operations import Convolution, Linear, Recurrent, Round, Rounded, Widen
 from spokeshave.compiler.quantization.attention import attention_in_bfloat16
 from spokeshave.compiler.quantization.convert import convert_layers
 from spokeshave.compiler.quantization.record import LayerPrecision
+from spokeshave.compiler.schedule import Product, schedule_for
+
+PER_WORD = CHANNELS_PER_WORD["bfloat16"]
 
 WEIGHTS_ALONE = "its weights; over single vectors float32 computes with them"
 DEPTHWISE = "a depthwise convolution has no kernel in bfloat16"
+SCATTERED = "its zeros are scattered: pairs of channels would be computed with them, float32 leaves them out"
 
 
 @dataclass(frozen=True)
@@ -50,12 +56,32 @@ def _segment(graph: Graph, isa: InstructionSet) -> tuple[Graph, list[LayerPrecis
             continue
         planar = all(isinstance(layouts[name], Planes) for name in (*node.inputs, *node.outputs))
         if planar and not isinstance(node.operation, Recurrent):
+            if not _pays(graph, node, layouts, isa):
+                records.append(LayerPrecision(node.layer, "float32", SCATTERED))
+                continue
             computed.add(node.output)
         else:
             streamed |= _weights(node)
         records.append(LayerPrecision(node.layer, "bfloat16", "" if planar else WEIGHTS_ALONE))
     weights = dict(graph.weights) | {name: _rounded(graph.weights[name]).float() for name in streamed}
     return convert_layers(replace(graph, weights=weights), frozenset(computed), _Halves(weights)), records
+
+
+def _pays(graph: Graph, node: Node, layouts: Mapping[str, Layout], isa: InstructionSet) -> bool:
+    """Whether pairs of channels cost no more than the single weights that are kept, by the estimate of schedules."""
+    layer, read, written = node.operation, layouts[node.inputs[0]], layouts[node.output]
+    assert isinstance(layer, Convolution | Linear)
+    assert isinstance(read, Planes)
+    assert isinstance(written, Planes)
+    weight, groups = graph.weights[layer.weight], layer.groups if isinstance(layer, Convolution) else 1
+    kept, vectors = (weight != 0).numpy(), int(written.lanes) // isa.lanes
+    if kept.all():
+        return True
+    floats = Product(kept.reshape(len(kept), -1), groups, (), read.channels, vectors)
+    pairs = whole_words(word_matrix(kept.astype(np.int16), groups, PER_WORD), PER_WORD) != 0
+    rounded = Product(pairs, 1, (), words(read.channels, "bfloat16"), vectors, "bfloat16", PER_WORD)
+    costs = [product.cycles(schedule_for(product, isa)) for product in (rounded, floats)]
+    return costs[0] <= costs[1]
 
 
 def _weights(node: Node) -> set[str]:
