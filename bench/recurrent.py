@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from spokeshave.compiler import NativeDeployment, compile_network
+from spokeshave.compiler.compile import PRECISIONS
 from spokeshave.measure import dense_peers, interleave, limited_threads, relative_error
 from spokeshave.methods import OneShot, begin
 from spokeshave.plan import Plan, Rule
@@ -62,9 +63,13 @@ class Sequence(nn.Module):
         return result
 
 
-def plan_for(compression: float, arguments: argparse.Namespace) -> Plan:
-    """Blocks of as many rows as share their columns; the few weights of the first layer's input stay dense."""
-    scheme = BlockColumnRow(1 - 1 / compression, block=(arguments.rows, 64))
+def plan_for(compression: float, arguments: argparse.Namespace, precision: str) -> Plan:
+    """Blocks of as many rows as share their columns; the few weights of the first layer's input stay dense.
+
+    In int8 columns are kept in fours: one word of the kernels.
+    """
+    group = 4 if precision == "int8" else 1
+    scheme = BlockColumnRow(1 - 1 / compression, block=(arguments.rows, 64), column_group=group)
     return Plan((Rule("layers.weight_ih_l0*", None), Rule("layers.weight*", scheme)))
 
 
@@ -76,9 +81,9 @@ def deployment(
     network = Sequence(arguments).eval()
     plan = None
     if compression > 1:
-        plan = plan_for(compression, arguments)
+        plan = plan_for(compression, arguments, precision)
         begin(OneShot(), network, plan).finish()
-    compiled = compile_network(network, x, plan, precision=precision)
+    compiled = compile_network(network, x, plan, precision=precision, calibration=[x])
     compiled.threads = arguments.threads
     with torch.inference_mode():
         error = relative_error(compiled(x), network(x))
@@ -99,7 +104,7 @@ def contenders(arguments: argparse.Namespace, x: Tensor) -> tuple[dict[str, Call
         print(f"absent: {entry.name}: {entry.reason}", file=sys.stderr)
     runs: dict[str, Callable[[], Any]] = {peer.label: peer.run for peer in present}
     peers = list(runs)
-    for compression, precision in product((1.0, *arguments.compression), ("float32", "bfloat16")):
+    for compression, precision in product((1.0, *arguments.compression), PRECISIONS):
         compiled = deployment(arguments, compression, x, precision)
         runs[f"spokeshave {compression:g}x {precision}"] = partial(compiled, x)
     if arguments.threads == 1:

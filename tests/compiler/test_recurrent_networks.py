@@ -7,6 +7,8 @@ import torch
 from torch import nn
 
 from spokeshave.compiler import compile_network, load_deployment
+from spokeshave.compiler.compile import generate
+from spokeshave.compiler.quantization.choose import Int8
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.block_column_row import BlockColumnRow
@@ -110,10 +112,47 @@ def test_weights_in_bfloat16():
         torch.testing.assert_close(deployment(x)[0], network(x)[0], rtol=0, atol=TOLERANCE)
 
 
-def test_saved_and_loaded(tmp_path):
+@pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM])
+def test_integers(kind):
+    torch.manual_seed(0)
+    network, x = Speech(kind, 2, True, batch_first=True).eval(), torch.randn(3, 11, 9)
+    deployment = compile_network(network, x, precision="int8", calibration=[x])
+    recurrent = [layer for layer in deployment.manifest.layers if layer.layer == "encoder"]
+    assert [layer.precision for layer in recurrent] == ["int8"] * 4
+    assert all(len(layer.weight_scale) == 2 * 20 * (3 if kind is nn.GRU else 4) for layer in recurrent)
+    with torch.inference_mode():
+        head, states = network(x)
+    result, last = deployment(x)
+    assert (result - head).abs().max() < 0.03
+    for part, expected in zip(last, states, strict=True):
+        assert (part - expected).abs().max() < 0.03
+    deployment.threads = 2
+    assert torch.equal(deployment(x)[0], result), "the number of workers changes results"
+
+
+def test_integers_that_cost_too_much_are_left_out():
+    network, x = nn.GRU(9, 20, batch_first=True).eval(), torch.randn(2, 7, 9)
+    (layer,) = generate(network, x, precision=Int8([x], error_budget=1e-5)).manifest.layers
+    assert layer.precision == "float32"
+    assert "above the budget" in layer.reason
+
+
+def test_integers_with_a_state_beyond_one():
+    network, x, state = Continued().eval(), torch.randn(3, 5, 6), 5 * torch.randn(3, 2, 12)
+    with torch.no_grad():
+        network.h *= 4
+    deployment = compile_network(network, (x, state), precision="int8", calibration=[((x, state), None)])
+    assert [layer.precision for layer in deployment.manifest.layers] == ["int8"] * 3
+    with torch.inference_mode():
+        expected = network(x, state)
+    assert (deployment(x, state) - expected).square().mean() < 0.01 * expected.square().mean()
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+def test_saved_and_loaded(tmp_path, precision):
     network, plan = pruned_network()
     x = torch.randn(2, 6, 24)
-    deployment = compile_network(network, x, plan, precision="bfloat16")
+    deployment = compile_network(network, x, plan, precision=precision, calibration=[x])
     deployment.save(tmp_path / "saved")
     assert torch.equal(load_deployment(tmp_path / "saved")(x)[0], deployment(x)[0])
 

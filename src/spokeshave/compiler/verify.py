@@ -26,6 +26,7 @@ from spokeshave.compiler.operations import (
     Pool,
     Quantize,
     Quantized,
+    QuantizedRecurrent,
     Recurrent,
     Reshape,
     Round,
@@ -246,6 +247,13 @@ def _recurrent(operation: Recurrent, graph: Graph, node: Node) -> str | None:
     return None
 
 
+def _quantized_recurrent(operation: QuantizedRecurrent, graph: Graph, node: Node) -> str | None:
+    for name in (operation.layer.input_weight, operation.layer.hidden_weight):
+        if name in graph.weights and graph.weights[name].dtype != torch.int8:
+            return f"has a weight of {graph.weights[name].dtype}, int8 expected"
+    return _recurrent(operation.layer, graph, node)
+
+
 def _attention(operation: Attention, graph: Graph, node: Node) -> str | None:
     (_, queries, width), (_, keys, key_width), (_, values, value_width) = (
         graph.shape(name) for name in node.inputs[:3]
@@ -289,4 +297,5 @@ CHECKS: Mapping[type, Callable[[Any, Graph, Node], str | None]] = {
     Take: _along,
     Pad: _pad,
     Recurrent: _recurrent,
+    QuantizedRecurrent: _quantized_recurrent,
 }

@@ -12,7 +12,9 @@ from torch import Tensor
 from spokeshave.compiler.emit.lower import lower
 from spokeshave.compiler.graph import Graph, Node, Value
 from spokeshave.compiler.isa import instruction_set
-from spokeshave.compiler.operations import Recurrent
+from spokeshave.compiler.kernels.instances import RecurrentKernel
+from spokeshave.compiler.operations import Quantization, QuantizedRecurrent, Recurrent
+from spokeshave.compiler.quantization.integers import to_integers
 from spokeshave.compiler.reference import run_reference
 
 TOLERANCE = 1e-5  # absolute: gates and states are of the order of 1
@@ -93,6 +95,54 @@ def test_states_and_biases(back_end, kind, biases, state):
     check(back_end, layers(kind, [(5, 17, 4)], biases=biases, state=state))
 
 
+def in_integers(graph: Graph) -> Graph:
+    """Every layer of it; what the layers read is of the order of 1, states may begin at 3."""
+    ranges = {name: Quantization(3 / 127, 128) for name in graph.values}
+    return to_integers(graph, frozenset(node.outputs[0] for node in graph.nodes), ranges)
+
+
+def check_integers(back_end, graph: Graph, isa: str | None, samples: int = 2) -> None:
+    inputs = [torch.randn(samples, *graph.shape(name)[1:]) for name in graph.inputs]
+    quantized = in_integers(graph)
+    assert all(isinstance(node.operation, QuantizedRecurrent) for node in quantized.nodes)
+    for result, expected in zip(
+        back_end(quantized, inputs, isa), run_reference(quantized, inputs), strict=True
+    ):
+        assert torch.equal(result, expected)
+
+
+@pytest.mark.parametrize("density", [1.0, 0.1])
+@pytest.mark.parametrize("kind", GATES)
+def test_integers_equal_the_executor_bit_for_bit(back_end, integer_isa, kind, density):
+    check_integers(
+        back_end,
+        layers(kind, [(5, 17, 1), (3, 1, 2), (16, 32, 7), (1, 5, 2), (40, 70, 30)], density),
+        integer_isa,
+    )
+
+
+@pytest.mark.parametrize("state", ["given", "constant"])
+@pytest.mark.parametrize("kind", GATES)
+def test_integers_with_states_and_huge_biases(back_end, kind, state):
+    graph = layers(kind, [(5, 17, 4)], state=state)
+    huge = {name: tensor * 1e30 for name, tensor in graph.weights.items() if name.endswith("True.bi")}
+    check_integers(back_end, replace(graph, weights=graph.weights | huge), None)
+
+
+def test_columns_kept_in_fours_are_read_as_words_and_others_one_by_one():
+    graph = layers("gru", [(64, 128, 2)])
+    keep = torch.rand(1, 128, generator=torch.Generator().manual_seed(0)) < 0.2
+    for columns, gathered in ((keep, True), (keep[:, :32].repeat_interleave(4, 1), False)):
+        weights = {name: w * columns for name, w in graph.weights.items() if name.endswith("hh")}
+        pruned = in_integers(replace(graph, weights=graph.weights | weights))
+        kernels = [
+            kernel.product
+            for kernel in lower(pruned, instruction_set("avx512_vnni"), {}).kernels
+            if isinstance(kernel, RecurrentKernel)
+        ]
+        assert [kernel.gathered for kernel in kernels] == [gathered]
+
+
 @pytest.mark.slow
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
@@ -103,3 +153,4 @@ def test_states_and_biases(back_end, kind, biases, state):
 )
 def test_any_size(back_end, kind, sizes, density, samples):
     check(back_end, layers(kind, sizes, density), samples=samples)
+    check_integers(back_end, layers(kind, sizes, density), None, samples)

@@ -27,6 +27,7 @@ from spokeshave.compiler.operations import (
     Pool,
     Quantize,
     Quantized,
+    QuantizedRecurrent,
     Recurrent,
     Reshape,
     RMSNorm,
@@ -55,7 +56,8 @@ SHARE_ONE_PITCH = (
     Widen,
 )
 LAYOUTS_AGREE = (Activate, Linear)  # planes become planes, and rows rows
-LAYOUTS_DIFFER = (Concatenate, Pad, Permute, Recurrent, Reshape, Slice)  # each value may lie in any way
+RECURRENT = (Recurrent, QuantizedRecurrent)
+LAYOUTS_DIFFER = (Concatenate, Pad, Permute, *RECURRENT, Reshape, Slice)  # each value may lie in any way
 
 
 def choose_layouts(graph: Graph, isa: InstructionSet) -> dict[str, Layout]:
@@ -84,7 +86,7 @@ def _sequences(graph: Graph) -> set[str]:
         node for node in graph.nodes if not isinstance(node.operation, (*LAYOUTS_AGREE, *LAYOUTS_DIFFER))
     ]
     bound = _spread(set().union(*(values[id(node)] for node in others)), joined)
-    recurrent = [values[id(node)] for node in graph.nodes if isinstance(node.operation, Recurrent)]
+    recurrent = [values[id(node)] for node in graph.nodes if isinstance(node.operation, RECURRENT)]
     return _spread(set().union(*recurrent) - bound, [group - bound for group in values.values()])
 
 

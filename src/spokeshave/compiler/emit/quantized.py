@@ -9,11 +9,9 @@ from spokeshave.compiler.emit.words import planes_of, word_panels
 from spokeshave.compiler.graph import Node
 from spokeshave.compiler.kernels.activations import float_literal
 from spokeshave.compiler.kernels.instances import IntegerPanelKernel
-from spokeshave.compiler.layout import CHANNELS_PER_WORD
+from spokeshave.compiler.kernels.words import PER_WORD
 from spokeshave.compiler.operations import Convolution, Dequantize, Operation, Quantize, Quantized
 from spokeshave.compiler.quantization.arithmetic import Requantization, conversion, requantization
-
-PER_WORD = CHANNELS_PER_WORD["uint8"]
 
 
 def lower_quantize(lowering: Lowering, node: Node) -> None:
@@ -27,7 +25,7 @@ def lower_quantize(lowering: Lowering, node: Node) -> None:
         lowering.place(node.inputs[0]),
         lowering.place(node.output),
         *lowering.extent(read),
-        _literal(conversion(operation.quantization)),
+        requantization_literal(conversion(operation.quantization)),
     )
 
 
@@ -75,7 +73,7 @@ def lower_quantized(lowering: Lowering, node: Node) -> None:
         source,
         output,
         lowering.place(node.inputs[1]) if layer.residual else output,
-        _literal(after),
+        requantization_literal(after),
         schedule=schedule,
     )
 
@@ -116,7 +114,7 @@ def _requantization(lowering: Lowering, operation: Quantized) -> Requantization:
     return requantization(operation, weights[operation.weight], weights[operation.weight_scale], bias)
 
 
-def _literal(after: Requantization) -> str:
+def requantization_literal(after: Requantization) -> str:
     """The C literal of a `requantization`."""
     numbers = (after.residual_scale, after.inverse, after.zero_point, after.low, after.high)
     floats = ", ".join(float_literal(np.float32(number).item()) for number in numbers)

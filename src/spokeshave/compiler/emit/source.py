@@ -17,6 +17,7 @@ from spokeshave.compiler.kernels.instances import (
     DepthwiseKernel,
     FinishKernel,
     IntegerPanelKernel,
+    IntegerVectorKernel,
     Kernel,
     MatMulKernel,
     PanelKernel,
@@ -35,6 +36,7 @@ from spokeshave.compiler.kernels.product import product_function
 from spokeshave.compiler.kernels.recurrent import recurrent_function
 from spokeshave.compiler.kernels.subsets import subset_function
 from spokeshave.compiler.kernels.vector import vector_function
+from spokeshave.compiler.kernels.vector_integer import integer_vector_function
 from spokeshave.compiler.layout import Planes
 
 LIBRARY_TEXTS = (
@@ -68,6 +70,7 @@ KERNEL_TEXTS: Mapping[type, Callable[[Any], str]] = {
     SubsetKernel: subset_function,
     FinishKernel: finish_function,
     VectorKernel: vector_function,
+    IntegerVectorKernel: integer_vector_function,
     RecurrentKernel: recurrent_function,
     DepthwiseKernel: depthwise_function,
     PointwiseKernel: pointwise_function,

@@ -1,23 +1,29 @@
 """Matrices packed for the vector kernels: the instance that suits them, and its constants."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from spokeshave.compiler.emit.lowering import Lowering
 from spokeshave.compiler.emit.program import Constant
 from spokeshave.compiler.isa import InstructionSet, level_two_cache_bytes
-from spokeshave.compiler.kernels.instances import Epilogue, VectorKernel
+from spokeshave.compiler.kernels.instances import Epilogue, IntegerVectorKernel, VectorKernel
 from spokeshave.compiler.kernels.packing import best_vectors
+from spokeshave.compiler.kernels.words import best_word_vectors
+from spokeshave.compiler.quantization.arithmetic import Requantization
 
 MOST_VECTORS = 8
 
 
 @dataclass(frozen=True)
 class VectorProduct:
-    """A kernel instance and the arguments that come first in its calls: columns, their starts, weights, bias."""
+    """A kernel instance and the arguments that come first in its calls.
 
-    kernel: VectorKernel
+    These are columns, their starts and weights, then the bias, or of integers `start`, `scale` and `shift`.
+    """
+
+    kernel: VectorKernel | IntegerVectorKernel
     constants: tuple[Constant, ...]
 
 
@@ -48,13 +54,43 @@ def _half_words(weights: np.ndarray, piece: int) -> np.ndarray:
 def _instance(
     rows: int, piece: int, weights: np.ndarray, isa: InstructionSet, width: int, epilogue: Epilogue
 ) -> VectorKernel:
-    """Half of the registers hold sums; weights beyond the level-2 cache are prefetched."""
     return VectorKernel(
         rows,
         piece,
-        vectors=min(MOST_VECTORS, max(1, isa.registers // 2 // (rows // piece))),
+        vectors=_vectors(rows // piece, isa),
         epilogue=epilogue,
-        prefetch=weights.nbytes > 1.5 * level_two_cache_bytes(isa),
+        prefetch=_is_far(weights, isa),
         wide=width > 1 << 16,
         half=weights.dtype == np.uint16,
     )
+
+
+def pack_integer_vectors(
+    lowering: Lowering, weight: np.ndarray, after: Requantization, **options: Any
+) -> VectorProduct:
+    """Pack an int8 matrix `[M, K]` and what follows its sums; `options` are further fields of the kernel instance."""
+    packed, isa = best_word_vectors(weight, lowering.isa), lowering.isa
+    panels, wide = packed.panels, weight.shape[1] > 1 << 16
+    kernel = IntegerVectorKernel(
+        panels.rows,
+        isa.lanes,
+        vectors=_vectors(panels.rows // isa.lanes, isa),
+        gathered=packed.gathered,
+        prefetch=_is_far(panels.weights, isa),
+        wide=wide,
+        **options,
+    )
+    columns = panels.columns.astype(np.int32 if wide else np.uint16)
+    rows = [tensor.numpy()[panels.row_numbers] for tensor in (after.start, after.scale, after.shift)]
+    arrays = (columns, panels.column_start, panels.weights, *rows)
+    return VectorProduct(kernel, tuple(lowering.constant(array) for array in arrays))
+
+
+def _vectors(pieces: int, isa: InstructionSet) -> int:
+    """How many vectors share a weight: half of the registers hold sums."""
+    return min(MOST_VECTORS, max(1, isa.registers // 2 // pieces))
+
+
+def _is_far(weights: np.ndarray, isa: InstructionSet) -> bool:
+    """Whether weights come from beyond the level-2 cache, from where they are prefetched."""
+    return weights.nbytes > 1.5 * level_two_cache_bytes(isa)

@@ -167,11 +167,50 @@ class VectorKernel:
 
 
 @dataclass(frozen=True)
+class IntegerVectorKernel:
+    """The same in integers: a word of four int8 weights meets a word of four uint8 of the vector, then requantization.
+
+    With `gathered` the four are any columns, read one by one; else neighbours that are kept or left out together.
+    `lanes` is the width of a register, `residual` its element type; `activation` is None where the bounds of
+    requantization do its work.
+    """
+
+    rows: int
+    lanes: int
+    vectors: int
+    gathered: bool = False
+    prefetch: bool = False
+    wide: bool = False
+    residual: Literal["uint8", "float32"] | None = None
+    activation: Activation | None = None
+    integer_output: bool = False
+
+    @property
+    def weight(self) -> str:
+        """C type of a word of weights."""
+        return "int32_t"
+
+    @property
+    def index(self) -> str:
+        """C type of a column number."""
+        return "int32_t" if self.wide else "uint16_t"
+
+    @property
+    def name(self) -> str:
+        """Name of the C function."""
+        options = "_gathered" * self.gathered + "_prefetch" * self.prefetch + "_wide" * self.wide
+        after = [f"residual_{self.residual}"] * (self.residual is not None)
+        after += [self.activation.kind] if self.activation else []
+        after += ["to_uint8" if self.integer_output else "to_float32"]
+        return f"vector_int8_r{self.rows}_{'_'.join(after)}{options}"
+
+
+@dataclass(frozen=True)
 class RecurrentKernel:
     """A recurrent layer over a whole sequence; `product` multiplies the state with its weights, step by step."""
 
     kind: RecurrentKind
-    product: VectorKernel
+    product: VectorKernel | IntegerVectorKernel
 
     @property
     def gates(self) -> int:
@@ -259,6 +298,7 @@ Kernel = (
     | SubsetKernel
     | FinishKernel
     | VectorKernel
+    | IntegerVectorKernel
     | RecurrentKernel
     | DepthwiseKernel
     | PointwiseKernel

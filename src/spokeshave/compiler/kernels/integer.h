@@ -107,3 +107,39 @@ static void dequantize_planes(worker w, const int32_t *from, float *to, int chan
         store_masked(to + c * plane + i, (v - zero_point) * scale, mask + i);
     }
 }
+
+/* Rows of bytes: `count` says how many lanes are there, LANES or more for all of them. */
+typedef uint8_t lane_bytes __attribute__((vector_size(LANES)));
+INLINE void store_bytes(uint8_t *to, lanes_mask v, int count) { /* the lowest byte of each lane */
+    lane_bytes bytes = __builtin_convertvector(v & 255, lane_bytes);
+    memcpy(to, &bytes, (size_t)(count < LANES ? count : LANES));
+}
+INLINE vector load_bytes(const uint8_t *from, int count) {
+    lane_bytes bytes = {0};
+    memcpy(&bytes, from, (size_t)(count < LANES ? count : LANES));
+    return __builtin_convertvector(bytes, vector);
+}
+INLINE void store_some(float *to, vector v, int count) {
+    memcpy(to, &v, (size_t)(count < LANES ? count : LANES) * sizeof(float));
+}
+INLINE vector load_some(const float *from, int count) {
+    vector v = {0};
+    memcpy(&v, from, (size_t)(count < LANES ? count : LANES) * sizeof(float));
+    return v;
+}
+INLINE lanes_mask broadcast_word(const uint8_t *x) {
+    int32_t word;
+    memcpy(&word, x, sizeof word);
+    return splat_word(word);
+}
+
+static void quantize_row(const float *from, uint8_t *to, int begin, int end, requantization q) {
+    for (int i = begin; i < end; i += LANES)
+        store_bytes(to + i, requantized(in_output_units(load_some(from + i, end - i), q), q), end - i);
+}
+static void quantize_rows(worker w, const float *from, uint8_t *to, int rows, int columns, ptrdiff_t from_stride,
+                          ptrdiff_t to_stride, requantization q) {
+    range own = share(w, rows);
+    for (int row = own.from; row < own.to; row++)
+        quantize_row(from + row * from_stride, to + row * to_stride, 0, columns, q);
+}

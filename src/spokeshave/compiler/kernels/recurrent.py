@@ -4,32 +4,51 @@
 
 The input's share of the gates, `projected`, is computed before, for all steps at once. The team meets twice a step:
 when all rows of the product are there, and when all of the state is. Every other step goes through the weights
-backwards: where they are a little more than the cache holds, most of them are still there.
+backwards: where they are a little more than the cache holds, most of them are still there. In integers the product
+reads the state as bytes, which are made of it after every step.
 """
 
-from spokeshave.compiler.kernels.instances import RecurrentKernel
+from spokeshave.compiler.kernels.instances import IntegerVectorKernel, RecurrentKernel
+
+_FLOATS = "const {index} *columns, const int32_t *column_start, const {weight} *weights, const float *bias"
+_INTEGERS = (
+    "const {index} *columns, const int32_t *column_start, const int32_t *weights, const int32_t *start, "
+    "const float *scale, const float *shift"
+)
 
 
 def recurrent_function(kernel: RecurrentKernel) -> str:
     """C text of one kernel; `h` and `c` hold the state before the first step, and after the last one."""
-    cell = ", float *c" if kernel.kind == "lstm" else ""
-    memory = ", c" if kernel.kind == "lstm" else ""
     product = kernel.product
+    integer = isinstance(product, IntegerVectorKernel)
+    cell, memory = (", float *c", ", c") if kernel.kind == "lstm" else ("", "")
+    packed = (_INTEGERS if integer else _FLOATS).format(index=product.index, weight=product.weight)
+    state = ", uint8_t *state, requantization q" if integer else ""
+    convert = "        quantize_row(h, state, own.from, end, q);\n" if integer else ""
+    before = f"{convert}        barrier(w);\n".replace("        ", "    ") if integer else ""
     return f"""
-static void {kernel.name}(worker w, const {product.index} *columns, const int32_t *column_start,
-                          const {product.weight} *weights, const float *bias, int hidden, int steps, int reverse,
-                          const float *projected, float *product, float *y, float *h{cell}) {{
+static void {kernel.name}(worker w, {packed}, int hidden,
+                          int steps, int reverse, const float *projected, float *product, float *y,
+                          float *h{cell}{state}) {{
     int gates = {kernel.gates} * hidden;
     range own = share_lanes(w, (hidden + LANES - 1) / LANES * LANES);
     int end = own.to < hidden ? own.to : hidden;
-    for (int step = 0; step < steps; step++) {{
+{before}    for (int step = 0; step < steps; step++) {{
         ptrdiff_t now = reverse ? steps - 1 - step : step;
-        {product.name}(w, columns, column_start, weights, bias, gates, 1, step & 1, h, hidden, product, product,
-            gates);
+        {_product_call(kernel)};
         barrier(w);
         {kernel.kind}_cell(own, projected + now * gates, product, h{memory}, hidden);
         for (int i = own.from; i < end; i++) y[now * hidden + i] = h[i];
-        barrier(w);
+{convert}        barrier(w);
     }}
 }}
 """
+
+
+def _product_call(kernel: RecurrentKernel) -> str:
+    name = kernel.product.name
+    if isinstance(kernel.product, IntegerVectorKernel):
+        packed = "columns, column_start, weights, start, scale, shift"
+        return f"{name}(w, {packed}, gates, 1, step & 1, state, 0, product, 0, product, 0, q)"
+    packed = "columns, column_start, weights, bias"
+    return f"{name}(w, {packed}, gates, 1, step & 1, h, hidden, product, product, gates)"

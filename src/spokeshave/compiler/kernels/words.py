@@ -4,12 +4,18 @@ A word matrix has the rows of the layer and, as columns, (word of channels, tap)
 has (channel, tap), so whatever places and packs float columns places and packs words.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from spokeshave.compiler.isa import InstructionSet
 from spokeshave.compiler.kernels.amx import TILE
-from spokeshave.compiler.kernels.packing import Panels, pack_panels
+from spokeshave.compiler.kernels.instances import VECTOR_ROWS
+from spokeshave.compiler.kernels.packing import MOST_PIECES, PANEL_BYTES, Panels, pack_panels
+from spokeshave.compiler.layout import CHANNELS_PER_WORD
+
+PER_WORD = CHANNELS_PER_WORD["uint8"]
+GATHER_BYTES = 160  # what streams by in the time in which four bytes are gathered
 
 
 def word_matrix(weight: np.ndarray, groups: int, per_word: int) -> np.ndarray:
@@ -64,3 +70,48 @@ def pack_word_panels(matrix: np.ndarray, rows: int, unit: int, order: np.ndarray
     full = np.concatenate([order[:last], repeated])
     panels = pack_panels(matrix[full], rows)
     return replace(panels, row_numbers=full[panels.row_numbers])
+
+
+@dataclass(frozen=True)
+class WordVectors:
+    """A matrix for integer vector kernels: `panels` of words, whose columns are words of x.
+
+    With `gathered` there are `PER_WORD` columns for each word, single bytes of x.
+    """
+
+    panels: Panels
+    gathered: bool
+
+    def streamed_bytes(self) -> int:
+        """What one product reads, and each word's and panel's fixed share of time as bytes."""
+        words = len(self.panels.weights)
+        word = 4 * self.panels.rows + (GATHER_BYTES if self.gathered else 2)
+        return words * word + self.panels.count * PANEL_BYTES
+
+
+def best_word_vectors(weight: np.ndarray, isa: InstructionSet) -> WordVectors:
+    """Pack an int8 matrix `[M, K]` for one or a few vectors, in words of neighbours or of any columns: fewest bytes."""
+    heights = [rows for rows in VECTOR_ROWS if rows % isa.lanes == 0 and rows <= MOST_PIECES * isa.lanes]
+    words = word_matrix(weight, 1, PER_WORD)
+    ways = [WordVectors(pack_panels(words, rows), gathered=False) for rows in heights]
+    ways += [WordVectors(_gathered(pack_panels(weight, rows)), gathered=True) for rows in heights]
+    return min(ways, key=WordVectors.streamed_bytes)
+
+
+def _gathered(panels: Panels) -> Panels:
+    """Panels of bytes as panels of words: each panel's columns in fours, the last four filled up with weights of 0."""
+    counts = np.diff(panels.column_start)
+    starts = np.concatenate([[0], np.cumsum(-(-counts // PER_WORD))])
+    place = np.arange(len(panels.columns)) + np.repeat(
+        starts[:-1] * PER_WORD - panels.column_start[:-1], counts
+    )
+    columns = np.zeros(starts[-1] * PER_WORD, panels.columns.dtype)
+    weights = np.zeros((starts[-1] * PER_WORD, panels.rows), panels.weights.dtype)
+    columns[place], weights[place] = panels.columns, panels.weights
+    words = np.ascontiguousarray(weights.reshape(-1, PER_WORD, panels.rows).swapaxes(1, 2)).view(np.int32)
+    return replace(
+        panels,
+        columns=columns,
+        column_start=starts.astype(np.int32),
+        weights=words.reshape(-1, panels.rows),
+    )

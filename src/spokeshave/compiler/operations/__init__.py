@@ -15,7 +15,13 @@ from spokeshave.compiler.operations.elementwise import (
     Where,
 )
 from spokeshave.compiler.operations.foreign import Foreign
-from spokeshave.compiler.operations.integers import Dequantize, Quantization, Quantize, Quantized
+from spokeshave.compiler.operations.integers import (
+    Dequantize,
+    Quantization,
+    Quantize,
+    Quantized,
+    QuantizedRecurrent,
+)
 from spokeshave.compiler.operations.layers import Convolution, Linear, Recurrent, RecurrentKind
 from spokeshave.compiler.operations.moves import (
     Concatenate,
@@ -51,6 +57,7 @@ Operation = (
     | Quantize
     | Dequantize
     | Quantized
+    | QuantizedRecurrent
     | Round
     | Widen
     | Rounded
@@ -97,6 +104,7 @@ __all__ = [
     "Quantization",
     "Quantize",
     "Quantized",
+    "QuantizedRecurrent",
     "RMSNorm",
     "Recurrent",
     "RecurrentKind",

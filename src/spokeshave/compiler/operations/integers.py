@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from spokeshave.compiler.operations.layers import Convolution, Linear
+from spokeshave.compiler.operations.layers import Convolution, Linear, Recurrent
 
 
 @dataclass(frozen=True)
@@ -50,3 +50,28 @@ class Quantized:
     def bias(self) -> str | None:
         """Name of the float32 bias."""
         return self.layer.bias
+
+
+@dataclass(frozen=True)
+class QuantizedRecurrent:
+    """A recurrent layer both of whose products run in integers; gates and a cell's memory are float32.
+
+    `layer` names int8 weights, `input_scale` and `hidden_scale` theirs, one an output row. Steps and state are float32
+    values that are rounded to uint8 for the products: a step as `input` says, the state after each step as `state`.
+    """
+
+    layer: Recurrent
+    input_scale: str
+    hidden_scale: str
+    input: Quantization
+    state: Quantization
+
+    @property
+    def input_product(self) -> Quantized:
+        """The input's share of the gates, without a bias."""
+        return Quantized(Linear(self.layer.input_weight, None), self.input_scale, self.input)
+
+    @property
+    def state_product(self) -> Quantized:
+        """The state's share of the gates, without a bias."""
+        return Quantized(Linear(self.layer.hidden_weight, None), self.hidden_scale, self.state)

@@ -7,9 +7,10 @@ from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.operations import Foreign
 
 WEIGHT_FIELDS = (
-    *("weight", "bias", "scale", "shift", "constant", "weight_scale"),
+    *("weight", "bias", "scale", "shift", "constant"),
     *("mask", "indices", "yes", "no"),
     *("input_weight", "hidden_weight", "input_bias", "hidden_bias", "hidden_state", "cell_state"),
+    *("weight_scale", "input_scale", "hidden_scale"),
 )
 
 
@@ -32,5 +33,6 @@ def weight_names(node: Node, graph: Graph) -> set[str]:
     """Names of the weights that a node reads."""
     if isinstance(node.operation, Foreign):
         return {name for name in graph.weights if json.dumps({"weight": name}) in node.operation.arguments}
-    fields = (getattr(node.operation, field, None) for field in WEIGHT_FIELDS)
+    operations = (node.operation, getattr(node.operation, "layer", None))
+    fields = (getattr(operation, field, None) for operation in operations for field in WEIGHT_FIELDS)
     return {name for name in fields if isinstance(name, str)}

@@ -9,7 +9,14 @@ import torch
 
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.isa import InstructionSet
-from spokeshave.compiler.operations import Convolution, Linear, Quantization, Quantized
+from spokeshave.compiler.operations import (
+    Convolution,
+    Linear,
+    Quantization,
+    Quantized,
+    QuantizedRecurrent,
+    Recurrent,
+)
 from spokeshave.compiler.quantization.attention import attention_in_bfloat16
 from spokeshave.compiler.quantization.calibrate import Sample, observe, quantizations, run_values, samples_of
 from spokeshave.compiler.quantization.integers import integer_layers, to_integers
@@ -59,7 +66,7 @@ def lower_precision(
         name
         for node in graph.nodes
         if able.intersection(node.outputs)
-        for name in (*node.inputs, node.output)
+        for name in (*node.inputs, *node.outputs)
     }
     ranges = quantizations(observe(graph, samples, touched), OBSERVERS[settings.observer])
     convert = partial(_converted, pieces, ranges)
@@ -137,6 +144,12 @@ def _records(pieces: Pieces, reasons: Mapping[str, str | None]) -> tuple[LayerPr
                 records.append(
                     LayerPrecision(node.layer, "int8", "", operation.input, operation.output, scales)
                 )
-            elif isinstance(operation, Convolution | Linear):
-                records.append(LayerPrecision(node.layer, "float32", reasons[node.output] or ""))
+            elif isinstance(operation, QuantizedRecurrent):
+                names = operation.input_scale, operation.hidden_scale
+                scales = tuple(scale for name in names for scale in segment.weights[name].tolist())
+                records.append(
+                    LayerPrecision(node.layer, "int8", "", operation.input, operation.state, scales)
+                )
+            elif isinstance(operation, Convolution | Linear | Recurrent):
+                records.append(LayerPrecision(node.layer, "float32", reasons[node.outputs[0]] or ""))
     return tuple(records)

@@ -1,18 +1,21 @@
 """Integer layers run by PyTorch, bit for bit as the kernels do: the oracle, and the executor of integer devices."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from spokeshave.compiler.activation import activate
-from spokeshave.compiler.operations import Convolution, Quantized
+from spokeshave.compiler.operations import Convolution, Quantized, QuantizedRecurrent
 from spokeshave.compiler.quantization.arithmetic import (
     Requantization,
     fused_multiply_add,
+    quantize,
     requantization,
     to_levels,
 )
+from spokeshave.compiler.quantization.gates import CELLS, merged_biases
 
 Weights = Mapping[str, Tensor]
 
@@ -52,3 +55,32 @@ def finish(operation: Quantized, after: Requantization, sums: Tensor, residual: 
         y = activate(after.activation, y)
         y = fused_multiply_add(y, y.new_tensor(after.inverse), y.new_tensor(float(after.zero_point)))
     return to_levels(y, after.low, after.high)
+
+
+def run_quantized_recurrent(
+    operation: QuantizedRecurrent, weights: Weights, inputs: Sequence[Tensor], hidden: int
+) -> list[Tensor]:
+    """A recurrent layer over all steps: the sequence, and the states after the last step; bit for bit."""
+    layer = operation.layer
+    sequence, *states = inputs
+    constants = [weights[name] for name in (layer.hidden_state, layer.cell_state) if name is not None]
+    states = states or [constant.reshape(1, hidden) for constant in constants]
+    states = states or [sequence.new_zeros(1, hidden)] * (2 if layer.kind == "lstm" else 1)
+    biases = merged_biases(layer, weights)
+    projected = _share_of_gates(operation.input_product, weights, biases[0])(sequence[0])
+    share = _share_of_gates(operation.state_product, weights, biases[1])
+    steps = range(len(projected))
+    made = []
+    for step in reversed(steps) if layer.reverse else steps:
+        states = [*CELLS[layer.kind](projected[step : step + 1], share(states[0]), *states)]
+        made.append(states[0])
+    return [torch.stack(made[::-1] if layer.reverse else made, 1), *states]
+
+
+def _share_of_gates(operation: Quantized, weights: Weights, bias: Tensor) -> Callable[[Tensor], Tensor]:
+    """What multiplies float32 rows with an int8 weight: `[N, K]` -> `[N, gates]`."""
+    weight = weights[operation.weight]
+    after = requantization(operation, weight, weights[operation.weight_scale], bias)
+    return lambda x: finish(
+        operation, after, integer_sums(operation, quantize(x, operation.input), weight), None
+    )

@@ -8,7 +8,7 @@ from torch import Tensor
 from spokeshave.compiler.emit.layouts import choose_layouts
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.isa import InstructionSet
-from spokeshave.compiler.layout import Planes
+from spokeshave.compiler.layout import Layout, Planes
 from spokeshave.compiler.operations import (
     Convolution,
     Dequantize,
@@ -16,34 +16,42 @@ from spokeshave.compiler.operations import (
     Quantization,
     Quantize,
     Quantized,
+    Recurrent,
 )
 from spokeshave.compiler.quantization.arithmetic import MOST_INPUTS
 from spokeshave.compiler.quantization.convert import convert_layers
+from spokeshave.compiler.quantization.recurrent import recurrent_layers_to_integers
 from spokeshave.compiler.quantization.weights import quantize_rows
 
 
 def integer_layers(graph: Graph, isa: InstructionSet) -> dict[str, str | None]:
-    """The layers of a segment by the value they make: None where they can be integers, else the reason why not."""
+    """The layers of a segment by the first value they make: None for those that can be integers, else why not."""
     layouts = choose_layouts(graph, isa)
-    reasons: dict[str, str | None] = {}
-    for node in graph.nodes:
-        if isinstance(node.operation, Convolution | Linear):
-            planar = all(isinstance(layouts[name], Planes) for name in (*node.inputs, node.output))
-            weight = graph.weights[node.operation.weight]
-            few = weight[0].numel() <= MOST_INPUTS
-            reasons[node.output] = (
-                "it reads or makes a single position"
-                if not planar
-                else None
-                if few
-                else "its sums overflow int32"
-            )
-    return reasons
+    return {
+        node.outputs[0]: _reason(graph, node, layouts)
+        for node in graph.nodes
+        if isinstance(node.operation, Convolution | Linear | Recurrent)
+    }
+
+
+def _reason(graph: Graph, node: Node, layouts: Mapping[str, Layout]) -> str | None:
+    operation = node.operation
+    assert isinstance(operation, Convolution | Linear | Recurrent)
+    if isinstance(operation, Recurrent):
+        names: tuple[str, ...] = (operation.input_weight, operation.hidden_weight)
+    elif all(isinstance(layouts[name], Planes) for name in (*node.inputs, node.output)):
+        names = (operation.weight,)
+    else:
+        return "it reads or makes a single position"
+    most = max(graph.weights[name][0].numel() for name in names)
+    return None if most <= MOST_INPUTS else "its sums overflow int32"
 
 
 def to_integers(graph: Graph, chosen: frozenset[str], quantizations: Mapping[str, Quantization]) -> Graph:
     """The graph with the layers that make the values `chosen` in integers; `quantizations` by value."""
-    return convert_layers(graph, chosen, _Integers(graph.weights, quantizations))
+    recurrent = {node.outputs[0] for node in graph.nodes if isinstance(node.operation, Recurrent)}
+    graph = recurrent_layers_to_integers(graph, chosen & recurrent, quantizations)
+    return convert_layers(graph, chosen - recurrent, _Integers(graph.weights, quantizations))
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,16 @@ import torch
 from torch import Tensor
 
 from spokeshave.compiler.graph import Graph
-from spokeshave.compiler.operations import Dequantize, Foreign, Operation, Quantize, Quantized
+from spokeshave.compiler.operations import (
+    Dequantize,
+    Foreign,
+    Operation,
+    Quantize,
+    Quantized,
+    QuantizedRecurrent,
+)
 from spokeshave.compiler.quantization.arithmetic import dequantize, quantize
-from spokeshave.compiler.quantization.executor import run_quantized
+from spokeshave.compiler.quantization.executor import run_quantized, run_quantized_recurrent
 from spokeshave.compiler.reference import bfloat16, elementwise, layers, moves, products, reduction, tokens
 from spokeshave.compiler.reference.foreign import run_foreign
 from spokeshave.compiler.reference.runner import Runner, Weights
@@ -26,6 +33,9 @@ RUNNERS: Mapping[type, Runner] = {
     Quantize: lambda op, inputs, weights, shape: quantize(inputs[0], op.quantization),
     Dequantize: lambda op, inputs, weights, shape: dequantize(inputs[0], op.quantization),
     Quantized: lambda op, inputs, weights, shape: run_quantized(op, weights, *inputs),
+    QuantizedRecurrent: lambda op, inputs, weights, shape: run_quantized_recurrent(
+        op, weights, inputs, shape[-1]
+    ),
 }
 
 
