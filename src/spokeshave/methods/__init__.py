@@ -2,8 +2,11 @@
 
 from spokeshave.methods.admm import ADMM
 from spokeshave.methods.distillation import Teacher
+from spokeshave.methods.during_training import DuringTraining
+from spokeshave.methods.group_lasso import ReweightedGroupLasso
 from spokeshave.methods.masked import MaskedFineTuning
 from spokeshave.methods.one_shot import OneShot
+from spokeshave.methods.quantization_aware import QuantizationAware
 from spokeshave.methods.reconstruction import Reconstruction
 from spokeshave.methods.session import Session, begin
 from spokeshave.methods.statistics import refresh_batch_norm
@@ -11,10 +14,13 @@ from spokeshave.methods.training import EpochResult, train
 
 __all__ = [
     "ADMM",
+    "DuringTraining",
     "EpochResult",
     "MaskedFineTuning",
     "OneShot",
+    "QuantizationAware",
     "Reconstruction",
+    "ReweightedGroupLasso",
     "Session",
     "Teacher",
     "begin",

@@ -50,4 +50,4 @@ def begin(method: Any, network: nn.Module, plan: Plan) -> Session:
     The network's own parameters are worked on; nothing is copied. Raises SpokeshaveError for an unknown
     method, and for a plan that constrains no weight of the network.
     """
-    raise SpokeshaveError(f"{method!r} is no method; give one of ADMM(), OneShot(), MaskedFineTuning()")
+    raise SpokeshaveError(f"{method!r} is no method; give one of those of spokeshave.methods, such as ADMM()")

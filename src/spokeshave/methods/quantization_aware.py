@@ -1,0 +1,151 @@
+"""Quantization-aware training: the forward pass sees weights of the scheme, the gradient goes straight through."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from spokeshave.errors import SpokeshaveError
+from spokeshave.methods.constraints import (
+    Constraint,
+    check_keys,
+    constraints_of,
+    distances,
+    project_weights,
+    zero_penalty,
+)
+from spokeshave.methods.session import begin
+from spokeshave.plan import Plan
+from spokeshave.schemes.quantizers import FixedPoint
+from spokeshave.schemes.scheme import Scheme, as_matrix
+
+
+@dataclass(frozen=True)
+class QuantizationAware:
+    """Straight-through training for any scheme; for `FixedPoint` the step may be learned as well.
+
+    Without `learned_step` a weight acts as its projection, found anew in every forward pass, and takes its gradient
+    (Bengio et al., arXiv 1308.3432). With it, the steps of `FixedPoint` are parameters of their own, of `session.steps`
+    (learned step size quantization, arXiv 1902.08153): give them to the optimiser as well.
+    """
+
+    learned_step: bool = False
+
+
+class _Projected(nn.Module):
+    """The projection forward, the identity backward."""
+
+    def __init__(self, scheme: Scheme) -> None:
+        super().__init__()
+        self.scheme = scheme
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight + (self.scheme.project(weight.detach()) - weight).detach()
+
+
+class _Stepped(nn.Module):
+    """Whole multiples of a learned step, one for each row or one for all (arXiv 1902.08153, equations 1 to 5)."""
+
+    def __init__(self, scheme: FixedPoint, weight: Tensor) -> None:
+        super().__init__()
+        self.most = (1 << scheme.bits - 1) - 1
+        matrix = as_matrix(weight.detach()).abs()
+        mean = matrix.mean(1, keepdim=True) if scheme.per == "row" else matrix.mean().view(1, 1)
+        self.step = nn.Parameter(2 * mean.clamp(min=1e-8) / self.most**0.5)
+        self.gradient_scale = (self.most * weight.numel() / self.step.numel()) ** -0.5
+
+    def forward(self, weight: Tensor) -> Tensor:
+        scaled = self.step * self.gradient_scale
+        step = (self.step - scaled).detach() + scaled  # the step, its gradient scaled
+        units = (as_matrix(weight) / step).clamp(-self.most, self.most)
+        return ((units + (units.round() - units).detach()) * step).view(weight.shape)
+
+
+class QuantizationAwareSession:
+    """Parametrizations on the planned weights while training lasts."""
+
+    def __init__(
+        self, method: QuantizationAware, network: nn.Module, constraints: tuple[Constraint, ...]
+    ) -> None:
+        self._constraints = constraints
+        self._acting = [_acting(method, constraint) for constraint in constraints]
+        self._places = [_place(network, constraint) for constraint in constraints]
+        for (owner, name), acting in zip(self._places, self._acting, strict=True):
+            parametrize.register_parametrization(owner, name, acting)
+        owners = {owner for owner, _ in self._places if isinstance(owner, nn.RNNBase)}
+        self._handles = [owner.register_forward_pre_hook(_flatten_again) for owner in owners]
+
+    @property
+    def steps(self) -> list[nn.Parameter]:
+        """The learned steps, one tensor a weight: parameters for the optimiser."""
+        return [acting.step for acting in self._acting if isinstance(acting, _Stepped)]
+
+    def penalty(self) -> Tensor:
+        """Zero."""
+        return zero_penalty(self._constraints)
+
+    def after_step(self) -> None:
+        """Nothing."""
+
+    def after_epoch(self) -> None:
+        """Nothing."""
+
+    def finish(self) -> None:
+        """Leave the weights as the network has seen them, in their schemes."""
+        for owner, name in self._places:
+            parametrize.remove_parametrizations(owner, name, leave_parametrized=True)
+        for handle in self._handles:
+            handle.remove()
+        for owner, _ in self._places:
+            if isinstance(owner, nn.RNNBase):
+                _flatten_again(owner)
+        self._places, self._acting = [], []
+        project_weights(self._constraints)
+
+    def residuals(self) -> dict[str, float]:
+        """By weight: how far the trained weight is from its scheme, relative to its norm."""
+        return distances(self._constraints)
+
+    def state(self) -> dict[str, Tensor]:
+        """The learned steps; the weights themselves are the network's."""
+        return {
+            f"step.{constraint.name}": acting.step.detach().clone()
+            for constraint, acting in zip(self._constraints, self._acting, strict=False)
+            if isinstance(acting, _Stepped)
+        }
+
+    @torch.no_grad()
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on with the steps that `state` gave."""
+        check_keys(state, self.state())
+        for constraint, acting in zip(self._constraints, self._acting, strict=True):
+            if isinstance(acting, _Stepped):
+                acting.step.copy_(state[f"step.{constraint.name}"])
+
+
+def _place(network: nn.Module, constraint: Constraint) -> tuple[nn.Module, str]:
+    owner, _, name = constraint.name.rpartition(".")
+    return network.get_submodule(owner), name
+
+
+def _flatten_again(layer: nn.Module, inputs: object = None) -> None:
+    """A recurrent layer computes with a list of its weights that it made before: make it again."""
+    assert isinstance(layer, nn.RNNBase)
+    layer._flat_weights = [getattr(layer, name) for name in layer._flat_weights_names]
+
+
+def _acting(method: QuantizationAware, constraint: Constraint) -> nn.Module:
+    if not method.learned_step:
+        return _Projected(constraint.scheme)
+    if not isinstance(constraint.scheme, FixedPoint) or constraint.scheme.bits < 2:
+        raise SpokeshaveError(
+            f"{constraint.name}: only FixedPoint with 2 bits or more has a step to learn, not {constraint.scheme}"
+        )
+    return _Stepped(constraint.scheme, constraint.weight)
+
+
+@begin.register
+def _(method: QuantizationAware, network: nn.Module, plan: Plan) -> QuantizationAwareSession:
+    return QuantizationAwareSession(method, network, constraints_of(network, plan))

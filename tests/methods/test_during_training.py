@@ -1,0 +1,74 @@
+import pytest
+import torch
+from safetensors.torch import load, save
+
+from spokeshave.criteria import Magnitude
+from spokeshave.errors import SpokeshaveError
+from spokeshave.methods import DuringTraining, begin, train
+
+
+@pytest.fixture
+def method(data):
+    return DuringTraining(data.train, choose_at=2, cut_at=5, strength=0.1)
+
+
+def test_the_three_stages(make, plan, data, method, accuracy):
+    network, seen = make(), []
+    session = begin(method, network, plan)
+
+    def watch(result):
+        seen.append((float(session.penalty().detach()), max(result.residuals.values())))
+
+    train(network, data, 8, learning_rate=0.1, session=session, on_epoch=watch)
+    penalties, residuals = zip(*seen, strict=True)
+    assert [penalty > 0 for penalty in penalties] == [False, True, True, True, False, False, False, False]
+    assert residuals[3] < 0.5 * residuals[1]  # drawn to zero
+    assert residuals[4:] == (0, 0, 0, 0)
+    session.finish()
+    for name, scheme in plan.resolve(network).items():
+        assert scheme.contains(network.get_parameter(name).detach())
+    assert accuracy(network) > 0.8
+
+
+def test_what_the_criterion_finds_salient_is_kept(make, plan, data):
+    network = make()
+    session = begin(DuringTraining(data.train, 0, 1, criterion=Magnitude()), network, plan)
+    weight = network.first.weight.detach().clone()
+    expected = plan.resolve(network)["first.weight"].project(weight)
+    session.after_epoch()
+    assert torch.equal(network.first.weight, expected)
+
+
+def test_the_penalty_is_the_norm_of_what_goes(make, plan, data):
+    network = make()
+    session = begin(DuringTraining(data.train, 0, 3, strength=0.25, criterion=Magnitude()), network, plan)
+    kept = session.state()
+    expected = sum(
+        (network.get_parameter(name).detach() * ~kept[f"kept.{name}"]).norm(dim=1).sum()
+        for name in plan.resolve(network)
+    )
+    assert torch.allclose(session.penalty(), 0.25 * expected, rtol=1e-2)
+
+
+def test_a_restored_session_goes_on_alike(make, plan, data, method):
+    first, second = make(), make(seed=1)
+    session = begin(method, first, plan)
+    train(first, data, 3, learning_rate=0.1, session=session)
+    second.load_state_dict(first.state_dict())
+    again = begin(method, second, plan)
+    again.restore(load(save(session.state())))
+    assert torch.equal(again.penalty(), session.penalty())
+    for one in (session, again):
+        one.finish()
+    assert torch.equal(first.first.weight, second.first.weight)
+
+
+def test_mistakes_are_one_sentence(network, plan, data):
+    with pytest.raises(SpokeshaveError, match="choose_at 4 must be below cut_at 4"):
+        DuringTraining(data.train, 4, 4)
+    with pytest.raises(SpokeshaveError, match="strength must be above 0"):
+        DuringTraining(data.train, 1, 4, strength=0)
+    session = begin(DuringTraining(data.train, 3, 4), network, plan)
+    session.after_epoch()
+    with pytest.raises(SpokeshaveError, match="ended after 1 epochs, before weights are chosen at 3"):
+        session.finish()
