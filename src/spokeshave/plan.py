@@ -1,5 +1,6 @@
 """Which scheme for which weight of a network."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -95,13 +96,13 @@ class Plan:
         if len(dense) == len(weights):
             raise SpokeshaveError("the network has no layer between its first and its last one to prune")
         sparsity = 1 - 1 / compression
-        rules = [Rule(_pattern(weight, weights), None) for weight in dense]
+        rules = [Rule(pattern_for(weight, weights), None) for weight in dense]
         for weight in weights:
             clipped = min(block[0], weight.shape[0]), min(block[1], prod(weight.shape[1:]))
             group = 1 if weight.shape[1] % column_group or clipped[1] % column_group else column_group
             if weight not in dense and (*clipped, group) != (*block, column_group):
                 scheme = BlockColumnRow(sparsity, clipped, column_group=group)
-                rules.append(Rule(_pattern(weight, weights), scheme))
+                rules.append(Rule(pattern_for(weight, weights), scheme))
         return cls((*rules, Rule("*", BlockColumnRow(sparsity, block, column_group=column_group))))
 
     def resolve(self, network: nn.Module | ExportedProgram) -> dict[str, Scheme]:
@@ -140,8 +141,8 @@ def _is_depthwise(weight: Weight) -> bool:
     return len(weight.shape) > 2 and weight.shape[1] == 1
 
 
-def _pattern(weight: Weight, weights: list[Weight]) -> str:
-    """The layer's name where that means this weight alone, else the parameter's."""
+def pattern_for(weight: Weight, weights: Sequence[Weight]) -> str:
+    """The pattern of a rule for one weight: its layer's name where that means it alone, else its own."""
     layer = layer_of(weight.parameter)
     alone = sum(layer in other.layers for other in weights) == 1
     return escape(layer if layer and alone else weight.parameter)
