@@ -1,6 +1,7 @@
 """C text of the sums of a panel by AMX (`amx.h`): the same for integers and bfloat16.
 
 Sixteen columns of x at a time are gathered into tiles of 16 rows of lanes, which every 16 rows of the panel then use.
+They are gathered ahead of their use, because a tile load waits for stores that are still under way.
 """
 
 from spokeshave.compiler.kernels.panel import Cells, column
@@ -8,31 +9,41 @@ from spokeshave.compiler.kernels.panel import Cells, column
 TILE = 16  # rows of a tile, and words in each
 TILE_WORDS = TILE * TILE
 WEIGHT_TILES, LANE_TILES = (4, 5), (6, 7)  # tile registers 0 to 3 hold sums
+SLOTS, AHEAD = 4, 3  # of gathered tiles
 
 
 def amx_sums(rows: int, vectors: int, dot: str) -> list[str]:
     """Sums of all rows in an array, a tile of rows by vectors after the other; the macro `dot` is the tile product."""
-    tiles = range(rows // TILE)
-    lines = [
-        f"    _Alignas(64) int32_t columns_read[{vectors * TILE_WORDS}], sums[{len(tiles) * vectors * TILE_WORDS}];",
-        *(f"    TILE_ZERO({sum_});" for sum_ in range(len(tiles) * vectors)),
-        f"    for (int first = 0; first < count; first += {TILE}) {{",
-        f"        for (int j = first, to = 0; j < first + {TILE}; j++, to += {TILE}) {{",
+    tiles, slot = range(rows // TILE), vectors * TILE_WORDS
+    sums = range(len(tiles) * vectors)
+    return [
+        f"    _Alignas(64) int32_t gathered[{SLOTS * slot}], sums[{len(sums) * TILE_WORDS}];",
+        *(f"    TILE_ZERO({tile});" for tile in sums),
+        f"    for (int first = {-AHEAD * TILE}; first < count; first += {TILE}) {{",
+        f"        int coming = first + {AHEAD * TILE}, stop = coming < count ? coming + {TILE} : 0;",
+        f"        int32_t *to = gathered + coming / {TILE} % {SLOTS} * {slot};",
+        f"        for (int j = coming; j < stop; j++, to += {TILE}) {{",
         *(f"    {line}" for line in column("int32_t", vectors)),
         *(
-            f"            *(lanes_mask *)(columns_read + {v * TILE_WORDS} + to) = load_words(p + {v} * LANES);"
+            f"            *(lanes_mask *)(to + {v * TILE_WORDS}) = load_words(p + {v} * LANES);"
             for v in range(vectors)
         ),
         "        }",
+        "        if (first < 0) continue;",
+        f"        const int32_t *ready = gathered + first / {TILE} % {SLOTS} * {slot};",
         *(f"        TILE_LOAD({WEIGHT_TILES[t]}, weights + {t * TILE_WORDS});" for t in tiles),
+        *(line for v in range(vectors) for line in _products(v, vectors, tiles, dot)),
+        f"        weights += {rows * TILE};",
+        "    }",
+        *(f"    TILE_STORE({tile}, sums + {tile * TILE_WORDS});" for tile in sums),
     ]
-    for v in range(vectors):
-        x = LANE_TILES[v % len(LANE_TILES)]
-        lines.append(f"        TILE_LOAD({x}, columns_read + {v * TILE_WORDS});")
-        lines += [f"        {dot}({t * vectors + v}, {WEIGHT_TILES[t]}, {x});" for t in tiles]
-    lines += [f"        weights += {rows * TILE};", "    }"]
-    stored = range(len(tiles) * vectors)
-    return [*lines, *(f"    TILE_STORE({tile}, sums + {tile * TILE_WORDS});" for tile in stored)]
+
+
+def _products(vector: int, vectors: int, tiles: range, dot: str) -> list[str]:
+    """One tile of x with every tile of weights."""
+    x = LANE_TILES[vector % len(LANE_TILES)]
+    products = [f"        {dot}({t * vectors + vector}, {WEIGHT_TILES[t]}, {x});" for t in tiles]
+    return [f"        TILE_LOAD({x}, ready + {vector * TILE_WORDS});", *products]
 
 
 def from_sums(tile: Cells, vectors: int, value: str) -> list[str]:
