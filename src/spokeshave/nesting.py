@@ -57,7 +57,7 @@ def plainly_nested(program: ExportedProgram) -> ExportedProgram:
         signature,
         in_spec=TreeSpec(tuple, None, [leaves, TreeSpec(dict, [], [])]),
         out_spec=without_caches(signature.out_spec),
-        forward_arg_names=None,
+        forward_arg_names=list(program.graph_signature.user_inputs),
     )
     plain._module_call_graph = [replace(first, signature=signature), *others]
     return plain

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.export import ExportedProgram
+from torch.utils._pytree import tree_unflatten
 
 from spokeshave.compiler.build import Compiler, build_library, find_compiler
-from spokeshave.compiler.dynamic import Dynamic, Extent, dynamic_axes, extents, follow_length, shorter
+from spokeshave.compiler.dynamic import Dynamic, Extent, Length, follow_lengths, lengths_of, resized
 from spokeshave.compiler.emit.arena import Arena, plan_arena
 from spokeshave.compiler.emit.lower import lower, supports
 from spokeshave.compiler.emit.program import Program, Step
@@ -33,7 +34,8 @@ from spokeshave.compiler.schedule import Chooser
 from spokeshave.compiler.segments import cut
 from spokeshave.compiler.tuner import Progress, Tuner
 from spokeshave.errors import SpokeshaveError
-from spokeshave.export import export_network
+from spokeshave.export import export_network, one_sample
+from spokeshave.nesting import flattened
 from spokeshave.plan import Plan
 from spokeshave.processor import cpu_name
 from spokeshave.schemes.scheme import Packed, Scheme
@@ -44,7 +46,7 @@ PRECISIONS = ("float32", "bfloat16", "int8")
 
 def compile_network(
     network: Any,
-    example: Tensor | tuple[Tensor, ...],
+    example: Tensor | tuple[Any, ...],
     plan: Plan | None = None,
     isa: str | None = None,
     compiler: Compiler | None = None,
@@ -66,9 +68,10 @@ def compile_network(
     layers and single vectors, the weights alone); or int8 with
     `calibration`: a few batches, each a tensor of inputs or a tuple that begins with them; layers that cost too much
     accuracy there stay float32 (`Int8` says how much; the manifest which). `dynamic` names axes whose length may
-    change from call to call, `{input name or position: axis}`: one length from 1 to the example's, the same for all
-    of them, and fewer elements take less time; such a network is compiled whole. A network that was compiled before,
-    with equal weights and settings, comes from the user's cache folder (not int8, nor with `dynamic`). Raises
+    change from call to call, `{input: axis}`, or `{length: {input: axis}}` where there are several lengths, as
+    `{"tokens": {"ids": 1}, "past": {"cache_*": 2}}`; inputs by name, pattern or position. Every length is from 1 to
+    the example's, and shorter ones take less time; such a network is compiled whole. A network that was compiled
+    before, with equal weights and settings, comes from the user's cache folder (not int8, nor with `dynamic`). Raises
     SpokeshaveError when the network cannot be exported, a weight does not lie in its scheme, this CPU lacks the
     instruction set, or there is no C compiler.
     """
@@ -90,7 +93,7 @@ def compile_network(
 
 def _generate_once(
     program: ExportedProgram,
-    example: Tensor | tuple[Tensor, ...],
+    example: Tensor | tuple[Any, ...],
     plan: Plan | None,
     isa: InstructionSet,
     tuner: Tuner | None,
@@ -111,7 +114,7 @@ def _generate_once(
 
 def generate(
     network: Any,
-    example: Tensor | tuple[Tensor, ...],
+    example: Tensor | tuple[Any, ...],
     plan: Plan | None = None,
     isa: str | None = None,
     tuner: Tuner | None = None,
@@ -129,29 +132,32 @@ def generate(
     packed = _pack(graph, imported.graph, schemes)
     if not dynamic:
         return generate_from_graph(graph, structure, packed, instruction_set(isa), tuner, precision)
-    if precision is not None:
-        raise SpokeshaveError("lengths that change are compiled in float32 only")
-    inputs = (example,) if isinstance(example, Tensor) else tuple(example)
-    graph, axes = _following(network, graph, inputs, dynamic)
-    generated = generate_from_graph(graph, structure, packed, instruction_set(isa), tuner)
-    return replace(generated, manifest=replace(generated.manifest, dynamic=axes[0], capacity=axes[1]))
+    graph, extents, lengths = _following(network, graph, example, dynamic)
+    generated = generate_from_graph(graph, structure, packed, instruction_set(isa), tuner, precision)
+    names, capacity = tuple(length.name for length in lengths), tuple(length.greatest for length in lengths)
+    manifest = replace(generated.manifest, dynamic=extents, lengths=names, capacity=capacity)
+    return replace(generated, manifest=manifest)
 
 
 def _following(
-    network: Any, graph: Graph, example: tuple[Tensor, ...], dynamic: Dynamic
-) -> tuple[Graph, tuple[tuple[Extent, ...], int]]:
-    """The graph with its changing sizes, and the axes of inputs and outputs that change with their greatest length."""
-    axes = dynamic_axes(graph, example, dynamic)
-    length = next(example[position].shape[axis] for position, axis in axes.items())
-    smaller = optimise(import_program(export_network(network, shorter(example, axes))).graph)
-    marked = follow_length(graph, smaller, length)
+    network: Any, graph: Graph, example: Tensor | tuple[Any, ...], dynamic: Dynamic
+) -> tuple[Graph, tuple[Extent, ...], tuple[Length, ...]]:
+    """The graph with its changing sizes, the axes of inputs and outputs that change, and the lengths."""
+    inputs, nesting = flattened(one_sample(example))
+    lengths = lengths_of(graph.inputs, inputs, dynamic)
+
+    def at(sizes: tuple[int, ...]) -> Graph:
+        given = tree_unflatten(resized(inputs, lengths, sizes), nesting)
+        return optimise(import_program(export_network(network, given)).graph)
+
+    marked, extents = follow_lengths(at, lengths)
     for node in marked.nodes:
         reason = supports(node, marked)
         if reason is not None:
             raise SpokeshaveError(
                 f"layer {node.layer!r} is not compiled ({reason}), so its length cannot change"
             )
-    return marked, (extents(graph, smaller, length), length)
+    return marked, extents, lengths
 
 
 def generate_from_graph(

@@ -1,8 +1,6 @@
-"""Numbers that are known when the network runs: the caller's length, and what follows from it."""
+"""Numbers that are known when the network runs: the caller's lengths, and what follows from them."""
 
 from typing import Any
-
-LENGTH = "length"
 
 
 class Count(int):

@@ -12,7 +12,7 @@ from spokeshave.compiler.quantization.record import LayerPrecision, layer_precis
 from spokeshave.compiler.schedule import Schedule
 from spokeshave.errors import SpokeshaveError
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST, SOURCE, WEIGHTS, LIBRARY = "manifest.json", "model.c", "weights.safetensors", "model.so"
 
 
@@ -85,8 +85,9 @@ class Manifest:
         LayerPrecision, ...
     ] = ()  # of lower precision than float32 asked for: what became of every layer
 
-    dynamic: tuple[Extent, ...] = ()  # axes that follow the caller's length
-    capacity: int = 0  # the greatest length
+    dynamic: tuple[Extent, ...] = ()  # axes that follow the caller's lengths
+    lengths: tuple[str, ...] = ()  # their names
+    capacity: tuple[int, ...] = ()  # the greatest of each
 
     @property
     def fallen_out(self) -> tuple[ForeignStage, ...]:
@@ -158,9 +159,14 @@ def _parse(document: dict[str, Any]) -> Manifest:
     values = {key: tuple(_value(entry) for entry in document[key]) for key in ("inputs", "values")}
     stages = tuple(_stage(entry) for entry in document["stages"])
     layers = tuple(layer_precision(entry) for entry in document["layers"])
-    extents = tuple(Extent(**entry) for entry in document["dynamic"])
+    extents = tuple(_extent(entry) for entry in document["dynamic"])
     tuples = {"stages": stages, "outputs": tuple(document["outputs"]), "layers": layers, "dynamic": extents}
+    tuples |= {key: tuple(document[key]) for key in ("lengths", "capacity")}
     return Manifest(**(document | values | tuples))
+
+
+def _extent(entry: dict[str, Any]) -> Extent:
+    return Extent(**(entry | {"scales": tuple(entry["scales"])}))
 
 
 def _value(entry: dict[str, Any]) -> ValueRecord:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from spokeshave.compiler.artifact import write_artifact
 from spokeshave.compiler.build import load_library
+from spokeshave.compiler.dynamic import at_lengths
 from spokeshave.compiler.folder import save_deployment
 from spokeshave.compiler.generated import Generated
 from spokeshave.compiler.importer import OutputStructure
@@ -28,7 +29,7 @@ from spokeshave.compiler.manifest import (
     ValueRecord,
     read_manifest,
 )
-from spokeshave.compiler.runtime import ForeignRunner, SegmentRunner, Values, aligned, at_length
+from spokeshave.compiler.runtime import ForeignRunner, SegmentRunner, Values, aligned
 from spokeshave.compiler.weights_file import load_aligned
 from spokeshave.deployment import Cost
 from spokeshave.errors import SpokeshaveError
@@ -153,9 +154,9 @@ class NativeDeployment:
         return records
 
     def _run(self, inputs: tuple[Any, ...], seconds: list[float] | None = None) -> list[Tensor]:
-        length = self._length(inputs) if self.manifest.dynamic else 0
-        if length:
-            check_inputs(inputs, self._at_length(length))
+        lengths = self._lengths(inputs)
+        if lengths:
+            check_inputs(inputs, self._at_lengths(lengths))
         elif not self._takes(inputs):
             check_inputs(inputs, self.manifest.inputs)
         samples = inputs[0].shape[0]
@@ -163,31 +164,35 @@ class NativeDeployment:
             record.name: tensor for record, tensor in zip(self.manifest.inputs, inputs, strict=True)
         }
         for runner in self._runners:
-            runner.run(values, samples, seconds, self._threads, length)
+            runner.run(values, samples, seconds, self._threads, lengths)
         return [values[name] if name in values else self._tensors[name] for name in self.manifest.outputs]
 
-    def _length(self, inputs: tuple[Any, ...]) -> int:
-        """The length that an input has, from 1 to the capacity; other faults are for `check_inputs` to find."""
+    def _lengths(self, inputs: tuple[Any, ...]) -> tuple[int, ...]:
+        """The lengths that inputs have, from 1 to the capacity; other faults are for `check_inputs` to find."""
         names = [record.name for record in self.manifest.inputs]
-        extent = next(extent for extent in self.manifest.dynamic if extent.value in names)
-        position = names.index(extent.value)
-        if position >= len(inputs) or not isinstance(inputs[position], Tensor):
-            return self.manifest.capacity
-        shape = inputs[position].shape
-        length = shape[extent.axis] if extent.axis < len(shape) else self.manifest.capacity
-        if not 1 <= length <= self.manifest.capacity:
-            raise SpokeshaveError(
-                f"input {position} is {length} long on axis {extent.axis}; this deployment takes 1 to "
-                f"{self.manifest.capacity}"
-            )
-        return int(length)
+        lengths = list(self.manifest.capacity)
+        for extent in reversed(self.manifest.dynamic):
+            if extent.value in names and extent.only is not None:
+                given = inputs[names.index(extent.value) :][:1]
+                shape = given[0].shape if given and isinstance(given[0], Tensor) else ()
+                lengths[extent.only] = (
+                    shape[extent.axis] if extent.axis < len(shape) else lengths[extent.only]
+                )
+                self._check_length(names.index(extent.value), extent.axis, lengths[extent.only], extent.only)
+        return tuple(lengths)
 
-    def _at_length(self, length: int) -> tuple[ValueRecord, ...]:
-        """The inputs as they must be at the caller's length."""
-        return tuple(
-            replace(
-                record, shape=(1, *at_length(record.name, record.shape[1:], self.manifest.dynamic, length))
+    def _check_length(self, position: int, axis: int, length: int, index: int) -> None:
+        most = self.manifest.capacity[index]
+        if not 1 <= length <= most:
+            raise SpokeshaveError(
+                f"input {position} is {length} long on axis {axis}; this deployment takes 1 to {most}"
             )
+
+    def _at_lengths(self, lengths: tuple[int, ...]) -> tuple[ValueRecord, ...]:
+        """The inputs as they must be at the caller's lengths."""
+        extents = self.manifest.dynamic
+        return tuple(
+            replace(record, shape=(1, *at_lengths(record.name, record.shape[1:], extents, lengths)))
             for record in self.manifest.inputs
         )
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from spokeshave.compiler.dynamic import Extent
+from spokeshave.compiler.dynamic import Extent, at_lengths
 from spokeshave.compiler.layout import FLOAT_BYTES
 from spokeshave.compiler.manifest import ForeignStage, SegmentStage
 from spokeshave.compiler.reference import run_operation
@@ -63,11 +63,16 @@ class SegmentRunner:
         self._memory = _Memory(stage)
 
     def run(
-        self, values: Values, samples: int, seconds: list[float] | None, threads: int, length: int = 0
+        self,
+        values: Values,
+        samples: int,
+        seconds: list[float] | None,
+        threads: int,
+        lengths: tuple[int, ...] = (),
     ) -> None:
         """Add the segment's outputs to `values`, and each step's time to `seconds` when that is given.
 
-        `length` is the caller's, where lengths may change.
+        `lengths` are the caller's, where they may change.
         """
         memory = self._memory
         if memory.arenas < threads <= samples:  # the library then shares out samples
@@ -75,10 +80,10 @@ class SegmentRunner:
         read = [values[name].contiguous() for name in self._stage.inputs]
         for position, tensor in enumerate(read):
             memory.inputs[position] = tensor.data_ptr()
-        given = ctypes.c_int(length)
+        given = (ctypes.c_int * len(lengths))(*lengths)
         memory.inputs[len(read)] = ctypes.addressof(given)
         for position, (name, most) in enumerate(self._outputs):
-            shape = at_length(name, most, self._extents, length) if self._extents else most
+            shape = at_lengths(name, most, self._extents, lengths) if self._extents else most
             values[name] = made = torch.empty((samples, *shape))
             memory.outputs[position] = made.data_ptr()
         clock = None if seconds is None else (ctypes.c_double * len(self._stage.steps))()
@@ -98,17 +103,6 @@ class SegmentRunner:
             seconds.extend(clock)
 
 
-def at_length(
-    name: str, sample: tuple[int, ...], extents: tuple[Extent, ...], length: int
-) -> tuple[int, ...]:
-    """Shape of one sample of a value at the caller's length."""
-    sizes = list(sample)
-    for extent in extents:
-        if extent.value == name:
-            sizes[extent.axis - 1] = extent.scale * length + extent.offset
-    return tuple(sizes)
-
-
 @dataclass(frozen=True)
 class ForeignRunner:
     """Runs one operation through PyTorch, one sample at a time, as it was recorded."""
@@ -118,7 +112,12 @@ class ForeignRunner:
     shapes: Shapes
 
     def run(
-        self, values: Values, samples: int, seconds: list[float] | None, threads: int, length: int = 0
+        self,
+        values: Values,
+        samples: int,
+        seconds: list[float] | None,
+        threads: int,
+        lengths: tuple[int, ...] = (),
     ) -> None:
         """Add the operation's outputs to `values`, and its time to `seconds` when that is given.
 

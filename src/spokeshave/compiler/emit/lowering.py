@@ -102,16 +102,22 @@ class Lowering:
     def mask(self, layout: Planes) -> Constant:
         """-1 for each lane that is a true position, 0 for gaps and rounding.
 
-        Where the number of positions changes, one row of -1 and then 0 is read from further on the fewer there are.
+        Where the number of rows changes, or that of tokens in the only row, the greatest number of them and then zeros
+        are read from further on the fewer there are.
         """
-        count = layout.height * layout.width
-        if isinstance(count, Count):
-            if layout.height != 1 and layout.pitch != layout.width:
-                raise SpokeshaveError(
-                    "a map whose width changes has no layout; only lengths of sequences may change"
-                )
-            row = np.repeat(np.array([-1, 0], np.int32), [int(count), int(layout.lanes)])
-            return replace(self.constant(row), offset=int(count) - count)
+        height, width = layout.height, layout.width
+        if isinstance(width, Count) and height == 1:
+            height, width, pitch = width, 1, 1
+        else:
+            pitch = layout.pitch
+        if isinstance(width, Count):
+            raise SpokeshaveError(
+                "a map whose width changes has no layout; only lengths of sequences may change"
+            )
+        if isinstance(height, Count):
+            row = np.repeat(np.array([-1, 0], np.int32), [width, pitch - width])
+            rows = np.concatenate([np.tile(row, int(height)), np.zeros(int(layout.lanes), np.int32)])
+            return replace(self.constant(rows), offset=(int(height) - height) * pitch)
         lane = np.arange(layout.lanes)
         inside = (lane % layout.pitch < layout.width) & (lane < layout.height * layout.pitch)
         return self.constant(-inside.astype(np.int32))

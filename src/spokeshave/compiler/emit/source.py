@@ -87,7 +87,7 @@ def emit_source(programs: Sequence[Program], arenas: Sequence[Arena], isa: Instr
     long samples, double *seconds, int threads)`: runs `samples` samples; when `seconds` is not null, adds the time of
     each step to it. Constants come in the order of the program's names. With `threads` above 1 and as many samples,
     `threads` arenas lie one behind the other. Built with SPOKESHAVE_SINGLE_THREADED, it needs no threads library.
-    Where lengths change, a pointer to the length, an int, comes behind the inputs. Returns 0, or the number of a
+    Where lengths change, a pointer to the lengths, ints, comes behind the inputs. Returns 0, or the number of a
     step, counted from 1, that was asked for a row outside its table.
     """
     names = (*LIBRARY_TEXTS, *(["amx.h"] if isa.has_amx else []))
@@ -149,7 +149,7 @@ static void work_{index}(const request *r, worker w, float *arena, long sample, 
     const float *const *inputs = r->inputs;
     float *const *outputs = r->outputs;
     double last = seconds ? now() : 0.0;
-    const int length = {"*(const int *)" + f"inputs[{len(program.input_floats)}]" if program.changes else 0};
+    const int *const length = {"(const int *)" + f"inputs[{len(program.input_floats)}]" if program.changes else 0};
 {body}
     (void)constants, (void)arena, (void)inputs, (void)outputs, (void)last, (void)length;
 }}

@@ -1,5 +1,7 @@
 """Lowers what reads by number: rows of tables, elements at constant places, choices, repetitions."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from spokeshave.compiler.emit.lowering import Lowering, axes
@@ -33,12 +35,15 @@ def lower_expand(lowering: Lowering, node: Node) -> None:
 
 
 def lower_constant(lowering: Lowering, node: Node) -> None:
-    """A copy of the row-major weight."""
+    """A copy of the row-major weight, or of a window of it."""
     operation = node.operation
     assert isinstance(operation, Constant)
-    written = lowering.layout(node.output)
-    weight, output = lowering.constant(lowering.weight(operation.weight)), lowering.place(node.output)
-    lowering.copy(weight, Flat(written.shape).strides, output, written.strides, written.shape)
+    written, array = lowering.layout(node.output), lowering.weight(operation.weight)
+    weight, strides = lowering.constant(array), Flat(written.shape).strides
+    if operation.start is not None:
+        strides = Flat(array.shape[1:]).strides
+        weight = replace(weight, offset=operation.start * strides[operation.axis - 1])
+    lowering.copy(weight, strides, lowering.place(node.output), written.strides, written.shape)
 
 
 def lower_embedding(lowering: Lowering, node: Node) -> None:

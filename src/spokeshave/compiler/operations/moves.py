@@ -56,6 +56,12 @@ class Pad:
 
 @dataclass(frozen=True)
 class Constant:
-    """A weight as a value, for readers that have no form for a constant."""
+    """A weight as a value, for readers that have no form for a constant.
+
+    With `start` it is a window of the weight, which then has the sample axis in front: as many elements of `axis` as
+    the value has, from `start` on.
+    """
 
     weight: str
+    axis: int = 0
+    start: int | None = None

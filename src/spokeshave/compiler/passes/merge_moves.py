@@ -26,7 +26,7 @@ class _Moved:
 
     source: str
     numbers: Tensor
-    moves: int  # other than reshapes
+    moves: int  # other than reshapes and repetitions
 
 
 def merge_moves(graph: Graph) -> Graph:
@@ -64,7 +64,7 @@ class _Rewriting:
             return None
         shape = self.values[node.output].shape
         (numbers,) = run_operation(node.operation, [m.numbers for m in before], self.weights, shape, {})
-        moves = max(moved.moves for moved in before) + (not isinstance(node.operation, Reshape))
+        moves = max(moved.moves for moved in before) + (not isinstance(node.operation, Reshape | Expand))
         return _Moved(before[0].source, numbers, moves)
 
     def _still(self, name: str) -> _Moved:

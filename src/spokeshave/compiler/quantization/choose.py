@@ -59,6 +59,7 @@ def lower_precision(
     pieces = tuple(
         attention_in_bfloat16(piece, isa) if isinstance(piece, Graph) else piece for piece in pieces
     )
+    _check_shapes(graph, samples)
     segments = [piece for piece in pieces if isinstance(piece, Graph)]
     reasons = {name: reason for segment in segments for name, reason in integer_layers(segment, isa).items()}
     able = frozenset(name for name, reason in reasons.items() if reason is None)
@@ -75,6 +76,17 @@ def lower_precision(
     lost = f"with it in integers the outputs' error was above the budget of {settings.error_budget}"
     reasons |= {name: f"{lost} (alone it costs {costs[name]:.2g})" for name in able - chosen}
     return convert(chosen), _records(convert(chosen), reasons)
+
+
+def _check_shapes(graph: Graph, samples: Sequence[Sample]) -> None:
+    """Raise SpokeshaveError for samples that are not what the network takes, at its greatest lengths."""
+    wanted = [tuple(map(int, graph.shape(name))) for name in graph.inputs]
+    for sample in samples:
+        given = [tuple(tensor.shape) for tensor in sample]
+        if given != wanted:
+            raise SpokeshaveError(
+                f"a calibration sample has shape {given}, the network was compiled for {wanted}"
+            )
 
 
 def _converted(pieces: Pieces, ranges: Mapping[str, Quantization], chosen: frozenset[str]) -> Pieces:

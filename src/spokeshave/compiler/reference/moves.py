@@ -24,6 +24,15 @@ def _take(op: Take, inputs: list[Tensor], weights: Weights, shape: tuple[int, ..
     return inputs[0].index_select(op.axis, weights[op.indices])
 
 
+def _constant(op: Constant, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
+    weight = weights[op.weight]
+    return (
+        weight.reshape(shape)
+        if op.start is None
+        else weight.narrow(op.axis, int(op.start), int(shape[op.axis]))
+    )
+
+
 RUNNERS: Mapping[type, Runner] = {
     Concatenate: lambda op, inputs, weights, shape: torch.cat(inputs, op.axis),
     Reshape: lambda op, inputs, weights, shape: inputs[0].reshape(shape),
@@ -31,6 +40,6 @@ RUNNERS: Mapping[type, Runner] = {
     Slice: _slice,
     Pad: _pad,
     Take: _take,
-    Constant: lambda op, inputs, weights, shape: weights[op.weight].reshape(shape),
+    Constant: _constant,
     Expand: lambda op, inputs, weights, shape: inputs[0].expand(shape),
 }

@@ -1,0 +1,50 @@
+"""Axes of inputs and outputs that follow the caller's lengths."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from spokeshave.compiler.count import Count
+
+
+@dataclass(frozen=True)
+class Extent:
+    """An axis of an input or output: `offset` plus, for each length, `scales` times it."""
+
+    value: str
+    axis: int
+    scales: tuple[int, ...]
+    offset: int
+
+    def size(self, lengths: Sequence[int]) -> int:
+        """How long the axis is.
+
+        >>> Extent("mask", 1, (1, 1), 0).size((5, 7))
+        12
+        """
+        return self.offset + sum(scale * length for scale, length in zip(self.scales, lengths, strict=True))
+
+    @property
+    def only(self) -> int | None:
+        """The length that this axis is, where it is one and nothing else."""
+        plain = not self.offset and sorted(self.scales) == [*(0,) * (len(self.scales) - 1), 1]
+        return self.scales.index(1) if plain else None
+
+
+def counted(extent: Extent, lengths: Sequence[int]) -> int:
+    """The size as generated code computes it; `lengths` are the greatest ones."""
+    size = extent.offset
+    for index, (scale, length) in enumerate(zip(extent.scales, lengths, strict=True)):
+        if scale:
+            size = Count(length, f"length[{index}]") * scale + size
+    return size
+
+
+def at_lengths(
+    name: str, sample: tuple[int, ...], extents: tuple[Extent, ...], lengths: Sequence[int]
+) -> tuple[int, ...]:
+    """Shape of one sample of a value at the caller's lengths."""
+    sizes = list(sample)
+    for extent in extents:
+        if extent.value == name:
+            sizes[extent.axis - 1] = extent.size(lengths)
+    return tuple(sizes)
