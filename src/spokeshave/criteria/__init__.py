@@ -1,7 +1,14 @@
 """How much each weight matters."""
 
 from spokeshave.criteria.criterion import saliencies
-from spokeshave.criteria.gradients import BlockFisher, Fisher, Movement, Taylor, squared_outputs
+from spokeshave.criteria.gradients import (
+    BlockFisher,
+    Fisher,
+    Movement,
+    Taylor,
+    mean_gradients,
+    squared_outputs,
+)
 from spokeshave.criteria.input_norm import InputNorm, InputSquares
 from spokeshave.criteria.magnitude import Magnitude
 
@@ -13,6 +20,7 @@ __all__ = [
     "Magnitude",
     "Movement",
     "Taylor",
+    "mean_gradients",
     "saliencies",
     "squared_outputs",
 ]

@@ -77,14 +77,9 @@ class Movement:
 def _(
     criterion: Taylor, network: nn.Module, names: Iterable[str], batches: Batches | None = None
 ) -> dict[str, Tensor]:
-    weights = parameters_of(network, names)
-    total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-    count = 0
-    for gradients in _gradients(criterion, network, weights, batches, criterion.training):
-        count += 1
-        for name, gradient in gradients.items():
-            total[name] += gradient
-    found = {name: (weight.detach() * total[name] / count).square() for name, weight in weights.items()}
+    mean = mean_gradients(criterion, network, names, batches)
+    weights = parameters_of(network, mean)
+    found = {name: (weight.detach() * mean[name]).square() for name, weight in weights.items()}
     return check_finite(found, criterion)
 
 
@@ -133,6 +128,20 @@ def _(
         for name, gradient in gradients.items():
             total[name] += weights[name].detach() * gradient
     return check_finite({name: moved.clamp(max=0).square() for name, moved in total.items()}, criterion)
+
+
+def mean_gradients(
+    criterion: Taylor, network: nn.Module, names: Iterable[str], batches: Batches | None = None
+) -> Gradients:
+    """The loss's gradient by each named parameter, averaged over batches; conditions are those of `saliencies`."""
+    weights = parameters_of(network, names)
+    total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    count = 0
+    for gradients in _gradients(criterion, network, weights, batches, criterion.training):
+        count += 1
+        for name, gradient in gradients.items():
+            total[name] += gradient
+    return {name: summed / count for name, summed in total.items()}
 
 
 def _spread(by_block: Tensor, tiling: Tiling) -> Tensor:

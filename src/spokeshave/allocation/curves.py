@@ -1,0 +1,94 @@
+"""What a layer's outputs suffer by how much of the layer remains: curves, smoothed, and their slopes."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from spokeshave.schemes.scheme import Scheme
+
+DAMPING = 1e-7  # what the Hessian's estimate has on its diagonal (arXiv 2407.02068, the authors' code)
+
+
+def second_order_change(change: Tensor, gradient: Tensor) -> float:
+    """`mean((d g)^2) + d^T H d / 2` for a weight's change d, with `H = g g^T + 1e-7 I`: LPViT's distortion.
+
+    The Hessian has rank one, so nothing larger than the weight is ever made.
+
+    >>> round(second_order_change(torch.tensor([1.0, 1.0]), torch.tensor([1.0, 0.0])), 6)
+    1.0
+    """
+    parts = change.double() * gradient.double()
+    curvature = parts.sum().square() + DAMPING * change.double().square().sum()
+    return float(parts.square().mean() + curvature / 2)
+
+
+def distortions(
+    weight: Tensor,
+    gradient: Tensor,
+    saliency: Tensor | None,
+    shares: Sequence[float],
+    scheme: Callable[[float], Scheme | None],
+) -> Tensor:
+    """The distortion when the weight alone keeps each of the shares, `[shares]`, double.
+
+    `saliency` ranks what the schemes keep (None: the squared weight).
+    """
+    found = []
+    for share in shares:
+        chosen = scheme(share) if share else None
+        point = weight if share else torch.zeros_like(weight)
+        point = chosen.project(weight, saliency) if chosen is not None else point
+        found.append(second_order_change(point - weight, gradient))
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def smoothed(curve: Tensor, weight: float) -> Tensor:
+    """Exponential moving average along `[points]` without the bias towards 0 at its start.
+
+    >>> smoothed(torch.tensor([2.0, 4.0]), 0.5)
+    tensor([2.0000, 3.3333])
+    """
+    averages, average = [], curve.new_zeros(())
+    for count, value in enumerate(curve, 1):
+        average = weight * average + (1 - weight) * value
+        averages.append(average / (1 - weight**count))
+    return torch.stack(averages)
+
+
+def derivative(curve: Tensor, step: float, half_width: int) -> Tensor:
+    """Slope at every point of a curve `[points]` by the five-point stencil, `half_width` points to either side.
+
+    One-sided differences within `half_width` of the ends; narrower where the curve has too few points.
+    """
+    points = len(curve)
+    inner = max(1, min(half_width, (points - 1) // 2) // 2)
+    outer = 2 * inner
+    place = torch.arange(points)
+    before, after = (place - inner).clamp(min=0), (place + inner).clamp(max=points - 1)
+    slopes = (curve[after] - curve[before]) / ((after - before) * step)
+    first, last = outer, points - outer
+    if first < last:
+        middle = torch.arange(first, last)
+        near, far = (
+            curve[middle + inner] - curve[middle - inner],
+            curve[middle + outer] - curve[middle - outer],
+        )
+        slopes[middle] = (8 * near - far) / (12 * inner * step)
+    return slopes
+
+
+def ascending(slopes: Tensor) -> Tensor:
+    """The nearest slopes `[points]` that never fall: those of a convex curve (pool adjacent violators).
+
+    >>> ascending(torch.tensor([1.0, 4.0, 2.0, 5.0]))
+    tensor([1., 3., 3., 5.])
+    """
+    pools: list[tuple[float, int]] = []  # (mean, points)
+    for value in slopes.tolist():
+        mean, count = value, 1
+        while pools and pools[-1][0] >= mean:
+            other, points = pools.pop()
+            mean, count = (mean * count + other * points) / (count + points), count + points
+        pools.append((mean, count))
+    return torch.cat([slopes.new_full((count,), mean) for mean, count in pools])

@@ -1,0 +1,180 @@
+"""How much each layer keeps so that all lose equally much by the next step: LPViT's allocator."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from spokeshave.allocation.curves import ascending, derivative, distortions, smoothed
+from spokeshave.allocation.search import Slopes, settle
+from spokeshave.allocation.weights import allocated_weights, plan_of
+from spokeshave.allocation.work import Power, work_of
+from spokeshave.criteria.criterion import Batches
+from spokeshave.criteria.gradients import Taylor, mean_gradients, squared_outputs
+from spokeshave.errors import SpokeshaveError
+from spokeshave.plan import Plan
+from spokeshave.schemes.checks import check_choice
+from spokeshave.schemes.scheme import Scheme
+from spokeshave.workload import Layer, trace
+
+OWNER = "equal slope"
+HUNDREDTHS = tuple(step / 100 for step in range(100, -1, -1))
+
+
+@dataclass(frozen=True)
+class EqualSlope:
+    """Shares at which every layer's distortion has the same slope (LPViT, arXiv 2407.02068, section 3).
+
+    `remaining`: what is left of the network's multiply-adds, or of its cost where one is given. `shares`: those that
+    curves are made for, evenly spaced from 1 down. `smoothing`: weight of the past in the moving average; `half_width`
+    of the derivative's stencil in points. `floor`: the least share of a layer, but never above half of `remaining`.
+    `ranking`: what schemes keep, by "taylor" `(w g)^2` or "magnitude"; the plan must be carried out with the same.
+    `slopes`: of "work" per multiply-add, which minimises the sum of distortions for a given amount of work, or of
+    "share", as the authors' code has it. `convex`: slopes that fall are levelled, so that no search gets stuck.
+    `power(layer, share)` adds a power term (see `block_power`), scaled to the distortion; `power_of` is
+    "surviving", which prunes hungry layers more, or "removed", the sign of the authors' code, which spares them.
+    """
+
+    remaining: float = 0.5
+    shares: Sequence[float] = HUNDREDTHS
+    smoothing: float = 0.5
+    half_width: int = 4
+    floor: float = 0.05
+    tolerance: float = 0.005
+    ranking: str = "taylor"
+    slopes: str = "work"
+    convex: bool = True
+    power: Power | None = None
+    power_of: str = "surviving"
+    dense: Sequence[str] = ()
+    passes: int | None = None
+
+    def __post_init__(self) -> None:
+        for field in ("remaining", "smoothing", "floor"):
+            if not 0 <= getattr(self, field) <= (1 if field == "remaining" else 0.999):
+                raise SpokeshaveError(f"{OWNER}: {field} must be a fraction, not {getattr(self, field)!r}")
+        check_choice(OWNER, "ranking", self.ranking, ("taylor", "magnitude"))
+        check_choice(OWNER, "slopes", self.slopes, ("work", "share"))
+        check_choice(OWNER, "power_of", self.power_of, ("surviving", "removed"))
+        steps = [larger - smaller for larger, smaller in pairwise(self.shares)]
+        if len(steps) < 2 or self.shares[0] != 1 or min(steps) <= 0 or max(steps) - min(steps) > 1e-9:
+            raise SpokeshaveError(f"{OWNER}: shares must go down from 1 in three even steps or more")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One layer by the share that remains: `distortion`, `power` (scaled) and the `slope` of both, all `[shares]`."""
+
+    distortion: Tensor
+    power: Tensor
+    slope: Tensor
+
+
+@dataclass(frozen=True)
+class SlopeAllocation:
+    """`shares`: what remains of each weight, by parameter; `remaining`: of the whole, as it came out."""
+
+    plan: Plan
+    shares: dict[str, float]
+    remaining: float
+    curves: dict[str, Curve]
+
+
+def allocate_equal_slope(
+    method: EqualSlope,
+    network: nn.Module,
+    example: Tensor | tuple[Tensor, ...],
+    batches: Batches,
+    scheme: Callable[[float], Scheme | None],
+    cost: Callable[[Plan], float] | None = None,
+) -> SlopeAllocation:
+    """Share out multiply-adds, or `cost(plan)`, over a network's layers; labels in `batches` are not looked at.
+
+    `scheme` makes a layer's scheme of the share of its work that remains: `lambda share: Unstructured(1 - share)`, or
+    `lambda share: FixedPoint(round(8 * share))` with shares in eighths. `cost` may measure, as
+    `lambda plan: device.cost(workload, plan).latency_seconds` does; it is called a few dozen times. Raises
+    SpokeshaveError for a target out of reach, saying the nearest.
+    """
+    weights = allocated_weights(network, method.dense)
+    work = work_of(trace(network, example), weights)
+    gradients = mean_gradients(Taylor(method.passes, squared_outputs), network, weights, batches)
+    curves = _curves(method, weights, gradients, work.layers, work.parts, scheme)
+
+    def plan_at(shares: Mapping[str, float]) -> Plan:
+        return plan_of(network, {name: scheme(share) for name, share in shares.items()})
+
+    def left(shares: Mapping[str, float]) -> float:
+        return work.left(shares) if cost is None else cost(plan_at(shares)) / whole
+
+    whole = 1.0 if cost is None else _whole_cost(cost(plan_at(dict.fromkeys(weights, 1.0))))
+    slopes = Slopes(tuple(weights), torch.stack([curves[name].slope for name in weights]), _allowed(method))
+    shares, remaining = settle(slopes, left, method.remaining, method.tolerance)
+    return SlopeAllocation(plan_at(shares), shares, remaining, curves)
+
+
+def _allowed(method: EqualSlope) -> tuple[float, ...]:
+    least = min(method.floor, method.remaining / 2)
+    return tuple(share for share in method.shares if share >= least - 1e-9 and share > 0)
+
+
+def _whole_cost(cost: float) -> float:
+    if not 0 < cost < float("inf"):
+        raise SpokeshaveError(f"the cost of the whole network must be a number above 0, not {cost}")
+    return cost
+
+
+def _curves(
+    method: EqualSlope,
+    weights: Mapping[str, Tensor],
+    gradients: Mapping[str, Tensor],
+    layers: Mapping[str, Layer],
+    parts: Mapping[str, float],
+    scheme: Callable[[float], Scheme | None],
+) -> dict[str, Curve]:
+    step = method.shares[0] - method.shares[1]
+
+    def slope(curve: Tensor) -> Tensor:
+        return derivative(curve, step, method.half_width)
+
+    lost = {
+        name: distortions(
+            weight, gradients[name], _saliency(method, weight, gradients[name]), method.shares, scheme
+        )
+        for name, weight in weights.items()
+    }
+    losing = {name: slope(smoothed(curve, method.smoothing)) for name, curve in lost.items()}
+    power = {name: _power(method, layer) for name, layer in layers.items()}
+    saving = {name: slope(curve) for name, curve in power.items()}
+    scale = _scale(losing, saving)
+    curves = {}
+    for name in weights:
+        slopes = losing[name] + scale * saving[name]
+        slopes = slopes / parts[name] if method.slopes == "work" else slopes
+        slopes = ascending(slopes) if method.convex else slopes
+        curves[name] = Curve(lost[name], scale * power[name], slopes)
+    return curves
+
+
+def _saliency(method: EqualSlope, weight: Tensor, gradient: Tensor) -> Tensor | None:
+    """First-order Taylor, scaled so that no square underflows."""
+    if method.ranking == "magnitude":
+        return None
+    parts = weight * gradient
+    largest = parts.abs().amax()
+    return (parts / largest).square() if largest > 0 else None
+
+
+def _power(method: EqualSlope, layer: Layer) -> Tensor:
+    if method.power is None:
+        return torch.zeros(len(method.shares), dtype=torch.float64)
+    surviving = method.power_of == "surviving"
+    values = [method.power(layer, share if surviving else 1 - share) for share in method.shares]
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def _scale(losing: Mapping[str, Tensor], saving: Mapping[str, Tensor]) -> float:
+    """What brings both terms' steepest slopes, averaged over layers, to one size."""
+    steepest = [sum(float(curve.abs().max()) for curve in term.values()) for term in (losing, saving)]
+    return steepest[0] / steepest[1] if steepest[1] > 0 else 0.0
