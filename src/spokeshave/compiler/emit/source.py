@@ -48,6 +48,7 @@ LIBRARY_TEXTS = (
         "pooling.h",
         "tokens.h",
         "sums.h",
+        "normalisation.h",
         "routing.h",
         "recurrent.h",
         "words.h",

@@ -89,7 +89,11 @@ INLINE vector activate_exp(vector v) {
     return half * half;
 }
 INLINE vector activate_sqrt(vector v) {
+#if defined(__AVX__)
+    __asm__("vsqrtps %1, %0" : "=v"(v) : "v"(v));
+#else
     for (int l = 0; l < LANES; l++) v[l] = sqrtf(v[l]);
+#endif
     return v;
 }
 INLINE vector activate_rsqrt(vector v) { return 1.0f / activate_sqrt(v); }

@@ -1,0 +1,102 @@
+/* Softmax and normalisation: every lane on its own on planes, every row on its own when flat. */
+static void softmax_planes(worker w, const float *from, float *to, int channels, ptrdiff_t plane, int lanes, int logarithm,
+                           const int32_t *mask) {
+    range own = share_lanes(w, lanes);
+    for (int i = own.from; i < own.to; i += LANES) {
+        vector top = load(from + i), sum = splat(0.0f);
+        for (int c = 1; c < channels; c++) top = larger_of(load(from + c * plane + i), top);
+        for (int c = 0; c < channels; c++) {
+            vector v = load(from + c * plane + i) - top, power = exponential(v);
+            store(to + c * plane + i, logarithm ? v : power);
+            sum += power;
+        }
+        vector shift = sum, scale = 1.0f / sum;
+        for (int l = 0; l < LANES; l++) shift[l] = logf(sum[l]);
+        for (int c = 0; c < channels; c++) {
+            vector v = load(to + c * plane + i);
+            store_masked(to + c * plane + i, logarithm ? v - shift : v * scale, mask + i);
+        }
+    }
+}
+
+static void softmax_rows(worker w, const float *from, float *to, int rows, int width, int logarithm) {
+    range own = share(w, rows);
+    from += (ptrdiff_t)own.from * width, to += (ptrdiff_t)own.from * width;
+    for (int r = own.from; r < own.to; r++, from += width, to += width) {
+        float top = from[0];
+        for (int i = 1; i < width; i++) top = from[i] > top ? from[i] : top;
+        int i = 0;
+        for (; i + LANES <= width; i += LANES) store(to + i, exponential(load(from + i) - top));
+        for (; i < width; i++) to[i] = expf(from[i] - top);
+        float sum = sum_along(to, width), shift = logf(sum);
+        for (i = 0; i < width; i++) to[i] = logarithm ? from[i] - top - shift : to[i] / sum;
+    }
+}
+
+static void layer_norm_planes(worker w, const float *from, const float *weight, const float *bias, float *to, int channels,
+                              ptrdiff_t plane, int lanes, float epsilon, const int32_t *mask) {
+    range own = share_lanes(w, lanes);
+    for (int i = own.from; i < own.to; i += LANES) {
+        vector mean = sum_across(from + i, plane, channels) / (float)channels;
+        vector scale = activate_rsqrt(squares_across(from + i, plane, channels, mean) / (float)channels + epsilon);
+        for (int c = 0; c < channels; c++)
+            store_masked(to + c * plane + i, (load(from + c * plane + i) - mean) * scale * weight[c] + bias[c], mask + i);
+    }
+}
+
+static void layer_norm_rows(worker w, const float *from, const float *weight, const float *bias, float *to, int rows, int width,
+                            float epsilon) {
+    range own = share(w, rows);
+    from += (ptrdiff_t)own.from * width, to += (ptrdiff_t)own.from * width;
+    for (int r = own.from; r < own.to; r++, from += width, to += width) {
+        float mean = sum_along(from, width) / (float)width;
+        float scale = 1.0f / sqrtf(squares_along(from, width, mean) / (float)width + epsilon);
+        for (int i = 0; i < width; i++) to[i] = (from[i] - mean) * scale * weight[i] + bias[i];
+    }
+}
+
+static void rms_norm_planes(worker w, const float *from, const float *weight, float *to, int channels, ptrdiff_t plane,
+                            int lanes, float epsilon, const int32_t *mask) {
+    range own = share_lanes(w, lanes);
+    for (int i = own.from; i < own.to; i += LANES) {
+        vector sum = squares_across(from + i, plane, channels, splat(0.0f));
+        vector scale = activate_rsqrt(sum / (float)channels + epsilon);
+        for (int c = 0; c < channels; c++)
+            store_masked(to + c * plane + i, load(from + c * plane + i) * scale * weight[c], mask + i);
+    }
+}
+
+static void rms_norm_rows(worker w, const float *from, const float *weight, float *to, int rows, int width, float epsilon) {
+    range own = share(w, rows);
+    from += (ptrdiff_t)own.from * width, to += (ptrdiff_t)own.from * width;
+    for (int r = own.from; r < own.to; r++, from += width, to += width) {
+        float scale = 1.0f / sqrtf(squares_along(from, width, 0.0f) / (float)width + epsilon);
+        for (int i = 0; i < width; i++) to[i] = from[i] * scale * weight[i];
+    }
+}
+
+static void group_norm(worker w, const float *from, const float *weight, const float *bias, float *to, int groups, int channels,
+                       ptrdiff_t plane, int lanes, int positions, float epsilon, const int32_t *mask) {
+    range own = share(w, groups);
+    for (int g = own.from; g < own.to; g++) {
+        const float *group = from + (ptrdiff_t)g * channels * plane;
+        float mean = 0.0f, variance = 0.0f, count = (float)channels * (float)positions;
+        for (int c = 0; c < channels; c++) {
+            float one;
+            mean_of_planes(ALONE, group + c * plane, &one, 1, plane, lanes, 1, mask);
+            mean += one;
+        }
+        mean /= count;
+        for (int c = 0; c < channels; c++)
+            for (int i = 0; i < lanes; i++) {
+                float d = mask[i] ? group[c * plane + i] - mean : 0.0f;
+                variance += d * d;
+            }
+        float scale = 1.0f / sqrtf(variance / count + epsilon);
+        for (int c = 0; c < channels; c++) {
+            int k = g * channels + c;
+            affine(ALONE, group + c * plane, (float[]){scale * weight[k]}, (float[]){bias[k] - mean * scale * weight[k]},
+                   to + k * plane, 1, plane, lanes, mask);
+        }
+    }
+}
