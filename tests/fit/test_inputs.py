@@ -5,7 +5,7 @@ import pytest
 from spokeshave.criteria import InputNorm
 from spokeshave.data import digits
 from spokeshave.errors import SpokeshaveError
-from spokeshave.fit.inputs import method_config
+from spokeshave.fit.inputs import METHODS, method_config
 from spokeshave.fit.recipe import Recipe
 from spokeshave.methods import ADMM, OneShot
 
@@ -20,6 +20,12 @@ def test_a_criterion_is_named_and_given_the_training_data():
     assert method.criterion == InputNorm()
     assert len(next(iter(method.batches))) == 2
     assert config(method="one_shot").criterion is None
+
+
+def test_every_method_can_be_named():
+    made = {name: config(method=name, epochs={"method": 8}) for name in METHODS}
+    assert [type(method) for method in made.values()] == list(METHODS.values())
+    assert (made["during_training"].choose_at, made["during_training"].cut_at) == (2, 6)
 
 
 def test_settings_reach_the_method():

@@ -40,7 +40,7 @@ def test_every_entry_counts():
         ({"epochs": {"dens": 3}}, "there is no key 'epochs.dens'; known ones are dense, method, fine_tune"),
         ({"epochs": {"dense": -1}}, r"epochs.dense: input should be greater than or equal to 0 \(got -1\)"),
         ({"compression": 0.5}, r"compression: input should be greater than 1 \(got 0.5\)"),
-        ({"method": "magic"}, "method: input should be 'admm', 'one_shot' or 'reconstruction'"),
+        ({"method": "magic"}, "method: input should be 'admm', 'during_training', 'one_shot'"),
         ({"network": None}, "network: input should be a valid string"),
     ],
 )

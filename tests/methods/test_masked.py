@@ -4,7 +4,10 @@ import torch.nn.functional as F
 from safetensors.torch import load, save
 
 from spokeshave.errors import SpokeshaveError
-from spokeshave.methods import MaskedFineTuning, OneShot, begin
+from spokeshave.methods import MaskedFineTuning, OneShot, begin, train
+from spokeshave.plan import Plan, Rule
+from spokeshave.schemes.block_column_row import BlockColumnRow
+from spokeshave.schemes.quantizers import FixedPoint
 
 OPTIMIZERS = {
     "momentum and decay": lambda p: torch.optim.SGD(p, 0.05, momentum=0.9, weight_decay=1e-2),
@@ -73,3 +76,16 @@ def test_the_support_survives_saving(network, make, plan):
     removed_here = network.first.weight == 0
     assert not torch.equal(removed_here, removed_there)
     assert not other.first.weight[removed_here].any()
+
+
+def test_levels_are_met_again_at_the_end(make, data):
+    scheme = BlockColumnRow(0.5, (8, 32)) & FixedPoint(4)
+    network, plan = make(), Plan((Rule("first", scheme),))
+    begin(OneShot(), network, plan).finish()
+    kept = network.first.weight != 0
+    session = begin(MaskedFineTuning(), network, plan)
+    train(network, data, 1, session=session)
+    assert session.residuals()["first.weight"] > 0
+    session.finish()
+    assert scheme.contains(network.first.weight.detach())
+    assert not (network.first.weight != 0)[~kept].any()

@@ -31,7 +31,9 @@ def fit(
         float | None, typer.Option(help="Instead of a plan: how many times fewer weights.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="A device of `spokeshave devices`.")] = None,
-    method: Annotated[str | None, typer.Option(help="admm, one_shot or reconstruction.")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="admm, one_shot, reconstruction, reweighted_group_lasso ...")
+    ] = None,
     epochs_dense: Annotated[
         int | None, typer.Option(help="Epochs before pruning; 0 for a trained network.")
     ] = None,

@@ -45,7 +45,14 @@ class Recipe(_Section):
     device: str = "host"
     plan: str | None = None
     compression: float | None = Field(default=None, gt=1)
-    method: Literal["admm", "one_shot", "reconstruction"] = "admm"
+    method: Literal[
+        "admm",
+        "during_training",
+        "one_shot",
+        "quantization_aware",
+        "reconstruction",
+        "reweighted_group_lasso",
+    ] = "admm"
     settings: dict[str, float | int | str | bool] = Field(default_factory=dict)
     epochs: Epochs = Epochs()
     learning_rates: LearningRates = LearningRates()

@@ -43,14 +43,17 @@ class MaskedSession:
     def after_epoch(self) -> None:
         """Nothing."""
 
+    @torch.no_grad()
     def finish(self) -> None:
-        """Take the hooks off; the weights lie in the plan as they are."""
+        """Take the hooks off; weights whose scheme has levels besides zeros are rounded to them once more."""
         self.after_step()
         for handle in self._handles:
             handle.remove()
+        for constraint in self._constraints:
+            constraint.weight.copy_(constraint.nearest(constraint.weight.detach()))
 
     def residuals(self) -> dict[str, float]:
-        """By weight: distance from its scheme, which stays 0."""
+        """By weight: distance from its scheme, 0 for schemes that only remove weights."""
         return distances(self._constraints)
 
     def state(self) -> dict[str, Tensor]:
