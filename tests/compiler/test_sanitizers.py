@@ -1,21 +1,15 @@
 """The generated C under sanitizers (addresses, undefined behaviour, threads), on memory of exact sizes."""
 
-import struct
-import subprocess
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from tests.compiler.emulated_amx import emulated_amx
+from tests.compiler.own_process import SAMPLES, run_in_own_process
 
-from spokeshave.compiler.build import find_compiler
-from spokeshave.compiler.emit.arena import plan_arena
 from spokeshave.compiler.emit.lower import lower
-from spokeshave.compiler.emit.program import Program
-from spokeshave.compiler.emit.source import emit_source
 from spokeshave.compiler.graph import Graph, Node, Value
 from spokeshave.compiler.isa import InstructionSet, instruction_set, runs_here
 from spokeshave.compiler.kernels.instances import SubsetKernel
@@ -41,10 +35,12 @@ from spokeshave.compiler.quantization.integers import to_integers
 from spokeshave.compiler.reference import run_reference
 from spokeshave.compiler.schedule import Product, Schedule, forms, schedule_for
 
-THREADS, SAMPLES = 3, 5  # three samples are shared out, two are worked on together
 # The recurrent layers at the end amplify rounding: there PyTorch itself is 1e-5 away from its own in double precision.
 TOLERANCES = (1e-5, 1e-5, 5e-5)
-SANITIZERS = {"memory": "address,undefined", "threads": "thread"}
+SANITIZERS = {
+    "memory": ("-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
+    "threads": ("-fsanitize=thread", "-fno-sanitize-recover=all"),
+}
 
 
 def network() -> tuple[Graph, dict]:
@@ -137,7 +133,7 @@ def test_no_step_outside_and_no_race(name: str, sanitizer: str, tmp_path: Path) 
     program = lower(graph, isa, {}, partial(by_subsets_where_sparse, isa=isa))
     assert any(isinstance(kernel, SubsetKernel) for kernel in program.kernels)
     x = torch.randn(SAMPLES, 3, 17, 15)
-    results = run_sanitized(graph, program, x, isa, sanitizer, tmp_path)
+    results = run_in_own_process(graph, program, x, isa, SANITIZERS[sanitizer], tmp_path)
     for result, reference, tolerance in zip(results, expected(x, weights), TOLERANCES, strict=True):
         assert (result - reference).abs().max() <= tolerance * reference.abs().max()
 
@@ -148,7 +144,7 @@ def test_no_step_outside_and_no_race(name: str, sanitizer: str, tmp_path: Path) 
 def test_the_same_of_integers(name: str, sanitizer: str, tmp_path: Path) -> None:
     isa, graph = isa_here(name), integer_network()
     x = torch.randn(SAMPLES, 3, 17, 15)
-    results = run_sanitized(graph, lower(graph, isa, {}), x, isa, sanitizer, tmp_path)
+    results = run_in_own_process(graph, lower(graph, isa, {}), x, isa, SANITIZERS[sanitizer], tmp_path)
     assert all(map(torch.equal, results, run_reference(graph, [x])))
 
 
@@ -159,7 +155,7 @@ def test_the_same_in_bfloat16(name: str, sanitizer: str, tmp_path: Path) -> None
     isa = isa_here(name)
     (graph,), _ = to_bfloat16((odd_convolutions(),), isa)
     x = torch.randn(SAMPLES, 3, 17, 15)
-    results = run_sanitized(graph, lower(graph, isa, {}), x, isa, sanitizer, tmp_path)
+    results = run_in_own_process(graph, lower(graph, isa, {}), x, isa, SANITIZERS[sanitizer], tmp_path)
     for result, reference in zip(results, run_reference(graph, [x]), strict=True):
         assert (result - reference).abs().max() <= 0.01 * reference.abs().max()
 
@@ -174,7 +170,7 @@ def test_the_same_of_attention(name: str, sanitizer: str, tmp_path: Path) -> Non
     nodes = tuple(Node(made, op, ("x",) * 3, (made,)) for made, op in zip("yz", operations, strict=True))
     graph = Graph(("x",), ("y", "z"), {name: Value(name, (1, 301, 14)) for name in "xyz"}, nodes, {})
     x = torch.randn(SAMPLES, 301, 14)
-    results = run_sanitized(graph, lower(graph, isa, {}), x, isa, sanitizer, tmp_path)
+    results = run_in_own_process(graph, lower(graph, isa, {}), x, isa, SANITIZERS[sanitizer], tmp_path)
     for result, reference, tolerance in zip(results, run_reference(graph, [x]), (1e-5, 1e-3), strict=True):
         assert (result - reference).abs().max() <= tolerance * reference.abs().max()
 
@@ -241,53 +237,3 @@ def with_recurrent_layers(graph: Graph) -> Graph:
     )
     values = dict(graph.values) | {name: Value(name, (1, *shape)) for name, shape in shapes.items()}
     return Graph(graph.inputs, (*graph.outputs, "l"), values, graph.nodes + nodes, graph.weights | weights)
-
-
-def run_sanitized(
-    graph: Graph, program: Program, x: torch.Tensor, isa: InstructionSet, sanitizer: str, folder: Path
-) -> list[torch.Tensor]:
-    """Outputs of the graph's C, built with a sanitizer and run in a process of its own."""
-    arena = plan_arena(program)
-    (folder / "model.c").write_text(emit_source([program], [arena], isa))
-    flags = (
-        "-std=gnu11",
-        "-O1",
-        "-g",
-        f"-fsanitize={SANITIZERS[sanitizer]}",
-        "-fno-sanitize-recover=all",
-        "-pthread",
-        "-Wno-psabi",
-    )
-    sources = (str(folder / "model.c"), str(Path(__file__).with_name("sanitized_main.c")))
-    compiler = find_compiler()
-    command = [
-        *compiler.command,
-        *flags,
-        *compiler.target_flags(isa),
-        *sources,
-        "-o",
-        str(folder / "run"),
-        "-lm",
-    ]
-    subprocess.run(command, check=True)
-
-    outputs = [np.empty((SAMPLES, *graph.shape(name)[1:]), np.float32) for name in graph.outputs]
-    with (folder / "data").open("wb") as file:
-        for group, filled in (
-            (list(program.constants.values()), True),
-            ([x.numpy()], True),
-            (outputs, False),
-        ):
-            file.write(struct.pack("q", len(group)))
-            for array in group:
-                file.write(struct.pack("q", array.nbytes) + (array.tobytes() if filled else b""))
-        file.write(struct.pack("qqq", THREADS * arena.floats, SAMPLES, THREADS))
-    finished = subprocess.run([folder / "run", folder / "data"], capture_output=True, check=False)
-    assert finished.returncode == 0, finished.stderr.decode()[:3000]
-
-    raw = np.frombuffer(finished.stdout, np.float32)
-    split = np.split(raw, np.cumsum([array.size for array in outputs])[:-1])
-    return [
-        torch.from_numpy(array.copy()).view(SAMPLES, *graph.shape(name)[1:])
-        for array, name in zip(split, graph.outputs, strict=True)
-    ]

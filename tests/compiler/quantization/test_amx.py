@@ -1,8 +1,9 @@
-"""AMX kernels, emulated: integers bit for bit, bfloat16 like its other kernels; real tiles are only assembled."""
+"""AMX kernels, emulated: integers bit for bit, bfloat16 like its other kernels; real ones interpreted."""
 
 import subprocess
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from shutil import which
 
 import numpy as np
@@ -12,9 +13,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from tests.compiler.conftest import run_program
 from tests.compiler.emulated_amx import emulated_amx
+from tests.compiler.own_process import SAMPLES, run_in_own_process
 from tests.compiler.quantization import test_bfloat16, test_kernels
 from tests.compiler.quantization.random_layers import has_kernel, joined, layers
 from tests.compiler.test_equivalence import Attention, Convolutions, pruned
+from tests.compiler.test_sanitizers import integer_network, odd_convolutions
 
 from spokeshave.compiler import compile_network
 from spokeshave.compiler.artifact import write_artifact
@@ -27,7 +30,7 @@ from spokeshave.compiler.isa import amx_permitted, best_here, cpu_features, inst
 from spokeshave.compiler.kernels.packing import pack_panels
 from spokeshave.compiler.kernels.words import amx_panels
 from spokeshave.compiler.native import NativeDeployment
-from spokeshave.compiler.quantization.bfloat16 import BFloat16
+from spokeshave.compiler.quantization.bfloat16 import BFloat16, to_bfloat16
 from spokeshave.compiler.reference import run_reference
 from spokeshave.compiler.schedule import AMX_FORMS, Product, forms, schedule_for
 from spokeshave.schemes.block_column_row import BlockColumnRow
@@ -153,6 +156,24 @@ def test_the_real_instructions_assemble():
     text = subprocess.run(["objdump", "-d", library], capture_output=True, text=True, check=True).stdout
     for instruction in ("ldtilecfg", "tileloadd", "tdpbsud", "tdpbf16ps", "tilestored", "tilerelease"):
         assert instruction in text
+
+
+@pytest.mark.skipif(not runs_here(instruction_set("avx512_bf16")), reason="this CPU lacks AVX-512 with BF16")
+@pytest.mark.parametrize("precision", ["integers", "bfloat16"])
+def test_the_real_instructions_do_what_the_manual_says(precision, tmp_path):
+    """On a CPU without AMX a handler of illegal instructions does their work; workers block signals, so one thread."""
+    isa = instruction_set("avx512_amx")
+    graph = integer_network() if precision == "integers" else to_bfloat16((odd_convolutions(),), isa)[0][0]
+    program = lower(graph, isa, {}, partial(by_amx, isa=isa, rows=32))
+    assert any(getattr(kernel, "amx", False) for kernel in program.kernels)
+    x = torch.randn(SAMPLES, 3, 17, 15)
+    interpreter = () if amx_permitted() else (Path(__file__).parents[1] / "interpreted_tiles.c",)
+    results = run_in_own_process(
+        graph, program, x, isa, ("-DSPOKESHAVE_SINGLE_THREADED",), tmp_path, interpreter
+    )
+    for result, reference in zip(results, run_reference(graph, [x]), strict=True):
+        tolerance = 0.0 if precision == "integers" else 0.01
+        assert (result - reference).abs().max() <= tolerance * reference.abs().max()
 
 
 def test_a_cpu_without_tiles_is_told_so_and_is_not_permitted():
