@@ -24,6 +24,9 @@ PLANS = {
 
 COMPILE = ("compile", "parts.py:network", "--shape", "1x8x8", "--output", "out")
 MISTAKES = {
+    "no axis": ((*COMPILE, "--dynamic", "input"), "'input' is not an input and its axis, such as ids:1"),
+    "one length twice": ((*COMPILE, "--dynamic", "a:1", "--dynamic", "b:1"), "name every length once"),
+    "no such input": ((*COMPILE, "--dynamic", "words:1"), "there is no input 'words'"),
     "no file": (fit("part.py:network"), "there is no file .*part.py; did you mean parts.py?"),
     "no callable": (fit("parts.py:netwrk"), "has no callable 'netwrk'; did you mean network?"),
     "no module": (fit("partes:network"), "there is no module 'partes'.*did you mean parts?"),

@@ -119,6 +119,16 @@ def test_compile_says_what_runs_through_pytorch(folder, spokeshave):
     assert "sort" in json.loads(out)["run_by_pytorch"][0]["operator"]
 
 
+def test_lengths_may_change(folder, spokeshave):
+    command = ("compile", "parts.py:linear", "--shape", "5x8", "--dynamic", "rows=input:1")
+    code, _, err = spokeshave(*command, "--output", "lengths")
+    assert code == 0, err
+    assert load_deployment(folder / "lengths")(torch.zeros(2, 3, 8)).shape == (2, 3, 3)
+    code, _, err = spokeshave(*command, "--output", "plain", "--check")
+    assert code == 0, err
+    assert "MODEL_LENGTHS = 1" in (folder / "plain/model.h").read_text()
+
+
 def test_bench(folder, spokeshave):
     arguments = ("bench", "parts.py:network", *SHAPE, "--peer", "eager", "--rounds", "3")
     code, out, err = spokeshave(*arguments, "--json")

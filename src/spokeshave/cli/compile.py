@@ -7,6 +7,7 @@ import typer
 
 from spokeshave.cli.counted import counted
 from spokeshave.cli.example import DataName, Shape, check_takes, find_example
+from spokeshave.cli.lengths import Lengths, parse_lengths
 from spokeshave.cli.output import Json, console, print_json
 from spokeshave.errors import SpokeshaveError
 
@@ -27,6 +28,7 @@ def compile(
     plan: Annotated[Path | None, typer.Option(help="The plan in whose schemes the weights lie.")] = None,
     shape: Shape = None,
     data: DataName = None,
+    dynamic: Lengths = None,
     isa: Annotated[str | None, typer.Option(help="Another instruction set than this CPU's best.")] = None,
     tune: Annotated[
         bool, typer.Option("--tune", help="Time the kernels' schedules on this machine and keep the fastest.")
@@ -77,6 +79,7 @@ def compile(
     (check_artifact_folder if as_c else check_output_folder)(output)
     c_name = c_name or "model"
     check_name(c_name)
+    lengths = parse_lengths(dynamic)
     settings = precision_settings(precision, resolve_data(calibration).train if calibration else None)
     found = resolve_network(network)
     example = find_example(network, found, shape, data)
@@ -84,7 +87,7 @@ def compile(
     with counted("tuning") as progress:
         tuner = Tuner(instruction_set(isa), find_compiler(), threads or 1, progress) if tune else None
         pruned = Plan.load(plan) if plan is not None else None
-        generated = generate(found, example, pruned, isa, tuner, settings)
+        generated = generate(found, example, pruned, isa, tuner, settings, lengths)
     if as_c:
         write_artifact(generated, output, c_name, embed_weights)
         record, lines = _describe_c(generated, output)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from spokeshave.compiler.artifact import write_artifact
 from spokeshave.compiler.build import load_library
-from spokeshave.compiler.dynamic import at_lengths
+from spokeshave.compiler.dynamic import at_lengths, lengths_given
 from spokeshave.compiler.folder import save_deployment
 from spokeshave.compiler.generated import Generated
 from spokeshave.compiler.importer import OutputStructure
@@ -154,8 +154,10 @@ class NativeDeployment:
         return records
 
     def _run(self, inputs: tuple[Any, ...], seconds: list[float] | None = None) -> list[Tensor]:
-        lengths = self._lengths(inputs)
-        if lengths:
+        lengths: tuple[int, ...] = ()
+        if self.manifest.dynamic:
+            names = [record.name for record in self.manifest.inputs]
+            lengths = lengths_given(names, inputs, self.manifest.dynamic, self.manifest.capacity)
             check_inputs(inputs, self._at_lengths(lengths))
         elif not self._takes(inputs):
             check_inputs(inputs, self.manifest.inputs)
@@ -166,27 +168,6 @@ class NativeDeployment:
         for runner in self._runners:
             runner.run(values, samples, seconds, self._threads, lengths)
         return [values[name] if name in values else self._tensors[name] for name in self.manifest.outputs]
-
-    def _lengths(self, inputs: tuple[Any, ...]) -> tuple[int, ...]:
-        """The lengths that inputs have, from 1 to the capacity; other faults are for `check_inputs` to find."""
-        names = [record.name for record in self.manifest.inputs]
-        lengths = list(self.manifest.capacity)
-        for extent in reversed(self.manifest.dynamic):
-            if extent.value in names and extent.only is not None:
-                given = inputs[names.index(extent.value) :][:1]
-                shape = given[0].shape if given and isinstance(given[0], Tensor) else ()
-                lengths[extent.only] = (
-                    shape[extent.axis] if extent.axis < len(shape) else lengths[extent.only]
-                )
-                self._check_length(names.index(extent.value), extent.axis, lengths[extent.only], extent.only)
-        return tuple(lengths)
-
-    def _check_length(self, position: int, axis: int, length: int, index: int) -> None:
-        most = self.manifest.capacity[index]
-        if not 1 <= length <= most:
-            raise SpokeshaveError(
-                f"input {position} is {length} long on axis {axis}; this deployment takes 1 to {most}"
-            )
 
     def _at_lengths(self, lengths: tuple[int, ...]) -> tuple[ValueRecord, ...]:
         """The inputs as they must be at the caller's lengths."""

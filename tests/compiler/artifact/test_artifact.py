@@ -75,13 +75,6 @@ def test_operators_that_need_pytorch_are_named(tmp_path):
     assert not (tmp_path / "artifact").exists()
 
 
-def test_a_length_that_may_change_is_refused(tmp_path):
-    deployment = compile_network(nn.Linear(6, 3), torch.zeros(1, 5, 6), dynamic={0: 1})
-    with pytest.raises(SpokeshaveError, match="plain C takes one length only"):
-        deployment.export_c(tmp_path / "artifact")
-    assert not (tmp_path / "artifact").exists()
-
-
 def test_an_output_that_is_a_weight_is_refused(tmp_path):
     class WithScale(nn.Module):
         def __init__(self) -> None:

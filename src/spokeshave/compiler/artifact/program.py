@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -21,6 +21,7 @@ from spokeshave.compiler.artifact.tables import contents
 from spokeshave.compiler.artifact.wasm import run_wasm
 from spokeshave.compiler.artifact.write import RECORD, write_artifact
 from spokeshave.compiler.build import Compiler, find_compiler, zig_compiler
+from spokeshave.compiler.dynamic import at_lengths, lengths_given
 from spokeshave.compiler.generated import Generated
 from spokeshave.compiler.isa import InstructionSet, instruction_set, why_not_here
 from spokeshave.compiler.manifest import ValueRecord
@@ -90,9 +91,14 @@ def run_as_c(generated: Generated, inputs: Sequence[Tensor], flags: Sequence[str
     with tempfile.TemporaryDirectory() as name:
         write_artifact(generated, name)
         program = build_example(Path(name), flags)
-        return run_example(
-            program, instruction_set(generated.manifest.isa), inputs, contents(generated).outputs
+        manifest, outputs = generated.manifest, contents(generated).outputs
+        names = [record.name for record in manifest.inputs]
+        lengths = lengths_given(names, inputs, manifest.dynamic, manifest.capacity)
+        outputs = tuple(
+            replace(record, shape=(1, *at_lengths(record.name, record.shape[1:], manifest.dynamic, lengths)))
+            for record in outputs
         )
+        return run_example(program, instruction_set(manifest.isa), inputs, outputs, lengths)
 
 
 def build_example(folder: Path, flags: Sequence[str] = FLAGS) -> Path:
@@ -113,16 +119,23 @@ def build_example(folder: Path, flags: Sequence[str] = FLAGS) -> Path:
 
 
 def run_example(
-    program: Path, isa: InstructionSet, inputs: Sequence[Tensor], outputs: Sequence[ValueRecord]
+    program: Path,
+    isa: InstructionSet,
+    inputs: Sequence[Tensor],
+    outputs: Sequence[ValueRecord],
+    lengths: Sequence[int] = (),
 ) -> Run:
-    """Run a built example on inputs (any number of samples). Raises SpokeshaveError when it fails."""
+    """Run a built example on inputs: any number of samples, of these lengths where they may change.
+
+    Raises SpokeshaveError when it fails.
+    """
     chain = None if isa.machine in ("", platform.machine()) else toolchains()[isa.machine]
     with tempfile.TemporaryDirectory(dir=program.parent) as name:
         folder = Path(name)
         files = [f"{folder.name}/{kind}{i}" for kind, n in _counts(inputs, outputs) for i in range(n)]
         for file, tensor in zip(files, inputs, strict=False):
             tensor.contiguous().numpy().tofile(program.parent / file)
-        printed = _run(program, chain, files)
+        printed = _run(program, chain, [*map(str, lengths), *files])
         results = [
             _read(program.parent / file, record)
             for file, record in zip(files[len(inputs) :], outputs, strict=True)
@@ -136,12 +149,12 @@ def _counts(inputs: Sequence[Tensor], outputs: Sequence[ValueRecord]) -> tuple[t
     return (("input", len(inputs)), ("output", len(outputs)))
 
 
-def _run(program: Path, chain: Toolchain | None, files: list[str]) -> str:
+def _run(program: Path, chain: Toolchain | None, arguments: list[str]) -> str:
     """What the program printed."""
     if chain is not None and not chain.emulator:
-        code, printed, complaint = run_wasm(program, files)
+        code, printed, complaint = run_wasm(program, arguments)
     else:
-        command = [*([chain.emulator] if chain else []), str(program.resolve()), *files]
+        command = [*([chain.emulator] if chain else []), str(program.resolve()), *arguments]
         finished = subprocess.run(command, cwd=program.parent, capture_output=True, text=True, check=False)
         code, printed, complaint = finished.returncode, finished.stdout, finished.stderr
     if code:

@@ -7,6 +7,7 @@ from math import prod
 
 import torch
 
+from spokeshave.compiler.artifact.lengths import length_fields, sample_bytes
 from spokeshave.compiler.artifact.weights import WeightsFile, lay_out
 from spokeshave.compiler.generated import Generated
 from spokeshave.compiler.importer import OutputStructure
@@ -44,11 +45,6 @@ def contents(generated: Generated) -> Contents:
     if manifest.fallen_out:
         named = "; ".join(f"{stage.layer} ({stage.target}): {stage.reason}" for stage in manifest.fallen_out)
         raise SpokeshaveError(f"plain C cannot run what needs PyTorch: {named}")
-    if manifest.dynamic:
-        named = ", ".join(dict.fromkeys(extent.value for extent in manifest.dynamic))
-        raise SpokeshaveError(
-            f"plain C takes one length only, and that of {named} may change; compile it without `dynamic`"
-        )
     outputs = tuple(_output_record(manifest, name) for name in manifest.outputs)
     segment = next((stage for stage in manifest.stages if isinstance(stage, SegmentStage)), None)
     tensors = [generated.tensors[name] for name in segment.constants] if segment else []
@@ -85,6 +81,7 @@ def fields(found: Contents, name: str) -> dict[str, object]:
         "output_tensors": _tensor_table("output", outputs, found.outputs),
         "cpu_checks": "".join(map(_cpu_check, found.isa.features)),
         "run": "\n".join(_run_lines(found, name)),
+        **length_fields(manifest, name, found.inputs, found.outputs),
         "table": _markdown("input", inputs, found.inputs) + _markdown("output", outputs, found.outputs),
     }
 
@@ -144,14 +141,16 @@ def _run_lines(found: Contents, name: str) -> list[str]:
     given = [record.name for record in found.inputs]
     lines = []
     if found.segment:
+        read = _ports("const float *", "inputs", found.segment.inputs, given)
+        read += ", (const float *)(const void *)length" if found.generated.manifest.lengths else ""
         lines += [
-            f"    const float *const read[] = {{{_ports('const float *', 'inputs', found.segment.inputs, given)}}};",
+            f"    const float *const read[] = {{{read}}};",
             f"    float *const written[] = {{{_ports('float *', 'outputs', found.segment.outputs, outputs)}}};",
             "    if (segment_0(self->constants, self->arena, read, written, samples, NULL, 1))",
             f"        return {name.upper()}_BAD_ARGUMENT;",
         ]
     for index, output in enumerate(outputs):
-        size = f"(size_t)samples * {_sample_bytes(found.outputs[index])}"
+        size = f"(size_t)samples * {sample_bytes(found.generated.manifest, found.outputs[index])}"
         if output in given:
             lines.append(f"    memcpy(outputs[{index}], inputs[{given.index(output)}], {size});")
         elif outputs.index(output) < index:

@@ -2,8 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
 
 from spokeshave.compiler.count import Count
+from spokeshave.errors import SpokeshaveError
 
 
 @dataclass(frozen=True)
@@ -48,3 +52,27 @@ def at_lengths(
         if extent.value == name:
             sizes[extent.axis - 1] = extent.size(lengths)
     return tuple(sizes)
+
+
+def lengths_given(
+    names: Sequence[str], inputs: Sequence[Any], extents: Sequence[Extent], capacity: Sequence[int]
+) -> tuple[int, ...]:
+    """The lengths that inputs have, as the axes that are one length alone tell; the greatest where none does.
+
+    Raises SpokeshaveError for a length that is not from 1 to the greatest.
+    """
+    lengths = list(capacity)
+    for extent in reversed(extents):
+        index = extent.only
+        if index is None or extent.value not in names:
+            continue
+        position = names.index(extent.value)
+        tensor = inputs[position] if position < len(inputs) else None
+        if isinstance(tensor, Tensor) and extent.axis < tensor.dim():
+            lengths[index] = tensor.shape[extent.axis]
+        if not 1 <= lengths[index] <= capacity[index]:
+            raise SpokeshaveError(
+                f"input {position} is {lengths[index]} long on axis {extent.axis}; this deployment takes 1 to "
+                f"{capacity[index]}"
+            )
+    return tuple(lengths)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from spokeshave.compiler.count import Count
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.isa import InstructionSet
 from spokeshave.compiler.operations import (
@@ -79,7 +80,9 @@ def lower_precision(
 
 
 def _check_shapes(graph: Graph, samples: Sequence[Sample]) -> None:
-    """Raise SpokeshaveError for samples that are not what the network takes, at its greatest lengths."""
+    """Raise SpokeshaveError for samples of other lengths than the greatest, where these may change."""
+    if not any(isinstance(size, Count) for name in graph.inputs for size in graph.shape(name)):
+        return
     wanted = [tuple(map(int, graph.shape(name))) for name in graph.inputs]
     for sample in samples:
         given = [tuple(tensor.shape) for tensor in sample]

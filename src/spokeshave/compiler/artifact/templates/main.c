@@ -1,7 +1,7 @@
 /* Every call that an application makes. Usage:
 
        example                                        run one sample of zeros
-       example INPUT_FILE ... OUTPUT_FILE ...         one raw file for each input and output, any number of samples
+       example ${length_usage}INPUT_FILE ... OUTPUT_FILE ...         one raw file for each input and output, any number of samples
 
    Both print the time of the fastest of five runs. */
 #include <stdio.h>
@@ -10,6 +10,10 @@
 
 #include "$name.h"
 $include
+enum { LENGTHS = $length_count };
+#define INPUT_BYTES(i) $input_bytes
+#define OUTPUT_BYTES(i) $output_bytes
+
 static void *read_file(const char *path, size_t *bytes) {
     FILE *file = fopen(path, "rb");
     char *data = NULL;
@@ -37,31 +41,33 @@ static double now(void) {
 
 int main(int argc, char **argv) {
     void *inputs[${NAME}_INPUTS + 1], *outputs[${NAME}_OUTPUTS + 1];
-    char **input_files = argv + 1, **output_files = argv + 1 + ${NAME}_INPUTS;
-    int from_files = argc == 1 + ${NAME}_INPUTS + ${NAME}_OUTPUTS;
+    char **input_files = argv + 1 + LENGTHS, **output_files = input_files + ${NAME}_INPUTS;
+    int from_files = argc == 1 + LENGTHS + ${NAME}_INPUTS + ${NAME}_OUTPUTS;
     long samples = 1;
     if (argc != 1 && !from_files) {
-        fprintf(stderr, "usage: %s [%d input files, %d output files]\n", argv[0], ${NAME}_INPUTS, ${NAME}_OUTPUTS);
+        fprintf(stderr, "usage: %s [%d lengths, %d input files, %d output files]\n", argv[0], LENGTHS, ${NAME}_INPUTS,
+                ${NAME}_OUTPUTS);
         return 64;
     }
-
+$length_reading
     ${name}_network *network;
     ${name}_status status = $create;
     if (status != ${NAME}_OK) return fail("cannot create the network", status);
 
     for (int i = 0; i < ${NAME}_INPUTS; i++) {
-        size_t bytes = ${name}_input(i)->bytes;
+        size_t one = INPUT_BYTES(i), bytes = one;
+        if (!one) return fail("an input is empty", ${NAME}_BAD_ARGUMENT);
         inputs[i] = from_files ? read_file(input_files[i], &bytes) : calloc(1, bytes);
-        long count = (long)(bytes / ${name}_input(i)->bytes);
-        if (!inputs[i] || bytes % ${name}_input(i)->bytes || (i && count != samples)) {
+        long count = (long)(bytes / one);
+        if (!inputs[i] || bytes % one || (i && count != samples)) {
             fprintf(stderr, "input %s must be whole samples of %zu bytes, as many as of the others\n",
-                    ${name}_input(i)->name, ${name}_input(i)->bytes);
+                    ${name}_input(i)->name, one);
             return 65;
         }
         samples = count;
     }
     for (int i = 0; i < ${NAME}_OUTPUTS; i++) {
-        outputs[i] = malloc((size_t)samples * ${name}_output(i)->bytes + 1);
+        outputs[i] = malloc((size_t)samples * OUTPUT_BYTES(i) + 1);
         if (!outputs[i]) return 1;
     }
 
@@ -70,7 +76,7 @@ int main(int argc, char **argv) {
     for (int round = 0; round < 5;) {
         double start = now();
         for (long call = 0; call < calls; call++) {
-            status = ${name}_run(network, (const void *const *)inputs, outputs, samples);
+            status = ${name}_run(network, (const void *const *)inputs, outputs, samples$length_argument);
             if (status != ${NAME}_OK) return fail("cannot run the network", status);
         }
         double seconds = now() - start;
@@ -86,7 +92,7 @@ int main(int argc, char **argv) {
     for (int i = 0; i < ${NAME}_OUTPUTS; i++) {
         if (from_files) {
             FILE *file = fopen(output_files[i], "wb");
-            size_t bytes = (size_t)samples * ${name}_output(i)->bytes;
+            size_t bytes = (size_t)samples * OUTPUT_BYTES(i);
             if (!file || fwrite(outputs[i], 1, bytes, file) != bytes || fclose(file)) return 66;
         }
         free(outputs[i]);

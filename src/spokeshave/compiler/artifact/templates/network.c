@@ -38,6 +38,7 @@ const ${name}_tensor *${name}_output(int index) {
     return index >= 0 && index < ${NAME}_OUTPUTS ? &output_tensors[index] : NULL;
 }
 
+$length_definitions
 const char *${name}_explain(${name}_status status) {
     switch (status) {
     case ${NAME}_OK: return "all is well";
@@ -45,7 +46,7 @@ const char *${name}_explain(${name}_status status) {
     case ${NAME}_NO_FILE: return "the weights file cannot be read";
     case ${NAME}_WRONG_WEIGHTS: return "the weights are damaged or belong to another network";
     case ${NAME}_WRONG_CPU: return "this CPU lacks instructions that the network was built with ($isa)";
-    case ${NAME}_BAD_ARGUMENT: return "a pointer is null or the number of samples is negative";
+    case ${NAME}_BAD_ARGUMENT: return "a pointer is null, the number of samples negative, a length out of range, or a row not in its table";
     }
     return "there is no such status";
 }
@@ -121,9 +122,9 @@ ${name}_status ${name}_create(${name}_network **made, const char *weights_file) 
     return status;
 }
 
-${name}_status ${name}_run(${name}_network *self, const void *const *inputs, void *const *outputs, long samples) {
+${name}_status ${name}_run(${name}_network *self, const void *const *inputs, void *const *outputs, long samples$length_parameter) {
     if (!self || !inputs || !outputs || samples < 0) return ${NAME}_BAD_ARGUMENT;
-    for (int i = 0; i < ${NAME}_INPUTS; i++)
+$length_checks    for (int i = 0; i < ${NAME}_INPUTS; i++)
         if (!inputs[i]) return ${NAME}_BAD_ARGUMENT;
     for (int i = 0; i < ${NAME}_OUTPUTS; i++)
         if (!outputs[i]) return ${NAME}_BAD_ARGUMENT;

@@ -21,14 +21,14 @@ typedef struct {
 
 const ${name}_tensor *${name}_input(int index);  /* NULL when there is no such input */
 const ${name}_tensor *${name}_output(int index); /* NULL when there is no such output */
-
+$length_declarations
 typedef enum {
     ${NAME}_OK = 0,
     ${NAME}_NO_MEMORY,     /* malloc gave none */
     ${NAME}_NO_FILE,       /* the weights file cannot be opened or read */
     ${NAME}_WRONG_WEIGHTS, /* the weights are damaged, cut short, or another network's */
     ${NAME}_WRONG_CPU,     /* this CPU lacks instructions that the code was built with */
-    ${NAME}_BAD_ARGUMENT   /* a null pointer, a negative number of samples, or no row of a table */
+    ${NAME}_BAD_ARGUMENT   /* a null pointer, a negative number of samples, a length out of range, or no row of a table */
 } ${name}_status;
 
 const char *${name}_explain(${name}_status status); /* one sentence */
@@ -44,9 +44,9 @@ ${name}_status ${name}_create(${name}_network **made, const char *weights_file);
    they are used in place and must stay until ${name}_destroy, else they are copied. */
 ${name}_status ${name}_create_from_memory(${name}_network **made, const void *weights, size_t bytes);
 
-/* Run `samples` samples: inputs[i] points to samples * ${name}_input(i)->bytes bytes, outputs[i] likewise. Inputs must
-   not overlap outputs. */
-${name}_status ${name}_run(${name}_network *self, const void *const *inputs, void *const *outputs, long samples);
+/* Run `samples` samples: inputs[i] points to samples * $input_bytes bytes, outputs[i] likewise. Inputs
+   must not overlap outputs. */
+${name}_status ${name}_run(${name}_network *self, const void *const *inputs, void *const *outputs, long samples$length_parameter);
 
 void ${name}_destroy(${name}_network *self); /* NULL is allowed */
 
