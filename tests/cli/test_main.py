@@ -6,7 +6,19 @@ import sys
 
 import pytest
 
-VERBS = ["fit", "demo", "profile", "compile", "run", "evaluate", "bench", "report", "schemes", "devices"]
+VERBS = [
+    "fit",
+    "demo",
+    "profile",
+    "compile",
+    "run",
+    "evaluate",
+    "bench",
+    "report",
+    "schemes",
+    "devices",
+    "prune-experts",
+]
 
 
 def spokeshave(*arguments, **options):

@@ -9,8 +9,9 @@ import sys
 
 import pytest
 
+from spokeshave.atomic import write_atomically
 from spokeshave.errors import SpokeshaveError
-from spokeshave.fit.run_folder import CHECKPOINTS, STATE, RunFolder, create_run, open_run, write_atomically
+from spokeshave.fit.run_folder import CHECKPOINTS, STATE, RunFolder, create_run, open_run
 from spokeshave.fit.state import EpochRecord, State, StepRecord
 
 FILES = {"recipe.yaml": "network: digits\n", "plan.yaml": "version: 1\n"}

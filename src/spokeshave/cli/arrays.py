@@ -38,7 +38,7 @@ def write_arrays(path: Path, arrays: "dict[str, Tensor]") -> None:
     """Write tensors to a file, whole or not at all; a `.npy` file takes one only."""
     from safetensors.torch import save
 
-    from spokeshave.fit.run_folder import write_atomically
+    from spokeshave.atomic import write_atomically
 
     if path.suffix == ".npy" and len(arrays) != 1:
         raise SpokeshaveError(

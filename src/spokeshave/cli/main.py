@@ -5,7 +5,19 @@ import warnings
 
 import typer
 
-from spokeshave.cli import bench, compile, demo, devices, evaluate, fit, profile, report, run, schemes
+from spokeshave.cli import (
+    bench,
+    compile,
+    demo,
+    devices,
+    evaluate,
+    fit,
+    profile,
+    prune_experts,
+    report,
+    run,
+    schemes,
+)
 from spokeshave.errors import SpokeshaveError
 
 INTERRUPTED = 130
@@ -21,9 +33,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for _verb in (fit, demo, profile, compile, run, evaluate, bench, report, schemes):
+for _verb in (fit, demo, profile, compile, run, evaluate, bench, report, schemes, prune_experts):
     _name = _verb.__name__.rpartition(".")[2]
-    app.command(_name, epilog=_verb.EXAMPLE)(getattr(_verb, _name))
+    app.command(_name.replace("_", "-"), epilog=_verb.EXAMPLE)(getattr(_verb, _name))
 app.add_typer(devices.app, name="devices", epilog=devices.EXAMPLE)
 
 

@@ -51,7 +51,7 @@ def read_result(run: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, text: str) -> None:
-    from spokeshave.fit.run_folder import write_atomically
+    from spokeshave.atomic import write_atomically
 
     try:
         write_atomically(path, text)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from spokeshave.atomic import write_atomically
 from spokeshave.errors import SpokeshaveError
 from spokeshave.fit.state import State
 
@@ -162,27 +163,3 @@ def open_run(path: Path) -> RunFolder:
     if not is_run(path):
         raise SpokeshaveError(f"there is no run in {path}; start one with `spokeshave fit --output {path}`")
     return RunFolder(path)
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file so that its name stands for the old content or the new, never for a part of it."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    _flush_folder(path.parent)
-
-
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

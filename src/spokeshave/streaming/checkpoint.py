@@ -1,0 +1,141 @@
+"""A checkpoint of Mixtral's architecture on disk: its config, and its tensors by name in whichever shards."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from spokeshave.errors import SpokeshaveError
+from spokeshave.streaming.tensor_file import Entry, TensorFile, TensorWriter, open_tensor_file
+
+if TYPE_CHECKING:
+    from transformers import MixtralConfig
+
+CONFIG, SINGLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+EMBEDDING = "model.embed_tokens.weight"
+BESIDE = (".json", ".txt", ".model", ".jinja")  # what lies beside weights: tokenizers, generation settings
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder as transformers writes it; make one with `open_checkpoint`."""
+
+    folder: Path
+    config: "MixtralConfig"
+    files: Mapping[str, TensorFile]
+
+    def entry(self, name: str) -> Entry:
+        """Type and shape of a tensor; raises SpokeshaveError when there is none of the name."""
+        if name not in self.files:
+            raise SpokeshaveError(f"{self.folder} has no tensor {name}, which its {CONFIG} asks for")
+        return self.files[name].entries[name]
+
+    def check_shape(self, name: str, shape: tuple[int, ...]) -> None:
+        """Raise SpokeshaveError unless the tensor has the shape that the config implies."""
+        found = self.entry(name).shape
+        if found != shape:
+            raise SpokeshaveError(f"{name} has shape {found}, {CONFIG} of {self.folder} asks for {shape}")
+
+    def rows(self, name: str, first: int = 0, count: int | None = None) -> Tensor:
+        """Rows `[count, columns]` of a tensor as float32; raises SpokeshaveError where they are not finite."""
+        self.entry(name)
+        found = self.files[name].rows(name, first, count)
+        if not torch.isfinite(found).all():
+            raise SpokeshaveError(f"{self.files[name].path}: {name} holds NaN or infinite values")
+        return found.float()
+
+    def tensor(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """A whole tensor of this shape as float32."""
+        self.check_shape(name, shape)
+        return self.rows(name).view(shape)
+
+    def names(self, prefix: str) -> frozenset[str]:
+        """Names of the tensors that begin so."""
+        return frozenset(name for name in self.files if name.startswith(prefix))
+
+    def copy(self, names: Iterable[str], writer: TensorWriter) -> None:
+        """Put tensors into a new file as they are."""
+        for name in sorted(names):
+            writer.copy(name, self.files[name])
+
+    def activation(self) -> Callable[[Tensor], Tensor]:
+        """The experts' activation function."""
+        from transformers.activations import ACT2FN
+
+        found: Callable[[Tensor], Tensor] = ACT2FN[self.config.hidden_act]
+        return found
+
+    def digest(self) -> str:
+        """Changes when the config, or a shard's name, size or time of change does."""
+        paths = sorted({file.path for file in self.files.values()})
+        stamps = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+        return sha256((self.config.to_json_string() + repr(stamps)).encode()).hexdigest()
+
+    def copy_what_lies_beside(self, output: Path) -> None:
+        """Copy the config, the tokenizer and other small files; weights and their index are left out."""
+        for path in sorted(self.folder.iterdir()):
+            if path.is_file() and path.suffix in BESIDE and not path.name.endswith(".index.json"):
+                shutil.copyfile(path, output / path.name)
+
+
+def open_checkpoint(folder: Path) -> Checkpoint:
+    """Read config, index and headers; raises SpokeshaveError for what is missing, cut short or another architecture."""
+    if not folder.is_dir():
+        raise SpokeshaveError(f"there is no folder {folder}")
+    config = _config(folder)
+    checkpoint = Checkpoint(folder, config, _files(folder))
+    checkpoint.check_shape(EMBEDDING, (config.vocab_size, config.hidden_size))
+    return checkpoint
+
+
+def _config(folder: Path) -> "MixtralConfig":
+    document = _json(folder / CONFIG)
+    kind = document.get("model_type")
+    if kind != "mixtral":
+        raise SpokeshaveError(
+            f"{folder / CONFIG} is of model type {kind!r}; only mixtral can be pruned expert by expert"
+        )
+    try:
+        from transformers import MixtralConfig
+    except ImportError as error:
+        raise SpokeshaveError(
+            "Mixtral checkpoints need the extra: pip install 'spokeshave[models]'"
+        ) from error
+    try:
+        return MixtralConfig.from_dict(document)
+    except Exception as error:  # transformers raises errors of many kinds here
+        reason = " ".join(str(error).split())
+        raise SpokeshaveError(f"{folder / CONFIG} is no config of a Mixtral: {reason}") from error
+
+
+def _files(folder: Path) -> dict[str, TensorFile]:
+    """The file of every tensor; every shard is there and whole."""
+    if not (folder / INDEX).is_file():
+        single = open_tensor_file(folder / SINGLE)
+        return dict.fromkeys(single.entries, single)
+    places = _json(folder / INDEX).get("weight_map")
+    if not isinstance(places, dict):
+        raise SpokeshaveError(f"{folder / INDEX} has no weight_map")
+    shards = {name: open_tensor_file(folder / name) for name in sorted(set(places.values()))}
+    for tensor, name in places.items():
+        if tensor not in shards[name].entries:
+            raise SpokeshaveError(f"{folder / name} lacks {tensor}, which {INDEX} says is there")
+    return {tensor: shards[name] for tensor, name in places.items()}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise SpokeshaveError(f"there is no file {path}") from error
+    except (OSError, ValueError) as error:
+        raise SpokeshaveError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(document, dict):
+        raise SpokeshaveError(f"{path} holds no JSON object")
+    return document
