@@ -3,6 +3,7 @@
 from spokeshave.methods.admm import ADMM
 from spokeshave.methods.distillation import Teacher
 from spokeshave.methods.during_training import DuringTraining
+from spokeshave.methods.features import FeatureDistillation, Together
 from spokeshave.methods.group_lasso import ReweightedGroupLasso
 from spokeshave.methods.masked import MaskedFineTuning
 from spokeshave.methods.one_shot import OneShot
@@ -16,6 +17,7 @@ __all__ = [
     "ADMM",
     "DuringTraining",
     "EpochResult",
+    "FeatureDistillation",
     "MaskedFineTuning",
     "OneShot",
     "QuantizationAware",
@@ -23,6 +25,7 @@ __all__ = [
     "ReweightedGroupLasso",
     "Session",
     "Teacher",
+    "Together",
     "begin",
     "refresh_batch_norm",
     "train",

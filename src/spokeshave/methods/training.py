@@ -90,7 +90,7 @@ def train(
     """
     optimizer = optimizer or sgd(network, learning_rate, weight_decay)
     engine, network_run, optimizer_run, batches = _engine(network, optimizer, data.train, accelerate)
-    steps = epochs * count_batches(data.train)
+    steps = epochs * count_batches(batches)  # of this process
     run = Training(network_run, optimizer_run, steps, session, loss, teacher, precision)
     network.train()
     with channels_last(network):
