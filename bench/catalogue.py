@@ -84,8 +84,11 @@ class Sequence(nn.Module):
         return self.layers(features)[0]
 
 
-def _recurrent(kind: type[nn.RNNBase], layers: int) -> tuple[nn.Module, tuple[Tensor, ...]]:
-    return Sequence(kind(FEATURES, 1024, layers, batch_first=True)), (torch.randn(1, STEPS, FEATURES),)
+def _recurrent(
+    kind: type[nn.RNNBase], layers: int, both: bool = False
+) -> tuple[nn.Module, tuple[Tensor, ...]]:
+    network = kind(FEATURES, 1024, layers, batch_first=True, bidirectional=both)
+    return Sequence(network), (torch.randn(1, STEPS, FEATURES),)
 
 
 def _words(vocabulary: int) -> Tensor:
@@ -109,7 +112,15 @@ CASES: Mapping[str, Case] = {
         Case("gpt2_small", f"{_TEXT}, no head, no past", _gpt2),
         Case("gru_1x1024", _SPEECH, partial(_recurrent, nn.GRU, 1), rows=32),
         Case("gru_2x1024", _SPEECH, partial(_recurrent, nn.GRU, 2), rows=32),
+        Case("lstm_1x1024", _SPEECH, partial(_recurrent, nn.LSTM, 1), rows=32),
         Case("lstm_2x1024", _SPEECH, partial(_recurrent, nn.LSTM, 2), rows=32),
+        Case("gru_2x1024_both", f"{_SPEECH}, both directions", partial(_recurrent, nn.GRU, 2, True), rows=32),
+        Case(
+            "lstm_1x1024_both", f"{_SPEECH}, both directions", partial(_recurrent, nn.LSTM, 1, True), rows=32
+        ),
+        Case(
+            "lstm_2x1024_both", f"{_SPEECH}, both directions", partial(_recurrent, nn.LSTM, 2, True), rows=32
+        ),
     )
 }
 

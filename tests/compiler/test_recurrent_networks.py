@@ -130,6 +130,21 @@ def test_integers(kind):
     assert torch.equal(deployment(x)[0], result), "the number of workers changes results"
 
 
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", TOLERANCE), ("int8", 0.03)])
+@pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM])
+def test_any_length(kind, precision, tolerance):
+    torch.manual_seed(0)
+    network, x = Speech(kind, 2, True, batch_first=kind is nn.GRU).eval(), torch.randn(2, 17, 9)
+    deployment = compile_network(network, x, precision=precision, calibration=[x], dynamic={"x": 1})
+    for length in (17, 1, 2, 16, 17):
+        with torch.inference_mode():
+            head, states = network(x[:, :length])
+        result, last = deployment(x[:, :length])
+        torch.testing.assert_close(result, head, rtol=0, atol=tolerance)
+        for part, expected in zip(last, states, strict=True):
+            torch.testing.assert_close(part, expected, rtol=0, atol=tolerance)
+
+
 def test_integers_that_cost_too_much_are_left_out():
     network, x = nn.GRU(9, 20, batch_first=True).eval(), torch.randn(2, 7, 9)
     (layer,) = generate(network, x, precision=Int8([x], error_budget=1e-5)).manifest.layers
