@@ -37,7 +37,7 @@ def command(arguments: Sequence[str]) -> str:
     places = {
         position + step
         for position, word in enumerate(arguments)
-        if word in ("--output", "--conversions")
+        if word in ("--output", "--conversions", "--folder")
         for step in (0, 1)
     }
     words = [word for position, word in enumerate(arguments) if position not in places]

@@ -1,10 +1,11 @@
 """Keeping the largest, with exact counts and ties broken by position, against a plain sort."""
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spokeshave.schemes.ranking import keep_largest, keep_largest_per_row, kept_count
+from spokeshave.schemes.ranking import SHORT, keep_largest, keep_largest_per_row, kept_count
 
 values = st.lists(st.integers(-2, 2), min_size=1, max_size=12)
 
@@ -22,10 +23,15 @@ def test_keep_largest(numbers, count) -> None:
     )
 
 
-@given(st.lists(st.tuples(*[st.integers(-2, 2)] * 5), min_size=1, max_size=4), st.data())
-@settings(deadline=None)
-def test_keep_largest_per_row(rows, data) -> None:
-    counts = data.draw(st.lists(st.integers(0, 5), min_size=len(rows), max_size=len(rows)))
+@pytest.mark.parametrize("width", [1, 5, SHORT, SHORT + 1, 24])
+@pytest.mark.parametrize("equal", [True, False])
+@given(data=st.data())
+@settings(deadline=None, max_examples=50)
+def test_keep_largest_per_row(width, equal, data) -> None:
+    rows = data.draw(st.lists(st.tuples(*[st.integers(-2, 2)] * width), min_size=1, max_size=4))
+    counts = data.draw(st.lists(st.integers(0, width), min_size=len(rows), max_size=len(rows)))
+    if equal:
+        counts = counts[:1] * len(rows)
     kept = keep_largest_per_row(torch.tensor(rows, dtype=torch.float32), torch.tensor(counts))
     assert kept.tolist() == [first_largest(list(row), count) for row, count in zip(rows, counts, strict=True)]
 
