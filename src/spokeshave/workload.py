@@ -121,7 +121,7 @@ class _Reader:
         return ()
 
     def convolution(self, node: fx.Node) -> Layer:
-        given = _arguments(node)
+        given = arguments_of(node)
         axes = len(_shape(given["weight"])) - 2
         kernel, dilation = _shape(given["weight"])[2:], _per_axis(given["dilation"], axes)
         return replace(
@@ -134,7 +134,7 @@ class _Reader:
         )
 
     def linear(self, node: fx.Node) -> Layer:
-        return self.weighted(node, "linear", _arguments(node))
+        return self.weighted(node, "linear", arguments_of(node))
 
     def weighted(self, node: fx.Node, kind: Kind, given: Mapping[str, Any]) -> Layer:
         shape = _shape(given["weight"])
@@ -149,7 +149,7 @@ class _Reader:
         )
 
     def recurrent(self, node: fx.Node) -> Iterator[Layer]:
-        given = _arguments(node)
+        given = arguments_of(node)
         steps = prod(_shape(given["input"])[:-1])
         known = set(self.parameters.values())
         for weight in given["params"]:
@@ -168,7 +168,7 @@ class _Reader:
                 )
 
     def product(self, node: fx.Node, left_name: str, right_name: str) -> Layer:
-        given = _arguments(node)
+        given = arguments_of(node)
         left, right = given[left_name], given[right_name]
         rows = _shape(right)[-1] if len(_shape(right)) > 1 else 1
         parameter = self.parameters.get(right.name)
@@ -182,7 +182,7 @@ class _Reader:
         )
 
     def attention(self, node: fx.Node) -> Iterator[Layer]:
-        given = _arguments(node)
+        given = arguments_of(node)
         query, key, value = (_shape(given[name]) for name in ("query", "key", "value"))
         scores = (*query[:-1], key[-2])
         rows = prod(query[:-1])
@@ -194,16 +194,16 @@ class _Reader:
         value = node.meta["val"]
         value = value[0] if isinstance(value, tuple | list) else value
         own = {"output_shape": tuple(value.shape), "dtype": str(value.dtype).removeprefix("torch.")}
-        return Layer(_module(node), kind, rows, columns, positions, **(own | fields))
+        return Layer(module_of(node), kind, rows, columns, positions, **(own | fields))
 
 
-def _module(node: fx.Node) -> str:
+def module_of(node: fx.Node) -> str:
     """Qualified name of the innermost module that a node came from."""
     stack = node.meta.get("nn_module_stack")
     return str(list(stack.values())[-1][0]) if stack else ""
 
 
-def _arguments(node: fx.Node) -> dict[str, Any]:
+def arguments_of(node: fx.Node) -> dict[str, Any]:
     """A node's arguments by name, with the operator's own defaults."""
     assert isinstance(node.target, torch._ops.OpOverload)
     names = node.target._schema.arguments

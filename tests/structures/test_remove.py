@@ -1,0 +1,270 @@
+"""Smaller networks against masked ones and against slices made by hand; what has to stay and why."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from spokeshave.compiler import compile_network
+from spokeshave.criteria import Taylor, saliencies
+from spokeshave.errors import SpokeshaveError
+from spokeshave.networks.cifar_resnet import cifar_resnet
+from spokeshave.networks.imagenet import InvertedResidual, mobilenet_v2
+from spokeshave.structures import remove_structures
+from spokeshave.workload import trace
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(threads)
+
+
+def shaken(network):
+    """Batch norms as training leaves them: a channel of zeros must not come out as anything but removed."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for values in (module.weight, module.bias, module.running_mean):
+                values.data.normal_(std=0.5)
+            module.running_var.uniform_(0.5, 2)
+    return network.eval()
+
+
+def check(network, smaller, example):
+    """Equal outputs; the masked network is the old one with zeros; fewer weights; the old one is as it was."""
+    inputs = torch.randn(3, *example.shape[1:])
+    with torch.no_grad():
+        found, expected = (outputs(each(inputs)) for each in (smaller.network, smaller.masked))
+    assert torch.allclose(found, expected, atol=1e-4 * float(expected.abs().max()))
+    for (_, before), (_, after) in zip(
+        network.named_parameters(), smaller.masked.named_parameters(), strict=True
+    ):
+        assert torch.equal(after[after != 0], before[after != 0])
+    count = [sum(p.numel() for p in each.parameters()) for each in (smaller.network, network)]
+    assert count[0] < count[1]
+    assert smaller.multiply_adds == (
+        trace(smaller.network, example).multiply_adds,
+        trace(network, example).multiply_adds,
+    )
+
+
+def outputs(value):
+    return value if isinstance(value, torch.Tensor) else next(iter(value.values()))
+
+
+def check_compiles(smaller, example):
+    inputs = torch.randn(2, *example.shape[1:])
+    compiled = compile_network(smaller.network, example)
+    with torch.no_grad():
+        expected = outputs(smaller.network(inputs))
+    assert torch.allclose(outputs(compiled(inputs)), expected, atol=1e-3 * float(expected.abs().max()))
+
+
+def test_two_layers_are_what_slicing_by_hand_gives():
+    layers = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 5, 3)
+    network = shaken(nn.Sequential(*layers))
+    smaller = remove_structures(network, torch.zeros(1, 3, 8, 8), {"0": 0.5})
+    worth = layers[0].weight.square().sum((1, 2, 3)) + layers[3].weight.square().sum((0, 2, 3))
+    kept = worth.topk(4).indices.sort().values
+    first, norm, _, last = smaller.network
+    assert torch.equal(first.weight, layers[0].weight[kept])
+    assert torch.equal(first.bias, layers[0].bias[kept])
+    assert torch.equal(norm.running_mean, layers[1].running_mean[kept])
+    assert torch.equal(last.weight, layers[3].weight[:, kept])
+    assert (first.out_channels, norm.num_features, last.in_channels) == (4, 4, 4)
+    assert smaller.outputs == {"0": (4, 8), "3": (5, 5)}
+    assert smaller.left == {}
+    check(network, smaller, torch.zeros(1, 3, 8, 8))
+
+
+def test_the_criterion_decides():
+    network = nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 3))
+    batches = [(torch.randn(32, 6), torch.randint(3, (32,)))]
+    found = saliencies(Taylor(), network, ["0.weight", "2.weight"], batches)
+    worth = found["0.weight"].sum(1) + found["2.weight"].sum(0)
+    smaller = remove_structures(network, torch.zeros(1, 6), 0.25, Taylor(), batches).network
+    assert torch.equal(smaller[0].weight, network[0].weight[worth.topk(3).indices.sort().values])
+
+
+def test_a_residual_network_shrinks_through_its_shortcuts():
+    network, example = shaken(cifar_resnet(8)), torch.zeros(1, 3, 32, 32)
+    before = copy.deepcopy(network.state_dict())
+    smaller = remove_structures(network, example, 0.5)
+    check(network, smaller, example)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert smaller.outputs["layer1.0.conv1"] == smaller.outputs["conv1"] == (8, 16)
+    assert smaller.outputs["layer3.0.conv1"] == (32, 64)
+    assert smaller.outputs["layer3.0.conv2"] == (56, 64)
+    assert smaller.left["layer3.0.conv2"] == "48 of its 64 outputs stay: the network pads it with zeros"
+    assert smaller.left["linear"] == "its outputs are the network's outputs"
+    by_hand = (27 * 8 + 2 * 72 * 8) * 1024 + (72 * 16 + 144 * 24) * 256 + (24 * 9 * 32 + 288 * 56) * 64 + 560
+    assert smaller.multiply_adds[0] == by_hand
+    check_compiles(smaller, example)
+
+
+def test_inner_channels_of_blocks_alone():
+    network, example = shaken(cifar_resnet(8)), torch.zeros(1, 3, 32, 32)
+    smaller = remove_structures(network, example, {"layer*.conv1": 0.25})
+    check(network, smaller, example)
+    assert smaller.outputs["layer2.0.conv1"] == (8, 32)
+    assert smaller.outputs["layer2.0.conv2"] == (32, 32)
+    assert smaller.left == {}
+    assert smaller.multiply_adds[0] / smaller.multiply_adds[1] == pytest.approx(0.25, abs=0.05)
+
+
+def test_layers_that_are_added_go_together():
+    network, example = shaken(cifar_resnet(8)), torch.zeros(1, 3, 32, 32)
+    with pytest.raises(
+        SpokeshaveError, match=r"layer1\.0\.conv2: its outputs go together with those of conv1"
+    ):
+        remove_structures(network, example, {"layer1.0.conv2": 0.5})
+    smaller = remove_structures(network, example, {"*conv2": 0.5, "conv1": 0.75})
+    assert smaller.outputs["layer1.0.conv2"] == smaller.outputs["conv1"] == (12, 16)
+
+
+def test_inverted_residuals():
+    blocks = InvertedResidual(3, 8, 1, 4), InvertedResidual(8, 8, 1, 6), InvertedResidual(8, 12, 2, 6)
+    network, example = (
+        shaken(nn.Sequential(*blocks, nn.Flatten(), nn.Linear(192, 10))),
+        torch.zeros(1, 3, 8, 8),
+    )
+    smaller = remove_structures(network, example, 0.5)
+    check(network, smaller, example)
+    depthwise = smaller.network[1].conv[1][0]
+    assert depthwise.groups == depthwise.in_channels == 24
+    assert smaller.network[4].in_features == 96
+    check_compiles(smaller, example)
+
+
+@pytest.mark.slow
+def test_mobilenet_v2():
+    network, example = shaken(mobilenet_v2()), torch.zeros(1, 3, 64, 64)
+    smaller = remove_structures(network, example, 0.5)
+    check(network, smaller, example)
+    assert set(smaller.left) == {"classifier.1"}
+    assert smaller.multiply_adds[0] / smaller.multiply_adds[1] == pytest.approx(0.29, abs=0.01)
+    check_compiles(smaller, example)
+
+
+class Attention(nn.Module):
+    """As image transformers write it: one matrix for query, key and value."""
+
+    def __init__(self, width, heads, own_size):
+        super().__init__()
+        self.num_heads, self.head_dim, self.own_size = heads, width // heads, own_size
+        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, tokens):
+        samples, count, width = tokens.shape
+        size = self.head_dim if self.own_size else width // self.num_heads
+        qkv = self.qkv(self.norm(tokens)).reshape(samples, count, 3, self.num_heads, size)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        weights = (query * size**-0.5 @ key.transpose(-2, -1)).softmax(-1)
+        features = (weights @ value).transpose(1, 2).flatten(2)
+        return tokens + self.proj(features)
+
+
+def test_heads_of_one_matrix_for_query_key_and_value():
+    network, example = nn.Sequential(Attention(24, 6, own_size=True), nn.Linear(24, 4)), torch.zeros(1, 5, 24)
+    smaller = remove_structures(network, example, {"0.qkv": 1 / 3})
+    check(network, smaller, example)
+    assert smaller.network[0].num_heads == 2
+    assert smaller.network[0].head_dim == 4
+    assert smaller.network[0].qkv.weight.shape == (24, 24)
+    assert smaller.network[0].proj.weight.shape == (24, 8)
+    check_compiles(smaller, example)
+
+
+def test_code_that_counts_on_all_heads_is_left_alone():
+    attention = Attention(24, 6, own_size=False)
+    network, example = (
+        nn.Sequential(attention, nn.Linear(24, 8), nn.ReLU(), nn.Linear(8, 4)),
+        torch.zeros(1, 5, 24),
+    )
+    smaller = remove_structures(network, example, 0.5)
+    check(network, smaller, example)
+    assert smaller.left["0.qkv"].startswith("the network's code does not run with fewer: shape")
+    assert "such as the network's inputs" in smaller.left["0.proj"]
+    assert smaller.outputs["1"] == (4, 8)
+
+
+def test_heads_of_a_vision_transformer():
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    sizes |= {"image_size": 32, "patch_size": 8}
+    config = transformers.ViTConfig(**sizes)
+    network, example = transformers.ViTForImageClassification(config).eval(), torch.zeros(1, 3, 32, 32)
+    smaller = remove_structures(network, example, {"*.attention.*": 0.5, "*fc1": 0.25})
+    assert smaller.outputs["vit.layers.0.attention.q_proj"] == (16, 32)
+    assert smaller.outputs["vit.layers.1.mlp.fc1"] == (16, 64)
+    assert "layer norm" in smaller.left["vit.layers.0.attention.o_proj"]
+    check(network, smaller, example)
+    check_compiles(smaller, example)
+
+
+class Branches(nn.Module):
+    """Concatenation, gates of channels, groups, an unknown operator and a recurrent layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.left, self.right = nn.Conv2d(3, 8, 1), nn.Conv2d(3, 6, 1)
+        self.gate = nn.Linear(14, 14)
+        self.grouped = nn.Conv2d(14, 14, 1, groups=7)
+        self.summed = nn.Conv2d(3, 8, 1)
+        self.cut = nn.Conv2d(3, 8, 1)
+        self.inner, self.outer = nn.Linear(14, 10), nn.Linear(10, 4)
+        self.recurrent = nn.GRU(4, 4, batch_first=True)
+
+    def forward(self, images):
+        joined = torch.cat([self.left(images), self.right(images)], 1)
+        gated = joined * torch.sigmoid(self.gate(joined.mean((2, 3))))[:, :, None, None]
+        features = self.inner(gated.mean((2, 3)))
+        rest = self.grouped(gated), self.summed(images).cumsum(1), self.cut(images)[:, :4]
+        extra = sum(part.mean((1, 2, 3)) for part in rest)
+        return self.recurrent(self.outer(F.relu(features))[:, None])[0] + extra[:, None, None]
+
+
+def test_branches_and_what_has_to_stay():
+    network, example = Branches().eval(), torch.zeros(1, 3, 4, 4)
+    smaller = remove_structures(network, example, 0.5)
+    check(network, smaller, example)
+    assert set(smaller.left) == {"left", "right", "gate", "grouped", "summed", "cut", "outer", "recurrent"}
+    assert "a convolution in groups" in smaller.left["left"]
+    assert "cumsum" in smaller.left["summed"]
+    assert "fixed place" in smaller.left["cut"]
+    assert smaller.outputs["inner"] == (5, 10)
+    free = Branches().eval()
+    free.grouped = nn.Conv2d(14, 3, 1)
+    smaller = remove_structures(free, example, {"left": 0.5, "right": 0.5, "gate": 0.5})
+    check(free, smaller, example)
+    assert smaller.outputs["gate"][0] == smaller.outputs["left"][0] + smaller.outputs["right"][0] == 7
+
+
+def test_tied_weights_shrink_once():
+    network = nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8), nn.Linear(8, 2))
+    network[3].weight = network[1].weight
+    smaller = remove_structures(network, torch.zeros(1, 6), 0.5)
+    check(network, smaller, torch.zeros(1, 6))
+    assert smaller.network[3].weight is smaller.network[1].weight
+    assert smaller.network[1].weight.shape == (4, 4)
+
+
+def test_wrong_requests_get_a_sentence():
+    network = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 2))
+    example = torch.zeros(1, 6)
+    with pytest.raises(SpokeshaveError, match="'absent' names no layer"):
+        remove_structures(network, example, {"absent": 0.5})
+    with pytest.raises(SpokeshaveError, match=r"must be a number in \(0, 1\], not 0"):
+        remove_structures(network, example, 0)
+    with pytest.raises(SpokeshaveError, match=r"nothing can be taken out .*the network's outputs"):
+        remove_structures(network, example, {"2": 0.5})
+    with pytest.raises(SpokeshaveError, match="all shares are 1"):
+        remove_structures(network, example, 1.0)
+    smaller = remove_structures(network, example, 0.001)
+    assert smaller.network[0].out_features == 1
