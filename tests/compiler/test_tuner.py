@@ -1,6 +1,7 @@
 """The tuner: right results, a cache that is used, survives interruption and mends itself."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from spokeshave.compiler.schedule import Product, Schedule, candidates
 from spokeshave.compiler.schedule_cache import ScheduleCache
 from spokeshave.compiler.tuner import Tuner
 from spokeshave.errors import SpokeshaveError
+from spokeshave.locate import cache_folder
 
 PRODUCTS = 2
 ISA = "avx2" if instruction_set(None).machine == "x86_64" else "portable"  # fewer tiles build faster
@@ -35,8 +37,14 @@ def cache_file() -> Path:
     return ScheduleCache(instruction_set(ISA), find_compiler(), 1).path
 
 
+def forget_networks() -> None:
+    """A whole network out of the cache would need no schedules."""
+    shutil.rmtree(cache_folder() / "networks", ignore_errors=True)
+
+
 def tune(network: nn.Module, **settings) -> list[tuple[int, int]]:
     """Tune, compare with PyTorch, and return what progress was told."""
+    forget_networks()
     told: list[tuple[int, int]] = []
     x = torch.randn(2, 3, 13, 11)
     deployment = compile_network(
@@ -51,6 +59,20 @@ def test_a_tuned_network_computes_the_same_and_is_tuned_once(network):
     assert tune(network) == [(0, PRODUCTS), (1, PRODUCTS), (PRODUCTS, PRODUCTS)]
     assert len(json.loads(cache_file().read_text())["schedules"]) == PRODUCTS
     assert tune(network) == []
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+def test_layers_of_lower_precision_are_tuned(network, precision):
+    x, told = torch.randn(2, 3, 13, 11), []
+    settings = {"precision": precision, "calibration": [x], "progress": lambda *state: told.append(state)}
+    deployment = compile_network(network, x, isa=ISA, tune=True, **settings)
+    assert [done for done, _, _ in told] == list(range(PRODUCTS + 1))
+    with torch.inference_mode():
+        assert (deployment(x) - network(x)).abs().max() <= 0.05 * network(x).abs().max()
+    told.clear()
+    forget_networks()
+    compile_network(network, x, isa=ISA, tune=True, **settings)
+    assert not told
 
 
 def test_threads_are_tuned_for_apart(network):

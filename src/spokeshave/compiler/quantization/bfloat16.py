@@ -105,10 +105,10 @@ class _Halves:
     dtype: str = "bfloat16"
     suffix: str = "bfloat16"
 
-    def lower(self, value: str) -> Round:
+    def narrow(self, value: str) -> Round:
         return Round()
 
-    def raise_(self, value: str) -> Widen:
+    def widen(self, value: str) -> Widen:
         return Widen()
 
     def layer(

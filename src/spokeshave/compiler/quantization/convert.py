@@ -31,11 +31,11 @@ class Form(Protocol):
         """What names of values and weights get behind them."""
         ...
 
-    def lower(self, value: str) -> Operation:
+    def narrow(self, value: str) -> Operation:
         """The conversion from float32."""
         ...
 
-    def raise_(self, value: str) -> Operation:
+    def widen(self, value: str) -> Operation:
         """The conversion to float32."""
         ...
 
@@ -93,7 +93,7 @@ class _Conversion:
         for name in dict.fromkeys(names):
             if name in self.only_low:
                 self.only_low.remove(name)
-                self.nodes.append(Node(layer, self.form.raise_(name), (self._low(name),), (name,)))
+                self.nodes.append(Node(layer, self.form.widen(name), (self._low(name),), (name,)))
 
     def _add_layer(self, node: Node) -> None:
         layer = node.operation
@@ -112,7 +112,7 @@ class _Conversion:
     def _in_low(self, name: str, layer: str) -> str:
         if name not in self.low:
             made = self._declare(name)
-            self.nodes.append(Node(layer, self.form.lower(name), (name,), (made,)))
+            self.nodes.append(Node(layer, self.form.narrow(name), (name,), (made,)))
         return self._low(name)
 
     def _declare(self, name: str) -> str:

@@ -63,10 +63,10 @@ class _Integers:
     dtype: str = "uint8"
     suffix: str = "integers"
 
-    def lower(self, value: str) -> Quantize:
+    def narrow(self, value: str) -> Quantize:
         return Quantize(self.quantizations[value])
 
-    def raise_(self, value: str) -> Dequantize:
+    def widen(self, value: str) -> Dequantize:
         return Dequantize(self.quantizations[value])
 
     def layer(
