@@ -1,6 +1,7 @@
 """How a network gets into its plan: hooks around anybody's training loop, and a ready loop."""
 
 from spokeshave.methods.admm import ADMM
+from spokeshave.methods.correlation import weight_correlation
 from spokeshave.methods.distillation import Teacher
 from spokeshave.methods.during_training import DuringTraining
 from spokeshave.methods.features import FeatureDistillation, Together
@@ -9,6 +10,7 @@ from spokeshave.methods.masked import MaskedFineTuning
 from spokeshave.methods.one_shot import OneShot
 from spokeshave.methods.quantization_aware import QuantizationAware
 from spokeshave.methods.reconstruction import Reconstruction
+from spokeshave.methods.rewinding import IterativeMagnitude, find_masks, prune_and_train
 from spokeshave.methods.session import Session, begin
 from spokeshave.methods.statistics import refresh_batch_norm
 from spokeshave.methods.training import EpochResult, train
@@ -18,6 +20,7 @@ __all__ = [
     "DuringTraining",
     "EpochResult",
     "FeatureDistillation",
+    "IterativeMagnitude",
     "MaskedFineTuning",
     "OneShot",
     "QuantizationAware",
@@ -27,6 +30,9 @@ __all__ = [
     "Teacher",
     "Together",
     "begin",
+    "find_masks",
+    "prune_and_train",
     "refresh_batch_norm",
     "train",
+    "weight_correlation",
 ]

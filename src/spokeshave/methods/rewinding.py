@@ -1,0 +1,153 @@
+"""Masks by rounds of training and pruning, then training under them from trained, early, first or fresh weights."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from spokeshave.errors import SpokeshaveError
+from spokeshave.methods.dense import DenseSession, State, snapshot
+from spokeshave.methods.masked import MaskedFineTuning
+from spokeshave.methods.one_shot import OneShot
+from spokeshave.methods.session import Session, begin
+from spokeshave.plan import Plan
+from spokeshave.schemes.checks import check_choice, check_count, check_fraction
+
+OWNER = "iterative magnitude"
+STARTS = ("trained", "early", "initial", "random")
+Train = Callable[[nn.Module, Session], None]
+
+
+@dataclass(frozen=True)
+class IterativeMagnitude:
+    """Masks by rounds of training and magnitude pruning, then training under the mask (arXiv 2102.11068, section 2).
+
+    `start`: "trained", the densely trained weights (pruning and fine-tuning); "early", the weights after `early_epochs`
+    of dense training (rewinding, arXiv 1903.01611); "initial", the first ones (a lottery ticket); "random", a fresh
+    draw. `rounds`: 1 is one-shot; more prune an equal part of what is left each, and start each round from the first
+    weights.
+    """
+
+    sparsity: float
+    start: str = "trained"
+    rounds: int = 1
+    early_epochs: int = 10
+
+    def __post_init__(self) -> None:
+        check_fraction(OWNER, "sparsity", self.sparsity)
+        check_choice(OWNER, "start", self.start, STARTS)
+        check_count(OWNER, "rounds", self.rounds)
+        check_count(OWNER, "early_epochs", self.early_epochs)
+
+    def sparsities(self) -> tuple[float, ...]:
+        """After each round.
+
+        >>> [round(sparsity, 3) for sparsity in IterativeMagnitude(0.488, rounds=3).sparsities()]
+        [0.2, 0.36, 0.488]
+        """
+        kept = 1 - self.sparsity
+        return (*(1 - kept ** (number / self.rounds) for number in range(1, self.rounds)), self.sparsity)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """States of the network on its way: `initial`, `early` (None when training was shorter), densely `trained`.
+
+    `masks`: by parameter, True where a weight stayed.
+    """
+
+    initial: State
+    early: State | None
+    trained: State
+    masks: dict[str, Tensor] = field(default_factory=dict)
+
+
+def prune_and_train(
+    method: IterativeMagnitude,
+    network: nn.Module,
+    plan: Callable[[float], Plan],
+    train: Train,
+    reinitialise: Callable[[nn.Module], None] | None = None,
+) -> Weights:
+    """Find a mask and train the network under it; `train(network, session)` is the user's loop, all epochs of it.
+
+    It is called once a round and once more at the end, each time with a session whose hooks it calls; it must begin
+    its learning rates afresh. `plan` makes the plan for a sparsity, of schemes that only remove weights. `reinitialise`
+    draws fresh weights (every module's own `reset_parameters` if it is not given). Of all comparisons the cost is the
+    same. Raises SpokeshaveError when training diverges: masks of such weights mean nothing.
+    """
+    found = find_masks(method, network, plan, train)
+    network.load_state_dict(_start(method, network, found, reinitialise))
+    session = _masked(network, plan(method.sparsity), found.masks)
+    train(network, session)
+    session.finish()
+    _check_finite(network, "the last training")
+    return found
+
+
+def find_masks(
+    method: IterativeMagnitude, network: nn.Module, plan: Callable[[float], Plan], train: Train
+) -> Weights:
+    """The rounds alone. The network is left as the last round trained it, and pruned."""
+    initial = snapshot(network)
+    dense = DenseSession(network, method.early_epochs)
+    masks: dict[str, Tensor] = {}
+    trained = initial
+    for number, sparsity in enumerate(method.sparsities()):
+        if number:
+            network.load_state_dict(initial)
+        session = _masked(network, plan(method.sparsities()[number - 1]), masks) if number else dense
+        train(network, session)
+        session.finish()
+        _check_finite(network, f"round {number + 1}")
+        trained = trained if number else snapshot(network)
+        begin(OneShot(), network, plan(sparsity)).finish()
+        masks = {name: network.get_parameter(name).detach() != 0 for name in plan(sparsity).resolve(network)}
+    return Weights(initial, dense.early, trained, masks)
+
+
+def _masked(network: nn.Module, plan: Plan, masks: dict[str, Tensor]) -> Session:
+    """A session that keeps the masks, which are applied first; a weight may be zero and stay."""
+    with torch.no_grad():
+        for name, mask in masks.items():
+            network.get_parameter(name).mul_(mask)
+    session = begin(MaskedFineTuning(), network, plan)
+    session.restore({f"support.{name}": mask for name, mask in masks.items()})
+    return session
+
+
+def _start(
+    method: IterativeMagnitude,
+    network: nn.Module,
+    found: Weights,
+    reinitialise: Callable[[nn.Module], None] | None,
+) -> State:
+    if method.start == "random":
+        network.load_state_dict(found.initial)  # buffers as they were
+        (reinitialise or _reset)(network)
+        return snapshot(network)
+    states = {"trained": found.trained, "early": found.early, "initial": found.initial}
+    state = states[method.start]
+    if state is None:
+        raise SpokeshaveError(
+            f"{OWNER}: training called after_epoch fewer than early_epochs, {method.early_epochs}, times"
+        )
+    return state
+
+
+def _reset(network: nn.Module) -> None:
+    for name, module in network.named_modules():
+        reset = getattr(module, "reset_parameters", None)
+        if reset is not None:
+            reset()
+        elif any(True for _ in module.parameters(recurse=False)):
+            raise SpokeshaveError(
+                f"{name or 'the network'} cannot draw fresh weights of its own; give reinitialise"
+            )
+
+
+def _check_finite(network: nn.Module, when: str) -> None:
+    for name, parameter in network.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise SpokeshaveError(f"{name} holds infinite values or NaN after {when}: training diverged")
