@@ -85,6 +85,13 @@ class Planes:
         """Room to reserve, in floats: one plane more takes the rows that pad the last group of channels."""
         return (int(self.channels) + 1) * self.plane + self.front
 
+    def leaves_one_lane(self, lanes: int) -> bool:
+        """Whether the true positions fill whole vectors of `lanes` and one lane more."""
+        if isinstance(self.height, Count) or isinstance(self.width, Count):
+            return False
+        last = (self.height - 1) * self.pitch + self.width
+        return last > lanes and last % lanes == 1 and self.lanes - last < lanes
+
 
 Layout = Flat | Planes
 

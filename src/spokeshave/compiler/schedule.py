@@ -18,6 +18,7 @@ from spokeshave.compiler.layout import FLOAT_BYTES
 LOAD_CYCLES, COLUMN_CYCLES, ROW_CYCLES = 1.4, 0.1, 0.5
 SUBSET_ROWS = 4  # rows whose subsets have loops of their own: 15; more rows would mean hundreds
 ACCUMULATE_CYCLES = 2.0  # loading and storing one accumulator once more
+SINGLE_LANE = 0.25  # of a vector: a lane that is left over, computed with rows as lanes
 SUBSET_CYCLES = 8.0  # a loop begins and ends, once a register tile
 # Sums by AMX: 16 rows by 4 vectors or 32 by 2, four tile registers. Cycles of a column per vector of lanes are counted
 # from Intel's optimisation reference manual (248966, chapter on AMX), not measured: 16 cycles a product of 16 rows and
@@ -34,7 +35,7 @@ class Schedule:
     `rows` x `vectors` accumulators are the register tile; `chunk` vectors of lanes are one pass over all panels;
     workers share out lanes or else panels; with `by_blocks` the blocks of a scheme are accumulated one by one; with
     `reordered` rows of similar columns share panels; with `by_subsets` each subset of a panel's rows has columns of its
-    own; with `amx` sums are made in tile registers.
+    own; with `amx` sums are made in tile registers; with `single` the last vector's one true lane is computed alone.
     """
 
     rows: int
@@ -45,6 +46,7 @@ class Schedule:
     reordered: bool = False
     by_subsets: bool = False
     amx: bool = False
+    single: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +55,8 @@ class Product:
 
     `kept`: `[M, K / groups]`; `blocks`: row and column numbers of the blocks whose union is kept, where a scheme gave
     them; `channels`: planes read; `vectors`: vectors of lanes; `element`: type of what is read, a word of which is as
-    wide as a float; `unit`: rows that stay together, since they make one word of the output.
+    wide as a float; `unit`: rows that stay together, since they make one word of the output; `single`: the last vector
+    has one true lane.
     """
 
     kept: np.ndarray
@@ -63,11 +66,20 @@ class Product:
     vectors: int
     element: str = "float32"
     unit: int = 1
+    single: bool = False
 
     @cached_property
     def key(self) -> str:
         """Digest of everything above."""
-        sizes = (self.kept.shape, self.groups, self.channels, self.vectors, self.element, self.unit)
+        sizes = (
+            self.kept.shape,
+            self.groups,
+            self.channels,
+            self.vectors,
+            self.element,
+            self.unit,
+            self.single,
+        )
         digest = sha256(repr(sizes).encode())
         digest.update(np.packbits(self.kept).tobytes())
         for rows, columns in self.blocks:
@@ -102,7 +114,8 @@ class Product:
         if schedule.by_subsets:
             return self._subset_cycles(schedule)
         if not schedule.by_blocks:
-            return self.panel_columns(schedule.rows, schedule.reordered) * column
+            vectors = 1 - (1 - SINGLE_LANE) / self.vectors if schedule.single else 1.0
+            return self.panel_columns(schedule.rows, schedule.reordered) * column * vectors
         panels = [-(-len(rows) // schedule.rows) for rows, _ in self.blocks]
         lengths = [len(columns) for _, columns in self.blocks]
         accumulated = ACCUMULATE_CYCLES * schedule.rows * sum(panels)
@@ -154,7 +167,15 @@ def forms(product: Product, isa: InstructionSet, tiles: tuple[tuple[int, int], .
         if isa.has_amx and product.element != "float32"
     ]
     return amx + [
-        Schedule(rows, vectors, *_passes(product, isa, vectors, by_blocks), by_blocks, order, by_subsets)
+        Schedule(
+            rows,
+            vectors,
+            *_passes(product, isa, vectors, by_blocks),
+            by_blocks,
+            order,
+            by_subsets,
+            single=product.single and not by_blocks and not by_subsets,
+        )
         for rows, vectors in tiles or isa.rows_by_vectors
         if rows % product.unit == 0
         for by_blocks, order, by_subsets in ways

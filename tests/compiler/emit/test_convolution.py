@@ -91,6 +91,28 @@ def test_any_convolution_equals_pytorch(back_end, isa, case):
     assert_close(result, expected(weight, bias if operation.bias else None, operation, x, residual))
 
 
+@pytest.mark.parametrize(
+    ("kernel", "options", "size"),
+    [
+        ((3, 3), {"padding": (1, 1, 1, 1)}, (7, 7)),  # 49 positions: whole vectors and one lane
+        ((3, 5), {"padding": (1, 2, 1, 2), "residual": True}, (14, 14)),
+        ((3, 3), {"padding": (0, 2, 2, 1), "groups": 2}, (7, 6)),
+        ((3, 3), {"padding": (1, 1, 1, 1), "stride": (2, 2), "residual": True}, (13, 14)),
+        ((5, 2), {"padding": (2, 0, 2, 1), "stride": (1, 3)}, (7, 20)),
+        ((1, 1), {"residual": True}, (7, 7)),
+        ((3, 3), {"padding": (3, 80, 3, 80), "dilation": (3, 80)}, (7, 7)),
+    ],
+)
+def test_small_maps_lie_without_gaps(back_end, isa, kernel, options, size):
+    operation = Convolution("w", "b", activation=Activation("relu"), **options)
+    weight, bias = torch.randn(22, 6 // operation.groups, *kernel), torch.randn(22)
+    graph = convolution_graph(weight, bias, size, operation)
+    x = torch.randn(2, 6, *size)
+    residual = torch.randn(2, *graph.shape("y")[1:]) if operation.residual else None
+    (result,) = back_end(graph, [x] if residual is None else [x, residual], isa)
+    assert_close(result, expected(weight, bias, operation, x, residual))
+
+
 @pytest.mark.parametrize("size", [(1, 1), (7, 7), (14, 5)])
 def test_global_kernel_is_a_matrix_times_a_vector(back_end, isa, size):
     operation = Convolution("w", "b", activation=Activation("relu"))

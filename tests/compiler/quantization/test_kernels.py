@@ -6,7 +6,14 @@ from hypothesis import strategies as st
 from tests.compiler.quantization.random_layers import has_kernel, joined, layers
 
 from spokeshave.compiler.graph import Graph, Node, Value
-from spokeshave.compiler.operations import Dequantize, Quantization, Quantize, Quantized
+from spokeshave.compiler.operations import (
+    Activation,
+    Convolution,
+    Dequantize,
+    Quantization,
+    Quantize,
+    Quantized,
+)
 from spokeshave.compiler.quantization.executor import run_quantized
 from spokeshave.compiler.reference import run_reference
 from spokeshave.compiler.verify import verify
@@ -82,9 +89,31 @@ def test_kernels_equal_the_executor_bit_for_bit(back_end, integer_isa, cases):
         if has_kernel(graph):
             graphs, inputs = [*graphs, graph], inputs + read
             activations.append(operation.layer.activation)
-    graph = joined(graphs)
+    assert_equal(back_end, integer_isa, joined(graphs), inputs, activations)
+
+
+def test_small_maps_lie_without_gaps(back_end, integer_isa):
+    """49 positions are whole vectors and one lane, for vectors of 4, 8 and 16 lanes; 196 are not."""
+    padded = {"bias": "b", "padding": (1, 1, 1, 1)}
+    cases = [
+        (Convolution("w", residual=True, **padded), (22, 9, 3, 3), (1, 9, 7, 7)),
+        (Convolution("w", activation=Activation("relu"), **padded), (16, 8, 3, 3), (1, 8, 14, 14)),
+        (Convolution("w", stride=(2, 2), **padded), (16, 8, 3, 3), (1, 8, 14, 13)),
+        (Convolution("w", bias=None, residual=True), (12, 8, 1, 1), (1, 8, 7, 7)),
+    ]
+    graphs, inputs = [], []
+    for case in cases:
+        operation, weights, read = random_case((*case, 0), 0.5)
+        graphs, inputs = (
+            [*graphs, quantized_graph(operation, weights, case[2], tuple(read[-1][:1].shape))],
+            inputs + read,
+        )
+    assert_equal(back_end, integer_isa, joined(graphs), inputs, [None] * len(cases))
+
+
+def assert_equal(back_end, isa, graph, inputs, activations):
     for result, expected, activation in zip(
-        back_end(graph, inputs, integer_isa), run_reference(graph, inputs), activations, strict=True
+        back_end(graph, inputs, isa), run_reference(graph, inputs), activations, strict=True
     ):
         if activation and activation.kind == "hardswish":  # its roundings are not PyTorch's
             assert torch.allclose(result, expected, atol=1.01 * WRITTEN.scale)

@@ -13,7 +13,7 @@ from spokeshave.compiler.emit.program import Buffer, Place, Program
 from spokeshave.compiler.layout import Planes, round_up
 
 ALIGNMENT_FLOATS = 64
-SLACK_FLOATS = 4 * ALIGNMENT_FLOATS  # whole vectors may be read behind a value's end
+SLACK_FLOATS = 4 * ALIGNMENT_FLOATS  # whole vectors may be read behind a value's end, and before its start
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def lifetimes(program: Program) -> dict[str, Life]:
 
 
 def _lowest_gap(taken: list[tuple[int, int]], size: int) -> int:
-    position = 0
+    position = ALIGNMENT_FLOATS
     for start, end in taken:
         if start - position >= size:
             break

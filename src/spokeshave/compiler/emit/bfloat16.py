@@ -42,7 +42,13 @@ def lower_rounded(lowering: Lowering, node: Node) -> None:
     written, output = planes_of(lowering, node.output), lowering.place(node.output)
     schedule, activation = packed.schedule, layer.activation
     kernel = BFloat16PanelKernel(
-        schedule.rows, schedule.vectors, _residual_type(operation), activation, operation.output, schedule.amx
+        schedule.rows,
+        schedule.vectors,
+        _residual_type(operation),
+        activation,
+        operation.output,
+        schedule.amx,
+        schedule.single,
     )
     lowering.call_kernel(
         kernel,

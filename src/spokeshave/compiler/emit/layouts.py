@@ -7,7 +7,7 @@ pitch and front margin satisfy the reader that needs most.
 from collections.abc import Callable
 
 from spokeshave.compiler.emit.depthwise import is_depthwise, strided_margins
-from spokeshave.compiler.emit.taps import margins, phase_size, taps
+from spokeshave.compiler.emit.taps import is_tight, margins, phase_size, taps
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.isa import InstructionSet
 from spokeshave.compiler.layout import CACHE_LINE_FLOATS, Flat, Grid, Layout, Planes, round_up, words
@@ -62,8 +62,8 @@ LAYOUTS_DIFFER = (Concatenate, Pad, Permute, *RECURRENT, Reshape, Slice)  # each
 
 def choose_layouts(graph: Graph, isa: InstructionSet) -> dict[str, Layout]:
     """Layout of every value, by name."""
-    family = _families(graph)
-    grids = _grids(graph, family)
+    family = _families(graph, isa)
+    grids = _grids(graph, family, isa)
     sequences = _sequences(graph)
     layouts: dict[str, Layout] = {}
     for name, value in graph.values.items():
@@ -121,7 +121,7 @@ def layer_of(node: Node) -> Operation:
     return node.operation.layer if isinstance(node.operation, Quantized | Rounded) else node.operation
 
 
-def _families(graph: Graph) -> dict[str, str]:
+def _families(graph: Graph, isa: InstructionSet) -> dict[str, str]:
     """Each planar value's representative (union by shared pitch)."""
     parent = {name: name for name, value in graph.values.items() if is_planar(value.shape)}
 
@@ -131,18 +131,18 @@ def _families(graph: Graph) -> dict[str, str]:
         return name
 
     for node in graph.nodes:
-        joined = [name for name in _joined(graph, node) if name in parent]
+        joined = [name for name in _joined(graph, node, isa) if name in parent]
         for other in joined[1:]:
             parent[find(other)] = find(joined[0])
     return {name: find(name) for name in parent}
 
 
-def _joined(graph: Graph, node: Node) -> tuple[str, ...]:
+def _joined(graph: Graph, node: Node, isa: InstructionSet) -> tuple[str, ...]:
     """Values of a node that must share one pitch."""
     operation = layer_of(node)
     if isinstance(operation, Convolution):
-        read = node.inputs if operation.stride == (1, 1) else node.inputs[1:]
-        return (node.output, *read)
+        images = operation.stride != (1, 1) or reads_tight(graph, node, isa)
+        return (node.output, *node.inputs[1:]) if images else (node.output, *node.inputs)
     if isinstance(operation, SHARE_ONE_PITCH):
         return (node.output, *node.inputs)
     if isinstance(operation, Pool) and operation.stride == (1, 1):
@@ -150,7 +150,7 @@ def _joined(graph: Graph, node: Node) -> tuple[str, ...]:
     return ()
 
 
-def _grids(graph: Graph, family: dict[str, str]) -> dict[str, Grid]:
+def _grids(graph: Graph, family: dict[str, str], isa: InstructionSet) -> dict[str, Grid]:
     width: dict[str, int] = {}
     margin: dict[str, tuple[int, int]] = {}
 
@@ -165,24 +165,37 @@ def _grids(graph: Graph, family: dict[str, str]) -> dict[str, Grid]:
     for node in graph.nodes:
         operation = layer_of(node)
         if isinstance(operation, Convolution) and node.inputs[0] in family and node.output in family:
-            _widen_for(graph, node, operation, widen)
+            _widen_for(graph, node, isa, widen)
     return {
         key: Grid(width[key], round_up(rows * width[key] + columns, CACHE_LINE_FLOATS))
         for key, (rows, columns) in margin.items()
     }
 
 
+def reads_tight(graph: Graph, node: Node, isa: InstructionSet) -> bool:
+    """Whether a node is a convolution that reads an image for each column of its kernel."""
+    convolution = layer_of(node)
+    if not isinstance(convolution, Convolution) or is_depthwise(graph, node):
+        return False
+    shape = graph.weights[convolution.weight].shape
+    return is_tight((shape[2], shape[3]), _positions(graph.shape(node.output)), isa.lanes)
+
+
 def _widen_for(
-    graph: Graph, node: Node, convolution: Convolution, widen: Callable[[str, int, int, int], None]
+    graph: Graph, node: Node, isa: InstructionSet, widen: Callable[[str, int, int, int], None]
 ) -> None:
     """Make room for every shift of a convolution on the grid of the planes that its taps read.
 
     That is the output's grid, which the input or its phase images share, but for strided kernels without such images.
     """
+    convolution = layer_of(node)
+    assert isinstance(convolution, Convolution)
     read, written = _positions(graph.shape(node.inputs[0])), _positions(graph.shape(node.output))
     kernel = tuple(graph.weights[convolution.weight].shape[2:])
     if is_depthwise(graph, node) and convolution.stride != (1, 1):
         widen(node.inputs[0], read[1], *strided_margins(convolution, (kernel[0], kernel[1]), read, written))
         return
-    rows, columns = margins(taps(convolution, (kernel[0], kernel[1])), read, convolution.stride, written)
-    widen(node.output, phase_size(read, convolution.stride)[1], rows, columns)
+    tight = reads_tight(graph, node, isa)
+    all_taps = taps(convolution, (kernel[0], kernel[1]), tight)
+    rows, columns = margins(all_taps, read, convolution.stride, written, tight)
+    widen(node.output, written[1] if tight else phase_size(read, convolution.stride)[1], rows, columns)

@@ -5,15 +5,17 @@ from math import prod
 import numpy as np
 
 from spokeshave.compiler.emit.depthwise import is_depthwise, lower_depthwise
-from spokeshave.compiler.emit.lowering import Lowering, zero_pattern
+from spokeshave.compiler.emit.images import column_offsets, images
+from spokeshave.compiler.emit.layouts import reads_tight
+from spokeshave.compiler.emit.lowering import Lowering
 from spokeshave.compiler.emit.program import Argument, Place
-from spokeshave.compiler.emit.taps import Tap, phase_size, taps
+from spokeshave.compiler.emit.taps import taps
 from spokeshave.compiler.emit.vectors import pack_vectors
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.kernels.instances import Epilogue, FinishKernel, PanelKernel, SubsetKernel
-from spokeshave.compiler.kernels.packing import Panels, pack_blocks, pack_panels, padded
+from spokeshave.compiler.kernels.packing import Panels, pack_blocks, pack_panels, padded, with_room
 from spokeshave.compiler.kernels.subsets import SubsetPanels
-from spokeshave.compiler.layout import FLOAT_BYTES, Flat, Grid, Planes
+from spokeshave.compiler.layout import FLOAT_BYTES, Flat, Planes
 from spokeshave.compiler.operations import Convolution, Linear
 from spokeshave.compiler.schedule import Product, Schedule
 from spokeshave.schemes.coded import CodedStructure
@@ -54,8 +56,9 @@ def lower_convolution(lowering: Lowering, node: Node) -> None:
         return
     assert isinstance(read, Planes)
     kernel = (weight.shape[2], weight.shape[3])
-    all_taps = taps(operation, kernel)
-    source, read = phases(lowering, operation, node.inputs[0], written, all_taps)
+    tight = reads_tight(lowering.graph, node, lowering.isa)
+    all_taps = taps(operation, kernel, tight)
+    source, read = images(lowering, operation, node.inputs[0], written, all_taps, tight)
     channels = lowering.graph.shape(node.inputs[0])[1]
     offsets = column_offsets(all_taps, channels, read, channels)
     _panels(lowering, node, weight.reshape(weight.shape[0], -1), source, offsets, read)
@@ -105,56 +108,6 @@ def _flattened(lowering: Lowering, value: str) -> Place:
     return lowering.place(temporary)
 
 
-def phases(
-    lowering: Lowering,
-    operation: Convolution,
-    value: str,
-    written: Planes,
-    all_taps: tuple[Tap, ...],
-    zero_byte: int = 0,
-) -> tuple[Place, Planes]:
-    """The planes that the taps read: the input itself for stride 1, else its phase images, on the output's grid.
-
-    `zero_byte` is what every byte of the gaps holds (the zero point of a quantized value).
-    """
-    read = lowering.layout(value)
-    assert isinstance(read, Planes)
-    if operation.stride == (1, 1):
-        return lowering.place(value), read
-    used = _used_phases(all_taps)
-    height, width = phase_size((read.height, read.width), operation.stride)
-    layout = Grid(written.pitch, written.front).planes(
-        read.channels * len(used), height, width, lowering.isa.lanes
-    )
-    pattern = f"phases of {read.height} x {read.width} by {operation.stride}"
-    source, temporary = lowering.place(value), lowering.temporary(layout, pattern + zero_pattern(zero_byte))
-    lowering.fill_gaps(temporary, zero_byte)
-    for index, (y, x) in enumerate(used):
-        shape = (
-            read.channels,
-            -(-(read.height - y) // operation.stride[0]),
-            -(-(read.width - x) // operation.stride[1]),
-        )
-        start = Place(source.buffer, source.offset + y * read.pitch + x)
-        strides = (read.plane, read.pitch * operation.stride[0], operation.stride[1])
-        target = lowering.place(temporary)
-        target = Place(temporary, target.offset + index * read.channels * layout.plane)
-        lowering.copy(start, strides, target, layout.strides, shape)
-    return lowering.place(temporary), layout
-
-
-def _used_phases(all_taps: tuple[Tap, ...]) -> list[tuple[int, int]]:
-    return sorted({tap.phase for tap in all_taps})
-
-
-def column_offsets(all_taps: tuple[Tap, ...], channels: int, read: Planes, read_channels: int) -> np.ndarray:
-    """Floats from the first position of x to what each column of the matrix reads, all groups' columns in a row."""
-    used = _used_phases(all_taps)
-    phase_start = np.array([used.index(tap.phase) * read_channels for tap in all_taps])
-    shift = np.array([tap.shift[0] * read.pitch + tap.shift[1] for tap in all_taps])
-    return ((np.arange(channels)[:, None] + phase_start) * read.plane + shift).ravel()
-
-
 def _epilogue(node: Node) -> Epilogue:
     operation = node.operation
     assert isinstance(operation, Convolution | Linear)
@@ -184,7 +137,9 @@ def _panels(
     assert isinstance(written, Planes)
     groups = operation.groups if isinstance(operation, Convolution) else 1
     blocks = _blocks(lowering, operation.weight, groups)
-    product = Product(matrix != 0, groups, blocks, read.channels, int(written.lanes) // lowering.isa.lanes)
+    lanes = lowering.isa.lanes
+    vectors, single = int(written.lanes) // lanes, written.leaves_one_lane(lanes)
+    product = Product(matrix != 0, groups, blocks, read.channels, vectors, single=single)
     schedule = lowering.choose(product)
     if schedule.by_blocks:
         panels = pack_blocks([(*block, matrix[np.ix_(*block)]) for block in blocks], schedule.rows)
@@ -192,8 +147,11 @@ def _panels(
         return
     panels = pack_panels(matrix, schedule.rows, groups, product.order if schedule.reordered else None)
     output = lowering.place(node.output)
-    kernel = (SubsetKernel if schedule.by_subsets else PanelKernel)(
-        schedule.rows, schedule.vectors, _epilogue(node)
+    epilogue = _epilogue(node)
+    kernel = (
+        SubsetKernel(schedule.rows, schedule.vectors, epilogue)
+        if schedule.by_subsets
+        else PanelKernel(schedule.rows, schedule.vectors, epilogue, single=schedule.single)
     )
     bias = _bias(lowering, node, matrix.shape[0])[panels.row_numbers]
     packed = SubsetPanels.of(panels) if schedule.by_subsets else panels
@@ -242,7 +200,7 @@ def _panel_arguments(
     bias: np.ndarray,
     offsets: np.ndarray,
 ) -> tuple[Argument, ...]:
-    weights = [panels.column_start, panels.weights]
+    weights = [panels.column_start, with_room(panels.weights, schedule, lowering.isa.lanes)]
     if isinstance(panels, SubsetPanels):
         weights = [panels.column_start, panels.ends, panels.weights, panels.weight_start]
     return (

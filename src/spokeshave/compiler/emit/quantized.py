@@ -62,6 +62,7 @@ def lower_quantized(lowering: Lowering, node: Node) -> None:
         after.activation,
         operation.output is not None,
         schedule.amx,
+        schedule.single,
     )
     lowering.call_kernel(
         kernel,

@@ -46,6 +46,7 @@ LIBRARY_TEXTS = (
         "activations.h",
         "operators.h",
         "pooling.h",
+        "images.h",
         "tokens.h",
         "sums.h",
         "normalisation.h",

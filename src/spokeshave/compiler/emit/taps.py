@@ -3,22 +3,50 @@
 A convolution of stride s reads, for output row y and kernel row ky, the input row s*y + ky*dilation - padding
 = s*(y + shift) + phase. Split into its s phase images, the input of every tap is one shifted image, and the
 convolution is a stride-1 convolution over (phase, channel) planes. Stride 1 has one phase: the input itself.
+
+A shift by columns needs zero columns between rows, which waste lanes: many on small maps. These are read *tight*: there
+each kernel column has images of its own, shifted already, and only shifts by whole rows are left.
 """
 
 from dataclasses import dataclass
 
+from spokeshave.compiler.count import Count
 from spokeshave.compiler.operations import Convolution
+from spokeshave.compiler.schedule import SINGLE_LANE
+
+WORTH_IMAGES = 0.95  # of the vectors of a map with gaps: what making the images costs
+MOST_COLUMNS = 5  # of the kernel; wider ones would make more images than they are worth
 
 
 @dataclass(frozen=True)
 class Tap:
-    """One kernel position: which phase image it reads, shifted by how many rows and columns."""
+    """One kernel position: which image it reads, shifted by how many rows and columns.
+
+    The image begins at row and column `phase` of the map; the column may lie outside it.
+    """
 
     phase: tuple[int, int]
     shift: tuple[int, int]
 
 
-def taps(convolution: Convolution, kernel: tuple[int, int]) -> tuple[Tap, ...]:
+def is_tight(kernel: tuple[int, int], written: tuple[int, int], lanes: int) -> bool:
+    """Whether a kernel that makes a map of size `written` reads one image for each of its columns.
+
+    >>> [is_tight((3, 3), (size, size), 16) for size in (7, 14, 28)]
+    [True, True, False]
+    """
+    height, width = written
+    if not 1 < kernel[1] <= MOST_COLUMNS or isinstance(height, Count) or isinstance(width, Count):
+        return False
+    return _vectors(height * width, lanes) <= WORTH_IMAGES * _vectors(height * (width + 1), lanes)
+
+
+def _vectors(positions: int, lanes: int) -> float:
+    whole, left = divmod(positions, lanes)
+    return whole + (SINGLE_LANE if left == 1 and whole else float(left > 0))
+
+
+def taps(convolution: Convolution, kernel: tuple[int, int], tight: bool = False) -> tuple[Tap, ...]:
     """Taps in the order of the weight's kernel positions (row-major).
 
     >>> [tap.shift for tap in taps(Convolution("w", None, padding=(0, 1, 0, 1)), (1, 3))]
@@ -30,7 +58,8 @@ def taps(convolution: Convolution, kernel: tuple[int, int]) -> tuple[Tap, ...]:
     for ky in range(kernel[0]):
         for kx in range(kernel[1]):
             shift_y, phase_y = divmod(ky * dilation_y - top, stride_y)
-            shift_x, phase_x = divmod(kx * dilation_x - left, stride_x)
+            start = kx * dilation_x - left
+            shift_x, phase_x = (0, start) if tight else divmod(start, stride_x)
             result.append(Tap((phase_y, phase_x), (shift_y, shift_x)))
     return tuple(result)
 
@@ -45,11 +74,16 @@ def phase_size(size: tuple[int, int], stride: tuple[int, int]) -> tuple[int, int
 
 
 def margins(
-    all_taps: tuple[Tap, ...], read: tuple[int, int], stride: tuple[int, int], written: tuple[int, int]
+    all_taps: tuple[Tap, ...],
+    read: tuple[int, int],
+    stride: tuple[int, int],
+    written: tuple[int, int],
+    tight: bool = False,
 ) -> tuple[int, int]:
     """Zero rows and zero columns needed around each image of size `read` so that no tap leaves them.
 
-    The smallest phase image counts: what lies behind its last row or column must be zero as well.
+    The smallest phase image counts: what lies behind its last row or column must be zero as well. Images of tight taps
+    are as wide as what is written.
     """
     rows = columns = 0
     for tap in all_taps:
@@ -57,4 +91,4 @@ def margins(
         width = -(-(read[1] - tap.phase[1]) // stride[1])
         rows = max(rows, -tap.shift[0], written[0] + tap.shift[0] - height)
         columns = max(columns, -tap.shift[1], written[1] + tap.shift[1] - width)
-    return rows, columns
+    return rows, 0 if tight else columns

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from spokeshave.compiler.emit.images import column_offsets, images
+from spokeshave.compiler.emit.layouts import reads_tight
 from spokeshave.compiler.emit.lowering import Lowering
-from spokeshave.compiler.emit.matrix import column_offsets, phases
 from spokeshave.compiler.emit.program import Argument, Place
 from spokeshave.compiler.emit.taps import taps
 from spokeshave.compiler.graph import Node
-from spokeshave.compiler.kernels.packing import Panels, padded
+from spokeshave.compiler.kernels.packing import Panels, padded, with_room
 from spokeshave.compiler.kernels.words import amx_panels, pack_word_panels, whole_words, word_matrix
 from spokeshave.compiler.layout import CHANNELS_PER_WORD, FLOAT_BYTES, Planes
 from spokeshave.compiler.operations import Convolution, Linear
@@ -32,7 +33,7 @@ class WordPanels:
         arrays = (
             padded(self.offsets[self.panels.columns] * FLOAT_BYTES),
             self.panels.column_start,
-            self.panels.weights,
+            with_room(self.panels.weights, self.schedule, self.lowering.isa.lanes),
         )
         return tuple(self.lowering.constant(array) for array in arrays)
 
@@ -71,14 +72,16 @@ def word_panels(
     element = lowering.graph.values[node.inputs[0]].dtype
     written, read = planes_of(lowering, node.output), planes_of(lowering, node.inputs[0])
     if isinstance(layer, Convolution):
-        all_taps, channels = taps(layer, (weight.shape[2], weight.shape[3])), read.channels
-        source, read = phases(lowering, layer, node.inputs[0], written, all_taps, zero_byte)
+        tight = reads_tight(lowering.graph, node, lowering.isa)
+        all_taps, channels = taps(layer, (weight.shape[2], weight.shape[3]), tight), read.channels
+        source, read = images(lowering, layer, node.inputs[0], written, all_taps, tight, zero_byte)
         offsets, groups = column_offsets(all_taps, channels, read, channels), layer.groups
     else:
         source, groups, offsets = lowering.place(node.inputs[0]), 1, np.arange(read.channels) * read.plane
     matrix = whole_words(word_matrix(weight, groups, CHANNELS_PER_WORD[element]), unit)
     vectors = int(written.lanes) // lowering.isa.lanes
-    product = Product(matrix != 0, 1, (), read.channels, vectors, element, unit)
+    single = written.leaves_one_lane(lowering.isa.lanes)
+    product = Product(matrix != 0, 1, (), read.channels, vectors, element, unit, single)
     schedule = lowering.choose(product)
     order = product.order if schedule.reordered else np.arange(len(matrix))
     panels = pack_word_panels(matrix, schedule.rows, unit, order)

@@ -11,6 +11,7 @@ import numpy as np
 from spokeshave.compiler.isa import InstructionSet
 from spokeshave.compiler.kernels.instances import VECTOR_ROWS
 from spokeshave.compiler.kernels.panel import PREFETCH_COLUMNS
+from spokeshave.compiler.schedule import Schedule
 
 MOST_PIECES = 4  # registers that the rows of a vector kernel's panel fill
 PANEL_BYTES = 256  # what streams by in the time in which a panel begins and ends
@@ -101,3 +102,10 @@ def padded(columns: np.ndarray) -> np.ndarray:
     """Column offsets as the kernels take them: int32, with entries behind the end for the prefetch to read."""
     tail = np.full(PREFETCH_COLUMNS, columns[-1] if len(columns) else 0)
     return np.concatenate([columns, tail]).astype(np.int32)
+
+
+def with_room(weights: np.ndarray, schedule: Schedule, lanes: int) -> np.ndarray:
+    """Weights as the kernels take them; those with rows as lanes read whole vectors, the last one past the end."""
+    if not schedule.single:
+        return weights
+    return np.concatenate([weights.ravel(), np.zeros(-weights.shape[1] % lanes, weights.dtype)])

@@ -9,13 +9,21 @@ The same walk as the float panel kernel (`panel.py`), with four channels to a wo
 from spokeshave.compiler.kernels.activations import activation_call
 from spokeshave.compiler.kernels.amx import amx_sums, from_sums
 from spokeshave.compiler.kernels.instances import IntegerPanelKernel
-from spokeshave.compiler.kernels.panel import cells, lane_loops, sums, use_words
+from spokeshave.compiler.kernels.panel import (
+    begin_single,
+    cells,
+    end_single,
+    every_tile,
+    lane_loops,
+    sums,
+    tile_name,
+    use_words,
+)
 
 
 def integer_panel_function(kernel: IntegerPanelKernel) -> str:
     """C text of one driver with its register tiles: vectors, vectors - 1, ... 1."""
-    tiles = "\n".join(_tile(kernel, vectors) for vectors in range(1, kernel.vectors + 1))
-    return tiles + _driver(kernel)
+    return every_tile(kernel, _tile) + _driver(kernel)
 
 
 _TILE_ARGUMENTS = (
@@ -25,18 +33,28 @@ _TILE_ARGUMENTS = (
 )
 
 
-def _tile(kernel: IntegerPanelKernel, vectors: int) -> str:
-    lines = (_sums_by_amx if kernel.amx else _sums)(kernel.rows, vectors)
+def _tile(kernel: IntegerPanelKernel, vectors: int, single: bool) -> str:
+    lines = _sums_by_amx(kernel.rows, vectors) if kernel.amx else _sums(kernel.rows, vectors, single)
     store = _store_words if kernel.integer_output else _store_floats
-    lines += [store(kernel, row, v) for row in range(0, kernel.rows, kernel.unit) for v in range(vectors)]
+    lines += [
+        store(kernel, row, v) for row in range(0, kernel.rows, kernel.unit) for v in range(vectors + single)
+    ]
     lines += ["    (void)residual, (void)residual_rows, (void)q;"]
-    return f"static void {kernel.name}_tile_{vectors}({_TILE_ARGUMENTS}) {{\n" + "\n".join(lines) + "\n}\n"
+    return (
+        f"static void {tile_name(kernel, vectors, single)}({_TILE_ARGUMENTS}) {{\n"
+        + "\n".join(lines)
+        + "\n}\n"
+    )
 
 
-def _sums(rows: int, vectors: int) -> list[str]:
-    start = sums(cells(rows, vectors), "splat_word(start[{0}])", "lanes_mask")
-    loop = use_words(rows, vectors, "DOT_WORDS")
-    return [*start, "    for (int j = 0; j < count; j++) {", *loop, "    }"]
+def _sums(rows: int, vectors: int, single: bool) -> list[str]:
+    loop = ["    for (int j = 0; j < count; j++) {", *use_words(rows, vectors, "DOT_WORDS", single), "    }"]
+    lines = [
+        *sums(cells(rows, vectors), "splat_word(start[{0}])", "lanes_mask"),
+        *(begin_single(rows, "start", "lanes_mask") if single else []),
+        *loop,
+    ]
+    return [*lines, *(end_single(rows, vectors, "splat_word", "lanes_mask") if single else [])]
 
 
 def _sums_by_amx(rows: int, vectors: int) -> list[str]:
@@ -86,5 +104,5 @@ static void {kernel.name}(worker w, const int32_t *columns, const int32_t *colum
                           const int32_t *start, const float *scale, const float *shift, const int32_t *rows,
                           const int32_t *residual_rows, const int32_t *mask, int panels, int vectors, int chunk,
                           int by_lanes, const char *x, int32_t *y, const int32_t *residual, requantization q) {{
-{lane_loops(call, kernel.vectors, "column_start", kernel.amx)}}}
+{lane_loops(call, kernel.vectors, "column_start", kernel.amx, kernel.single)}}}
 """
