@@ -53,8 +53,6 @@ def network() -> tuple[Graph, dict]:
         "w2": random(20, 13, 3, 3) * (random(20, 13, 3, 3) > 1),
         "w3": random(20, 13, 1, 1),
         "w4": random(20, 1, 5, 5),
-        "w5": random(12, 13, 2, 3),
-        "w6": random(12, 12, 3, 3),
         "g": random(20),
         "fc": random(10, 66),
         "fb": random(10),
@@ -63,6 +61,8 @@ def network() -> tuple[Graph, dict]:
         "gb": random(39),
         "li": random(20, 13),
         "lh": random(20, 5),
+        "w5": random(12, 13, 2, 3),
+        "w6": random(12, 12, 3, 3),
     }
     shapes = {
         "x": (3, 17, 15), "a": (13, 17, 15), "m": (13, 8, 7), "r": (20, 4, 4), "b": (20, 4, 4), "c": (20, 4, 4),
