@@ -4,6 +4,7 @@ from spokeshave.methods.admm import ADMM
 from spokeshave.methods.correlation import weight_correlation
 from spokeshave.methods.distillation import Teacher
 from spokeshave.methods.during_training import DuringTraining
+from spokeshave.methods.experts import ExpertDistillation
 from spokeshave.methods.features import FeatureDistillation, Together
 from spokeshave.methods.group_lasso import ReweightedGroupLasso
 from spokeshave.methods.masked import MaskedFineTuning
@@ -19,6 +20,7 @@ __all__ = [
     "ADMM",
     "DuringTraining",
     "EpochResult",
+    "ExpertDistillation",
     "FeatureDistillation",
     "IterativeMagnitude",
     "MaskedFineTuning",
