@@ -226,7 +226,7 @@ def integer_network() -> Graph:
     """The same in integers, with zero points other than 0 around padded convolutions, and recurrent layers behind."""
     graph = with_recurrent_layers(odd_convolutions())
     ranges = {name: Quantization(0.03, 120 if name != "b" else 0) for name in graph.values}
-    return to_integers(graph, frozenset("abcdehl"), ranges)
+    return to_integers(graph, frozenset("abcdehlp"), ranges)
 
 
 def with_recurrent_layers(graph: Graph) -> Graph:
@@ -234,12 +234,16 @@ def with_recurrent_layers(graph: Graph) -> Graph:
     generator = torch.Generator().manual_seed(0)
     random = lambda *shape: torch.randn(shape, generator=generator) * 0.2  # noqa: E731
     weights = {"gi": random(39, 11), "gh": random(39, 13) * (random(39, 13) > 0)}
-    weights |= {"li": random(20, 13), "lh": random(20, 5)}
+    weights |= {"li": random(20, 13), "lh": random(20, 5), "fc": random(37, 5)}
     shapes = {"o": (30, 11), "h": (30, 13), "h1": (13,), "l": (30, 5), "l1": (5,), "l2": (5,)}
+    shapes |= {"p": (30, 37)}
     nodes = (
         Node("rows", Reshape(), ("e",), ("o",)),
         Node("gru", Recurrent("gru", "gi", "gh", None, None, reverse=True), ("o",), ("h", "h1")),
         Node("lstm", Recurrent("lstm", "li", "lh", None, None), ("h",), ("l", "l1", "l2")),
+        Node("head", Linear("fc", None), ("l",), ("p",)),
     )
     values = dict(graph.values) | {name: Value(name, (1, *shape)) for name, shape in shapes.items()}
-    return Graph(graph.inputs, (*graph.outputs, "l"), values, graph.nodes + nodes, graph.weights | weights)
+    return Graph(
+        graph.inputs, (*graph.outputs, "l", "p"), values, graph.nodes + nodes, graph.weights | weights
+    )

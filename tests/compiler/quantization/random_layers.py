@@ -34,10 +34,19 @@ def layers(draw):
     return layer, (rows, per_group), (1, tokens, per_group), draw(st.integers(0, 2**31))
 
 
+@st.composite
+def single_positions(draw):
+    """The same for a linear layer over one position, more often than not with several panels."""
+    activation = draw(st.sampled_from([None, Activation("relu"), Activation("hardswish")]))
+    layer = Linear("w", draw(st.sampled_from(["b", None])), draw(st.booleans()), activation)
+    rows, columns = draw(st.integers(1, 150)), draw(st.integers(1, 70))
+    return layer, (rows, columns), (1, columns), draw(st.integers(0, 2**31))
+
+
 def has_kernel(graph):
-    """Whether layer and values have more than one position."""
+    """Whether convolutions and their maps have more than one position."""
     shapes = [graph.shape(name) for node in graph.nodes for name in (*node.inputs, *node.outputs)]
-    return all(len(shape) == 3 or shape[2] * shape[3] > 1 for shape in shapes)
+    return all(len(shape) < 4 or shape[2] * shape[3] > 1 for shape in shapes)
 
 
 def joined(graphs):

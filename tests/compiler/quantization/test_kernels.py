@@ -3,7 +3,7 @@
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from tests.compiler.quantization.random_layers import has_kernel, joined, layers
+from tests.compiler.quantization.random_layers import has_kernel, joined, layers, single_positions
 
 from spokeshave.compiler.graph import Graph, Node, Value
 from spokeshave.compiler.operations import (
@@ -80,7 +80,13 @@ def random_case(case, density):
     phases=[Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-@given(cases=st.lists(st.tuples(layers(), st.sampled_from([0.0, 0.1, 0.5, 1.0])), min_size=12, max_size=12))
+@given(
+    cases=st.lists(
+        st.tuples(st.one_of(layers(), single_positions()), st.sampled_from([0.0, 0.1, 0.5, 1.0])),
+        min_size=12,
+        max_size=12,
+    )
+)
 def test_kernels_equal_the_executor_bit_for_bit(back_end, integer_isa, cases):
     graphs, inputs, activations = [], [], []
     for case, density in cases:

@@ -10,7 +10,16 @@ from spokeshave.compiler.emit.depthwise import is_depthwise, strided_margins
 from spokeshave.compiler.emit.taps import is_tight, margins, phase_size, taps
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.isa import InstructionSet
-from spokeshave.compiler.layout import CACHE_LINE_FLOATS, Flat, Grid, Layout, Planes, round_up, words
+from spokeshave.compiler.layout import (
+    CACHE_LINE_FLOATS,
+    CHANNELS_PER_WORD,
+    Flat,
+    Grid,
+    Layout,
+    Planes,
+    round_up,
+    words,
+)
 from spokeshave.compiler.operations import (
     Activate,
     Affine,
@@ -55,7 +64,7 @@ SHARE_ONE_PITCH = (
     Where,
     Widen,
 )
-LAYOUTS_AGREE = (Activate, Linear)  # planes become planes, and rows rows
+LAYOUTS_AGREE = (Activate, Dequantize, Linear, Quantize)  # planes become planes, and rows rows
 RECURRENT = (Recurrent, QuantizedRecurrent)
 LAYOUTS_DIFFER = (Concatenate, Pad, Permute, *RECURRENT, Reshape, Slice)  # each value may lie in any way
 
@@ -72,7 +81,7 @@ def choose_layouts(graph: Graph, isa: InstructionSet) -> dict[str, Layout]:
         if is_planar(value.shape) and name not in sequences and not stays_with_caller:
             layouts[name] = lay_planes(value.shape, grids[family[name]], isa, value.dtype)
         else:
-            layouts[name] = Flat(sample)
+            layouts[name] = lay_rows(sample, value.dtype)
     return layouts
 
 
@@ -81,13 +90,18 @@ def _sequences(graph: Graph) -> set[str]:
     made from or become, as far as every operation on the way takes any layout.
     """
     values = {id(node): {*node.inputs, *node.outputs} for node in graph.nodes}
-    joined = [values[id(node)] for node in graph.nodes if isinstance(node.operation, LAYOUTS_AGREE)]
+    joined = [values[id(node)] for node in graph.nodes if isinstance(_in_float(node), LAYOUTS_AGREE)]
     others = [
-        node for node in graph.nodes if not isinstance(node.operation, (*LAYOUTS_AGREE, *LAYOUTS_DIFFER))
+        node for node in graph.nodes if not isinstance(_in_float(node), (*LAYOUTS_AGREE, *LAYOUTS_DIFFER))
     ]
     bound = _spread(set().union(*(values[id(node)] for node in others)), joined)
     recurrent = [values[id(node)] for node in graph.nodes if isinstance(node.operation, RECURRENT)]
     return _spread(set().union(*recurrent) - bound, [group - bound for group in values.values()])
+
+
+def _in_float(node: Node) -> Operation:
+    """The operation; of an integer layer, the layer."""
+    return node.operation.layer if isinstance(node.operation, Quantized) else node.operation
 
 
 def _spread(chosen: set[str], groups: list[set[str]]) -> set[str]:
@@ -102,6 +116,11 @@ def is_planar(shape: tuple[int, ...]) -> bool:
     if len(shape) == 4:
         return shape[2] * shape[3] > 1
     return len(shape) == 3
+
+
+def lay_rows(sample: tuple[int, ...], dtype: str) -> Flat:
+    """A row-major value; of lower precision, each row of its last axis is whole words."""
+    return Flat((*sample[:-1], words(sample[-1], dtype)) if dtype in CHANNELS_PER_WORD else sample)
 
 
 def lay_planes(shape: tuple[int, ...], grid: Grid, isa: InstructionSet, dtype: str = "float32") -> Planes:

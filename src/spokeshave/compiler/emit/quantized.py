@@ -4,20 +4,25 @@ from typing import Literal
 
 import numpy as np
 
+from spokeshave.compiler.emit.literals import requantization_literal
 from spokeshave.compiler.emit.lowering import Lowering
+from spokeshave.compiler.emit.quantized_rows import dequantize_rows, quantize_rows, quantized_rows
 from spokeshave.compiler.emit.words import planes_of, word_panels
 from spokeshave.compiler.graph import Node
-from spokeshave.compiler.kernels.activations import float_literal
 from spokeshave.compiler.kernels.instances import IntegerPanelKernel
 from spokeshave.compiler.kernels.words import PER_WORD
+from spokeshave.compiler.layout import Flat
 from spokeshave.compiler.operations import Convolution, Dequantize, Operation, Quantize, Quantized
 from spokeshave.compiler.quantization.arithmetic import Requantization, conversion, requantization
 
 
 def lower_quantize(lowering: Lowering, node: Node) -> None:
-    """float32 planes -> uint8 planes."""
+    """float32 -> uint8."""
     operation = node.operation
     assert isinstance(operation, Quantize)
+    if isinstance(lowering.layout(node.output), Flat):
+        quantize_rows(lowering, node)
+        return
     read = planes_of(lowering, node.inputs[0])
     _prepare_gaps(lowering, node)
     lowering.call(
@@ -30,9 +35,12 @@ def lower_quantize(lowering: Lowering, node: Node) -> None:
 
 
 def lower_dequantize(lowering: Lowering, node: Node) -> None:
-    """uint8 planes -> float32 planes."""
+    """uint8 -> float32."""
     operation = node.operation
     assert isinstance(operation, Dequantize)
+    if isinstance(lowering.layout(node.output), Flat):
+        dequantize_rows(lowering, node)
+        return
     lowering.call(
         "dequantize_planes",
         lowering.place(node.inputs[0]),
@@ -44,10 +52,13 @@ def lower_dequantize(lowering: Lowering, node: Node) -> None:
 
 
 def lower_quantized(lowering: Lowering, node: Node) -> None:
-    """A convolution over positions, or a linear layer over tokens."""
+    """A convolution over positions, or a linear layer over tokens or rows."""
     operation = node.operation
     assert isinstance(operation, Quantized)
     layer, after = operation.layer, _requantization(lowering, operation)
+    if isinstance(lowering.layout(node.output), Flat):
+        quantized_rows(lowering, node, operation, after, _residual_type(operation))
+        return
     weight = lowering.graph.weights[operation.weight].numpy()
     target, residual_unit = (PER_WORD if range_ else 1 for range_ in (operation.output, operation.residual))
     zero_byte, unit = operation.input.zero_point, max(target, residual_unit)
@@ -113,11 +124,3 @@ def _requantization(lowering: Lowering, operation: Quantized) -> Requantization:
     weights = lowering.graph.weights
     bias = weights[operation.bias] if operation.bias else None
     return requantization(operation, weights[operation.weight], weights[operation.weight_scale], bias)
-
-
-def requantization_literal(after: Requantization) -> str:
-    """The C literal of a `requantization`."""
-    numbers = (after.residual_scale, after.inverse, after.zero_point, after.low, after.high)
-    floats = ", ".join(float_literal(np.float32(number).item()) for number in numbers)
-    gap = int.from_bytes(bytes([after.zero_point] * PER_WORD), "little", signed=True)
-    return f"(requantization){{{floats}, {gap}}}"

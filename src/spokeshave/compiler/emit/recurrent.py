@@ -2,9 +2,9 @@
 
 from torch import Tensor
 
+from spokeshave.compiler.emit.literals import requantization_literal
 from spokeshave.compiler.emit.lowering import Lowering, axes
 from spokeshave.compiler.emit.program import Argument, Place
-from spokeshave.compiler.emit.quantized import requantization_literal
 from spokeshave.compiler.emit.vectors import VectorProduct, pack_integer_vectors, pack_vectors
 from spokeshave.compiler.graph import Node
 from spokeshave.compiler.kernels.instances import Epilogue, RecurrentKernel

@@ -143,3 +143,12 @@ static void quantize_rows(worker w, const float *from, uint8_t *to, int rows, in
     for (int row = own.from; row < own.to; row++)
         quantize_row(from + row * from_stride, to + row * to_stride, 0, columns, q);
 }
+static void dequantize_rows(worker w, const uint8_t *from, float *to, int rows, int columns, ptrdiff_t from_stride,
+                            ptrdiff_t to_stride, float scale, float zero_point) {
+    range own = share(w, rows);
+    for (int row = own.from; row < own.to; row++)
+        for (int i = 0; i < columns; i += LANES) {
+            vector v = load_bytes(from + row * from_stride + i, columns - i);
+            store_some(to + row * to_stride + i, (v - zero_point) * scale, columns - i);
+        }
+}

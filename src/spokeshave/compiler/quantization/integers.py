@@ -39,10 +39,12 @@ def _reason(graph: Graph, node: Node, layouts: Mapping[str, Layout]) -> str | No
     assert isinstance(operation, Convolution | Linear | Recurrent)
     if isinstance(operation, Recurrent):
         names: tuple[str, ...] = (operation.input_weight, operation.hidden_weight)
-    elif all(isinstance(layouts[name], Planes) for name in (*node.inputs, node.output)):
+    elif isinstance(operation, Linear) or all(
+        isinstance(layouts[name], Planes) for name in (*node.inputs, node.output)
+    ):
         names = (operation.weight,)
     else:
-        return "it reads or makes a single position"
+        return "a convolution of a single position has no kernel in integers"
     most = max(graph.weights[name][0].numel() for name in names)
     return None if most <= MOST_INPUTS else "its sums overflow int32"
 
