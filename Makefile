@@ -20,8 +20,8 @@ demo: $(VENV)/.ready  ## train, prune, compile, check, time and report; DATA=dig
 	$(foreach recipe,$(RECIPES),$(BIN)/spokeshave demo $(recipe) &&) true
 
 check: $(VENV)/.ready  ## formatter, linter, type checker, import layers, size report
-	$(BIN)/ruff format --check src tests bench tools
-	$(BIN)/ruff check src tests bench tools
+	$(BIN)/ruff format --check src tests bench papers tools
+	$(BIN)/ruff check src tests bench papers tools
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/size_report.py

@@ -12,6 +12,7 @@ from spokeshave.cli import (
     devices,
     evaluate,
     fit,
+    papers,
     profile,
     prune_experts,
     report,
@@ -37,6 +38,7 @@ for _verb in (fit, demo, profile, compile, run, evaluate, bench, report, schemes
     _name = _verb.__name__.rpartition(".")[2]
     app.command(_name.replace("_", "-"), epilog=_verb.EXAMPLE)(getattr(_verb, _name))
 app.add_typer(devices.app, name="devices", epilog=devices.EXAMPLE)
+app.add_typer(papers.app, name="papers", epilog=papers.EXAMPLE)
 
 
 def main(arguments: list[str] | None = None) -> None:

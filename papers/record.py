@@ -1,0 +1,99 @@
+"""What a paper's check found: claims beside measurements, as a table and as JSON."""
+
+import argparse
+import json
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from spokeshave.measure import describe_machine
+
+HERE = Path(__file__).parent
+Verdict = Literal["reproduced", "not reproduced", "differs"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A claim, what was published for it, what was measured here, and the verdict with its reason.
+
+    `published` is empty where the paper gives no number that was seen; a number that is only remembered is never put
+    there.
+    """
+
+    claim: str
+    published: str
+    measured: str
+    verdict: Verdict
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Check:
+    """Everything that a check found; `differences`: what is smaller or other than in the paper; `data`: its figures."""
+
+    findings: tuple[Finding, ...]
+    differences: tuple[str, ...]
+    seeds: tuple[int, ...]
+    data: dict[str, object]
+
+
+def main(name: str, about: str, run: Callable[[bool], Check]) -> int:
+    """The command line of a check: run it, print its table, and write papers/results/NAME.json.
+
+    With `--quick` less is run, and nothing is written unless `--output` names a file.
+    """
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a small part, to see that it runs")
+    parser.add_argument("--output", type=Path, help=f"otherwise papers/results/{name}.json")
+    arguments = parser.parse_args()
+    check = run(arguments.quick)
+    output = arguments.output or (None if arguments.quick else HERE / "results" / f"{name}.json")
+    if output is not None:
+        write(name, check, output)
+    Console().print(table(name, check.findings))
+    for difference in check.differences:
+        Console().print(f"differs from the paper: {difference}", markup=False)
+    return 0
+
+
+def write(name: str, check: Check, path: Path) -> None:
+    """Write a check with its date, code and machine; the file appears whole."""
+    document = {
+        "name": name,
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "git_revision": _revision(),
+        "machine": asdict(describe_machine()),
+        **asdict(check),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".part")
+    temporary.write_text(json.dumps(document, indent=1) + "\n")
+    temporary.replace(path)
+
+
+def table(name: str, findings: Sequence[Finding]) -> Table:
+    """Claims beside measurements."""
+    drawn = Table("claim", "published", "measured here", "verdict", "note", title=name)
+    for finding in findings:
+        drawn.add_row(
+            finding.claim, finding.published or "-", finding.measured, finding.verdict, finding.note
+        )
+    return drawn
+
+
+def verdict(holds: bool) -> Verdict:
+    """Whether a claim held here."""
+    return "reproduced" if holds else "not reproduced"
+
+
+def _revision() -> str:
+    finished = subprocess.run(
+        ["git", "rev-parse", "--short=12", "HEAD"], cwd=HERE, capture_output=True, text=True, check=False
+    )
+    return finished.stdout.strip() or "unknown"

@@ -1,0 +1,54 @@
+"""The index of published systems, what a check writes, and the shares that OPQ's check compares with."""
+
+import json
+import re
+import tomllib
+
+import pytest
+from papers.record import HERE, Check, Finding, write
+from torch import nn
+
+from papers import opq
+from spokeshave.weights import weights_of
+
+INDEX = tomllib.loads((HERE / "index.toml").read_text())
+CHECKED = [name for name, about in INDEX.items() if about.get("check")]
+
+
+def test_every_system_is_there_once():
+    identifiers = [re.search(r"arXiv (\d{4}\.\d{5})", about["source"]).group(1) for about in INDEX.values()]
+    assert len(identifiers) == len(set(identifiers)) == 28
+    assert set(CHECKED) <= {path.stem for path in HERE.glob("*.py")}
+
+
+@pytest.mark.parametrize("path", sorted((HERE / "results").glob("*.json")), ids=lambda path: path.stem)
+def test_a_result_has_its_claims_and_where_it_was_measured(path):
+    document = json.loads(path.read_text())
+    assert document["name"] == path.stem
+    assert path.stem in CHECKED
+    assert document["findings"]
+    assert {finding["verdict"] for finding in document["findings"]} <= {
+        "reproduced",
+        "not reproduced",
+        "differs",
+    }
+    assert document["machine"]["cpu"]
+    assert len(document["seeds"]) >= 3
+
+
+def test_a_check_is_written_whole(tmp_path):
+    check = Check((Finding("it is fast", "", "1 s", "reproduced"),), ("smaller",), (0,), {"rows": [1.5]})
+    write("made_up", check, tmp_path / "results" / "made_up.json")
+    document = json.loads((tmp_path / "results" / "made_up.json").read_text())
+    assert document["findings"][0]["claim"] == "it is fast"
+    assert document["data"] == {"rows": [1.5]}
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["made_up.json"]
+
+
+@pytest.mark.parametrize("sparsity", [0.3, 0.8])
+def test_random_shares_have_the_networks_sparsity(sparsity):
+    network = nn.Sequential(nn.Linear(40, 60), nn.Linear(60, 30), nn.Linear(30, 200))
+    plan = opq.random_shares(network, sparsity, seed=3)
+    sizes = {weight.parameter: weight.shape[0] * weight.shape[1] for weight in weights_of(network)}
+    kept = sum(sizes[rule.pattern] * (1 - rule.scheme.sparsity if rule.scheme else 1) for rule in plan.rules)
+    assert kept / sum(sizes.values()) == pytest.approx(1 - sparsity, abs=1e-3)
