@@ -20,13 +20,18 @@ THREADS, SAMPLES = 3, 5  # three samples are shared out, two are worked on toget
 def run_in_own_process(
     graph: Graph,
     program: Program,
-    x: torch.Tensor,
+    given: torch.Tensor | list[torch.Tensor],
     isa: InstructionSet,
     flags: tuple[str, ...],
     folder: Path,
     besides: tuple[Path, ...] = (),
+    lengths: tuple[int, ...] = (),
+    shapes: list[tuple[int, ...]] | None = None,
 ) -> list[torch.Tensor]:
-    """Outputs of the graph's C for `SAMPLES` samples, built with `flags` and the C files `besides`."""
+    """Outputs of the graph's C for `SAMPLES` samples, built with `flags` and the C files `besides`.
+
+    Where lengths change, `lengths` are the caller's and `shapes` those of the outputs.
+    """
     arena = plan_arena(program)
     (folder / "model.c").write_text(emit_source([program], [arena], isa))
     sources = (folder / "model.c", Path(__file__).with_name("sanitized_main.c"), *besides)
@@ -43,11 +48,14 @@ def run_in_own_process(
     ]
     subprocess.run(command, check=True)
 
-    outputs = [np.empty((SAMPLES, *graph.shape(name)[1:]), np.float32) for name in graph.outputs]
+    shapes = shapes or [(SAMPLES, *graph.shape(name)[1:]) for name in graph.outputs]
+    outputs = [np.empty(shape, np.float32) for shape in shapes]
+    inputs = [x.contiguous().numpy() for x in ([given] if isinstance(given, torch.Tensor) else given)]
+    inputs += [np.array(lengths, np.int32)] if lengths else []
     with (folder / "data").open("wb") as file:
         for group, filled in (
             (list(program.constants.values()), True),
-            ([x.numpy()], True),
+            (inputs, True),
             (outputs, False),
         ):
             file.write(struct.pack("q", len(group)))
@@ -59,7 +67,4 @@ def run_in_own_process(
 
     raw = np.frombuffer(finished.stdout, np.float32)
     split = np.split(raw, np.cumsum([array.size for array in outputs])[:-1])
-    return [
-        torch.from_numpy(array.copy()).view(SAMPLES, *graph.shape(name)[1:])
-        for array, name in zip(split, graph.outputs, strict=True)
-    ]
+    return [torch.from_numpy(array.copy()).view(shape) for array, shape in zip(split, shapes, strict=True)]

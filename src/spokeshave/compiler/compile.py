@@ -132,19 +132,20 @@ def generate(
     packed = _pack(graph, imported.graph, schemes)
     if not dynamic:
         return generate_from_graph(graph, structure, packed, instruction_set(isa), tuner, precision)
-    graph, extents, lengths = _following(network, graph, example, dynamic)
+    graph, extents, lengths = following(network, example, dynamic)
     generated = generate_from_graph(graph, structure, packed, instruction_set(isa), tuner, precision)
     names, capacity = tuple(length.name for length in lengths), tuple(length.greatest for length in lengths)
     manifest = replace(generated.manifest, dynamic=extents, lengths=names, capacity=capacity)
     return replace(generated, manifest=manifest)
 
 
-def _following(
-    network: Any, graph: Graph, example: Tensor | tuple[Any, ...], dynamic: Dynamic
+def following(
+    network: Any, example: Tensor | tuple[Any, ...], dynamic: Dynamic
 ) -> tuple[Graph, tuple[Extent, ...], tuple[Length, ...]]:
-    """The graph with its changing sizes, the axes of inputs and outputs that change, and the lengths."""
+    """A network's graph with its changing sizes, the axes of inputs and outputs that change, and the lengths."""
     inputs, nesting = flattened(one_sample(example))
-    lengths = lengths_of(graph.inputs, inputs, dynamic)
+    names = export_network(network, example).graph_signature.user_inputs
+    lengths = lengths_of([str(name) for name in names], inputs, dynamic)
 
     def at(sizes: tuple[int, ...]) -> Graph:
         given = tree_unflatten(resized(inputs, lengths, sizes), nesting)

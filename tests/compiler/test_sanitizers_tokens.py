@@ -1,0 +1,67 @@
+"""Attention, embeddings, routing and lengths that change under sanitizers, on memory of exact sizes."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from tests.compiler.own_process import SAMPLES, run_in_own_process
+from tests.compiler.test_sanitizers import SANITIZERS, isa_here
+from torch import Tensor, nn
+
+from spokeshave.compiler.compile import following
+from spokeshave.compiler.emit.lower import lower
+
+MOST, LENGTHS = (21, 17), (5, 16)
+
+
+class Routed(nn.Module):
+    """Words behind a past, attention with shared keys and a mask, routed experts, products and sums of all kinds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.positions = nn.Embedding(31, 20), nn.Embedding(40, 20)
+        self.query, self.key, self.value = nn.Linear(20, 20), nn.Linear(20, 10), nn.Linear(20, 10)
+        self.gate, self.experts = nn.Linear(20, 3), nn.Parameter(torch.randn(3, 7, 20))
+
+    def forward(self, words: Tensor, past: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        first, count = past.shape[2], words.shape[1]
+        x = self.words(words) + self.positions(torch.arange(first, first + count))
+        x = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-3)
+        heads = [
+            layer(x).unflatten(2, (-1, 5)).transpose(1, 2) for layer in (self.query, self.key, self.value)
+        ]
+        keys, values = (torch.cat([past, new], 2) for new in heads[1:])
+        mixed = F.scaled_dot_product_attention(heads[0], keys, values, mask[:, None, None], enable_gqa=True)
+        x = x + mixed.transpose(1, 2).flatten(2)
+        share, number = self.gate(x).softmax(-1)[0].topk(2)
+        pairs = x[0].repeat_interleave(2, 0).unsqueeze(-1)
+        routed = torch.bmm(self.experts[number.flatten()], pairs).squeeze(-1).unflatten(0, (-1, 2))
+        weighed = routed * (share / share.sum(-1, keepdim=True)).unsqueeze(-1)
+        return weighed.sum(1).unsqueeze(0), (keys.transpose(2, 3) @ values).tanh().sum((2, 3)), keys
+
+
+def inputs(tokens: int, past: int) -> list[Tensor]:
+    words, mask = torch.randint(0, 31, (SAMPLES, tokens)), torch.rand(SAMPLES, tokens + past).log()
+    return [words, torch.randn(SAMPLES, 2, past, 5), mask]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sanitizer", SANITIZERS)
+@pytest.mark.parametrize("name", ["avx512", "avx2", "portable"])
+def test_no_step_outside_and_no_race(name: str, sanitizer: str, tmp_path: Path) -> None:
+    isa = isa_here(name)
+    torch.manual_seed(0)
+    network, given = Routed().eval(), inputs(*LENGTHS)
+    dynamic = {"tokens": {"words": 1, "mask": 1}, "past": {"past": 2, "mask": 1}}
+    graph, _, _ = following(network, tuple(inputs(*MOST)), dynamic)
+    with torch.no_grad():
+        rows = [network(*(tensor[i : i + 1] for tensor in given)) for i in range(SAMPLES)]
+    wanted = [torch.cat(column) for column in zip(*rows, strict=True)]
+    shapes = [tuple(tensor.shape) for tensor in wanted]
+    flags = SANITIZERS[sanitizer]
+    results = run_in_own_process(
+        graph, lower(graph, isa, {}), given, isa, flags, tmp_path, lengths=LENGTHS, shapes=shapes
+    )
+    for result, reference in zip(results, wanted, strict=True):
+        assert (result - reference).abs().max() <= 1e-4 * reference.abs().max()
