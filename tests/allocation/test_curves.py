@@ -1,11 +1,16 @@
 """Curves and their slopes against their definitions."""
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from spokeshave.allocation.curves import ascending, derivative, distortions, second_order_change, smoothed
+from spokeshave.allocation.output_error import OutputError
+from spokeshave.errors import SpokeshaveError
 from spokeshave.schemes.unstructured import Unstructured
 
 
@@ -21,7 +26,11 @@ def test_a_curve_starts_at_nothing_and_ends_with_the_whole_layer():
     torch.manual_seed(0)
     weight, gradient = torch.randn(2, 8, 10)
     shares = [1.0, 0.75, 0.5, 0.25, 0.0]
-    curve = distortions(weight, gradient, None, shares, lambda share: Unstructured(1 - share))
+
+    def lost(point):
+        return second_order_change(point - weight, gradient)
+
+    curve = distortions(weight, None, shares, lambda share: Unstructured(1 - share), lost)
     assert curve[0] == 0
     assert float(curve[-1]) == pytest.approx(second_order_change(-weight, gradient))
     half = Unstructured(0.5).project(weight) - weight
@@ -29,9 +38,33 @@ def test_a_curve_starts_at_nothing_and_ends_with_the_whole_layer():
 
 
 def test_dense_layers_do_not_change():
-    weight, gradient = torch.randn(2, 8, 10)
-    curve = distortions(weight, gradient, None, [1.0, 0.5], lambda share: None)
+    weight = torch.randn(8, 10)
+    curve = distortions(
+        weight, None, [1.0, 0.5], lambda share: None, lambda point: float((point - weight).norm())
+    )
     assert curve.tolist() == [0, 0]
+
+
+def test_an_output_error_is_measured_and_leaves_the_network_alone():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Linear(5, 3)).train()
+    batches = [(torch.randn(8, 6), None), (torch.randn(4, 6), None)]
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    error = OutputError.of(network, batches, None)
+    values = torch.randn(5, 6)
+    found = error.with_weight("0.weight", values)
+    assert network.training
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert error.with_weight("0.weight", network[0].weight.detach()) == 0
+    other = copy.deepcopy(network).eval()
+    other[0].weight.data.copy_(values)
+    network.eval()
+    inputs = torch.cat([each for each, _ in batches])
+    expected = (other(inputs) - network(inputs)).detach().square().mean()
+    assert found == pytest.approx(float(expected), rel=1e-5)
+    assert OutputError.of(network, batches, 1).with_weight("0.weight", values) != found
+    with pytest.raises(SpokeshaveError, match="one batch"):
+        OutputError.of(network, [], None)
 
 
 def test_smoothing_keeps_constants_and_starts_without_bias():

@@ -6,6 +6,7 @@ from torch import nn
 
 from spokeshave.allocation import EqualSlope, allocate_equal_slope, block_power
 from spokeshave.allocation.curves import second_order_change
+from spokeshave.allocation.output_error import OutputError
 from spokeshave.allocation.search import Slopes, settle
 from spokeshave.criteria import Taylor, mean_gradients, squared_outputs
 from spokeshave.errors import SpokeshaveError
@@ -70,6 +71,23 @@ def test_equal_slopes_are_not_worse_than_equal_shares(network, batches, remainin
     found = allocate_equal_slope(EqualSlope(remaining), network, EXAMPLE, batches, unstructured)
     uniform = dict.fromkeys(found.shares, found.remaining)
     assert summed_distortion(network, batches, found.shares) < summed_distortion(network, batches, uniform)
+
+
+def test_measured_distortions_are_allocated_better_than_equal_shares(network, batches):
+    method = EqualSlope(0.5, TWENTIETHS, 0.0, distortion="measured", ranking="magnitude", tolerance=0.02)
+    found = allocate_equal_slope(method, network, EXAMPLE, batches, unstructured)
+    error = OutputError.of(network, batches, None)
+
+    def summed(shares):
+        weights = {name: network.get_parameter(name).detach() for name in shares}
+        return sum(
+            error.with_weight(name, unstructured(share).project(weights[name]))
+            for name, share in shares.items()
+        )
+
+    assert found.remaining == pytest.approx(0.5, abs=0.02)
+    assert summed(found.shares) < summed(dict.fromkeys(found.shares, found.remaining))
+    assert found.curves["0.weight"].distortion[0] == 0
 
 
 def test_a_layer_steeper_than_all_others_keeps_everything():

@@ -25,12 +25,12 @@ def second_order_change(change: Tensor, gradient: Tensor) -> float:
 
 def distortions(
     weight: Tensor,
-    gradient: Tensor,
     saliency: Tensor | None,
     shares: Sequence[float],
     scheme: Callable[[float], Scheme | None],
+    lost: Callable[[Tensor], float],
 ) -> Tensor:
-    """The distortion when the weight alone keeps each of the shares, `[shares]`, double.
+    """What is `lost` with the weight's projections that keep each of the shares, `[shares]`, double.
 
     `saliency` ranks what the schemes keep (None: the squared weight).
     """
@@ -38,8 +38,7 @@ def distortions(
     for share in shares:
         chosen = scheme(share) if share else None
         point = weight if share else torch.zeros_like(weight)
-        point = chosen.project(weight, saliency) if chosen is not None else point
-        found.append(second_order_change(point - weight, gradient))
+        found.append(lost(chosen.project(weight, saliency) if chosen is not None else point))
     return torch.tensor(found, dtype=torch.float64)
 
 

@@ -2,15 +2,23 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from spokeshave.allocation.curves import ascending, derivative, distortions, smoothed
+from spokeshave.allocation.curves import (
+    ascending,
+    derivative,
+    distortions,
+    second_order_change,
+    smoothed,
+)
+from spokeshave.allocation.output_error import OutputError
 from spokeshave.allocation.search import Slopes, settle
 from spokeshave.allocation.weights import allocated_weights, plan_of
-from spokeshave.allocation.work import Power, work_of
+from spokeshave.allocation.work import Power, Work, work_of
 from spokeshave.criteria.criterion import Batches
 from spokeshave.criteria.gradients import Taylor, mean_gradients, squared_outputs
 from spokeshave.errors import SpokeshaveError
@@ -31,6 +39,8 @@ class EqualSlope:
     curves are made for, evenly spaced from 1 down. `smoothing`: weight of the past in the moving average; `half_width`
     of the derivative's stencil in points. `floor`: the least share of a layer, but never above half of `remaining`.
     `ranking`: what schemes keep, by "taylor" `(w g)^2` or "magnitude"; the plan must be carried out with the same.
+    `distortion`: "taylor", the paper's closed form, cheap and blind to what the mean gradient does not see, or
+    "measured", the mean squared change of the outputs: a run over the batches for each share of each layer.
     `slopes`: of "work" per multiply-add, which minimises the sum of distortions for a given amount of work, or of
     "share", as the authors' code has it. `convex`: slopes that fall are levelled, so that no search gets stuck.
     `power(layer, share)` adds a power term (see `block_power`), scaled to the distortion; `power_of` is
@@ -44,6 +54,7 @@ class EqualSlope:
     floor: float = 0.05
     tolerance: float = 0.005
     ranking: str = "taylor"
+    distortion: str = "taylor"
     slopes: str = "work"
     convex: bool = True
     power: Power | None = None
@@ -56,6 +67,7 @@ class EqualSlope:
             if not 0 <= getattr(self, field) <= (1 if field == "remaining" else 0.999):
                 raise SpokeshaveError(f"{OWNER}: {field} must be a fraction, not {getattr(self, field)!r}")
         check_choice(OWNER, "ranking", self.ranking, ("taylor", "magnitude"))
+        check_choice(OWNER, "distortion", self.distortion, ("taylor", "measured"))
         check_choice(OWNER, "slopes", self.slopes, ("work", "share"))
         check_choice(OWNER, "power_of", self.power_of, ("surviving", "removed"))
         steps = [larger - smaller for larger, smaller in pairwise(self.shares)]
@@ -99,8 +111,8 @@ def allocate_equal_slope(
     """
     weights = allocated_weights(network, method.dense)
     work = work_of(trace(network, example), weights)
-    gradients = mean_gradients(Taylor(method.passes, squared_outputs), network, weights, batches)
-    curves = _curves(method, weights, gradients, work.layers, work.parts, scheme)
+    lost = _lost(method, network, weights, batches, scheme)
+    curves = _curves(method, lost, work)
 
     def plan_at(shares: Mapping[str, float]) -> Plan:
         return plan_of(network, {name: scheme(share) for name, share in shares.items()})
@@ -125,33 +137,44 @@ def _whole_cost(cost: float) -> float:
     return cost
 
 
-def _curves(
+def _lost(
     method: EqualSlope,
+    network: nn.Module,
     weights: Mapping[str, Tensor],
-    gradients: Mapping[str, Tensor],
-    layers: Mapping[str, Layer],
-    parts: Mapping[str, float],
+    batches: Batches,
     scheme: Callable[[float], Scheme | None],
-) -> dict[str, Curve]:
+) -> dict[str, Tensor]:
+    """The distortion of each layer at each share."""
+    measured = OutputError.of(network, batches, method.passes) if method.distortion == "measured" else None
+    gradients = mean_gradients(Taylor(method.passes, squared_outputs), network, weights, batches)
+
+    def losing(name: str, weight: Tensor) -> Callable[[Tensor], float]:
+        if measured is not None:
+            return partial(measured.with_weight, name)
+        return lambda point: second_order_change(point - weight, gradients[name])
+
+    return {
+        name: distortions(
+            weight, _saliency(method, weight, gradients[name]), method.shares, scheme, losing(name, weight)
+        )
+        for name, weight in weights.items()
+    }
+
+
+def _curves(method: EqualSlope, lost: Mapping[str, Tensor], work: Work) -> dict[str, Curve]:
     step = method.shares[0] - method.shares[1]
 
     def slope(curve: Tensor) -> Tensor:
         return derivative(curve, step, method.half_width)
 
-    lost = {
-        name: distortions(
-            weight, gradients[name], _saliency(method, weight, gradients[name]), method.shares, scheme
-        )
-        for name, weight in weights.items()
-    }
     losing = {name: slope(smoothed(curve, method.smoothing)) for name, curve in lost.items()}
-    power = {name: _power(method, layer) for name, layer in layers.items()}
+    power = {name: _power(method, layer) for name, layer in work.layers.items()}
     saving = {name: slope(curve) for name, curve in power.items()}
     scale = _scale(losing, saving)
     curves = {}
-    for name in weights:
+    for name in lost:
         slopes = losing[name] + scale * saving[name]
-        slopes = slopes / parts[name] if method.slopes == "work" else slopes
+        slopes = slopes / work.parts[name] if method.slopes == "work" else slopes
         slopes = ascending(slopes) if method.convex else slopes
         curves[name] = Curve(lost[name], scale * power[name], slopes)
     return curves
