@@ -163,11 +163,19 @@ MOST_AXES = 4
 
 
 def axes(shape: tuple[int, ...], *strides: tuple[int, ...]) -> tuple[int, ...]:
-    """Count and strides per axis, filled up to four axes with the innermost axis last.
+    """Count and strides per axis, filled up to four axes; innermost where the target's elements lie side by side.
 
+    Before it comes the axis along which the source's do so, if that is another one.
+
+    >>> axes((3, 4), (1, 3), (4, 1))
+    (1, 0, 0, 1, 0, 0, 3, 1, 4, 4, 3, 1)
     >>> axes((3, 4), (4, 1), (1, 3))
-    (1, 0, 0, 1, 0, 0, 3, 4, 1, 4, 1, 3)
+    (1, 0, 0, 1, 0, 0, 4, 1, 3, 3, 4, 1)
     """
-    rows = [(1, *(0 for _ in strides))] * (MOST_AXES - len(shape))
-    rows += list(zip(shape, *strides, strict=True))
+    rows = sorted(zip(shape, *strides, strict=True), key=lambda row: (-row[-1], -row[1]))
+    before = next((row for row in rows[:-1] if row[1] == 1 and row[0] > 1), None)
+    if before is not None:
+        rows.remove(before)
+        rows.insert(len(rows) - 1, before)
+    rows = [(1, *(0 for _ in strides))] * (MOST_AXES - len(shape)) + rows
     return tuple(number if isinstance(number, Count) else int(number) for row in rows for number in row)

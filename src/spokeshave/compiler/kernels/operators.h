@@ -7,14 +7,34 @@ INLINE void every_second(const float *from, float *to, int count) {
     for (; i < count; i++) to[i] = from[2 * i];
 }
 
+/* to[column * t + row] = from[row * f + column], a square of whole vectors at a time. */
+static void turn(const float *from, ptrdiff_t f, float *to, ptrdiff_t t, int columns, int rows) {
+    for (int row = 0; row < rows; row += LANES)
+        for (int column = 0; column < columns; column += LANES) {
+            vector v[LANES];
+            for (int i = 0; i < LANES; i++)
+                v[i] = row + i < rows ? load_part(from + (row + i) * f + column, columns - column) : splat(0.0f);
+            transpose(v);
+            for (int i = 0; i < LANES; i++)
+                if (column + i < columns) store_part(to + (column + i) * t + row, v[i], rows - row);
+        }
+}
+
+#define WORTH_TURNING 4 /* columns */
+
 /* One strided copy moves a value between any two layouts, slices, pads, concatenates and permutes. */
 static void copy(worker w, const float *from, float *to, int n0, ptrdiff_t f0, ptrdiff_t t0, int n1, ptrdiff_t f1,
                  ptrdiff_t t1, int n2, ptrdiff_t f2, ptrdiff_t t2, int n3, ptrdiff_t f3, ptrdiff_t t3) {
     range a = share_axis(w, 0, n0, n1, n2, n3), b = share_axis(w, 1, n0, n1, n2, n3);
     range c = share_axis(w, 2, n0, n1, n2, n3), d = share_axis(w, 3, n0, n1, n2, n3);
-    int length = d.to - d.from;
+    int length = d.to - d.from, turned = f2 == 1 && f3 != 1 && t3 == 1 && c.to - c.from >= WORTH_TURNING;
     for (int i = a.from; i < a.to; i++)
-        for (int j = b.from; j < b.to; j++)
+        for (int j = b.from; j < b.to; j++) {
+            if (turned) {
+                turn(from + i * f0 + j * f1 + c.from + d.from * f3, f3, to + i * t0 + j * t1 + c.from * t2 + d.from, t2,
+                     c.to - c.from, length);
+                continue;
+            }
             for (int k = c.from; k < c.to; k++) {
                 const float *in = from + i * f0 + j * f1 + k * f2 + d.from * f3;
                 float *out = to + i * t0 + j * t1 + k * t2 + d.from * t3;
@@ -25,6 +45,7 @@ static void copy(worker w, const float *from, float *to, int n0, ptrdiff_t f0, p
                 else
                     for (int l = 0; l < length; l++) out[l * t3] = in[l * f3];
             }
+        }
 }
 
 static void fill(worker w, float *to, float value, int n0, ptrdiff_t t0, int n1, ptrdiff_t t1, int n2, ptrdiff_t t2,

@@ -20,11 +20,6 @@ INLINE vector strided(const float *p, int stride) {
     return v;
 }
 
-INLINE void store_part(float *p, vector v, int count) {
-    if (count >= LANES) store(p, v);
-    else memcpy(p, &v, (size_t)count * sizeof(float));
-}
-
 INLINE vector larger(vector a, vector b) { return select((b > a) | (b != b), b, a); } /* a NaN wins, as in PyTorch */
 
 /* Two by two, every second both ways, no window on the padding: straight from the map. */

@@ -21,6 +21,25 @@ INLINE void store(float *p, vector v) { *(unaligned_vector *)p = v; }
 INLINE void store_masked(float *p, vector v, const int32_t *mask) {
     *(unaligned_mask *)p = (lanes_mask)v & *(const unaligned_mask *)mask;
 }
+/* The first `count` lanes alone; where that is all of them, it may be more. */
+INLINE vector load_part(const float *p, int count) {
+    vector v = {0};
+    if (count >= LANES) return load(p);
+#if defined(__AVX512F__) && LANES == 16
+    __asm__("vmovups %1, %0%{%2%}%{z%}" : "=v"(v) : "m"(*(const float(*)[LANES])p), "Yk"((uint16_t)((1 << count) - 1)));
+#else
+    memcpy(&v, p, (size_t)count * sizeof(float));
+#endif
+    return v;
+}
+INLINE void store_part(float *p, vector v, int count) {
+    if (count >= LANES) store(p, v);
+#if defined(__AVX512F__) && LANES == 16
+    else __asm__("vmovups %1, %0%{%2%}" : "+m"(*(float(*)[LANES])p) : "v"(v), "Yk"((uint16_t)((1 << count) - 1)));
+#else
+    else memcpy(p, &v, (size_t)count * sizeof(float));
+#endif
+}
 /* gcc makes one broadcast of this; of a loop over lanes it makes as many as there are lanes. */
 INLINE vector splat(float s) { return s - (vector){0}; }
 
@@ -37,3 +56,15 @@ INLINE vector splat(float s) { return s - (vector){0}; }
 #endif
 INLINE vector even(vector a, vector b) { return __builtin_shufflevector(a, b, EVEN_LANES); }
 INLINE vector odd(vector a, vector b) { return __builtin_shufflevector(a, b, ODD_LANES); }
+
+/* Lane i of vector j becomes lane j of vector i. */
+INLINE void transpose(vector v[LANES]) {
+    for (int step = 1; step < LANES; step *= 2) {
+        vector next[LANES];
+        for (int i = 0; i < LANES / 2; i++) {
+            next[i] = even(v[2 * i], v[2 * i + 1]);
+            next[i + LANES / 2] = odd(v[2 * i], v[2 * i + 1]);
+        }
+        for (int i = 0; i < LANES; i++) v[i] = next[i];
+    }
+}
