@@ -26,6 +26,7 @@ from spokeshave.compiler.operations import (
     Pool,
     Quantize,
     Quantized,
+    QuantizedPool,
     QuantizedRecurrent,
     Recurrent,
     Reshape,
@@ -101,6 +102,8 @@ def element_types(operation: Operation, count: int) -> list[str]:
         return ["float32", "uint8"]
     if isinstance(operation, Dequantize):
         return ["uint8", "float32"]
+    if isinstance(operation, QuantizedPool):
+        return ["uint8", "uint8"]
     if isinstance(operation, Quantized):
         residual = ["uint8" if operation.residual else "float32"] * operation.layer.residual
         return ["uint8", *residual, "uint8" if operation.output else "float32"]
@@ -203,6 +206,10 @@ def _pool(operation: Pool, graph: Graph, node: Node) -> str | None:
     return None if (top, left) == (bottom, right) else "pads its two sides differently"
 
 
+def _quantized_pool(operation: QuantizedPool, graph: Graph, node: Node) -> str | None:
+    return _pool(operation.pool, graph, node) if operation.pool.kind == "max" else "averages integers"
+
+
 def _along(operation: Concatenate | Softmax | Slice | Take, graph: Graph, node: Node) -> str | None:
     rank = len(graph.shape(node.output))
     return None if 0 < operation.axis < rank else f"runs along axis {operation.axis} of {rank}"
@@ -297,5 +304,6 @@ CHECKS: Mapping[type, Callable[[Any, Graph, Node], str | None]] = {
     Take: _along,
     Pad: _pad,
     Recurrent: _recurrent,
+    QuantizedPool: _quantized_pool,
     QuantizedRecurrent: _quantized_recurrent,
 }

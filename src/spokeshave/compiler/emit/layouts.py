@@ -36,6 +36,7 @@ from spokeshave.compiler.operations import (
     Pool,
     Quantize,
     Quantized,
+    QuantizedPool,
     QuantizedRecurrent,
     Recurrent,
     Reshape,
@@ -136,8 +137,11 @@ def _positions(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def layer_of(node: Node) -> Operation:
-    """A node's operation; of a layer in low precision, the layer."""
-    return node.operation.layer if isinstance(node.operation, Quantized | Rounded) else node.operation
+    """A node's operation; of a layer or pooling in low precision, what it does in low precision."""
+    operation = node.operation
+    if isinstance(operation, QuantizedPool):
+        return operation.pool
+    return operation.layer if isinstance(operation, Quantized | Rounded) else operation
 
 
 def _families(graph: Graph, isa: InstructionSet) -> dict[str, str]:

@@ -44,6 +44,7 @@ from spokeshave.compiler.operations import (
     Pool,
     Quantize,
     Quantized,
+    QuantizedPool,
     QuantizedRecurrent,
     Recurrent,
     Reshape,
@@ -76,6 +77,7 @@ LOWERINGS: dict[type, LoweringFunction] = {
     LayerNorm: reduction.lower_layer_norm,
     GroupNorm: reduction.lower_group_norm,
     Recurrent: recurrent.lower_recurrent,
+    QuantizedPool: reduction.lower_quantized_pool,
     QuantizedRecurrent: recurrent.lower_quantized_recurrent,
     Reshape: shapes.lower_reshape,
     Permute: shapes.lower_permute,
@@ -104,6 +106,7 @@ REASONS: dict[type, ReasonFunction] = {
     Convolution: matrix.convolution_reason,
     Binary: pointwise.binary_reason,
     Pool: reduction.pool_reason,
+    QuantizedPool: reduction.pool_reason,
     Mean: reduction.sum_reason,
     Sum: reduction.sum_reason,
     RMSNorm: reduction.rms_norm_reason,
@@ -134,6 +137,7 @@ WRITE_TRUE_ELEMENTS_ONLY = (
     Pad,
     Permute,
     Pool,
+    QuantizedPool,
     QuantizedRecurrent,
     Recurrent,
     Reshape,
@@ -209,9 +213,10 @@ def _begin(
 
 def _pattern(node: Node) -> str:
     """How the node's output is written: memory is shared only between values written alike."""
-    if isinstance(node.operation, WRITE_TRUE_ELEMENTS_ONLY):
+    around = zero_pattern(quantized.zero_point(node.operation))
+    if isinstance(node.operation, WRITE_TRUE_ELEMENTS_ONLY) and not around:
         return "copied"
-    return zero_pattern(quantized.zero_point(node.operation))
+    return around
 
 
 def _floats(graph: Graph, names: tuple[str, ...]) -> tuple[int, ...]:

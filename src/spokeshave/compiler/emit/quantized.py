@@ -12,7 +12,14 @@ from spokeshave.compiler.graph import Node
 from spokeshave.compiler.kernels.instances import IntegerPanelKernel
 from spokeshave.compiler.kernels.words import PER_WORD
 from spokeshave.compiler.layout import Flat
-from spokeshave.compiler.operations import Convolution, Dequantize, Operation, Quantize, Quantized
+from spokeshave.compiler.operations import (
+    Convolution,
+    Dequantize,
+    Operation,
+    Quantize,
+    Quantized,
+    QuantizedPool,
+)
 from spokeshave.compiler.quantization.arithmetic import Requantization, conversion, requantization
 
 
@@ -98,7 +105,7 @@ def _residual_type(operation: Quantized) -> Literal["uint8", "float32"] | None:
 
 def zero_point(operation: Operation) -> int:
     """The zero point of what an operation makes; 0 for float32."""
-    if isinstance(operation, Quantize):
+    if isinstance(operation, Quantize | QuantizedPool):
         return operation.quantization.zero_point
     return operation.output.zero_point if isinstance(operation, Quantized) and operation.output else 0
 

@@ -8,22 +8,46 @@ from spokeshave.compiler.emit.lowering import Lowering
 from spokeshave.compiler.emit.program import Constant
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.layout import Flat, Planes
-from spokeshave.compiler.operations import GroupNorm, LayerNorm, Mean, Pool, RMSNorm, Softmax, Sum
+from spokeshave.compiler.operations import (
+    GroupNorm,
+    LayerNorm,
+    Mean,
+    Pool,
+    QuantizedPool,
+    RMSNorm,
+    Softmax,
+    Sum,
+)
 
 
 def lower_pool(lowering: Lowering, node: Node) -> None:
     """Max or average pooling from planes to planes."""
     operation = node.operation
     assert isinstance(operation, Pool)
-    read = lowering.layout(node.inputs[0])
-    assert isinstance(read, Planes)
-    geometry = ", ".join(str(number) for number in (*_sizes(lowering, node, read), *_windows(operation)))
+    geometry = _geometry(lowering, node, operation)
     source, output = lowering.place(node.inputs[0]), lowering.place(node.output)
     if operation.kind == "max":
-        lowering.call("max_pool", f"(pooling){{{geometry}}}", source, output)
+        lowering.call("max_pool", geometry, source, output)
     else:
-        counted = int(operation.count_padding)
-        lowering.call("average_pool", f"(pooling){{{geometry}}}", counted, source, output)
+        lowering.call("average_pool", geometry, int(operation.count_padding), source, output)
+
+
+def lower_quantized_pool(lowering: Lowering, node: Node) -> None:
+    """Max pooling of words of four channels; it writes no gaps, so those around another zero point are filled."""
+    operation = node.operation
+    assert isinstance(operation, QuantizedPool)
+    geometry = _geometry(lowering, node, operation.pool)
+    source, output = lowering.place(node.inputs[0]), lowering.place(node.output)
+    lowering.fill_gaps(node.output, operation.quantization.zero_point)
+    lowering.call("max_pool_words", geometry, source, output)
+
+
+def _geometry(lowering: Lowering, node: Node, operation: Pool) -> str:
+    """The C literal of a `pooling`."""
+    read = lowering.layout(node.inputs[0])
+    assert isinstance(read, Planes)
+    numbers = (*_sizes(lowering, node, read), *_windows(operation))
+    return f"(pooling){{{', '.join(str(number) for number in numbers)}}}"
 
 
 def _sizes(lowering: Lowering, node: Node, read: Planes) -> tuple[int, ...]:

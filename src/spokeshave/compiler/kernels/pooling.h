@@ -22,6 +22,14 @@ INLINE vector strided(const float *p, int stride) {
 
 INLINE vector larger(vector a, vector b) { return select((b > a) | (b != b), b, a); } /* a NaN wins, as in PyTorch */
 
+INLINE vector larger_bytes(vector a, vector b) {
+    typedef uint8_t bytes __attribute__((vector_size(VECTOR_BYTES)));
+    bytes first = (bytes)(lanes_mask)a, second = (bytes)(lanes_mask)b, above = (bytes)(first > second);
+    return (vector)(lanes_mask)((first & above) | (second & ~above));
+}
+
+typedef vector (*choose)(vector, vector);
+
 /* Two by two, every second both ways, no window on the padding: straight from the map. */
 INLINE int pairs_only(pooling g) {
     int steps = g.kernel_y == 2 && g.kernel_x == 2 && g.stride_y == 2 && g.stride_x == 2;
@@ -29,7 +37,7 @@ INLINE int pairs_only(pooling g) {
     return steps && inside && g.dilation_y == 1 && g.dilation_x == 1;
 }
 
-static void max_pool_pairs(worker w, pooling g, const float *from, float *to) {
+INLINE void max_pool_pairs(worker w, pooling g, const float *from, float *to, choose larger) {
     range own = share(w, g.channels);
     for (int c = own.from; c < own.to; c++)
         for (int oy = 0; oy < g.out_height; oy++) {
@@ -42,9 +50,9 @@ static void max_pool_pairs(worker w, pooling g, const float *from, float *to) {
         }
 }
 
-static void max_pool(worker w, pooling g, const float *from, float *to) {
+INLINE void max_pool_by(worker w, pooling g, const float *from, float *to, choose larger, float least) {
     if (pairs_only(g)) {
-        max_pool_pairs(w, g, from, to);
+        max_pool_pairs(w, g, from, to, larger);
         return;
     }
     int floats = row_floats(g);
@@ -52,14 +60,14 @@ static void max_pool(worker w, pooling g, const float *from, float *to) {
     range own = share(w, g.channels);
     for (int c = own.from; c < own.to; c++)
         for (int oy = 0; oy < g.out_height; oy++) {
-            for (int x = 0; x < floats; x++) row[x] = -INFINITY;
+            for (int x = 0; x < floats; x++) row[x] = least;
             for (int ky = 0; ky < g.kernel_y; ky++) {
                 int y = oy * g.stride_y + ky * g.dilation_y - g.top;
                 if (y < 0 || y >= g.height) continue;
                 const float *in = from + (ptrdiff_t)c * g.plane + (ptrdiff_t)y * g.pitch;
                 for (int x = 0; x < g.width; x += LANES) store(row + g.left + x, larger(load(row + g.left + x), load(in + x)));
             }
-            for (int x = g.left + g.width; x < floats; x++) row[x] = -INFINITY;
+            for (int x = g.left + g.width; x < floats; x++) row[x] = least;
             float *out = to + (ptrdiff_t)c * g.out_plane + (ptrdiff_t)oy * g.out_pitch;
             for (int ox = 0; ox < g.out_width; ox += LANES) {
                 vector top = strided(row + ox * g.stride_x, g.stride_x);
@@ -68,6 +76,13 @@ static void max_pool(worker w, pooling g, const float *from, float *to) {
                 store_part(out + ox, top, g.out_width - ox);
             }
         }
+}
+
+static void max_pool(worker w, pooling g, const float *from, float *to) { max_pool_by(w, g, from, to, larger, -INFINITY); }
+
+/* The same of words of four bytes without a sign. */
+static void max_pool_words(worker w, pooling g, const float *from, float *to) {
+    max_pool_by(w, g, from, to, larger_bytes, 0.0f);
 }
 
 INLINE int window(int out, int stride, int before, int kernel, int size, int after, int count_padding) {

@@ -20,6 +20,7 @@ from spokeshave.compiler.operations.integers import (
     Quantization,
     Quantize,
     Quantized,
+    QuantizedPool,
     QuantizedRecurrent,
 )
 from spokeshave.compiler.operations.layers import Convolution, Linear, Recurrent, RecurrentKind
@@ -57,6 +58,7 @@ Operation = (
     | Quantize
     | Dequantize
     | Quantized
+    | QuantizedPool
     | QuantizedRecurrent
     | Round
     | Widen
@@ -104,6 +106,7 @@ __all__ = [
     "Quantization",
     "Quantize",
     "Quantized",
+    "QuantizedPool",
     "QuantizedRecurrent",
     "RMSNorm",
     "Recurrent",

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from spokeshave.compiler.operations.layers import Convolution, Linear, Recurrent
+from spokeshave.compiler.operations.reduction import Pool
 
 
 @dataclass(frozen=True)
@@ -75,3 +76,11 @@ class QuantizedRecurrent:
     def state_product(self) -> Quantized:
         """The state's share of the gates, without a bias."""
         return Quantized(Linear(self.layer.hidden_weight, None), self.hidden_scale, self.state)
+
+
+@dataclass(frozen=True)
+class QuantizedPool:
+    """Max pooling of uint8: the largest number is the largest level. What it reads and makes is quantized alike."""
+
+    pool: Pool
+    quantization: Quantization

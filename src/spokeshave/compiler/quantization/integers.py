@@ -20,8 +20,10 @@ from spokeshave.compiler.operations import (
 )
 from spokeshave.compiler.quantization.arithmetic import MOST_INPUTS
 from spokeshave.compiler.quantization.convert import convert_layers
+from spokeshave.compiler.quantization.pooling import pools_to_integers
 from spokeshave.compiler.quantization.recurrent import recurrent_layers_to_integers
 from spokeshave.compiler.quantization.weights import quantize_rows
+from spokeshave.compiler.verify import verify
 
 
 def integer_layers(graph: Graph, isa: InstructionSet) -> dict[str, str | None]:
@@ -53,7 +55,8 @@ def to_integers(graph: Graph, chosen: frozenset[str], quantizations: Mapping[str
     """The graph with the layers that make the values `chosen` in integers; `quantizations` by value."""
     recurrent = {node.outputs[0] for node in graph.nodes if isinstance(node.operation, Recurrent)}
     graph = recurrent_layers_to_integers(graph, chosen & recurrent, quantizations)
-    return convert_layers(graph, chosen - recurrent, _Integers(graph.weights, quantizations))
+    graph = convert_layers(graph, chosen - recurrent, _Integers(graph.weights, quantizations))
+    return verify(pools_to_integers(graph))
 
 
 @dataclass(frozen=True)

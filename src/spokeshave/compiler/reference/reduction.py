@@ -5,7 +5,16 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor
 
-from spokeshave.compiler.operations import GroupNorm, LayerNorm, Mean, Pool, RMSNorm, Softmax, Sum
+from spokeshave.compiler.operations import (
+    GroupNorm,
+    LayerNorm,
+    Mean,
+    Pool,
+    QuantizedPool,
+    RMSNorm,
+    Softmax,
+    Sum,
+)
 from spokeshave.compiler.reference.runner import Runner, Weights
 
 
@@ -18,6 +27,12 @@ def _pool(op: Pool, inputs: list[Tensor], weights: Weights, shape: tuple[int, ..
         run = lambda ceil: F.avg_pool2d(x, op.kernel, op.stride, (top, left), ceil, op.count_padding)  # noqa: E731
     y = run(False)
     return y if tuple(y.shape[2:]) == tuple(shape[2:]) else run(True)
+
+
+def _quantized_pool(
+    op: QuantizedPool, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]
+) -> Tensor:
+    return _pool(op.pool, [inputs[0].float()], weights, shape).to(inputs[0].dtype)
 
 
 def _softmax(op: Softmax, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
@@ -44,6 +59,7 @@ def _optional(weights: Weights, name: str | None) -> Tensor | None:
 
 RUNNERS: Mapping[type, Runner] = {
     Pool: _pool,
+    QuantizedPool: _quantized_pool,
     Softmax: _softmax,
     LayerNorm: _layer_norm,
     GroupNorm: _group_norm,
