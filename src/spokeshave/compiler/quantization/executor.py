@@ -81,6 +81,7 @@ def _share_of_gates(operation: Quantized, weights: Weights, bias: Tensor) -> Cal
     """What multiplies float32 rows with an int8 weight: `[N, K]` -> `[N, gates]`."""
     weight = weights[operation.weight]
     after = requantization(operation, weight, weights[operation.weight_scale], bias)
+    exact = weight.double()  # once, not at every step
     return lambda x: finish(
-        operation, after, integer_sums(operation, quantize(x, operation.input), weight), None
+        operation, after, integer_sums(operation, quantize(x, operation.input), exact), None
     )
