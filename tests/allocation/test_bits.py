@@ -15,6 +15,10 @@ from spokeshave.schemes.quantizers import Codebook, FixedPoint
 optimize = pytest.importorskip("scipy.optimize")
 
 
+def rate(bits, codebook="shared", **settings):
+    return EqualStep(bits, codebook, **{"whole": False, **settings})
+
+
 def network_of(scales=(0.2, 0.02, 0.05), shapes=((60, 50), (200, 300), (100, 200)), seed=0):
     torch.manual_seed(seed)
     network = nn.Sequential(*(nn.Linear(columns, rows, bias=False) for rows, columns in shapes))
@@ -36,7 +40,7 @@ def test_the_step_is_the_numerical_optimum(layers, bits):
     network = network_of([scale for _, scale, _ in layers], shapes)
     kappas = {f"{index}.weight": kappa for index, (_, _, kappa) in enumerate(layers)}
     found = allocate_bits(
-        EqualStep(bits, most=24, sensitivity=lambda name, weight: kappas[name]),
+        rate(bits, most=24, sensitivity=lambda name, weight: kappas[name]),
         network,
         lambda bits: FixedPoint(min(12, bits)),
     )
@@ -48,15 +52,15 @@ def test_the_step_is_the_numerical_optimum(layers, bits):
     def error(log_steps):
         return float(np.log2((counts * kappa * 4.0**log_steps).sum()))
 
-    def rate(log_steps):
+    def mean_rate(log_steps):
         return float((counts * (ranges - log_steps)).sum() / counts.sum())
 
     steps = np.log2([found.steps[name] for name in kappas])
     assert np.ptp(steps + np.log2(kappa) / 2) == pytest.approx(0, abs=1e-9)
     solution = optimize.minimize(
         error,
-        ranges - rate(steps),
-        constraints={"type": "eq", "fun": lambda x: rate(x) - rate(steps)},
+        ranges - mean_rate(steps),
+        constraints={"type": "eq", "fun": lambda x: mean_rate(x) - mean_rate(steps)},
         method="SLSQP",
         options={"ftol": 1e-13, "maxiter": 300},
     )
@@ -68,7 +72,7 @@ def test_the_step_is_the_numerical_optimum(layers, bits):
 @pytest.mark.parametrize("bits", [3.0, 4.0, 5.7])
 def test_the_budget_is_met(codebook, bits):
     network = network_of()
-    found = allocate_bits(EqualStep(bits, codebook), network)
+    found = allocate_bits(rate(bits, codebook), network)
     assert found.mean_rate == pytest.approx(bits, abs=0.02)
     counts = {name: network.get_parameter(name).numel() for name in found.rates}
     mean = sum(found.rates[name] * count for name, count in counts.items()) / sum(counts.values())
@@ -76,7 +80,7 @@ def test_the_budget_is_met(codebook, bits):
 
 
 def test_whole_bits_of_many_channels_stay_below_the_budget_and_near_it():
-    found = allocate_bits(EqualStep(4.0, whole=True), network_of())
+    found = allocate_bits(rate(4.0, whole=True), network_of())
     assert 3.98 <= found.mean_rate <= 4.0
 
 
@@ -86,7 +90,7 @@ def rounded(weight, steps):
 
 def test_an_equal_step_beats_equal_bits():
     network = network_of()
-    found = allocate_bits(EqualStep(4.0), network)
+    found = allocate_bits(rate(4.0), network)
     error = uniform = 0.0
     for name, step in found.steps.items():
         weight = network.get_parameter(name).detach().double()
@@ -99,7 +103,7 @@ def test_an_equal_step_beats_equal_bits():
 
 def test_normalised_steps_follow_the_channels_mean_square():
     network = network_of()
-    found = allocate_bits(EqualStep(5.0, "normalised"), network)
+    found = allocate_bits(rate(5.0, "normalised"), network)
     assert len({round(step, 12) for step in found.steps.values()}) == 1
     for name, step in found.steps.items():
         largest = network.get_parameter(name).detach().double().abs().amax(1)
@@ -111,34 +115,47 @@ def test_zeros_are_not_counted():
     network, pruned = network_of(), network_of()
     for layer in pruned:
         layer.weight.data[1::2] = 0
-    dense, sparse = (allocate_bits(EqualStep(4.0), each) for each in (network, pruned))
+    dense, sparse = (allocate_bits(rate(4.0), each) for each in (network, pruned))
     assert sparse.mean_rate == pytest.approx(4.0, abs=0.02)
     assert sparse.steps["1.weight"] == pytest.approx(dense.steps["1.weight"], rel=0.1)
     pruned[0].weight.data.zero_()
-    emptied = allocate_bits(EqualStep(4.0), pruned)
+    emptied = allocate_bits(rate(4.0), pruned)
     assert emptied.rates["0.weight"] == 0
     assert emptied.steps["0.weight"] == 0
     for layer in pruned:
         layer.weight.data.zero_()
     with pytest.raises(SpokeshaveError, match="all weights are zero"):
-        allocate_bits(EqualStep(4.0), pruned)
+        allocate_bits(rate(4.0), pruned)
 
 
 @pytest.mark.parametrize(("codebook", "per"), [("shared", "tensor"), ("normalised", "row")])
 def test_the_plan_runs_and_any_scheme_of_bits_serves(codebook, per):
     network = network_of()
-    plan = allocate_bits(EqualStep(4.0, codebook), network).plan
+    plan = allocate_bits(rate(4.0, codebook), network).plan
     assert {scheme.per for scheme in plan.resolve(network).values()} == {per}
     begin(OneShot(), network, plan).finish()
     assert all(plan.resolve(network)[f"{i}.weight"].contains(network[i].weight) for i in range(3))
-    codes = allocate_bits(EqualStep(4.0, most=8), network_of(), Codebook).plan.resolve(network)
+    codes = allocate_bits(rate(4.0, most=8), network_of(), Codebook).plan.resolve(network)
     assert all(isinstance(scheme, Codebook) for scheme in codes.values())
 
 
 def test_bounds_hold_and_the_budget_with_them():
-    found = allocate_bits(EqualStep(4.0, least=3, most=5), network_of())
+    found = allocate_bits(rate(4.0, least=3, most=5), network_of())
     assert all(3 <= rate <= 5 for rate in found.rates.values())
     assert found.mean_rate == pytest.approx(4.0, abs=0.02)
-    assert allocate_bits(EqualStep(5.0, most=5), network_of()).mean_rate == pytest.approx(5.0)
+    assert allocate_bits(rate(5.0, most=5), network_of()).mean_rate == pytest.approx(5.0)
     with pytest.raises(SpokeshaveError, match="from least, 2, to most, 12, not 1"):
-        EqualStep(1.0)
+        rate(1.0)
+
+
+@pytest.mark.parametrize("bits", [3.0, 4.5, 6.0])
+def test_the_plan_of_the_defaults_is_stored_within_the_budget(bits):
+    shapes = [(40, 60)] * 8
+    network = network_of([0.02 * 1.6**layer for layer in range(8)], shapes)
+    found = allocate_bits(EqualStep(bits), network)
+    begin(OneShot(), network, found.plan).finish()
+    schemes = found.plan.resolve(network)
+    stored = sum(scheme.pack(network.get_parameter(name)).stream.nbytes for name, scheme in schemes.items())
+    mean = 8 * stored / (8 * 40 * 60)
+    assert bits - 0.5 < mean <= bits
+    assert found.mean_rate == pytest.approx(mean)

@@ -24,16 +24,17 @@ class EqualStep:
     """One quantization step for the whole network, at which rounding changes the weights least (OPQ, arXiv 2205.11141).
 
     `bits`: mean over the weights that are not zero (prune first; zeros are not counted). A weight's rate is
-    `log2(range / step + 1)`, fractions of a bit included, or rounded up to `whole` bits, as an index without entropy
-    coding is stored; whole bits come as near to the budget from below as the step allows. `codebook` is how the
-    paper's "unified channel-wise quantization" is read: "shared", one codebook `{k * step}` for all channels of a
-    layer, of which each channel stores what it needs; or "normalised", channels scaled to one range first.
+    `log2(range / step + 1)`, rounded up to `whole` bits, as an index without entropy coding is stored, or with its
+    fractions. Whole bits come as near to the budget from below as one step allows. `codebook` is how the paper's
+    "unified channel-wise quantization" is read: "normalised", channels scaled to one range first; or "shared", one
+    codebook `{k * step}` for all channels of a layer, of which each channel is counted with what it needs: a scheme
+    that numbers the whole codebook for every weight, as `FixedPoint` does, stores more than the budget.
     `least` and `most` bound the bits of a weight. `sensitivity` as in `GlobalThreshold`: steps are divided by its root.
     """
 
     bits: float
-    codebook: str = SHARED
-    whole: bool = False
+    codebook: str = NORMALISED
+    whole: bool = True
     least: int = 2
     most: int = 12
     dense: Sequence[str] = ()
@@ -77,7 +78,9 @@ def allocate_bits(
     Raises SpokeshaveError when the bounds leave the budget out of reach.
 
     >>> network = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 8))
-    >>> round(allocate_bits(EqualStep(4.0), network).mean_rate, 2)
+    >>> allocate_bits(EqualStep(4.0), network).bits
+    {'0.weight': 4, '2.weight': 4}
+    >>> round(allocate_bits(EqualStep(4.0, whole=False), network).mean_rate, 2)
     4.0
     """
     weights = allocated_weights(network, method.dense)
