@@ -6,6 +6,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from spokeshave.compiler import compile_network
+from spokeshave.compiler.compile import pack_planned
+from spokeshave.compiler.importer import import_program
+from spokeshave.compiler.passes.pipeline import optimise
+from spokeshave.export import export_network
 from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.block_column_row import BlockColumnRow
 from spokeshave.schemes.quantizers import Codebook, FixedPoint, PowerOfTwo
@@ -162,3 +166,27 @@ def test_outputs_keep_their_structure():
     torch.testing.assert_close(result["first"], network.a(x))
     torch.testing.assert_close(result["others"][0], network.b(y))
     assert torch.equal(result["others"][1], x)
+
+
+class Products(nn.Module):
+    """A product with a weight that is held the other way round, as GPT-2 of `transformers` holds its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Module()
+        self.layer.weight = nn.Parameter(torch.randn(24, 24))
+
+    def forward(self, x):
+        return x @ self.layer.weight
+
+
+def test_blocks_of_a_weight_that_is_held_the_other_way_round_are_not_the_kernels():
+    torch.manual_seed(0)
+    network, scheme, x = Products(), BlockColumnRow(0.75, (8, 8), 0.5), torch.randn(1, 9, 24)
+    network.layer.weight.data = scheme.project(network.layer.weight.data)
+    imported = import_program(export_network(network, x)).graph
+    graph = optimise(imported)
+    named = {name: scheme for node in graph.nodes for name in (f"{node.layer}.weight", "layer.weight")}
+    assert pack_planned(graph, imported, named) == {}
+    plan = Plan((Rule("layer.weight", scheme),))
+    torch.testing.assert_close(compile_network(network, x, plan)(x), network(x), rtol=1e-4, atol=1e-5)

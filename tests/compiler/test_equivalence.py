@@ -68,6 +68,42 @@ class Attention(nn.Module):
         return self.head(tokens.mean(1))
 
 
+class Decoder(nn.Module):
+    """Language models' block, written out: RMS norms, causal attention with shared keys, two of three experts."""
+
+    example = (19, 24)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.rand(24) + 0.5)
+        self.query, self.key, self.value = nn.Linear(24, 24), nn.Linear(24, 8), nn.Linear(24, 8)
+        self.router, self.experts = nn.Linear(24, 3), nn.Parameter(torch.randn(3, 24, 24) * 0.2)
+        self.head = nn.Linear(24, 5)
+
+    def norm(self, tokens: Tensor) -> Tensor:
+        return self.scale * (tokens * torch.rsqrt(tokens.pow(2).mean(-1, keepdim=True) + 1e-5))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        normal = self.norm(tokens)
+        query = self.query(normal).unflatten(-1, (6, 4)).transpose(1, 2)
+        key, value = (
+            layer(normal)
+            .unflatten(-1, (2, 4))
+            .transpose(1, 2)[:, :, None]
+            .expand(-1, -1, 3, -1, -1)
+            .flatten(1, 2)
+            for layer in (self.key, self.value)
+        )
+        later = torch.full((19, 19), torch.finfo(torch.float32).min).triu(1)
+        mixed = torch.softmax(query @ key.transpose(2, 3) / 2.0 + later, -1) @ value
+        tokens = tokens + mixed.transpose(1, 2).flatten(2)
+        rows = self.norm(tokens).flatten(0, 1)
+        shares, numbers = self.router(rows).softmax(-1).topk(2)
+        pairs = rows.repeat_interleave(2, 0).unsqueeze(-1)
+        made = torch.bmm(self.experts[numbers.flatten()], pairs).squeeze(-1) * shares.reshape(-1, 1)
+        return self.head(tokens + F.silu(made.unflatten(0, (-1, 2)).sum(1)).unflatten(0, (-1, 19)))
+
+
 class Recurrence(nn.Module):
     """A bidirectional GRU below an LSTM, and a head on the last step."""
 
@@ -83,7 +119,7 @@ class Recurrence(nn.Module):
         return self.head(self.lstm(self.gru(steps)[0])[0][:, -1])
 
 
-NETWORKS = {kind.__name__: kind for kind in (Convolutions, Attention, Recurrence)}
+NETWORKS = {kind.__name__: kind for kind in (Convolutions, Attention, Decoder, Recurrence)}
 SCHEMES = {
     "dense": None,
     "unstructured": Unstructured(0.8),
@@ -102,8 +138,13 @@ def pruned(kind: type[nn.Module], scheme) -> tuple[nn.Module, Plan | None]:
     """A network of this kind, every layer that can be in the scheme pruned to it; None where there is none."""
     torch.manual_seed(5)
     network = kind().eval()
+    return network, prune(network, scheme)
+
+
+def prune(network: nn.Module, scheme) -> Plan | None:
+    """Prune every layer that can be in the scheme to it; the test is skipped where there is none."""
     if scheme is None:
-        return network, None
+        return None
     names = [
         name
         for name, weight in network.named_parameters()
@@ -113,7 +154,7 @@ def pruned(kind: type[nn.Module], scheme) -> tuple[nn.Module, Plan | None]:
         pytest.skip("no layer of this network can be in this scheme")
     plan = Plan(tuple(Rule(name, scheme) for name in names))
     begin(OneShot(), network, plan).finish()
-    return network, plan
+    return plan
 
 
 @pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES)

@@ -6,9 +6,11 @@ from torch.utils import _pytree as pytree
 
 from spokeshave.compiler import compile_network
 from spokeshave.errors import SpokeshaveError
+from spokeshave.schemes.block_column_row import BlockColumnRow
 
 pytest.importorskip("transformers")
 
+from tests.compiler.test_equivalence import INTEGER_TOLERANCE, prune
 from tests.compiler.transformer_networks import NETWORKS, bert
 
 TOLERANCE = 1e-4
@@ -36,12 +38,39 @@ def test_whole_and_equal(name):
     check(deployment, network, inputs)
 
 
+MATRIX = ("deit", "swin", "bert", "distilbert", "gpt2", "mixtral")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("lesser", ["avx2", "portable"])
-def test_lesser_instruction_sets(lesser):
+@pytest.mark.parametrize("lesser", [None, "avx2", "portable"])
+@pytest.mark.parametrize("name", MATRIX)
+def test_pruned_on_every_instruction_set(name, lesser):
     torch.manual_seed(0)
-    network, inputs = bert()
-    check(compile_network(network.eval(), inputs, isa=lesser), network, inputs)
+    network, inputs = NETWORKS[name]()
+    plan = prune(network.eval(), BlockColumnRow(0.75, (4, 8)))
+    deployment = compile_network(network, inputs, plan, isa=lesser)
+    for threads in (1, 2):
+        deployment.threads = threads
+        check(deployment, network, inputs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", [None, BlockColumnRow(0.75, (4, 8))], ids=["dense", "block_column_row"])
+@pytest.mark.parametrize("name", MATRIX)
+def test_int8(name, scheme):
+    torch.manual_seed(0)
+    network, inputs = NETWORKS[name]()
+    plan = prune(network.eval(), scheme)
+    deployment = compile_network(network, inputs, plan, precision="int8", calibration=[(inputs,)])
+    assert deployment.fallen_out == ()
+    assert any(layer.precision == "int8" for layer in deployment.manifest.layers)
+    with torch.no_grad():
+        reference = tensors(network(*inputs))
+    for threads in (1, 2):
+        deployment.threads = threads
+        for result, wanted in zip(tensors(deployment(*inputs)), reference, strict=True):
+            error = (result - wanted).square().mean().sqrt()
+            assert error <= INTEGER_TOLERANCE * wanted.square().mean().sqrt()
 
 
 @pytest.mark.slow

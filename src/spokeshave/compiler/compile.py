@@ -38,7 +38,7 @@ from spokeshave.export import export_network, one_sample
 from spokeshave.nesting import flattened
 from spokeshave.plan import Plan
 from spokeshave.processor import cpu_name
-from spokeshave.schemes.scheme import Packed, Scheme
+from spokeshave.schemes.scheme import Packed, Scheme, as_matrix
 
 Precision = BFloat16 | Int8
 PRECISIONS = ("float32", "bfloat16", "int8")
@@ -129,7 +129,7 @@ def generate(
     graph = optimise(imported.graph)
     schemes = plan.resolve(network) if plan is not None else {}
     structure = imported.structure.to_json()
-    packed = _pack(graph, imported.graph, schemes)
+    packed = pack_planned(graph, imported.graph, schemes)
     if not dynamic:
         return generate_from_graph(graph, structure, packed, instruction_set(isa), tuner, precision)
     graph, extents, lengths = following(network, example, dynamic)
@@ -221,17 +221,24 @@ def build(generated: Generated, compiler: Compiler | None = None) -> tuple[Gener
     return replace(generated, manifest=manifest), library
 
 
-def _pack(graph: Graph, imported: Graph, schemes: dict[str, Scheme]) -> dict[str, Packed]:
+def pack_planned(graph: Graph, imported: Graph, schemes: dict[str, Scheme]) -> dict[str, Packed]:
     """Each planned weight in its scheme's packed form, as it was before a batch norm was folded into it.
 
-    Folding scales rows: it keeps the zeros, which is what kernels are told, but no levels.
+    Folding scales rows: it keeps the zeros, which is what kernels are told, but no levels. A weight that the network
+    holds the other way round is left out: kernels then find its zeros by themselves.
     """
-    return {
-        weight: schemes[parameter].pack(imported.weights.get(parameter, graph.weights[weight]))
-        for node in graph.nodes
-        for weight, parameter in _planned(node)
-        if parameter in schemes
-    }
+    packed = {}
+    for weight, parameter in (pair for node in graph.nodes for pair in _planned(node)):
+        source = imported.weights.get(parameter, graph.weights[weight])
+        if parameter in schemes and _has_zeros_of(graph.weights[weight], source):
+            packed[weight] = schemes[parameter].pack(source)
+    return packed
+
+
+def _has_zeros_of(weight: Tensor, source: Tensor) -> bool:
+    """Whether a weight, as a matrix, is zero wherever its source is."""
+    matrix, wanted = as_matrix(weight), as_matrix(source)
+    return matrix.shape == wanted.shape and not matrix[wanted == 0].any()
 
 
 def _planned(node: Node) -> tuple[tuple[str, str], ...]:

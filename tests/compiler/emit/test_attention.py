@@ -3,6 +3,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.compiler.conftest import run_back_end
 from torch import Tensor
 
 from spokeshave.compiler.graph import Graph, Node, Value
@@ -136,3 +139,34 @@ def test_not_a_number_is_not_hidden(back_end):
     (result,) = back_end(graph_of(Attention(2, 2, 0.5), [(9, 8)] * 3, 8), inputs)
     assert result[0, 2, :4].isnan().all()
     assert not result[0, 3].isnan().any()
+
+
+@pytest.mark.slow
+@settings(deadline=None, max_examples=15)
+@given(
+    windows=st.integers(1, 3),
+    key_heads=st.integers(1, 3),
+    group=st.integers(1, 3),
+    size=st.integers(1, 19),
+    queries=st.integers(1, 37),
+    keys=st.integers(1, 37),
+    causal=st.booleans(),
+    hidden=st.sampled_from([None, 0.0, 0.5, 1.0]),
+)
+def test_any_shape(windows, key_heads, group, size, queries, keys, causal, hidden):
+    """`hidden` is the share of keys that a constant mask hides: 1.0 leaves no query a key to see."""
+    causal = causal and queries <= keys
+    shape = (windows, key_heads * group, queries, keys)
+    mask = None if hidden is None else torch.randn(shape).masked_fill(torch.rand(shape) < hidden, -torch.inf)
+    operation = Attention(
+        key_heads * group, key_heads, 0.4, windows, causal, None if mask is None else "mask"
+    )
+    seen = torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries) | (not causal)
+    shown = (torch.zeros(shape) if mask is None else mask).masked_fill(~seen, -torch.inf)
+    heads_and_size = [(queries, key_heads * group), (keys, key_heads), (keys, key_heads)]
+    shapes = [(windows * tokens, count * size) for tokens, count in heads_and_size]
+    inputs = [torch.randn(1, *tensor) for tensor in shapes]
+    weights = {} if mask is None else {"mask": mask}
+    (result,) = run_back_end(graph_of(operation, shapes, shapes[0][1], weights), inputs)
+    wanted = expected(operation, inputs, shown).nan_to_num(0.0)  # a query that sees nothing gives zeros
+    assert (result - wanted).abs().max() <= 1e-5 * max(1.0, wanted.abs().max().item())
