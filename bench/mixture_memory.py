@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from bench.records import RESULTS, provenance, write
+from bench.records import RESULTS, join, provenance, write
 from spokeshave.cli.counted import counted
 from spokeshave.errors import SpokeshaveError
 from spokeshave.schemes.n_of_m import NOfM
@@ -117,6 +117,7 @@ def measure(work: Path, config: Any, arguments: argparse.Namespace) -> dict[str,
         "resident_before_bytes": before,
         "peak_resident_bytes": report["peak_resident_bytes"],
         "seconds_per_layer": [round(entry["seconds"], 1) for entry in report["layers"]],
+        "processor_seconds_per_layer": [round(entry["processor_seconds"], 1) for entry in report["layers"]],
         "below_token_floor": report["below_token_floor"],
         "experts": [entry["experts"] for entry in report["layers"]],
     }
@@ -145,7 +146,7 @@ def main() -> int:
             raise SpokeshaveError(f"{work} has less than {needed / 1e9:.0f} GB free")
         config = MixtralConfig(**WIDTH, **OTHERS, num_hidden_layers=arguments.layers)
         figures = provenance(arguments.threads) | measure(Path(work), config, arguments)
-    write(arguments.output, figures)
+    join(arguments.output, figures, ("scheme", "layers", "threads"))
     peak, limit = figures["peak_resident_bytes"], figures["limit_bytes"]
     print(f"peak {peak / 1e9:.2f} GB; limit {limit / 1e9:.2f} GB; seconds {figures['seconds_per_layer']}")
     return 0 if peak <= limit else 1
