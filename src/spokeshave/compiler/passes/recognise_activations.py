@@ -54,6 +54,6 @@ def _functions(graph: Graph, node: Node, functions: dict[str, Functions]) -> Fun
     common = [source for source in inputs[0] if all(source in other for other in inputs)][:MOST_SOURCES]
     shape = tuple(NUMBERS.shape)
     return {
-        source: run_operation(operation, [each[source] for each in inputs], weights, shape, {})[0]
+        source: run_operation(operation, [each[source] for each in inputs], weights, shape, {})[0].double()
         for source in common
     }
