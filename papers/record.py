@@ -12,6 +12,7 @@ from typing import Literal
 from rich.console import Console
 from rich.table import Table
 
+from spokeshave.atomic import write_atomically
 from spokeshave.measure import describe_machine
 
 HERE = Path(__file__).parent
@@ -72,9 +73,7 @@ def write(name: str, check: Check, path: Path) -> None:
         **asdict(check),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(document, indent=1) + "\n")
-    temporary.replace(path)
+    write_atomically(path, json.dumps(document, indent=1) + "\n")
 
 
 def table(name: str, findings: Sequence[Finding]) -> Table:

@@ -45,7 +45,7 @@ def export_network(
     if isinstance(network, ExportedProgram):
         return network if _takes(network, inputs) else _again(network, inputs)
     _check_count(network, inputs)
-    with _evaluating(network), _experts_in_products(network), _quietly():
+    with evaluating(network), _experts_in_products(network), _quietly():
         try:
             return torch.export.export(network, inputs, strict=False)
         except Exception as error:  # whatever the user's code raises ends here
@@ -108,7 +108,8 @@ def _again(program: ExportedProgram, inputs: tuple[Any, ...]) -> ExportedProgram
 
 
 @contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode while the block runs; every module's own mode comes back."""
     training = [module for module in network.modules() if module.training]
     network.eval()
     try:

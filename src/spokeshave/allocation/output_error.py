@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from spokeshave.criteria.criterion import Batches
-from spokeshave.criteria.inputs import evaluating
 from spokeshave.errors import SpokeshaveError
+from spokeshave.export import evaluating
 from spokeshave.nesting import flattened
 
 

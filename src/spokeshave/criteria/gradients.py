@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spokeshave.criteria.criterion import Batches, check_finite, parameters_of, required, saliencies
-from spokeshave.criteria.inputs import evaluating
 from spokeshave.errors import SpokeshaveError
+from spokeshave.export import evaluating
 from spokeshave.schemes.block_packing import tiling_of
 from spokeshave.schemes.scheme import as_matrix
 from spokeshave.schemes.tiling import Tiling
@@ -88,12 +88,7 @@ def _(
     criterion: Fisher, network: nn.Module, names: Iterable[str], batches: Batches | None = None
 ) -> dict[str, Tensor]:
     weights = parameters_of(network, names)
-    total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-    count = 0
-    for gradients in _gradients(criterion, network, weights, batches):
-        count += 1
-        for name, gradient in gradients.items():
-            total[name] += gradient.square()
+    total, count = _summed(criterion, network, weights, batches, lambda _, gradient: gradient.square())
     found = {name: weight.detach().square() * total[name] / (2 * count) for name, weight in weights.items()}
     return check_finite(found, criterion)
 
@@ -104,13 +99,12 @@ def _(
 ) -> dict[str, Tensor]:
     weights = parameters_of(network, names)
     tilings = {name: tiling_of(weight, criterion.block) for name, weight in weights.items()}
-    total = {name: weight.new_zeros(len(tilings[name].sizes())) for name, weight in weights.items()}
-    count = 0
-    for gradients in _gradients(criterion, network, weights, batches):
-        count += 1
-        for name, gradient in gradients.items():
-            share = as_matrix(weights[name].detach() * gradient)
-            total[name] += tilings[name].split(share).sum((1, 2)).square()
+
+    def squared_by_block(name: str, gradient: Tensor) -> Tensor:
+        share = as_matrix(weights[name].detach() * gradient)
+        return tilings[name].split(share).sum((1, 2)).square()
+
+    total, count = _summed(criterion, network, weights, batches, squared_by_block)
     found = {
         name: _spread(total[name] / (2 * count), tilings[name]).view(weight.shape)
         for name, weight in weights.items()
@@ -123,10 +117,9 @@ def _(
     criterion: Movement, network: nn.Module, names: Iterable[str], batches: Batches | None = None
 ) -> dict[str, Tensor]:
     weights = parameters_of(network, names)
-    total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-    for gradients in _gradients(criterion, network, weights, batches):
-        for name, gradient in gradients.items():
-            total[name] += weights[name].detach() * gradient
+    total, _ = _summed(
+        criterion, network, weights, batches, lambda name, gradient: weights[name].detach() * gradient
+    )
     return check_finite({name: moved.clamp(max=0).square() for name, moved in total.items()}, criterion)
 
 
@@ -135,12 +128,9 @@ def mean_gradients(
 ) -> Gradients:
     """The loss's gradient by each named parameter, averaged over batches; conditions are those of `saliencies`."""
     weights = parameters_of(network, names)
-    total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-    count = 0
-    for gradients in _gradients(criterion, network, weights, batches, criterion.training):
-        count += 1
-        for name, gradient in gradients.items():
-            total[name] += gradient
+    total, count = _summed(
+        criterion, network, weights, batches, lambda _, gradient: gradient, criterion.training
+    )
     return {name: summed / count for name, summed in total.items()}
 
 
@@ -148,6 +138,24 @@ def _spread(by_block: Tensor, tiling: Tiling) -> Tensor:
     """A matrix each of whose blocks sums to its number."""
     even = (by_block / tiling.sizes().to(by_block))[:, None, None]
     return tiling.join(even.expand(-1, *tiling.block).contiguous())
+
+
+def _summed(
+    criterion: Taylor | Fisher | BlockFisher | Movement,
+    network: nn.Module,
+    weights: dict[str, nn.Parameter],
+    batches: Batches | None,
+    term: Callable[[str, Tensor], Tensor],
+    training: bool = False,
+) -> tuple[Gradients, int]:
+    """By parameter: the sum over batches of `term(name, gradient)`; and how many batches there were."""
+    total: Gradients = {}
+    count = 0
+    for gradients in _gradients(criterion, network, weights, batches, training):
+        count += 1
+        for name, gradient in gradients.items():
+            total[name] = total.get(name, 0) + term(name, gradient)
+    return total, count
 
 
 def _gradients(

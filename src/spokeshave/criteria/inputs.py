@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spokeshave.errors import SpokeshaveError
+from spokeshave.export import evaluating
 
 Receive = Callable[[str, Tensor], None]
 
@@ -36,18 +37,6 @@ def stream_inputs(
             seen = True
     if not seen:
         raise SpokeshaveError("there is not one batch of calibration data")
-
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode while the block runs; every module's own mode comes back."""
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def input_columns(layer: nn.Module, inputs: Tensor) -> Tensor:

@@ -10,9 +10,8 @@ from torch.utils._pytree import tree_map
 
 from spokeshave.criteria import Magnitude, saliencies
 from spokeshave.criteria.criterion import Batches
-from spokeshave.criteria.inputs import evaluating
 from spokeshave.errors import SpokeshaveError
-from spokeshave.export import one_sample
+from spokeshave.export import evaluating, one_sample
 from spokeshave.nesting import flattened
 from spokeshave.plan import Rule
 from spokeshave.structures.families import Family, families_of, least_worthy, removable, worth_of_units
