@@ -27,7 +27,7 @@ check: $(VENV)/.ready  ## formatter, linter, type checker, import layers, size r
 	$(BIN)/python tools/size_report.py
 
 test: check  ## everything that must hold, on a clean clone
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --dist worksteal
 
 $(VENV)/.bench-ready: $(VENV)/.ready $(wildcard bench/requirements/*.txt)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'

@@ -17,7 +17,7 @@ from spokeshave.compiler.operations import Quantization, QuantizedRecurrent, Rec
 from spokeshave.compiler.quantization.integers import to_integers
 from spokeshave.compiler.reference import run_reference
 
-TOLERANCE = 1e-5  # absolute: gates and states are of the order of 1
+TOLERANCE = 1e-5  # gates and outputs are of the order of 1; the cell state of an LSTM may grow with the steps
 GATES = {"gru": 3, "lstm": 4}
 
 
@@ -66,7 +66,7 @@ def check(back_end, graph: Graph, isa: str | None = None, samples: int = 2) -> N
     inputs = [torch.randn(samples, *graph.shape(name)[1:]) for name in graph.inputs]
     results = back_end(graph, inputs, isa)
     for name, result, expected in zip(graph.outputs, results, run_reference(graph, inputs), strict=True):
-        assert (result - expected).abs().max() <= TOLERANCE, name
+        torch.testing.assert_close(result, expected, rtol=TOLERANCE, atol=TOLERANCE, msg=name)
 
 
 @pytest.mark.parametrize("density", [1.0, 0.1])
@@ -147,7 +147,7 @@ def test_columns_kept_in_fours_are_read_as_words_and_others_one_by_one():
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     kind=st.sampled_from(sorted(GATES)),
-    sizes=st.lists(st.tuples(*[st.integers(1, 40)] * 3), min_size=1, max_size=3),
+    sizes=st.lists(st.tuples(*[st.integers(1, 40)] * 3), min_size=1, max_size=3, unique=True),
     density=st.sampled_from([0.0, 0.2, 1.0]),
     samples=st.integers(1, 3),
 )

@@ -1,0 +1,14 @@
+"""Settings of the whole suite."""
+
+import os
+
+import torch
+from hypothesis import settings
+
+# The same examples in every run: a red run means a changed program. HYPOTHESIS_PROFILE=explore looks for new ones.
+settings.register_profile("repeatable", derandomize=True)
+settings.register_profile("explore", print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)  # the workers share the cores
