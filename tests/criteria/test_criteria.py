@@ -12,6 +12,7 @@ from spokeshave.criteria import (
     InputSquares,
     Magnitude,
     Movement,
+    Random,
     Taylor,
     saliencies,
     squared_outputs,
@@ -65,6 +66,14 @@ def test_magnitude_is_the_default_of_every_projection() -> None:
     saliency = saliencies(Magnitude(), layer, ["weight"])["weight"]
     for scheme in (Unstructured(0.7), BlockColumnRow(0.7, (4, 8), 0.25)):
         assert torch.equal(scheme.project(layer.weight, saliency), scheme.project(layer.weight))
+
+
+def test_random_masks_repeat_for_a_seed_and_take_no_side(network):
+    first, again, other = (saliencies(Random(seed), network, NAMES) for seed in (0, 0, 1))
+    for name in NAMES:
+        assert torch.equal(first[name], again[name])
+        assert not torch.equal(first[name], other[name])
+        assert float(first[name].mean()) == pytest.approx(0.5, abs=0.15)
 
 
 @pytest.mark.parametrize("loss", [F.cross_entropy, squared_outputs])

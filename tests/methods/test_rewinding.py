@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from spokeshave.errors import SpokeshaveError
-from spokeshave.methods import IterativeMagnitude, prune_and_train, train
+from spokeshave.methods import IterativeMagnitude, find_masks, prune_and_train, train, train_under
 from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.block_column_row import BlockColumnRow
 from spokeshave.schemes.unstructured import Unstructured
@@ -73,6 +73,20 @@ def test_the_last_training_starts_where_it_should(start, rounds, network):
     for name, mask in found.masks.items():
         assert torch.equal(network.get_parameter(name) != 0, mask)
         assert float(mask.float().mean()) == pytest.approx(0.1, abs=1e-3)
+
+
+def test_masks_found_once_serve_every_start(network):
+    first = state(network)
+    method = IterativeMagnitude(0.8, "initial", early_epochs=1)
+    whole = prune_and_train(method, network, plan, Loop())
+    end = state(network)
+    network.load_state_dict(first)
+    found = find_masks(method, network, plan, Loop())
+    loop = Loop()
+    loop.begun.append({})  # the loop seeds its batches by the number of the call
+    train_under(found, method, network, plan, loop)
+    assert same(whole.masks, found.masks)
+    assert same(state(network), end)
 
 
 def test_rounds_start_from_the_first_weights_and_prune_more_and_more(network):

@@ -8,7 +8,7 @@ from torch import nn
 
 from spokeshave.data import Data
 from spokeshave.errors import SpokeshaveError
-from spokeshave.methods import ADMM, Teacher, begin, refresh_batch_norm, train
+from spokeshave.methods import ADMM, Steps, Teacher, begin, refresh_batch_norm, train
 from spokeshave.methods.training import sgd
 
 
@@ -49,6 +49,21 @@ def test_going_on_repeats_the_uninterrupted_run(make, data):
         train(parts, data, 4, optimizer=optimizer, on_epoch=stop)
     train(parts, data, 4, optimizer=optimizer, first_epoch=2)
     assert largest_difference(whole, parts) == 0
+
+
+def test_another_schedule_sets_the_rates(network, data):
+    optimizer, rates = sgd(network, 0.05), []
+    train(
+        network,
+        data,
+        2,
+        optimizer=optimizer,
+        schedule=Steps((0.5,)),
+        on_step=lambda done, total: rates.append(optimizer.param_groups[0]["lr"]),
+    )
+    half = len(data.train)
+    assert rates[:half] == pytest.approx([0.05] * half)
+    assert rates[half:] == pytest.approx([0.005] * half)
 
 
 def test_accelerate_runs_the_same_steps(make, data, plan):

@@ -11,6 +11,7 @@ from spokeshave.criteria.gradients import (
 )
 from spokeshave.criteria.input_norm import InputNorm, InputSquares
 from spokeshave.criteria.magnitude import Magnitude
+from spokeshave.criteria.random import Random
 
 __all__ = [
     "BlockFisher",
@@ -19,6 +20,7 @@ __all__ = [
     "InputSquares",
     "Magnitude",
     "Movement",
+    "Random",
     "Taylor",
     "mean_gradients",
     "saliencies",

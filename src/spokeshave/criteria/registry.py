@@ -5,6 +5,7 @@ from typing import Any
 from spokeshave.criteria.gradients import Fisher, Movement, Taylor
 from spokeshave.criteria.input_norm import InputNorm
 from spokeshave.criteria.magnitude import Magnitude
+from spokeshave.criteria.random import Random
 
 CRITERIA: dict[str, type[Any]] = {
     "magnitude": Magnitude,
@@ -12,4 +13,5 @@ CRITERIA: dict[str, type[Any]] = {
     "fisher": Fisher,
     "movement": Movement,
     "input_norm": InputNorm,
+    "random": Random,
 }

@@ -11,7 +11,8 @@ from spokeshave.methods.masked import MaskedFineTuning
 from spokeshave.methods.one_shot import OneShot
 from spokeshave.methods.quantization_aware import QuantizationAware
 from spokeshave.methods.reconstruction import Reconstruction
-from spokeshave.methods.rewinding import IterativeMagnitude, find_masks, prune_and_train
+from spokeshave.methods.rewinding import IterativeMagnitude, find_masks, prune_and_train, train_under
+from spokeshave.methods.schedule import Schedule, Steps
 from spokeshave.methods.session import Session, begin
 from spokeshave.methods.statistics import refresh_batch_norm
 from spokeshave.methods.training import EpochResult, train
@@ -28,7 +29,9 @@ __all__ = [
     "QuantizationAware",
     "Reconstruction",
     "ReweightedGroupLasso",
+    "Schedule",
     "Session",
+    "Steps",
     "Teacher",
     "Together",
     "begin",
@@ -36,5 +39,6 @@ __all__ = [
     "prune_and_train",
     "refresh_batch_norm",
     "train",
+    "train_under",
     "weight_correlation",
 ]

@@ -78,12 +78,24 @@ def prune_and_train(
     same. Raises SpokeshaveError when training diverges: masks of such weights mean nothing.
     """
     found = find_masks(method, network, plan, train)
+    train_under(found, method, network, plan, train, reinitialise)
+    return found
+
+
+def train_under(
+    found: Weights,
+    method: IterativeMagnitude,
+    network: nn.Module,
+    plan: Callable[[float], Plan],
+    train: Train,
+    reinitialise: Callable[[nn.Module], None] | None = None,
+) -> None:
+    """The last training alone, under masks that were found before: several starts can share them."""
     network.load_state_dict(_start(method, network, found, reinitialise))
     session = _masked(network, plan(method.sparsity), found.masks)
     train(network, session)
     session.finish()
     _check_finite(network, "the last training")
-    return found
 
 
 def find_masks(

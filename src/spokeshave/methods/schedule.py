@@ -1,8 +1,29 @@
 """Learning rates as a pure function of the step, so that a resumed run needs no scheduler state."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from math import cos, pi
 
 WARM_UP = 0.15
+
+Schedule = Callable[[int, int], float]
+"""The fraction of the peak learning rate at a step, of so many steps."""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The whole rate at first, and `factor` of what it was from each part `at` of the training on.
+
+    >>> [round(Steps((0.5, 0.75))(step, 8), 2) for step in range(8)]
+    [1.0, 1.0, 1.0, 1.0, 0.1, 0.1, 0.01, 0.01]
+    """
+
+    at: tuple[float, ...]
+    factor: float = 0.1
+
+    def __call__(self, step: int, steps: int) -> float:
+        """The fraction at `step` of `steps`."""
+        return self.factor ** sum(step >= round(part * steps) for part in self.at)
 
 
 def one_cycle(step: int, steps: int) -> float:

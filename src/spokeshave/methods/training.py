@@ -16,7 +16,7 @@ from spokeshave.data.data import Data
 from spokeshave.data.extras import import_extra
 from spokeshave.errors import SpokeshaveError
 from spokeshave.methods.distillation import Loss, Teacher
-from spokeshave.methods.schedule import one_cycle
+from spokeshave.methods.schedule import Schedule, one_cycle
 from spokeshave.methods.session import Session
 
 
@@ -32,7 +32,7 @@ class EpochResult:
 
 @dataclass(frozen=True)
 class Training:
-    """What stays the same over the epochs of a run; `steps` is the length of the learning rate's cycle."""
+    """What stays the same over the epochs of a run; `steps` is the length of the learning rate's schedule."""
 
     network: nn.Module
     optimizer: Optimizer
@@ -41,6 +41,7 @@ class Training:
     loss: Loss = F.cross_entropy
     teacher: Teacher | None = None
     precision: torch.dtype = torch.float32
+    schedule: Schedule = one_cycle
 
 
 class _Engine(Protocol):
@@ -77,12 +78,14 @@ def train(
     on_epoch: Callable[[EpochResult], None] | None = None,
     accelerate: bool = False,
     precision: torch.dtype = torch.float32,
+    schedule: Schedule = one_cycle,
 ) -> None:
     """Train for `epochs` passes over `data.train`, with a method's session when one is given.
 
     The optimiser (SGD with Nesterov momentum unless given) runs one cycle of its learning rate over all
-    epochs. Every epoch is seeded by (seed, epoch), so that going on at `first_epoch` repeats what an
-    uninterrupted run does there. `on_step` is told (steps done, steps in all), `on_epoch` each result.
+    epochs, or another `schedule` (`Steps`). Every epoch is seeded by (seed, epoch), so that going on at
+    `first_epoch` repeats what an uninterrupted run does there. `on_step` is told (steps done, steps in all),
+    `on_epoch` each result.
     `accelerate` runs the steps through Hugging Face Accelerate. With `precision` bfloat16 the network's
     operators run in it where autocast allows; weights, loss and optimiser stay float32. The session is not
     finished here. Raises SpokeshaveError when the loss is no longer finite, and when Accelerate is asked for and
@@ -91,7 +94,7 @@ def train(
     optimizer = optimizer or sgd(network, learning_rate, weight_decay)
     engine, network_run, optimizer_run, batches = _engine(network, optimizer, data.train, accelerate)
     steps = epochs * count_batches(batches)  # of this process
-    run = Training(network_run, optimizer_run, steps, session, loss, teacher, precision)
+    run = Training(network_run, optimizer_run, steps, session, loss, teacher, precision, schedule)
     network.train()
     with channels_last(network):
         for epoch in range(first_epoch, epochs):
@@ -112,7 +115,7 @@ def run_epoch(
     engine, started, done = engine or _Plain(run.network), time.perf_counter(), epoch * count_batches(batches)
     total, first = torch.zeros((), device=engine.device), done
     for inputs, labels in batches:
-        set_rate(run.optimizer, one_cycle(done, run.steps))
+        set_rate(run.optimizer, run.schedule(done, run.steps))
         total += _step(run, engine, inputs.to(engine.device), labels.to(engine.device))
         done += 1
         if on_step:

@@ -1,0 +1,58 @@
+"""Trials over seeds: kept on disk, so that a run that was stopped goes on; and what their spread allows to say."""
+
+import json
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from papers.record import Finding, verdict
+from spokeshave.atomic import write_atomically
+
+RUNS = Path("runs/papers")
+
+
+def remembered(name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What `make` gives, or gave in an earlier run; kept in runs/papers/NAME.json, to be deleted by hand."""
+    path = RUNS / f"{name}.json"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(make(), indent=1))
+    return json.loads(path.read_text())
+
+
+def ahead(first: Sequence[float], second: Sequence[float]) -> bool:
+    """Whether `first` is above `second` by more than the spread over seeds of their difference.
+
+    Both are by seed, in the same order.
+
+    >>> ahead([0.9, 0.8, 0.85], [0.8, 0.71, 0.74])
+    True
+    >>> ahead([0.9, 0.7, 0.85], [0.8, 0.71, 0.84])
+    False
+    """
+    gaps = [one - other for one, other in zip(first, second, strict=True)]
+    return statistics.fmean(gaps) > (statistics.stdev(gaps) if len(gaps) > 1 else 0)
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean and standard deviation over seeds, in percent.
+
+    >>> spread([0.9, 0.8, 0.85])
+    '85.0 ± 5.0 %'
+    """
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{100 * statistics.fmean(values):.1f} ± {100 * deviation:.1f} %"
+
+
+def beats(
+    claim: str,
+    values: Mapping[str, Sequence[float]],
+    one: str,
+    other: str,
+    published: str = "",
+    note: str = "",
+) -> Finding:
+    """The finding that `one` is `ahead` of `other`; `values` are accuracies by name and seed."""
+    measured = f"{one} {spread(values[one])}, {other} {spread(values[other])}"
+    return Finding(claim, published, measured, verdict(ahead(values[one], values[other])), note)
