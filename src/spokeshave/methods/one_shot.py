@@ -1,21 +1,15 @@
 """One-shot pruning: one projection, no preparation."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from spokeshave.criteria import saliencies
 from spokeshave.criteria.criterion import Batches
-from spokeshave.methods.constraints import (
-    Constraint,
-    check_keys,
-    constraints_of,
-    distances,
-    project_weights,
-    zero_penalty,
-)
+from spokeshave.methods.constraints import Constraint, constraints_of, project_weights
+from spokeshave.methods.finish_only import FinishOnly
 from spokeshave.methods.session import begin
 from spokeshave.plan import Plan
 
@@ -32,44 +26,15 @@ class OneShot:
     batches: Batches | None = None
 
 
-@dataclass(frozen=True)
-class OneShotSession:
-    """Leaves training alone until `finish`."""
-
-    method: OneShot
-    network: nn.Module
-    constraints: tuple[Constraint, ...]
-
-    def penalty(self) -> Tensor:
-        """Zero."""
-        return zero_penalty(self.constraints)
-
-    def after_step(self) -> None:
-        """Nothing."""
-
-    def after_epoch(self) -> None:
-        """Nothing."""
-
-    def finish(self) -> None:
-        """Project every weight."""
-        method, names = self.method, [constraint.name for constraint in self.constraints]
-        chosen = method.criterion is not None
-        found = saliencies(method.criterion, self.network, names, method.batches) if chosen else None
-        project_weights(self.constraints, found)
-
-    def residuals(self) -> dict[str, float]:
-        """By weight: distance from its scheme relative to its norm."""
-        return distances(self.constraints)
-
-    def state(self) -> dict[str, Tensor]:
-        """Nothing to keep."""
-        return {}
-
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Nothing to put back."""
-        check_keys(state, {})
+def project(method: OneShot, network: nn.Module, constraints: tuple[Constraint, ...]) -> None:
+    """Project every weight."""
+    names = [constraint.name for constraint in constraints]
+    chosen = method.criterion is not None
+    found = saliencies(method.criterion, network, names, method.batches) if chosen else None
+    project_weights(constraints, found)
 
 
 @begin.register
-def _(method: OneShot, network: nn.Module, plan: Plan) -> OneShotSession:
-    return OneShotSession(method, network, constraints_of(network, plan))
+def _(method: OneShot, network: nn.Module, plan: Plan) -> FinishOnly:
+    constraints = constraints_of(network, plan)
+    return FinishOnly(constraints, partial(project, method, network, constraints))
