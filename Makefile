@@ -3,7 +3,7 @@ PYTHON ?= python3
 DATA ?= digits
 RECIPES := $(if $(filter cifar10,$(DATA)),cifar10 cifar10-wide,$(DATA))
 VENV := .venv
-QUICK_PEERS := --peer eager --peer onnxruntime --peer onnxruntime_int8
+QUICK := --heat compressions --threads 1 --rounds 5 --peer eager onnxruntime onnxruntime_int8
 BIN := $(VENV)/bin
 
 .PHONY: help demo test check bench bench-quick clean
@@ -43,8 +43,8 @@ bench: $(VENV)/.bench-ready  ## every table of docs/benchmarks.md beside every p
 	$(BIN)/python -m bench.page
 
 bench-quick: $(VENV)/.ready  ## one network and one layer beside the peers that are installed, under three minutes, into runs/
-	$(BIN)/python -m bench.networks mobilenet_v2 --threads 1 --compression 1 8 --rounds 5 --output runs/bench/networks.json $(QUICK_PEERS)
-	$(BIN)/python -m bench.layers conv3x3_256_14 --threads 1 --compression 1 10 --rounds 5 --output runs/bench/layers.json $(QUICK_PEERS)
+	$(BIN)/python -m bench.networks mobilenet_v2 --compression 1 8 --output runs/bench/networks.json $(QUICK)
+	$(BIN)/python -m bench.layers conv3x3_256_14 --compression 1 10 --output runs/bench/layers.json $(QUICK)
 	$(BIN)/python -m bench.page --results runs/bench --output runs/bench/benchmarks.md
 
 clean:

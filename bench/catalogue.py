@@ -41,6 +41,13 @@ def _vision_transformer(width: int, heads: int) -> tuple[nn.Module, tuple[Tensor
     return ViTForImageClassification(ViTConfig(**sizes, num_labels=1000)), (torch.randn(IMAGES),)
 
 
+def _swin() -> tuple[nn.Module, tuple[Tensor, ...]]:
+    """Swin-T (arXiv 2103.14030, section 3.3)."""
+    from transformers import SwinConfig, SwinForImageClassification
+
+    return SwinForImageClassification(SwinConfig(num_labels=1000)), (torch.randn(IMAGES),)
+
+
 def _bert(layers: int, width: int) -> tuple[nn.Module, tuple[Tensor, ...]]:
     from transformers import BertConfig, BertModel
 
@@ -106,6 +113,7 @@ CASES: Mapping[str, Case] = {
         Case("deit_tiny", _PATCHES, partial(_vision_transformer, 192, 3)),
         Case("deit_small", _PATCHES, partial(_vision_transformer, 384, 6)),
         Case("deit_base", _PATCHES, partial(_vision_transformer, 768, 12)),
+        Case("swin_tiny", f"{_PIXELS}, windows of 7 x 7", _swin),
         Case("bert_base", _TEXT, partial(_bert, 12, 768)),
         Case("minilm", f"{_TEXT}, 6 layers of 384", partial(_bert, 6, 384)),
         Case("distilbert", _TEXT, _distilbert),

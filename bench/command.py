@@ -1,15 +1,21 @@
-"""The command line that the tables share: names, threads, compressions; every name in a process of its own."""
+"""The command line that the tables share: names, heats, threads; every contest in a process of its own.
+
+What is slow to make, our deployments and the networks as peers want them, is kept in `--conversions`. So a long table
+is measured in short windows on a quiet machine: once with `--prepare`, which times nothing, then with `--resume`.
+"""
 
 import argparse
+import math
 import subprocess
 import sys
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from bench.catalogue import Case
-from bench.records import HERE, RESULTS, join, write
-from bench.trial import Extra, trial
+from bench.records import HERE, RESULTS, join, read, write
+from bench.trial import HEATS, Extra, trial
 from bench.workers import DENSE
 from spokeshave.errors import SpokeshaveError
 from spokeshave.measure.interleave import CLOCKS
@@ -17,53 +23,112 @@ from spokeshave.measure.interleave import CLOCKS
 CLOCK_HELP = (
     "processor time is the fairer clock for one thread on a shared machine; more threads have wall time"
 )
-COMPRESSIONS = (1.0, 2.0, 4.0, 8.0, 10.0, 16.0)
+KEYS = ("network", "heat", "threads")
 
 
 def main(module: str, about: str, cases: Mapping[str, Case], extra: Extra | None = None) -> int:
     """Run `python -m bench.MODULE`; results go to bench/results/MODULE.json."""
-    arguments, options = _parser(module, about, cases).parse_known_args()
-    names = arguments.network or list(cases)
-    if len(names) > 1:
-        given = [option for option in sys.argv[1:] if option not in arguments.network]
-        commands = [[sys.executable, "-m", f"bench.{module}", name, *given] for name in names]
+    parser = _parser(module, about, cases)
+    arguments = parser.parse_args()
+    wanted = product(arguments.network or list(cases), arguments.heat, arguments.threads)
+    contests = [one for one in wanted if not (arguments.resume and one in _measured(arguments.output))]
+    if len(contests) > 1:
+        options = _options(parser, arguments)
+        commands = [
+            [
+                sys.executable,
+                "-m",
+                f"bench.{module}",
+                network,
+                "--heat",
+                heat,
+                "--threads",
+                str(threads),
+                *options,
+            ]
+            for network, heat, threads in contests
+        ]
         return max(subprocess.run(command, check=False).returncode for command in commands)
-    if options:
-        print(f"error: there is no option {options[0]}", file=sys.stderr)
-        return 2
     try:
-        collect(arguments.output, about, trial(cases[names[0]], arguments, extra))
+        for network, heat, threads in contests:
+            record = trial(cases[network], heat, threads, arguments, extra)
+            if record is not None:
+                collect(arguments.output, about, record)
     except SpokeshaveError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
+def _measured(path: Path) -> set[tuple[Any, ...]]:
+    return {tuple(run[key] for key in KEYS) for run in read(path)["runs"]}
+
+
+def _options(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> list[str]:
+    """The options again as words, without those that name the contest."""
+    words: list[str] = []
+    for action in parser._actions:
+        value = getattr(arguments, action.dest, None)
+        if not action.option_strings or action.dest in (*KEYS, "help", "resume") or value == action.default:
+            continue
+        values = value if isinstance(value, list) else [] if value is True else [value]
+        words += [action.option_strings[0], *map(str, values)]
+    return words
+
+
 def _parser(module: str, about: str, cases: Mapping[str, Case]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", nargs="*", choices=[*cases, []], help="all of them otherwise")
+    parser.add_argument("--heat", nargs="+", choices=HEATS, default=list(HEATS), help="both otherwise")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--compression", type=float, nargs="+", default=COMPRESSIONS, help="1 is dense")
+    parser.add_argument(
+        "--compression", type=float, nargs="+", help="1 is dense; those of the heat otherwise"
+    )
     parser.add_argument("--precision", nargs="+", default=["fp32", "int8"], help="of our deployments")
     parser.add_argument("--tune", action="store_true", help="time our schedules on this machine first")
-    parser.add_argument("--rounds", type=int, default=9, help="of the interleaved run (9)")
-    parser.add_argument("--clock", choices=CLOCKS, default="wall", help=CLOCK_HELP)
-    parser.add_argument("--peer", action="append", choices=DENSE, help="all that are installed otherwise")
-    parser.add_argument("--output", type=Path, default=RESULTS / f"{module}.json")
     parser.add_argument(
-        "--conversions", type=Path, default=HERE / "conversions", help="folder that keeps converted networks"
+        "--peer",
+        nargs="+",
+        choices=DENSE,
+        help="otherwise all; in the second heat those close to the fastest",
     )
+    window_options(parser, module)
     return parser
 
 
-def collect(path: Path, about: str, records: list[dict[str, Any]]) -> None:
-    """Join records with those of the result file, and all their standings in one table, `rows`."""
-    document: dict[str, Any] = {}
-    for record in records:
-        document = join(path, record, ("network", "threads"))
-    rows = [
-        {"network": run["network"], "threads": run["threads"], **row}
+def window_options(parser: argparse.ArgumentParser, module: str) -> None:
+    """Options of every bench that can be measured in short windows."""
+    parser.add_argument("--rounds", type=int, default=9, help="of the interleaved run (9)")
+    parser.add_argument(
+        "--seconds", type=float, default=math.inf, help="begin no further round after so many"
+    )
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help=CLOCK_HELP)
+    parser.add_argument(
+        "--prepare", action="store_true", help="make and keep what is timed later; time nothing"
+    )
+    parser.add_argument("--resume", action="store_true", help="leave out what the result file holds")
+    parser.add_argument("--output", type=Path, default=RESULTS / f"{module}.json")
+    parser.add_argument(
+        "--conversions", type=Path, default=HERE / "conversions", help="folder that keeps what was made"
+    )
+
+
+def collect(path: Path, about: str, record: dict[str, Any]) -> None:
+    """Join a record with those of the result file, and all standings in one table, `rows`.
+
+    A network's standing at some compression is that of the second heat, and of the first where there is no other.
+    """
+    document = join(path, record, KEYS)
+    rows = {
+        (run["network"], run["threads"], row["precision"], row["compression"]): {
+            "network": run["network"],
+            "threads": run["threads"],
+            **row,
+        }
+        for heat in HEATS
         for run in document["runs"]
+        if run["heat"] == heat
         for row in run["rows"]
-    ]
-    write(path, {"about": about.strip().splitlines()[0], "rows": rows, "runs": document["runs"]})
+    }
+    ordered = [rows[key] for key in sorted(rows)]
+    write(path, {"about": about.strip().splitlines()[0], "rows": ordered, "runs": document["runs"]})

@@ -1,5 +1,6 @@
 """Contenders of any kind in one interleaved run, and the run as a record."""
 
+import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -56,7 +57,11 @@ def peer_contenders(peers: Iterable[Peer], compression: float = 1.0, kept: float
 
 
 def contest(
-    contenders: Sequence[Contender], threads: int, rounds: int, clock: Clock = "wall"
+    contenders: Sequence[Contender],
+    threads: int,
+    rounds: int,
+    clock: Clock = "wall",
+    most_seconds: float = math.inf,
 ) -> InterleavedRun:
     """Time them all in one interleaved run; labels must differ."""
     with limited_threads(threads):
@@ -65,6 +70,7 @@ def contest(
             rounds=rounds,
             rest_seconds=REST_SECONDS if threads > 1 else 0.0,
             clock=clock,
+            most_seconds=most_seconds,
         )
 
 

@@ -12,14 +12,12 @@ from bench import sparse_products
 from bench.chains import CHAINS
 from bench.command import main
 from bench.contest import Contender, own_contender
-from bench.own import deployed
 from bench.trial import UNSTRUCTURED_COMPRESSION, Unstructured
 
 
 def extra(sparse: Unstructured, threads: int) -> list[Contender]:
     """Ours and compressed-sparse-row products on the chain that was pruned without structure."""
-    own = deployed(sparse.network, sparse.inputs, None, "fp32", UNSTRUCTURED_COMPRESSION)
-    ours = own_contender(own, sparse.inputs, threads, "spokeshave, unstructured")
+    ours = own_contender(sparse.own(), sparse.inputs, threads, "spokeshave, unstructured")
     pairs = sparse_products.products(sparse.network, sparse.workload)
     return [ours, *sparse_products.contenders(pairs, UNSTRUCTURED_COMPRESSION)]
 

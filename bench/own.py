@@ -4,12 +4,15 @@ import copy
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import product
 from math import prod
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from bench.catalogue import Case
+from bench.store import Made, kept
 from spokeshave.compiler import NativeDeployment, compile_network
 from spokeshave.errors import SpokeshaveError
 from spokeshave.measure import Absent, relative_error
@@ -84,53 +87,58 @@ def pruned(network: nn.Module, plan: Plan | None) -> nn.Module:
     return network.eval()
 
 
+@dataclass(frozen=True)
+class Makes:
+    """How deployments of one network are made; they are kept in `folder`, which is this network's alone."""
+
+    case: Case
+    network: nn.Module
+    inputs: tuple[Tensor, ...]
+    folder: Path
+    tune: bool = False
+
+    def one(self, compression: float, precision: Precision, unstructured: bool = False) -> Own:
+        """Prune, compile and check, or take what was kept; raises SpokeshaveError where that cannot be."""
+        plan = plan_for(self.network, compression, self.case, precision, unstructured)
+        rules = plan.to_yaml() if plan else ""
+        name = f"{precision}-{compression:g}x{'-unstructured' if unstructured else ''}{'-tuned' if self.tune else ''}"
+        deployment, facts = kept(self.folder / name, rules, lambda: self._make(plan, precision, compression))
+        return Own(precision, compression, deployment, **facts)
+
+    def _make(self, plan: Plan | None, precision: Precision, compression: float) -> Made:
+        """As those of the peers, int8 deployments are calibrated on the sample itself."""
+        smaller = pruned(self.network, plan)
+        start = time.perf_counter()
+        deployment = compile_network(
+            smaller,
+            self.inputs,
+            plan,
+            tune=self.tune,
+            precision=FULL_NAMES[precision],
+            calibration=[self.inputs] if precision == "int8" else None,
+        )
+        seconds = time.perf_counter() - start
+        with torch.inference_mode():
+            error = relative_error(deployment(*self.inputs), smaller(*self.inputs))
+        if error > TOLERANCES[precision]:
+            raise SpokeshaveError(
+                f"our {precision} outputs at {compression:g}x differ from PyTorch's by {error:.1e}"
+            )
+        return deployment, {"error": error, "kept": kept_share(smaller), "build_seconds": seconds}
+
+
 def deployments(
-    case: Case,
-    network: nn.Module,
-    inputs: tuple[Tensor, ...],
-    compressions: Collection[float],
-    precisions: Collection[Precision],
-    tune: bool = False,
+    makes: Makes, compressions: Collection[float], precisions: Collection[Precision]
 ) -> tuple[list[Own], list[Absent]]:
     """Every compression in every precision, and those that cannot be, with the reason; 1 is the dense network."""
     found: list[Own] = []
     missing: list[Absent] = []
-    for compression in compressions:
-        for precision in precisions:
-            plan = plan_for(network, compression, case, precision)
-            smaller = pruned(network, plan)
-            try:
-                found.append(deployed(smaller, inputs, plan, precision, compression, tune))
-            except SpokeshaveError as reason:
-                missing.append(Absent(f"{OWN_NAME} {compression:g}x", str(reason), precision))
+    for compression, precision in product(compressions, precisions):
+        try:
+            found.append(makes.one(compression, precision))
+        except SpokeshaveError as reason:
+            missing.append(Absent(f"{OWN_NAME} {compression:g}x", str(reason), precision))
     return found, missing
-
-
-def deployed(
-    network: nn.Module,
-    inputs: tuple[Tensor, ...],
-    plan: Plan | None,
-    precision: Precision,
-    compression: float,
-    tune: bool = False,
-) -> Own:
-    """Compile and check one of them; raises SpokeshaveError when its outputs are not the network's.
-
-    As those of the peers, int8 deployments are calibrated on the sample itself.
-    """
-    calibration = [inputs] if precision == "int8" else None
-    start = time.perf_counter()
-    deployment = compile_network(
-        network, inputs, plan, tune=tune, precision=FULL_NAMES[precision], calibration=calibration
-    )
-    seconds = time.perf_counter() - start
-    with torch.inference_mode():
-        error = relative_error(deployment(*inputs), network(*inputs))
-    if error > TOLERANCES[precision]:
-        raise SpokeshaveError(
-            f"our {precision} outputs at {compression:g}x differ from PyTorch's by {error:.1e}"
-        )
-    return Own(precision, compression, deployment, error, kept_share(network), seconds)
 
 
 def kept_share(network: nn.Module) -> float:

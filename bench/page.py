@@ -14,18 +14,12 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from bench.goals import goal_table
 from bench.plots import write_plots
+from bench.rates import ceiling_table, rate_table
 from bench.records import HERE, RESULTS, read
-from bench.tables import (
-    ablation_table,
-    ceiling_table,
-    cost_table,
-    goal_table,
-    layer_rate_table,
-    loss_table,
-    peer_table,
-    speedup_table,
-)
+from bench.standings import absent_table, loss_table, losses, peer_table, reason_for, speedup_table
+from bench.tables import ablation_table, cost_table
 
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 NAMES = ("networks", "layers", "ceilings", "ablation", "costs")
@@ -35,24 +29,44 @@ def page(results: Path, target: Path) -> str:
     """The page's text; charts are written into the folder of the results."""
     documents = {name: read(results / f"{name}.json") for name in NAMES}
     networks, layers, ceilings = (documents[name] for name in ("networks", "layers", "ceilings"))
-    reasons = tomllib.loads((HERE / "reasons.toml").read_text())
     goals = tomllib.loads((HERE / "goals.toml").read_text())
     parts = {
         "machine": machine(networks),
-        "goals": goal_table(networks, goals),
+        "network_goals": goal_table(networks.get("rows", []), goals["networks"]),
         "networks": "\n\n".join(speedup_tables(networks)),
-        "network_peers": peer_table(networks, 1),
+        "network_rates": "\n\n".join(rate_tables(networks, ceilings)),
+        "network_peers": "\n\n".join(peer_tables(networks)),
         "network_charts": charts("networks", networks, results, target),
+        "layer_goals": goal_table(layers.get("rows", []), goals["layers"]),
         "layers": "\n\n".join(speedup_tables(layers)),
-        "layer_rates": layer_rate_table(layers, ceilings),
-        "layer_peers": peer_table(layers, 1),
+        "layer_rates": "\n\n".join(rate_tables(layers, ceilings)),
+        "layer_peers": "\n\n".join(peer_tables(layers)),
         "layer_charts": charts("layers", layers, results, target),
+        "absent": absent_table([networks, layers]),
         "ceilings": ceiling_table(ceilings),
         "ablation": ablation_table(documents["ablation"]),
         "costs": cost_table(documents["costs"]),
-        "losses": loss_table([networks, layers], reasons),
+        "losses": loss_table([networks, layers], reasons()),
     }
     return Template((HERE / "page.md").read_text()).substitute(parts)
+
+
+def reasons() -> list[dict[str, Any]]:
+    """What is known of why we lose where we lose."""
+    return tomllib.loads((HERE / "reasons.toml").read_text())["reasons"]
+
+
+def rate_tables(document: dict[str, Any], ceilings: dict[str, Any]) -> Iterator[str]:
+    """One table for each number of threads and kind of arithmetic."""
+    for threads in sorted({run["threads"] for run in document["runs"]}):
+        for precision in ("fp32", "int8"):
+            yield rate_table(document, ceilings, threads, precision)
+
+
+def peer_tables(document: dict[str, Any]) -> Iterator[str]:
+    """One table for each number of threads."""
+    for threads in sorted({run["threads"] for run in document["runs"]}):
+        yield peer_table(document, threads)
 
 
 def speedup_tables(document: dict[str, Any]) -> Iterator[str]:
@@ -97,7 +111,7 @@ def machine(document: dict[str, Any]) -> str:
 
 def _peer_versions(runs: list[dict[str, Any]]) -> dict[str, str]:
     """Versions of peers that live in environments of their own."""
-    names = ("DeepSparse", "LiteRT", "MNN")
+    names = ("DeepSparse", "LiteRT", "MNN", "ncnn")
     return {
         one["name"].split(",")[0]: one["version"]
         for run in runs
@@ -114,6 +128,9 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=PAGE)
     arguments = parser.parse_args()
     arguments.output.write_text(page(arguments.results, arguments.output))
+    for row in losses([read(arguments.results / f"{name}.json") for name in ("networks", "layers")]):
+        if reason_for(row, reasons()) is None:
+            print(f"no reason: {row['network']}, {row['threads']} threads, {row['ours']}", file=sys.stderr)
     return 0
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from bench.standings import widest_runs
 from spokeshave.report.chart import Bar, alone, bar_chart, paired_chart
 from spokeshave.report.figures import seconds, times
 
@@ -19,8 +20,7 @@ def write_plots(name: str, document: dict[str, Any], folder: Path) -> dict[str, 
         ],
         "contenders": [
             _write(folder / f"{name}-{run['network']}.svg", contender_chart(run))
-            for run in document["runs"]
-            if run["threads"] == 1
+            for run in widest_runs(document, 1)
         ],
     }
 

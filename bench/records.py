@@ -1,4 +1,4 @@
-"""Result files: what every record says of where it was taken, and how records of single runs join in one file."""
+"""Result files, of benchmarks and of papers' checks: where a record was taken, and how single runs join in one file."""
 
 import json
 import os
@@ -10,10 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from spokeshave.atomic import write_atomically
 from spokeshave.measure import describe_machine
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
+NO_RESULTS = (":!bench/results", ":!papers/results")
 
 
 def provenance(threads: int) -> dict[str, Any]:
@@ -21,7 +23,7 @@ def provenance(threads: int) -> dict[str, Any]:
     return {
         "command": command(sys.argv),
         "git_revision": git_revision(),
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "date": now(),
         "load_average_before": os.getloadavg()[0],
         "threads": threads,
         "machine": asdict(describe_machine(threads)),
@@ -44,16 +46,23 @@ def command(arguments: Sequence[str]) -> str:
     return " ".join(["python -m", f"bench.{Path(words[0]).stem}", *words[1:]])
 
 
+def now() -> str:
+    """Date and time as records have them."""
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
 def git_revision() -> str:
-    """The commit that is checked out, with a mark when the package or the benchmarks differ from it."""
+    """The commit that is checked out, with a mark when the code differs from it; `unknown` outside of a checkout."""
     head = _git("rev-parse", "--short=12", "HEAD")
-    changed = _git("status", "--porcelain", "--untracked-files=no", "--", "src", "bench", ":!bench/results")
-    return f"{head} with changes" if changed else head
+    changed = _git(
+        "status", "--porcelain", "--untracked-files=no", "--", "src", "bench", "papers", *NO_RESULTS
+    )
+    return f"{head} with changes" if changed else head or "unknown"
 
 
 def _git(*arguments: str) -> str:
     finished = subprocess.run(
-        ["git", *arguments], cwd=HERE.parent, capture_output=True, text=True, check=True
+        ["git", *arguments], cwd=HERE.parent, capture_output=True, text=True, check=False
     )
     return finished.stdout.strip()
 
@@ -74,8 +83,6 @@ def join(path: Path, run: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]
 
 
 def write(path: Path, document: dict[str, Any]) -> None:
-    """Write a result file next to its place and rename it."""
+    """Write a result file; it appears whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(document, indent=1) + "\n")
-    temporary.replace(path)
+    write_atomically(path, json.dumps(document, indent=1) + "\n")

@@ -1,26 +1,24 @@
 """One network as plain C for several targets: checked everywhere, timed where a clock means something.
 
-    python bench/targets.py digits --compression 8
-    python bench/targets.py mobilenet_v2 --shape 3x224x224 --isa neon --isa wasm
+    python -m bench.targets digits --compression 8
+    python -m bench.targets mobilenet_v2 --shape 3x224x224 --isa neon --isa wasm
 
 Prints one JSON document with a row for each instruction set: what ran it, its largest relative difference from PyTorch,
 bytes of weights and working memory, and milliseconds of a sample (the fastest of fifty runs by this CPU or wasmtime) or
 instructions of a sample (under qemu, by `instruction_count.c`; never a time). A target that cannot be run says why.
 """
 
-import argparse
-import json
 import re
 import subprocess
-import sys
 import tempfile
-from dataclasses import asdict
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from spokeshave.cli.example import find_example
+from bench.one_network import Document, Pruned, parser, run
 from spokeshave.compiler import generate
 from spokeshave.compiler.artifact import build_example, run_example, why_not_checked, write_artifact
 from spokeshave.compiler.artifact.program import toolchains
@@ -28,37 +26,27 @@ from spokeshave.compiler.artifact.tables import contents
 from spokeshave.compiler.build import find_compiler
 from spokeshave.compiler.generated import Generated
 from spokeshave.compiler.isa import instruction_set
-from spokeshave.errors import SpokeshaveError
-from spokeshave.measure import describe_machine, limited_threads, relative_error
-from spokeshave.methods import OneShot, begin
-from spokeshave.plan import Plan
-from spokeshave.references import resolve_network
+from spokeshave.measure import limited_threads, relative_error
 from spokeshave.workload import trace
 
 TARGETS = ("avx512", "avx2", "portable", "neon", "wasm")
 ROUNDS_OF_EXAMPLE = 5
 
 
-def measure(arguments: argparse.Namespace) -> dict:
-    """Prune, write each target's C, and run it."""
-    torch.manual_seed(0)
-    network = resolve_network(arguments.network)
-    example = find_example(arguments.network, network, arguments.shape, None)
-    inputs = tuple(tensor[:1].repeat(3, *[1] * (tensor.ndim - 1)) for tensor in example)
-    plan = Plan.for_compression(network, arguments.compression) if arguments.compression > 1 else None
-    if plan is not None:
-        begin(OneShot(), network, plan).finish()
+def measure(pruned: Pruned, targets: Sequence[str]) -> Document:
+    """Write each target's C, and run it."""
+    inputs = tuple(tensor[:1].repeat(3, *[1] * (tensor.ndim - 1)) for tensor in pruned.example)
     with torch.inference_mode(), limited_threads(1):
-        expected = network.eval()(*inputs)
+        expected = pruned.network(*inputs)
         rows = [
-            row(generate(network, example, plan, isa), inputs, expected) for isa in arguments.isa or TARGETS
+            row(generate(pruned.network, pruned.example, pruned.plan, isa), inputs, expected)
+            for isa in targets
         ]
-    settings = {"network": arguments.network, "compression": arguments.compression}
-    dense = {"dense_multiply_adds": sum(layer.multiply_adds for layer in trace(network, example).layers)}
-    return {**settings, **dense, "rows": rows, "machine": asdict(describe_machine())}
+    workload = trace(pruned.network, pruned.example)
+    return {"dense_multiply_adds": sum(layer.multiply_adds for layer in workload.layers), "rows": rows}
 
 
-def row(generated: Generated, inputs: tuple[Tensor, ...], expected: object) -> dict:
+def row(generated: Generated, inputs: tuple[Tensor, ...], expected: object) -> Document:
     """One target's figures, or why there are none."""
     isa = instruction_set(generated.manifest.isa)
     reason = why_not_checked(isa)
@@ -67,8 +55,8 @@ def row(generated: Generated, inputs: tuple[Tensor, ...], expected: object) -> d
     with tempfile.TemporaryDirectory() as name:
         write_artifact(generated, name)
         program = build_example(Path(name))
-        run = run_example(program, isa, inputs, contents(generated).outputs)
-        if run.timed:
+        checked = run_example(program, isa, inputs, contents(generated).outputs)
+        if checked.timed:
             one = tuple(tensor[:1] for tensor in inputs)
             runs = [run_example(program, isa, one, contents(generated).outputs) for _ in range(10)]
             speed = {"milliseconds": min(each.milliseconds for each in runs)}
@@ -76,8 +64,8 @@ def row(generated: Generated, inputs: tuple[Tensor, ...], expected: object) -> d
             speed = {"instructions": instructions(program, inputs, toolchains()[isa.machine].emulator)}
     return {
         "isa": isa.name,
-        "runner": run.runner,
-        "max_relative_error": relative_error(run.outputs, expected),
+        "runner": checked.runner,
+        "max_relative_error": relative_error(checked.outputs, expected),
         "weight_bytes": generated.manifest.weight_bytes,
         "working_bytes": contents(generated).arena_bytes,
         **speed,
@@ -105,24 +93,10 @@ def _count(emulator: str, plugin: Path, program: Path, inputs: tuple[Tensor, ...
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("network", help="a built-in name, module:callable or path/to/file.py:callable")
-    parser.add_argument(
-        "--shape", help="shape of one sample, such as 3x224x224; built-in networks know theirs"
-    )
-    parser.add_argument(
-        "--compression", type=float, default=8, help="times fewer weights; 1 leaves it dense (8)"
-    )
-    parser.add_argument("--isa", action="append", help=f"a target; all of {', '.join(TARGETS)} otherwise")
-    parser.add_argument("--output", type=Path, help="file for the JSON document; stdout otherwise")
-    arguments = parser.parse_args()
-    try:
-        text = json.dumps(measure(arguments), indent=1)
-    except SpokeshaveError as error:
-        sys.exit(f"error: {error}")
-    arguments.output.write_text(text + "\n") if arguments.output else print(text)
+    options = parser(__doc__)
+    options.add_argument("--isa", action="append", help=f"a target; all of {', '.join(TARGETS)} otherwise")
+    arguments = options.parse_args()
+    run(arguments, partial(measure, targets=arguments.isa or TARGETS))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
-"""One network or chain of layers beside every peer: who takes part, and what is recorded."""
+"""One network or chain of layers beside its peers: who takes part in a heat, and what is recorded of it."""
 
 import argparse
-import gc
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,11 +20,21 @@ from bench.contest import (
     peer_contenders,
     standings,
 )
-from bench.own import Own, deployments, kept_share, plan_for, pruned
-from bench.records import provenance
+from bench.own import Makes, Own, deployments, kept_share, plan_for, pruned
+from bench.records import provenance, read
 from bench.workers import DENSE, SPARSE
 from spokeshave.measure import Absent, dense_peers
 from spokeshave.workload import Workload, trace
+
+HEATS: dict[str, tuple[float, ...]] = {
+    "peers": (1.0, 10.0),
+    "compressions": (1.0, 2.0, 4.0, 8.0, 10.0, 16.0),
+}
+"""Two heats, each one interleaved run, and our compressions in it: beside every peer that there is; then ours at every
+compression beside those peers that came close to the fastest."""
+
+CLOSE = 1.2
+"""A peer takes part in the second heat when it was at most so many times slower than the fastest of its class."""
 
 UNSTRUCTURED_COMPRESSION = 10.0
 """Compression of the network, pruned without structure, that peers with sparse code run."""
@@ -33,59 +42,77 @@ UNSTRUCTURED_COMPRESSION = 10.0
 
 @dataclass(frozen=True)
 class Unstructured:
-    """The network pruned without structure, for contenders that make use of zeros."""
+    """The network pruned without structure, for contenders that make use of zeros; `own` makes ours of it."""
 
     network: nn.Module
     inputs: tuple[Tensor, ...]
     workload: Workload
     kept: float
+    own: Callable[[], Own]
 
 
 Extra = Callable[[Unstructured, int], list[Contender]]
 """Further contenders on the unstructured network, for a number of threads."""
 
 
-def trial(case: Case, arguments: argparse.Namespace, extra: Extra | None = None) -> list[dict[str, Any]]:
-    """One record for each number of threads; our deployments and the peers' converted networks serve all."""
+def trial(
+    case: Case, heat: str, threads: int, arguments: argparse.Namespace, extra: Extra | None = None
+) -> dict[str, Any] | None:
+    """The record of one heat; with `arguments.prepare` everything is made and kept for later, and nothing timed."""
     network, inputs = make(case)
-    tell(f"{case.name}: our deployments")
-    ours, impossible = deployments(
-        case, network, inputs, arguments.compression, arguments.precision, arguments.tune
-    )
+    tell(f"{case.name}, {heat}, {threads} threads: our deployments")
     folder = arguments.conversions / f"{case.name}-{_digest(network, inputs)}"
+    makes = Makes(case, network, inputs, folder / "own", arguments.tune)
+    ours, impossible = deployments(makes, arguments.compression or HEATS[heat], arguments.precision)
     workload = trace(network, inputs)
-    sparse = pruned(network, plan_for(network, UNSTRUCTURED_COMPRESSION, case, unstructured=True))
-    unstructured = Unstructured(sparse, inputs, workload, kept_share(sparse))
-    records = []
-    for threads in arguments.threads:
-        peers, absent = _peers(network, unstructured, threads, folder, arguments.peer)
-        contenders = [own_contender(own, inputs, threads) for own in ours] + peers
-        contenders += extra(unstructured, threads) if extra else []
-        record = _timed(contenders, threads, arguments, workload)
-        about = {
-            "network": case.name,
-            "about": case.about,
-            "rows_sharing_columns": case.rows,
-            "tuned": arguments.tune,
-        }
-        records.append(
-            {**about, **record, "absent": [vars(one) for one in (*impossible, *absent)], **_builds(ours)}
+    names = arguments.peer or (
+        list(DENSE) if heat == "peers" else close_peers(arguments.output, case.name, threads)
+    )
+    found, absent = _peers(network, inputs, threads, names, folder / "dense")
+    contenders = [*(own_contender(own, inputs, threads) for own in ours), *peer_contenders(found)]
+    if heat == "peers":
+        more, missing = _sparse(
+            makes, workload, threads, None if arguments.peer else folder / "sparse", extra
         )
-        del peers, contenders
-        gc.collect()
-    return records
+        contenders, absent = contenders + more, absent + missing
+    if arguments.prepare:
+        return None
+    about = {"network": case.name, "heat": heat, "about": case.about, "rows_sharing_columns": case.rows}
+    return {
+        **about,
+        "tuned": arguments.tune,
+        **_timed(contenders, threads, arguments, workload),
+        "absent": [vars(one) for one in (*impossible, *absent)],
+        "build_seconds": {f"{own.precision} {own.compression:g}x": own.build_seconds for own in ours},
+    }
+
+
+def close_peers(results: Path, network: str, threads: int) -> list[str]:
+    """Peers that were `CLOSE` to the fastest, in float32 or of all precisions; every peer where none was timed."""
+    for run in read(results)["runs"]:
+        if (run["network"], run["heat"], run["threads"]) == (network, "peers", threads):
+            dense = [one for one in run["contenders"] if not one["own"] and one["compression"] == 1]
+            single = [one for one in dense if one["precision"] == "fp32"]
+            close = {one["label"] for group in (dense, single) for one in _close(group)}
+            return [name for name, maker in DENSE.items() if f"{maker.label} {maker.precision}" in close]
+    return list(DENSE)
+
+
+def _close(contenders: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    least = min((one["milliseconds"] for one in contenders), default=0.0)
+    return [one for one in contenders if one["milliseconds"] <= CLOSE * least]
 
 
 def _timed(
     contenders: Sequence[Contender], threads: int, arguments: argparse.Namespace, workload: Workload
 ) -> dict[str, Any]:
-    tell(f"  {len(contenders)} contenders, {threads} threads, {arguments.rounds} rounds")
+    tell(f"  {len(contenders)} contenders, {arguments.rounds} rounds")
     origin = provenance(threads)
     clock = arguments.clock if threads == 1 else "wall"
-    run = contest(contenders, threads, arguments.rounds, clock)
+    run = contest(contenders, threads, arguments.rounds, clock, arguments.seconds)
     multiply_adds = sum(layer.multiply_adds for layer in workload.layers)
     return {
-        "rounds": arguments.rounds,
+        "rounds": run.timings[0].rounds,
         "clock": clock,
         **origin,
         "load_average_after": load_now(),
@@ -95,29 +122,30 @@ def _timed(
     }
 
 
-def _builds(ours: list[Own]) -> dict[str, Any]:
-    return {"build_seconds": {f"{own.precision} {own.compression:g}x": own.build_seconds for own in ours}}
-
-
 def _peers(
-    network: nn.Module, sparse: Unstructured, threads: int, folder: Path, only: list[str] | None
-) -> tuple[list[Contender], list[Absent]]:
-    """Peers on the dense network, and those that make use of zeros on the one that was pruned without structure."""
-
+    network: nn.Module, inputs: tuple[Tensor, ...], threads: int, names: list[str], folder: Path
+) -> Any:
     def ready(done: int, total: int, what: str) -> None:
         tell(f"  {done} of {total}: {what}")
 
-    names = only or list(DENSE)
-    dense, absent = dense_peers(network, sparse.inputs, threads, names, ready, DENSE, folder / "dense")
-    contenders = peer_contenders(dense)
-    if only is None:
-        place = folder / "sparse"
-        found, missing = dense_peers(
-            sparse.network, sparse.inputs, threads, list(SPARSE), ready, SPARSE, place
-        )
-        contenders += peer_contenders(found, UNSTRUCTURED_COMPRESSION, sparse.kept)
-        absent += missing
-    return contenders, absent
+    return dense_peers(network, inputs, threads, names, ready, DENSE, folder)
+
+
+def _sparse(
+    makes: Makes, workload: Workload, threads: int, folder: Path | None, extra: Extra | None
+) -> tuple[list[Contender], list[Absent]]:
+    """Those that make use of zeros, on the network pruned without structure; peers only where there is a `folder`."""
+    if folder is None and extra is None:
+        return [], []
+    plan = plan_for(makes.network, UNSTRUCTURED_COMPRESSION, makes.case, unstructured=True)
+    network = pruned(makes.network, plan)
+    share = kept_share(network)
+    own = lambda: makes.one(UNSTRUCTURED_COMPRESSION, "fp32", unstructured=True)  # noqa: E731
+    contenders = extra(Unstructured(network, makes.inputs, workload, share, own), threads) if extra else []
+    if folder is None:
+        return contenders, []
+    found, absent = dense_peers(network, makes.inputs, threads, list(SPARSE), None, SPARSE, folder)
+    return contenders + peer_contenders(found, UNSTRUCTURED_COMPRESSION, share), absent
 
 
 def _digest(network: nn.Module, inputs: tuple[Tensor, ...]) -> str:

@@ -32,6 +32,12 @@ def _exported_program(task: Task) -> None:
         torch.export.save(torch.export.export(_Leaves(task.network), task.inputs, strict=False), path)
 
 
+def _torchscript(task: Task) -> None:
+    path = task.folder / "network.pt"
+    if not path.exists():
+        torch.jit.trace(_Leaves(task.network), task.inputs, check_trace=False).save(path)
+
+
 def _worker(name: str, convert: Callable[[Task], object], task: Task) -> WorkerRun:
     python = ENVIRONMENTS / name / "bin" / "python"
     if not python.exists():
@@ -45,6 +51,7 @@ deepsparse = partial(_worker, "deepsparse", partial(onnx_file, older=True))
 WORKERS: Mapping[str, Maker] = {
     "litert": Maker("LiteRT, XNNPACK", "ai-edge-litert", partial(_worker, "litert", _exported_program)),
     "mnn": Maker("MNN", "MNN", partial(_worker, "mnn", onnx_file)),
+    "ncnn": Maker("ncnn", "ncnn", partial(_worker, "ncnn", _torchscript)),
     "deepsparse": Maker("DeepSparse", "deepsparse", deepsparse),
 }
 

@@ -1,18 +1,15 @@
 """What a paper's check found: claims beside measurements, as a table and as JSON."""
 
 import argparse
-import json
-import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
 
-from spokeshave.atomic import write_atomically
+from bench import records
 from spokeshave.measure import describe_machine
 
 HERE = Path(__file__).parent
@@ -64,16 +61,15 @@ def main(name: str, about: str, run: Callable[[bool], Check]) -> int:
 
 
 def write(name: str, check: Check, path: Path) -> None:
-    """Write a check with its date, code and machine; the file appears whole."""
+    """Write a check with its date, code and machine."""
     document = {
         "name": name,
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "git_revision": _revision(),
+        "date": records.now(),
+        "git_revision": records.git_revision(),
         "machine": asdict(describe_machine()),
         **asdict(check),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(document, indent=1) + "\n")
+    records.write(path, document)
 
 
 def table(name: str, findings: Sequence[Finding]) -> Table:
@@ -89,10 +85,3 @@ def table(name: str, findings: Sequence[Finding]) -> Table:
 def verdict(holds: bool) -> Verdict:
     """Whether a claim held here."""
     return "reproduced" if holds else "not reproduced"
-
-
-def _revision() -> str:
-    finished = subprocess.run(
-        ["git", "rev-parse", "--short=12", "HEAD"], cwd=HERE, capture_output=True, text=True, check=False
-    )
-    return finished.stdout.strip() or "unknown"

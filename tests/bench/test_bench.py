@@ -1,17 +1,22 @@
 """The benchmarks' own machinery on tiny networks: no timing is asserted."""
 
-import argparse
 import ctypes
 import json
+import math
 import re
+from argparse import Namespace
+from dataclasses import replace
 
 import pytest
 import torch
 from bench.catalogue import CASES, Case, make
 from bench.chains import CHAINS
 from bench.contest import Contender, standings
-from bench.own import kept_share, plan_for, pruned
+from bench.own import Makes, kept_share, plan_for, pruned
+from bench.rates import rate_table
 from bench.records import join
+from bench.standings import absent_table, loss_table
+from bench.workers import DENSE
 from torch import nn
 
 from bench import ablation, ceilings, command, layers, page, sparse_products, trial
@@ -25,20 +30,28 @@ def small_convolutions():
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(32 * 64, 24)), (torch.randn(1, 3, 8, 8),)
 
 
+def normalised_convolutions():
+    layers = [nn.Conv2d(16, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.Conv2d(64, 64, 3, padding=1)]
+    return nn.Sequential(*layers, nn.ReLU()), (torch.randn(1, 16, 12, 12),)
+
+
 TINY = Case("tiny", "8 x 8 pixels", small_convolutions)
+NORMALISED = Case("normalised", "12 x 12 pixels", normalised_convolutions, prune_first=True)
 
 
 @pytest.fixture
 def arguments(tmp_path):
-    return argparse.Namespace(
-        threads=[1, 2],
+    return Namespace(
         compression=[1.0, 4.0],
         precision=["fp32", "int8"],
         tune=False,
+        prepare=False,
         clock="processor",
         rounds=3,
+        seconds=math.inf,
         peer=["eager", "onnxruntime", "onnxruntime_int8"],
         conversions=tmp_path / "conversions",
+        output=tmp_path / "networks.json",
     )
 
 
@@ -47,7 +60,7 @@ def contender(name, own, precision, compression):
 
 
 def test_a_trial_records_contenders_standings_and_where_it_was_taken(arguments):
-    records = trial.trial(TINY, arguments, layers.extra)
+    records = [trial.trial(TINY, "peers", threads, arguments, layers.extra) for threads in (1, 2)]
     assert [record["threads"] for record in records] == [1, 2]
     assert [record["clock"] for record in records] == ["processor", "wall"]
     for record in json.loads(json.dumps(records)):
@@ -149,18 +162,78 @@ def test_ceiling_functions_count_their_work():
     assert library.load(aligned, 8192, 3) == 3 * 8192
 
 
-def test_every_step_of_the_ablation_computes_the_same():
-    document = ablation.measure(TINY, 4.0, "unstructured", rounds=3)
-    assert len(document["steps"]) == len(ablation.steps(8))
-    assert all(step["max_relative_error"] < 1e-5 for step in document["steps"])
+def test_deployments_are_made_once_and_again_for_other_settings(tmp_path, monkeypatch):
+    network, inputs = make(TINY)
+    makes = Makes(TINY, network, inputs, tmp_path)
+    first = makes.one(4.0, "int8")
+    monkeypatch.setattr(Makes, "_make", None)
+    again = makes.one(4.0, "int8")
+    assert torch.equal(again.deployment(*inputs), first.deployment(*inputs))
+    assert (again.error, again.kept, again.build_seconds) == (first.error, first.kept, first.build_seconds)
+    with pytest.raises(TypeError):
+        Makes(replace(TINY, rows=4), network, inputs, tmp_path).one(4.0, "int8")
+
+
+def test_the_second_heat_takes_peers_that_came_close_in_the_first(tmp_path):
+    labels = {
+        "ONNX Runtime fp32": 10,
+        "OpenVINO fp32": 11.9,
+        "MNN fp32": 12.1,
+        "OpenVINO int8": 3,
+        "OpenVINO bf16": 4,
+    }
+    peers = [
+        {"label": label, "own": False, "precision": label.split()[-1], "compression": 1, "milliseconds": time}
+        for label, time in labels.items()
+    ]
+    run = {"network": "tiny", "heat": "peers", "threads": 1, "contenders": peers}
+    join(tmp_path / "one.json", run, command.KEYS)
+    found = trial.close_peers(tmp_path / "one.json", "tiny", 1)
+    assert found == ["onnxruntime", "openvino", "openvino_int8"]
+    assert trial.close_peers(tmp_path / "one.json", "tiny", 2) == list(DENSE)
+
+
+def test_every_contest_is_a_process_with_the_options_given_and_resuming_skips_what_is_there(
+    tmp_path, monkeypatch
+):
+    started = []
+    monkeypatch.setattr(
+        command.subprocess, "run", lambda words, check: started.append(words) or Namespace(returncode=0)
+    )
+    path = tmp_path / "one.json"
+    join(
+        path,
+        {"network": "bert_qkv", "heat": "peers", "threads": 1, "contenders": [], "rows": []},
+        command.KEYS,
+    )
+    words = ["bert_qkv", "--threads", "1", "2", "--rounds", "5", "--tune", "--resume", "--output", str(path)]
+    monkeypatch.setattr("sys.argv", ["layers.py", *words])
+    assert command.main("layers", "About", CHAINS) == 0
+    rest = ["--tune", "--rounds", "5", "--output", str(path)]
+    assert [words[2:] for words in started] == [
+        ["bench.layers", "bert_qkv", "--heat", heat, "--threads", threads, *rest]
+        for heat, threads in (("peers", "2"), ("compressions", "1"), ("compressions", "2"))
+    ]
+
+
+def test_every_step_of_the_ablation_switches_what_it_says(arguments, tmp_path):
+    subject = ablation.subject(NORMALISED, 4.0, "shuffled", tmp_path)
+    run = ablation.measure(subject, arguments)
+    every, packed, vectors, rows, reordered, fused, own, tuned = run["steps"]
+    assert all(step["max_relative_error"] < 1e-5 for step in run["steps"])
+    assert packed["weight_bytes"] < 0.6 * every["weight_bytes"]
+    assert packed["kernels"] != vectors["kernels"] != rows["kernels"]
+    assert rows["weight_bytes"] > reordered["weight_bytes"]
+    assert every["operations"] == reordered["operations"] > fused["operations"] == own["operations"]
+    assert tuned["operations"] == own["operations"]
 
 
 def test_the_page_is_made_from_the_results_alone(arguments, tmp_path):
-    command.collect(tmp_path / "networks.json", "About", trial.trial(TINY, arguments))
+    command.collect(arguments.output, "About", trial.trial(TINY, "compressions", 1, arguments))
     text = page.page(tmp_path, tmp_path / "page.md")
     assert "$" not in text
-    document = json.loads((tmp_path / "networks.json").read_text())
-    assert len(document["rows"]) == 8
+    document = json.loads(arguments.output.read_text())
+    assert len(document["rows"]) == 4
     assert {"network", "precision", "threads", "compression", "milliseconds"} <= document["rows"][0].keys()
     assert "(networks-1-threads.svg)" in text
     assert (tmp_path / "networks-tiny.svg").read_text().count("<rect") == len(
@@ -168,7 +241,52 @@ def test_the_page_is_made_from_the_results_alone(arguments, tmp_path):
     )
     row = document["rows"][0]
     assert f"{row['speedup_over_best_dense_same_class']:.3g}x" in text
-    assert re.search(r"tiny .*goal|resnet50 .*not measured, goal 5x", text)
+    assert re.search(r"resnet50 \| 10x \| not measured, goal 5x \| not measured, goal 4x", text)
+
+
+def test_a_standing_of_the_second_heat_takes_the_place_of_one_of_the_first(tmp_path):
+    def record(heat, value, compressions):
+        rows = [{"precision": "fp32", "compression": one, "milliseconds": value} for one in compressions]
+        return {"network": "tiny", "heat": heat, "threads": 1, "rows": rows}
+
+    for entry in (record("compressions", 2.0, (1, 4)), record("peers", 1.0, (1, 10))):
+        command.collect(tmp_path / "one.json", "About", entry)
+    rows = json.loads((tmp_path / "one.json").read_text())["rows"]
+    assert [(row["compression"], row["milliseconds"]) for row in rows] == [(1, 2.0), (4, 2.0), (10, 1.0)]
+
+
+def test_reasons_are_found_by_patterns_and_rows_without_one_say_so():
+    row = {
+        "network": "conv3x3_64_56",
+        "threads": 1,
+        "precision": "fp32",
+        "compression": 1.0,
+        "best_peer": "MNN fp32",
+    }
+    row["speedup_over_best_dense_same_class"] = 0.8
+    reasons = [
+        {"names": ["conv3x3_*"], "precision": ["best"], "why": "not this one"},
+        {"names": ["conv3x3_*"], "compression": [1], "why": "Winograd"},
+    ]
+    text = loss_table([{"rows": [row, {**row, "compression": 2.0}]}], reasons)
+    assert "| 0.8x of MNN fp32 | Winograd |" in text
+    assert text.count("not understood yet") == 1
+    assert all({"names", "why"} <= reason.keys() for reason in page.reasons())
+
+
+def test_an_absent_peer_is_a_row_with_its_reason():
+    absent = [{"name": "MNN", "precision": "fp32", "reason": "no such operator"}]
+    runs = [{"network": name, "threads": 1, "contenders": [], "absent": absent} for name in ("a", "b")]
+    assert "| MNN fp32 | a, b | no such operator |" in absent_table([{"runs": runs}])
+
+
+def test_rates_count_dense_work_and_shares_the_kept_weights():
+    ours = {"name": "spokeshave", "own": True, "precision": "fp32", "compression": 4, "kept_share": 0.25}
+    peer = {"name": "A", "own": False, "precision": "fp32", "compression": 1, "kept_share": 1.0}
+    contenders = [{**ours, "effective_gflops": 800.0}, {**peer, "effective_gflops": 230.0}]
+    document = {"runs": [{"network": "tiny", "threads": 1, "contenders": contenders}]}
+    ceilings = {"runs": [{"threads": 1, "ceilings": {"f32_gflops": 250.0}}]}
+    assert "| tiny | 230 (A) | 800 (80%) |" in rate_table(document, ceilings, 1, "fp32")
 
 
 def test_names_of_networks_and_chains_do_not_clash():

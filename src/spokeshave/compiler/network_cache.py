@@ -28,7 +28,7 @@ MOST_BYTES = 4 * 2**30
 
 def network_key(program: ExportedProgram, compiler: Compiler, settings: tuple[Any, ...]) -> str:
     """Digest of a network with its weights, of the C compiler, of this package's text and of `settings`."""
-    digest = sha256(repr((_package_digest(), torch.__version__, compiler, settings)).encode())
+    digest = sha256(repr((package_digest(), torch.__version__, compiler, settings)).encode())
     digest.update(str(program).encode())
     for node in program.graph.nodes:
         digest.update(repr((node.name, list(node.meta.get("nn_module_stack", {}).values()))).encode())
@@ -82,7 +82,8 @@ def _bytes(tensor: Tensor) -> Any:
 
 
 @cache
-def _package_digest() -> str:
+def package_digest() -> str:
+    """Digest of the text of the compiler and the schemes: what it compiles may differ when this does."""
     digest = sha256()
     for path in _package_files():
         digest.update(f"{path}\0".encode() + path.read_bytes())

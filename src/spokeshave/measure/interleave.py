@@ -1,6 +1,7 @@
 """One interleaved run: every contender runs once per round, so the machine's drift meets all alike."""
 
 import gc
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -106,12 +107,14 @@ def interleave(
     rest_seconds: float = 0.0,
     progress: Progress | None = None,
     clock: Clock = "wall",
+    most_seconds: float = math.inf,
 ) -> InterleavedRun:
     """Time all contenders side by side.
 
     In each round every contender has one slot of as many calls as fill `slot_seconds`, after one call that is
     not counted; who comes first changes from round to round; garbage is not collected meanwhile.
     `rest_seconds` of sleep before a slot let the worker threads of the previous contender stop spinning.
+    No round begins `most_seconds` after the first, except that there are always three.
     Raises SpokeshaveError when there is nothing to time or fewer than three rounds.
     """
     if not contenders:
@@ -120,8 +123,11 @@ def interleave(
         raise SpokeshaveError(f"{rounds} rounds give no quartiles; ask for at least {LEAST_ROUNDS}")
     calls = {name: _calls_per_slot(run, slot_seconds, clock) for name, run in contenders.items()}
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    end = time.perf_counter() + most_seconds
     with _no_garbage_collection():
         for index in range(rounds):
+            if index >= LEAST_ROUNDS and time.perf_counter() > end:
+                break
             for name in _rotated(list(contenders), index):
                 time.sleep(rest_seconds)
                 seconds[name].append(_slot(contenders[name], calls[name], clock))
