@@ -12,7 +12,7 @@ from tests.compiler.own_process import SAMPLES, run_in_own_process
 from spokeshave.compiler.emit.lower import lower
 from spokeshave.compiler.graph import Graph, Node, Value
 from spokeshave.compiler.isa import InstructionSet, instruction_set, runs_here
-from spokeshave.compiler.kernels.instances import SubsetKernel
+from spokeshave.compiler.kernels.instances import SubsetKernel, WinogradKernel
 from spokeshave.compiler.operations import (
     Activate,
     Activation,
@@ -123,8 +123,10 @@ def expected(x: torch.Tensor, w: dict) -> tuple[torch.Tensor, ...]:
     return torch.softmax(torch.tanh(F.linear(u.mean((2, 3)), w["fc"], w["fb"])), 1), u, y, q
 
 
-def by_subsets_where_sparse(product: Product, isa: InstructionSet) -> Schedule:
-    """The layer with zeros is too small for subsets to be chosen by themselves."""
+def every_way(product: Product, isa: InstructionSet) -> Schedule:
+    """These layers are too small for Winograd's algorithm, and subsets, to be chosen by themselves."""
+    if product.tiles:
+        return next(form for form in forms(product, isa) if form.winograd)
     if product.kept.all():
         return schedule_for(product, isa)
     return next(form for form in forms(product, isa) if form.by_subsets and form.reordered)
@@ -136,8 +138,8 @@ def by_subsets_where_sparse(product: Product, isa: InstructionSet) -> Schedule:
 def test_no_step_outside_and_no_race(name: str, sanitizer: str, tmp_path: Path) -> None:
     isa = isa_here(name)
     graph, weights = network()
-    program = lower(graph, isa, {}, partial(by_subsets_where_sparse, isa=isa))
-    assert any(isinstance(kernel, SubsetKernel) for kernel in program.kernels)
+    program = lower(graph, isa, {}, partial(every_way, isa=isa))
+    assert {SubsetKernel, WinogradKernel} <= {type(kernel) for kernel in program.kernels}
     x = torch.randn(SAMPLES, 3, 17, 15)
     results = run_in_own_process(graph, program, x, isa, SANITIZERS[sanitizer], tmp_path)
     for result, reference, tolerance in zip(results, expected(x, weights), TOLERANCES, strict=True):

@@ -25,6 +25,14 @@ SUBSET_CYCLES = 8.0  # a loop begins and ends, once a register tile
 # columns, 8 a tile load; to gather a column is a load and a store, one store a cycle.
 AMX_FORMS = ((16, 4), (32, 2))
 GATHER_CYCLES, TILE_CYCLES = 2.0, 1.0
+# Winograd's algorithm on an AVX-512 CPU: cycles for the points of one tile of inputs, the outputs of one tile, and the
+# points of one kernel, each for a vector of channels; a multiply-add of two vectors is half a cycle.
+INPUT_CYCLES, OUTPUT_CYCLES, KERNEL_CYCLES = 260.0, 230.0, 100.0
+TILE_SIDE, POINTS = 4, 36  # outputs of a tile along each axis, and numbers that stand for it
+WINOGRAD_VECTORS = 2  # of outputs in a register tile
+GROUP_TILES = (
+    56  # tiles at a time: what is made of them stays in the level-2 cache, and weights last long enough
+)
 WORTH_TIMING = 1.4  # the estimate is not trusted further than this
 
 
@@ -36,6 +44,8 @@ class Schedule:
     workers share out lanes or else panels; with `by_blocks` the blocks of a scheme are accumulated one by one; with
     `reordered` rows of similar columns share panels; with `by_subsets` each subset of a panel's rows has columns of its
     own; with `amx` sums are made in tile registers; with `single` the last vector's one true lane is computed alone.
+    With `winograd` the register tile is `rows` tiles of the map by `vectors` of outputs, and `chunk` rows of tiles are
+    one pass.
     """
 
     rows: int
@@ -47,6 +57,16 @@ class Schedule:
     by_subsets: bool = False
     amx: bool = False
     single: bool = False
+    winograd: bool = False
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Rows and columns of 4 x 4 outputs that a map falls into, and how many channels are one vector."""
+
+    rows: int
+    columns: int
+    lanes: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +76,7 @@ class Product:
     `kept`: `[M, K / groups]`; `blocks`: row and column numbers of the blocks whose union is kept, where a scheme gave
     them; `channels`: planes read; `vectors`: vectors of lanes; `element`: type of what is read, a word of which is as
     wide as a float; `unit`: rows that stay together, since they make one word of the output; `single`: the last vector
-    has one true lane.
+    has one true lane; `tiles`: those of the map, where Winograd's algorithm can compute it.
     """
 
     kept: np.ndarray
@@ -67,6 +87,7 @@ class Product:
     element: str = "float32"
     unit: int = 1
     single: bool = False
+    tiles: Tiles | None = None
 
     @cached_property
     def key(self) -> str:
@@ -79,6 +100,7 @@ class Product:
             self.element,
             self.unit,
             self.single,
+            self.tiles,
         )
         digest = sha256(repr(sizes).encode())
         digest.update(np.packbits(self.kept).tobytes())
@@ -109,6 +131,8 @@ class Product:
     def cycles(self, schedule: Schedule) -> float:
         """Estimated cycles per vector of lanes; only comparisons between schedules of one product mean anything."""
         column = _column_cycles(schedule.rows)
+        if schedule.winograd:
+            return self._winograd_cycles(schedule)
         if schedule.amx:
             return self._amx_cycles(schedule)
         if schedule.by_subsets:
@@ -120,6 +144,16 @@ class Product:
         lengths = [len(columns) for _, columns in self.blocks]
         accumulated = ACCUMULATE_CYCLES * schedule.rows * sum(panels)
         return column * sum(map(int.__mul__, panels, lengths)) + accumulated
+
+    def _winograd_cycles(self, schedule: Schedule) -> float:
+        """Zeros among the weights save nothing."""
+        assert self.tiles is not None
+        channels, tiles = self.kept.shape[1] // 9, self.tiles.rows * self.tiles.columns
+        outputs = -(-len(self.kept) // (schedule.vectors * self.tiles.lanes)) * schedule.vectors
+        inputs, groups = -(-channels // self.tiles.lanes), -(-self.tiles.rows // schedule.chunk)
+        products = tiles * channels * outputs * POINTS * ROW_CYCLES
+        kernels = groups * channels * outputs * KERNEL_CYCLES
+        return (products + kernels + tiles * (inputs * INPUT_CYCLES + outputs * OUTPUT_CYCLES)) / self.vectors
 
     def _amx_cycles(self, schedule: Schedule) -> float:
         filling = TILE / 2 * self.groups * -(-len(self.kept) // self.groups // schedule.rows)
@@ -166,21 +200,35 @@ def forms(product: Product, isa: InstructionSet, tiles: tuple[tuple[int, int], .
         for order in orders
         if isa.has_amx and product.element != "float32"
     ]
-    return amx + [
-        Schedule(
-            rows,
-            vectors,
-            *_passes(product, isa, vectors, by_blocks),
-            by_blocks,
-            order,
-            by_subsets,
-            single=product.single and not by_blocks and not by_subsets,
-        )
-        for rows, vectors in tiles or isa.rows_by_vectors
-        if rows % product.unit == 0
-        for by_blocks, order, by_subsets in ways
-        if not by_subsets or rows == SUBSET_ROWS
-    ]
+    return (
+        amx
+        + _winograd(product, isa)
+        + [
+            Schedule(
+                rows,
+                vectors,
+                *_passes(product, isa, vectors, by_blocks),
+                by_blocks,
+                order,
+                by_subsets,
+                single=product.single and not by_blocks and not by_subsets,
+            )
+            for rows, vectors in tiles or isa.rows_by_vectors
+            if rows % product.unit == 0
+            for by_blocks, order, by_subsets in ways
+            if not by_subsets or rows == SUBSET_ROWS
+        ]
+    )
+
+
+def _winograd(product: Product, isa: InstructionSet) -> list[Schedule]:
+    """The schedule that takes few rows of tiles at a time, and as many every time."""
+    tiles = product.tiles
+    if tiles is None:
+        return []
+    groups = -(-tiles.rows // max(1, GROUP_TILES // tiles.columns))
+    together = (isa.registers - 2 * WINOGRAD_VECTORS) // WINOGRAD_VECTORS
+    return [Schedule(together, WINOGRAD_VECTORS, -(-tiles.rows // groups), False, winograd=True)]
 
 
 def _passes(product: Product, isa: InstructionSet, tile: int, by_blocks: bool) -> tuple[int, bool]:
@@ -195,6 +243,9 @@ def _passes(product: Product, isa: InstructionSet, tile: int, by_blocks: bool) -
 
 def _variants(form: Schedule, product: Product, threads: int) -> Iterator[Schedule]:
     yield form
+    if form.winograd and product.tiles:
+        yield replace(form, chunk=min(product.tiles.rows, 2 * form.chunk))
+        return
     for chunk in (product.vectors, max(form.vectors, form.chunk // 2)):
         yield replace(form, chunk=chunk)
     if threads > 1 and not form.by_blocks:

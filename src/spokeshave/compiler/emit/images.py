@@ -44,6 +44,11 @@ def images(
     return lowering.place(temporary), layout
 
 
+def image_count(operation: Convolution, all_taps: tuple[Tap, ...], tight: bool) -> int:
+    """How many images of the input, or its own planes, the taps read."""
+    return 1 if operation.stride == (1, 1) and not tight else len(_used(all_taps))
+
+
 def _image(
     lowering: Lowering,
     stride: tuple[int, int],

@@ -5,19 +5,20 @@ from math import prod
 import numpy as np
 
 from spokeshave.compiler.emit.depthwise import is_depthwise, lower_depthwise
-from spokeshave.compiler.emit.images import column_offsets, images
+from spokeshave.compiler.emit.images import column_offsets, image_count, images
 from spokeshave.compiler.emit.layouts import reads_tight
 from spokeshave.compiler.emit.lowering import Lowering
 from spokeshave.compiler.emit.program import Argument, Place
 from spokeshave.compiler.emit.taps import taps
 from spokeshave.compiler.emit.vectors import pack_vectors
+from spokeshave.compiler.emit.winograd import lower_winograd, tiles_of
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.kernels.instances import Epilogue, FinishKernel, PanelKernel, SubsetKernel
 from spokeshave.compiler.kernels.packing import Panels, pack_blocks, pack_panels, padded, with_room
 from spokeshave.compiler.kernels.subsets import SubsetPanels
 from spokeshave.compiler.layout import FLOAT_BYTES, Flat, Planes
 from spokeshave.compiler.operations import Convolution, Linear
-from spokeshave.compiler.schedule import Product, Schedule
+from spokeshave.compiler.schedule import Product, Schedule, Tiles
 from spokeshave.schemes.coded import CodedStructure
 from spokeshave.schemes.packed import DenseBlocks
 
@@ -31,14 +32,10 @@ def lower_linear(lowering: Lowering, node: Node) -> None:
     if isinstance(read, Flat):
         _vector(lowering, node, matrix, lowering.place(node.inputs[0]), prod(read.shape[:-1]))
     else:
-        _panels(
-            lowering,
-            node,
-            matrix,
-            lowering.place(node.inputs[0]),
-            np.arange(matrix.shape[1]) * read.plane,
-            read,
-        )
+        product = _product(lowering, node, matrix, read.channels)
+        offsets = np.arange(matrix.shape[1]) * read.plane
+        source = lowering.place(node.inputs[0])
+        _panels(lowering, node, matrix, product, lowering.choose(product), source, offsets)
 
 
 def lower_convolution(lowering: Lowering, node: Node) -> None:
@@ -58,10 +55,20 @@ def lower_convolution(lowering: Lowering, node: Node) -> None:
     kernel = (weight.shape[2], weight.shape[3])
     tight = reads_tight(lowering.graph, node, lowering.isa)
     all_taps = taps(operation, kernel, tight)
-    source, read = images(lowering, operation, node.inputs[0], written, all_taps, tight)
     channels = lowering.graph.shape(node.inputs[0])[1]
+    matrix, planes = weight.reshape(weight.shape[0], -1), channels * image_count(operation, all_taps, tight)
+    product = _product(lowering, node, matrix, planes, tiles_of(lowering, node, kernel))
+    schedule = lowering.choose(product)
+    if schedule.winograd:
+        bias, residual = (
+            _bias(lowering, node, len(weight)),
+            _residual(lowering, node, lowering.place(node.output)),
+        )
+        lower_winograd(lowering, node, weight, bias, residual, schedule)
+        return
+    source, read = images(lowering, operation, node.inputs[0], written, all_taps, tight)
     offsets = column_offsets(all_taps, channels, read, channels)
-    _panels(lowering, node, weight.reshape(weight.shape[0], -1), source, offsets, read)
+    _panels(lowering, node, matrix, product, schedule, source, offsets)
 
 
 def convolution_reason(graph: Graph, node: Node) -> str | None:
@@ -127,25 +134,44 @@ def _residual(lowering: Lowering, node: Node, output: Place) -> Place:
     return lowering.place(node.inputs[1]) if _epilogue(node).residual else output
 
 
-def _panels(
-    lowering: Lowering, node: Node, matrix: np.ndarray, source: Place, offsets: np.ndarray, read: Planes
-) -> None:
-    """Append the panel kernel's call, or the calls that accumulate block by block, as the schedule says."""
+def _product(
+    lowering: Lowering, node: Node, matrix: np.ndarray, channels: int, tiles: Tiles | None = None
+) -> Product:
+    """The product of a matrix `[M, K / groups]` with the planes of `channels`."""
     operation = node.operation
     assert isinstance(operation, Convolution | Linear)
     written = lowering.layout(node.output)
     assert isinstance(written, Planes)
     groups = operation.groups if isinstance(operation, Convolution) else 1
-    blocks = _blocks(lowering, operation.weight, groups)
     lanes = lowering.isa.lanes
-    vectors, single = int(written.lanes) // lanes, written.leaves_one_lane(lanes)
-    product = Product(matrix != 0, groups, blocks, read.channels, vectors, single=single)
-    schedule = lowering.choose(product)
+    return Product(
+        matrix != 0,
+        groups,
+        _blocks(lowering, operation.weight, groups),
+        channels,
+        int(written.lanes) // lanes,
+        single=written.leaves_one_lane(lanes),
+        tiles=tiles,
+    )
+
+
+def _panels(
+    lowering: Lowering,
+    node: Node,
+    matrix: np.ndarray,
+    product: Product,
+    schedule: Schedule,
+    source: Place,
+    offsets: np.ndarray,
+) -> None:
+    """Append the panel kernel's call, or the calls that accumulate block by block, as the schedule says."""
+    written = lowering.layout(node.output)
+    assert isinstance(written, Planes)
     if schedule.by_blocks:
-        panels = pack_blocks([(*block, matrix[np.ix_(*block)]) for block in blocks], schedule.rows)
+        panels = pack_blocks([(*block, matrix[np.ix_(*block)]) for block in product.blocks], schedule.rows)
         _accumulated(lowering, node, panels, schedule, source, offsets)
         return
-    panels = pack_panels(matrix, schedule.rows, groups, product.order if schedule.reordered else None)
+    panels = pack_panels(matrix, schedule.rows, product.groups, product.order if schedule.reordered else None)
     output = lowering.place(node.output)
     epilogue = _epilogue(node)
     kernel = (

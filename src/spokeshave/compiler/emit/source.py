@@ -26,6 +26,7 @@ from spokeshave.compiler.kernels.instances import (
     RecurrentKernel,
     SubsetKernel,
     VectorKernel,
+    WinogradKernel,
 )
 from spokeshave.compiler.kernels.matmul import matmul_function
 from spokeshave.compiler.kernels.panel import panel_function
@@ -37,6 +38,7 @@ from spokeshave.compiler.kernels.recurrent import recurrent_function
 from spokeshave.compiler.kernels.subsets import subset_function
 from spokeshave.compiler.kernels.vector import vector_function
 from spokeshave.compiler.kernels.vector_integer import integer_vector_function
+from spokeshave.compiler.kernels.winograd import DEFINITIONS, winograd_function
 from spokeshave.compiler.layout import Planes
 
 LIBRARY_TEXTS = (
@@ -56,6 +58,7 @@ LIBRARY_TEXTS = (
         "integer.h",
         "bfloat16.h",
         "attention.h",
+        "winograd.h",
     ),
 )
 
@@ -70,6 +73,7 @@ KERNEL_TEXTS: Mapping[type, Callable[[Any], str]] = {
     IntegerPanelKernel: integer_panel_function,
     BFloat16PanelKernel: bfloat16_panel_function,
     SubsetKernel: subset_function,
+    WinogradKernel: winograd_function,
     FinishKernel: finish_function,
     VectorKernel: vector_function,
     IntegerVectorKernel: integer_vector_function,
@@ -93,7 +97,7 @@ def emit_source(programs: Sequence[Program], arenas: Sequence[Arena], isa: Instr
     step, counted from 1, that was asked for a row outside its table.
     """
     names = (*LIBRARY_TEXTS, *(["amx.h"] if isa.has_amx else []))
-    texts = [f"#define LANES {isa.lanes}\n", *(_library_text(name) for name in names)]
+    texts = [f"#define LANES {isa.lanes}\n{DEFINITIONS}", *(_library_text(name) for name in names)]
     texts += [kernel_text(kernel) for kernel in _in_order(programs)]
     texts.append(_CLOCK)
     texts += [

@@ -127,6 +127,20 @@ class SubsetKernel:
 
 
 @dataclass(frozen=True)
+class WinogradKernel:
+    """A convolution of 3 x 3 by Winograd's algorithm: `tiles x vectors` accumulators, outputs being the lanes."""
+
+    tiles: int
+    vectors: int
+    epilogue: Epilogue = Epilogue()
+
+    @property
+    def name(self) -> str:
+        """Name of the C function."""
+        return f"winograd_t{self.tiles}_v{self.vectors}_{self.epilogue.name}"
+
+
+@dataclass(frozen=True)
 class FinishKernel:
     """Bias, residual and activation on rows whose sums were accumulated block by block."""
 
@@ -302,6 +316,7 @@ Kernel = (
     | IntegerPanelKernel
     | BFloat16PanelKernel
     | SubsetKernel
+    | WinogradKernel
     | FinishKernel
     | VectorKernel
     | IntegerVectorKernel
