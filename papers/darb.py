@@ -1,0 +1,164 @@
+"""DARB (arXiv 1911.08020): one weight in each segment of a row, and segments as long as the row is redundant.
+
+An LSTM that names the phone of every frame of read speech is pruned by ADMM with DARB, with segments of one length
+(BMWM), single weights, blocks, whole rows, and DARB at random, at equal realised density and with three seeds, and
+judged through the compiled deployment. Decoding is compared by the bits of index that the packed form spends on a
+weight and by the time of a step of the compiled network, all in one interleaved run.
+"""
+
+import sys
+from typing import Any
+
+import torch
+
+from papers.deployments import Trial, first_seed, store, timed
+from papers.masks import Shape, Steps
+from papers.record import Check, Finding, Verdict, main, verdict
+from papers.speech_trials import (
+    LOSS,
+    Study,
+    Subject,
+    borne,
+    in_order,
+    judged,
+    per_step,
+    study,
+)  # fmt: skip
+from papers.trials import ahead, spread
+from spokeshave.schemes.density_adaptive_blocks import DensityAdaptiveBlocks
+from spokeshave.schemes.n_of_m import NOfM
+from spokeshave.schemes.unstructured import Unstructured
+from spokeshave.schemes.whole_blocks import Blocks
+
+SUBJECT = Subject("lstm", 128)
+LENGTHS = (4, 16)  # of BMWM's segments, which set the density of all others
+DIRECTION = ("unstructured", "DARB", "BMWM", "blocks", "rows")  # from the most accuracy to the least
+
+
+def share(shape: Shape, length: int) -> float:
+    """Sparsity of one weight in each segment; the last segment of a row may be shorter."""
+    return 1 - -(-shape[1] // length) / shape[1]
+
+
+def schemes(length: int) -> dict[str, tuple[Steps, bool]]:
+    """What is compared at the density of BMWM with segments of `length`, and whether it is chosen at random."""
+    darb: Steps = [lambda shape: DensityAdaptiveBlocks(share(shape, length))]
+    return {
+        "DARB": (darb, False),
+        "BMWM": ([lambda shape: NOfM(1, length, "columns")], False),
+        "unstructured": ([lambda shape: Unstructured(share(shape, length))], False),
+        "blocks": ([lambda shape: Blocks(share(shape, length), (8, 8))], False),
+        "rows": ([lambda shape: Blocks(share(shape, length), (1, shape[1]))], False),
+        "random DARB": (darb, True),
+    }
+
+
+def run(quick: bool) -> Check:
+    """Prune, judge, time."""
+    torch.set_num_threads(1)
+    with store(quick) as kept:
+        setting = study(kept, quick)
+        subject = Subject("lstm", 32) if quick else SUBJECT
+        lengths = LENGTHS[:1] if quick else LENGTHS
+        trials = pruned(setting, subject, lengths)
+        times = timed(first_seed(trials, setting.speech.example), 3 if quick else 31)
+        densities = row_densities(setting, subject, lengths[-1])
+    data = {
+        "subject": f"LSTM of {subject.hidden} units; {setting.speech.about}",
+        "trials": [one.record for one in trials],
+        "microseconds_per_step": per_step(times, setting.speech.example.shape[1]),
+        "rates": borne([one.record for one in trials]),
+        "row_densities": densities,
+    }
+    differences = (
+        f"{data['subject']}; the paper's LSTM for words, its TIMIT network, AlexNet and VGG-16 are not repeated",
+        "decoding on this CPU and in bits of index; the paper's is a circuit, its measure of efficiency was not seen",
+        "a row's length is chosen for what the row keeps with it, not read off its density under unstructured pruning",
+    )
+    return Check(tuple(findings(data, lengths)), differences, setting.seeds, data)
+
+
+def pruned(setting: Study, subject: Subject, lengths: tuple[int, ...]) -> list[Trial]:
+    """Every scheme at every density and seed, and the dense network."""
+    trials = setting.trials(subject, "dense", [])
+    for length in lengths:
+        for name, (steps, random) in schemes(length).items():
+            trials += setting.trials(subject, f"{name} 1:{length}", steps, random)
+    return trials
+
+
+def row_densities(setting: Study, subject: Subject, length: int) -> list[float]:
+    """Tenth, half and nine tenths of the rows of the recurrent matrix, pruned weight by weight, are less dense."""
+    weight = setting.dense(subject, setting.seeds[0]).get_parameter("layers.weight_hh_l0").detach()
+    kept = Unstructured(1 - 1 / length).project(weight) != 0
+    return kept.float().mean(1).quantile(torch.tensor([0.1, 0.5, 0.9])).tolist()
+
+
+def findings(data: dict[str, Any], lengths: tuple[int, ...]) -> list[Finding]:
+    """Rows differ; the order of accuracies; the rates borne; decoding."""
+    low, middle, high = data["row_densities"]
+    rates, prior = data["rates"], max(data["rates"]["blocks"], data["rates"]["rows"])
+    gain = rates["DARB"] / prior
+    ours: Verdict = "reproduced" if gain >= 2.8 else "differs" if gain > 1 else "not reproduced"
+    return [
+        Finding(
+            "rows of a matrix that is pruned weight by weight differ much in density",
+            "",
+            f"a tenth are below {low:.1%}, half below {middle:.1%}, a tenth above {high:.1%} (1 in {lengths[-1]} kept)",
+            verdict(high > 2 * low),
+        ),
+        *(_order(data["trials"], length) for length in lengths),
+        Finding(
+            "DARB bears a higher rate than structured pruning",
+            "13x to 25x, 2.8x to 4.3x above structured pruning",
+            ", ".join(f"{name} {rate:.1f}x" for name, rate in rates.items())
+            + f": {gain:.2f}x the best structured",
+            ours,
+            f"rate at {100 * LOSS:g} point below the dense network trained as long; structured: blocks of 8 x 8, rows",
+        ),
+        _decoding(data, lengths[-1]),
+    ]
+
+
+def _order(records: list[dict[str, Any]], length: int) -> Finding:
+    test = judged(records, "test")
+    at = {name: test[f"{name} 1:{length}"] for name in (*DIRECTION, "random DARB")}
+    ordered = in_order([at[name] for name in DIRECTION]) and ahead(at["DARB"], at["random DARB"])
+    free = not ahead(test["dense"], at["unstructured"])
+    figures = ", ".join(f"{name} {spread(values)}" for name, values in at.items())
+    return Finding(
+        f"at one weight in {length}: single weights >= DARB >= BMWM >= blocks >= rows, and DARB above random",
+        "",
+        f"frame accuracy: {figures} (dense {spread(test['dense'])})",
+        verdict(ordered),
+        "in order: none ahead of a better one by more than the spread over seeds; "
+        + (
+            "single weights lose nothing yet, so the order says little"
+            if free
+            else "the loss shows at this rate"
+        ),
+    )
+
+
+def _decoding(data: dict[str, Any], length: int) -> Finding:
+    times = data["microseconds_per_step"]
+    bits = {}
+    for record in data["trials"]:
+        name, _, at = record["scheme"].rpartition(" ")
+        if at == f"1:{length}":
+            kept = record["weights"] * record["density"]
+            bits[name] = 8 * record["packed_bytes"] / kept - 32
+    figures = [f"{name} {times[f'{name} 1:{length}']:.2f} us, {bits[name]:.1f} bits" for name in bits]
+    faster = times[f"blocks 1:{length}"] / times[f"DARB 1:{length}"]
+    return Finding(
+        "DARB decodes more efficiently than block pruning",
+        "14.3x the decoding efficiency of block pruning, at a higher rate",
+        f"a step of the dense network takes {times['dense']:.2f} us; at one in {length} with bits of index a weight: "
+        + ", ".join(figures),
+        verdict(faster > 1),
+        "a vector CPU loads dense blocks whole and gathers for DARB; the paper's circuit has a multiplexer a lane",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main("darb", __doc__, run))

@@ -1,0 +1,111 @@
+"""Networks that a check makes, compiled and judged once, and kept in `runs/papers` with their figures.
+
+What takes long is done once: a second run of a script finds its networks and deployments there and only times them.
+A folder's name holds a digest of everything that decides what is in it, except the code: after a change of that, remove
+`runs/papers`.
+"""
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from spokeshave.atomic import write_atomically
+from spokeshave.compiler import NativeDeployment, load_deployment
+from spokeshave.measure import interleave, limited_threads
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A compiled network and what was found of it."""
+
+    record: dict[str, Any]
+    folder: Path
+
+    @property
+    def deployment(self) -> NativeDeployment:
+        """The network as it was compiled and judged."""
+        return load_deployment(self.folder)
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of trials and checkpoints."""
+
+    folder: Path
+
+    def trial(
+        self, name: str, settings: Any, make: Callable[[], tuple[dict[str, Any], NativeDeployment]]
+    ) -> Trial:
+        """The trial of that name and settings, made unless it is there."""
+        folder = self._path(name, settings)
+        record = folder / "record.json"
+        if not record.exists():
+            found, deployment = make()
+            shutil.rmtree(folder, ignore_errors=True)
+            deployment.save(folder)
+            write_atomically(record, json.dumps(found))
+            print(f"{name}: {found}", flush=True)
+        return Trial(json.loads(record.read_text()), folder)
+
+    def checkpoint(
+        self, name: str, settings: Any, network: nn.Module, train: Callable[[nn.Module], None]
+    ) -> nn.Module:
+        """The network with its trained weights, trained unless they are there."""
+        path = self._path(name, settings).with_suffix(".safetensors")
+        if path.exists():
+            network.load_state_dict(load_file(path))
+            return network.eval()
+        train(network)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(network.state_dict(), path)
+        return network.eval()
+
+    def _path(self, name: str, settings: Any) -> Path:
+        digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:12]
+        return self.folder / f"{name}-{digest}"
+
+
+def first_seed(trials: Sequence[Trial], *example: Tensor) -> dict[str, Callable[[], Any]]:
+    """The deployments of the first seed by scheme, ready to be timed on an example."""
+    first = trials[0].record["seed"]
+    return {
+        one.record["scheme"]: partial(one.deployment, *example)
+        for one in trials
+        if one.record["seed"] == first
+    }
+
+
+@contextmanager
+def store(quick: bool) -> Iterator[Store]:
+    """`runs/papers`; for a quick run a folder that is gone afterwards."""
+    if not quick:
+        yield Store(Path("runs/papers"))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Store(Path(folder))
+
+
+def timed(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, Any]:
+    """Milliseconds of a call, median and quartiles, of everything side by side in one interleaved run, one thread.
+
+    They are of processor time, which leaves out what other programs of the machine took.
+    """
+    with limited_threads(1), torch.inference_mode():
+        run = interleave(calls, rounds, clock="processor")
+    found = {}
+    for timing in run.timings:
+        values = (timing.median_seconds, timing.lower_quartile, timing.upper_quartile)
+        keys = ("milliseconds", "lower_quartile", "upper_quartile")
+        found[timing.name] = {key: round(value * 1e3, 6) for key, value in zip(keys, values, strict=True)}
+    return found

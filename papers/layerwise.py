@@ -1,0 +1,140 @@
+"""Networks with their trained weights, pruned layer by layer without training, compiled and judged.
+
+A pretrained CIFAR-10 ResNet-20 and the keyword network GRU-400; every layer is brought into its scheme by ADMM on its
+own outputs (`Reconstruction`), fitted to data that a seed draws.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from papers.deployments import Store, Trial
+from papers.keywords import Listener, keywords
+from papers.masks import Shape
+from papers.pruning import plan_of, realised_density
+from spokeshave.compiler import NativeDeployment, compile_network
+from spokeshave.data import DATA, Batches, Data
+from spokeshave.errors import SpokeshaveError
+from spokeshave.measure.accuracy import evaluate
+from spokeshave.methods import Reconstruction, begin, train
+from spokeshave.networks import cifar_resnet, digits_network
+from spokeshave.plan import Plan, Rule
+from spokeshave.schemes.scheme import Packed, Scheme
+from spokeshave.weights import weights_of
+
+IMAGES, TEST_IMAGES, PASSES = 256, 2000, 8
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is pruned, compiled and judged; `listen` makes of a core, or its deployment, what scores whole samples."""
+
+    kind: str
+    about: str
+    core: nn.Module
+    names: list[str]
+    data: Data
+    example: tuple[Tensor, ...]
+    listen: Callable[[Any], nn.Module]
+
+
+def cnn(seed: int, quick: bool) -> Subject:
+    """ResNet-20 and images; without CIFAR-10 the digits network, trained for a few epochs."""
+    torch.manual_seed(seed)
+    try:
+        data, network, about = DATA["cifar10"](), cifar_resnet(20, "pretrained"), "ResNet-20 on CIFAR-10"
+    except SpokeshaveError:
+        data, network, about = DATA["digits"](), digits_network(), "a small ResNet on digits"
+        train(network, data, 1 if quick else 8)
+    assert isinstance(data.train, Batches)
+    assert isinstance(data.held_out, Batches)
+    order = torch.randperm(len(data.train.labels))[:IMAGES]
+    fitted = Batches(data.train.inputs[order], data.train.labels[order], 64 if quick else 128)
+    count = 64 if quick else TEST_IMAGES
+    test = Batches(data.held_out.inputs[:count], data.held_out.labels[:count], 500)
+    names = [weight.parameter for weight in weights_of(network) if weight.wanted][1:-1]
+    samples = Data(fitted, test, 10, about)
+    return Subject("CNN", about, network.eval(), names, samples, (test.inputs[:1],), lambda run: run)
+
+
+def gru(seed: int, quick: bool) -> Subject:
+    """GRU-400, frame by frame."""
+    words = keywords(seed)
+
+    def listen(cell: Any) -> nn.Module:
+        return Listener(cell, words.cell.hidden)
+
+    names = ["gates.weight", "candidate.weight"]
+    return Subject("GRU", words.about, words.cell.eval(), names, words.clips, words.example, listen)
+
+
+@dataclass(frozen=True)
+class AtRandom:
+    """Another scheme's set with one point of it chosen: the mask that a seed draws, whatever the weights are.
+
+    For methods that choose by projection alone.
+    """
+
+    scheme: Scheme
+    seed: int
+
+    def project(self, weight: Tensor, saliency: Tensor | None = None) -> Tensor:
+        """The weight under the mask; a saliency changes nothing."""
+        generator = torch.Generator().manual_seed(self.seed)
+        worth = torch.rand(weight.shape, generator=generator) + 1e-3
+        full = torch.where(weight == 0, 1.0, weight)  # a weight that lies in the set already is left as it is
+        return torch.where(self.scheme.project(full, worth) != 0, weight, 0)
+
+    def supports(self, shape: tuple[int, ...]) -> str | None:
+        """As the scheme says."""
+        return self.scheme.supports(shape)
+
+    def contains(self, weight: Tensor) -> bool:
+        """As the scheme says."""
+        return self.scheme.contains(weight)
+
+    def pack(self, weight: Tensor) -> Packed:
+        """As the scheme does."""
+        return self.scheme.pack(weight)
+
+
+def at_random(plan: Plan, seed: int) -> Plan:
+    """The same schemes with masks that the seed draws."""
+    return Plan(tuple(Rule(rule.pattern, AtRandom(rule.scheme, seed)) for rule in plan.rules if rule.scheme))
+
+
+def trial(
+    kept: Store,
+    subject: Subject,
+    name: str,
+    scheme: Callable[[Shape], Scheme] | None,
+    seed: int,
+    random: bool,
+) -> Trial:
+    plan = None
+    if scheme is not None:
+        exact = plan_of(subject.core, subject.names, scheme)
+        plan = Plan(tuple(Rule(f"*{rule.pattern}", rule.scheme) for rule in exact.rules))
+
+    def make() -> tuple[dict[str, Any], NativeDeployment]:
+        core = copy.deepcopy(subject.core)
+        if plan is not None:
+            whole = subject.listen(core)
+            wanted = at_random(plan, seed) if random else plan
+            begin(Reconstruction(subject.data.train, PASSES), whole, wanted).finish()
+        deployment = compile_network(core.eval(), subject.example, plan)
+        return {
+            "kind": subject.kind,
+            "scheme": name,
+            "seed": seed,
+            "density": realised_density(core, subject.names),
+            "test": evaluate(subject.listen(deployment), subject.data.held_out).top1,
+            "weight_bytes": deployment.manifest.weight_bytes,
+        }, deployment
+
+    settings = (subject.about, subject.example[0].shape, plan, seed, random, PASSES, TEST_IMAGES, IMAGES)
+    return kept.trial(f"grim-{subject.kind}-{name}-{seed}".replace(" ", "_"), settings, make)
