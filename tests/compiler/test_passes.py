@@ -7,9 +7,20 @@ from torch import nn
 
 from spokeshave.compiler.graph import Graph, Node, Value
 from spokeshave.compiler.importer import import_program
-from spokeshave.compiler.operations import Activate, Activation, Affine, Binary, Convolution, Linear, Reshape
+from spokeshave.compiler.operations import (
+    Activate,
+    Activation,
+    Affine,
+    Binary,
+    Constant,
+    Convolution,
+    Linear,
+    Patches,
+    Reshape,
+)
 from spokeshave.compiler.passes.absorb_padding import absorb_padding
 from spokeshave.compiler.passes.eliminate_dead import eliminate_dead
+from spokeshave.compiler.passes.embed_patches import add_to_patches, cut_patches, merge_constants
 from spokeshave.compiler.passes.fold_batch_norm import fold_batch_norm
 from spokeshave.compiler.passes.fuse_activation import fuse_activation
 from spokeshave.compiler.passes.fuse_residual import fuse_residual
@@ -303,3 +314,45 @@ def test_operators_of_several_outputs_that_read_a_reshape_stay():
 
     graph, x = graph_of(Reader(), 6, 3, 4)
     assert "Recurrent" in kinds(apply(sink_reshapes, graph, x))
+
+
+class PatchEmbedding(nn.Module):
+    """Of a vision transformer, with a class token or without."""
+
+    def __init__(self, tokens: int, stride: int = 4) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 5, 4, stride)
+        self.first = nn.Parameter(torch.randn(1, tokens, 5))
+        self.positions = nn.Parameter(torch.randn(1, 6 + tokens, 5)) if stride == 4 else None
+
+    def forward(self, x):
+        tokens = self.patches(x).flatten(2).transpose(1, 2)
+        if self.first.numel():
+            tokens = torch.cat([self.first, tokens], 1)
+        return tokens if self.positions is None else tokens + self.positions
+
+
+@pytest.mark.parametrize("tokens", [0, 1, 2])
+def test_an_embedding_of_patches_is_one_layer_that_adds_a_constant(tokens):
+    graph, x = graph_of(PatchEmbedding(tokens), 3, 8, 12)
+    for run in (cut_patches, merge_constants, eliminate_dead, add_to_patches, eliminate_dead):
+        graph = apply(run, graph, x)
+    patches, constant, layer = (node.operation for node in graph.nodes)
+    assert patches == Patches(4, 4, tokens)
+    assert isinstance(constant, Constant)
+    assert (layer.residual, layer.bias) == (True, None)
+
+
+def test_patches_that_overlap_stay_a_convolution():
+    graph, x = graph_of(PatchEmbedding(1, stride=2), 3, 8, 12)
+    assert count(apply(cut_patches, graph, x), Patches) == 0
+
+
+def test_constants_are_merged_in_their_order():
+    def forward(x):
+        return (torch.tensor([1.0, 2.0, 3.0]) + x + 0.5).relu() + torch.tensor([[0.5], [1.5]])
+
+    module = nn.Module()
+    module.forward = forward
+    graph, x = graph_of(module, 2, 3)
+    assert count(apply(merge_constants, graph, x), Binary) == 2

@@ -77,6 +77,14 @@ def test_activation_at_the_edges_of_float32(back_end, activation):
     )
 
 
+@pytest.mark.parametrize("form", ["gelu", "gelu_tanh"])
+def test_gelu_is_within_two_millionths_everywhere(back_end, isa, form):
+    x = torch.linspace(-7, 7, 40001)[None]
+    (result,) = back_end(one_node(Activate(Activation(form)), [(x.shape[1],)], (x.shape[1],)), [x], isa)
+    exact = ACTIVATIONS[Activation(form)](x.double())
+    assert (result - exact).abs().max() <= 2e-6
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("kind", ["add", "subtract", "multiply", "divide", "maximum", "minimum"])
 def test_binary_of_equal_shapes(back_end, kind, shape):

@@ -5,7 +5,21 @@ import torch
 import torch.nn.functional as F
 
 from spokeshave.compiler.graph import Graph, Node, Value
-from spokeshave.compiler.operations import Binary, Convert, Embedding, Expand, Reshape, Take, Where
+from spokeshave.compiler.operations import (
+    Activate,
+    Activation,
+    Binary,
+    Constant,
+    Convert,
+    Embedding,
+    Expand,
+    Linear,
+    Patches,
+    Reshape,
+    Take,
+    Where,
+)
+from spokeshave.compiler.reference import run_reference
 
 
 def run(back_end, operation, inputs, weights, shape, isa=None):
@@ -92,3 +106,34 @@ def test_comparisons(back_end, kind):
     assert torch.equal(result, COMPARISONS[kind](x, 1.0).float())
     result = run(back_end, Binary(kind, "c", reverse=True), [x], weights, (7, 5))
     assert torch.equal(result, COMPARISONS[kind](torch.tensor(1.0), x).float())
+
+
+@pytest.mark.parametrize("made", [False, True], ids=["given", "made"])
+@pytest.mark.parametrize(
+    ("patch", "grid", "before"), [((16, 16), (2, 3), 1), ((4, 3), (5, 17), 0), ((1, 5), (3, 1), 2)], ids=str
+)
+def test_patches(back_end, isa, patch, grid, before, made):
+    """Of a map that the caller gives, and of one with gaps that another operation makes."""
+    shape = (3, patch[0] * grid[0], patch[1] * grid[1])
+    tokens = before + grid[0] * grid[1]
+    x, wanted = torch.randn(2, *shape), (tokens, 3 * patch[0] * patch[1])
+    values = {name: Value(name, (1, *shape)) for name in ("x", "map")} | {"y": Value("y", (1, *wanted))}
+    nodes = (Node("a", Activate(Activation("relu")), ("x",), ("map",)),) * made
+    nodes += (Node("b", Patches(*patch, before), ("map" if made else "x",), ("y",)),)
+    (result,) = back_end(Graph(("x",), ("y",), values, nodes, {}), [x], isa)
+    rows = F.unfold(x.relu() if made else x, patch, stride=patch).transpose(1, 2)
+    assert torch.equal(result, F.pad(rows, (0, 0, before, 0)))
+
+
+@pytest.mark.parametrize("also", [False, True], ids=["alone", "also read by others"])
+def test_a_constant_that_a_layer_adds(back_end, isa, also):
+    values = {name: Value(name, (1, 21, size)) for name, size in (("x", 6), ("c", 9), ("y", 9), ("z", 9))}
+    nodes = (
+        Node("a", Constant("c"), (), ("c",)),
+        Node("b", Linear("w", "b", residual=True), ("x", "c"), ("y",)),
+        *(Node("c", Binary("multiply"), ("c", "y"), ("z",)),) * also,
+    )
+    weights = {"c": torch.randn(1, 21, 9), "w": torch.randn(9, 6), "b": torch.randn(9)}
+    graph, inputs = Graph(("x",), ("z" if also else "y",), values, nodes, weights), [torch.randn(3, 21, 6)]
+    (result,) = back_end(graph, inputs, isa)
+    torch.testing.assert_close(result, run_reference(graph, inputs)[0], rtol=1e-5, atol=1e-5)

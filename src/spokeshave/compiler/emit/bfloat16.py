@@ -16,8 +16,9 @@ PER_WORD = CHANNELS_PER_WORD["bfloat16"]
 
 
 def lower_round(lowering: Lowering, node: Node) -> None:
-    """float32 planes -> bfloat16 planes."""
-    _convert(lowering, "round_planes", node, node.inputs[0])
+    """float32 planes -> bfloat16 planes, unless what makes the floats has done it."""
+    if node.output not in lowering.made:
+        _convert(lowering, "round_planes", node, node.inputs[0])
 
 
 def lower_widen(lowering: Lowering, node: Node) -> None:
@@ -59,7 +60,7 @@ def lower_rounded(lowering: Lowering, node: Node) -> None:
         *packed.extent(written),
         source,
         output,
-        lowering.place(node.inputs[1]) if layer.residual else output,
+        lowering.residual(node.inputs[1]) if layer.residual else output,
         schedule=schedule,
     )
 

@@ -40,6 +40,7 @@ from spokeshave.compiler.operations import (
     MatMul,
     Mean,
     Pad,
+    Patches,
     Permute,
     Pool,
     Quantize,
@@ -83,6 +84,7 @@ LOWERINGS: dict[type, LoweringFunction] = {
     Permute: shapes.lower_permute,
     Slice: shapes.lower_slice,
     Pad: shapes.lower_pad,
+    Patches: shapes.lower_patches,
     Concatenate: shapes.lower_concatenate,
     Quantize: quantized.lower_quantize,
     Dequantize: quantized.lower_dequantize,
@@ -135,6 +137,7 @@ WRITE_TRUE_ELEMENTS_ONLY = (
     Expand,
     MatMul,
     Pad,
+    Patches,
     Permute,
     Pool,
     QuantizedPool,
@@ -172,7 +175,7 @@ def lower(
     """Turn a graph whose every node `supports` allows into a program; `choose` gives products their schedules."""
     lowering = _begin(graph, isa, packed, choose)
     for index, name in enumerate(graph.inputs):
-        if graph.values[name].dtype == "float32":
+        if graph.values[name].dtype == "float32" and not shapes.stays_with_caller(graph, name):
             shapes.lower_input(lowering, name, index)
             lowering.finish_step("", "input")
         else:

@@ -40,6 +40,10 @@ class Lowering:
     patterns: Mapping[str, str]  # how values are written, by name, where not as most kernels do
     ports: dict[str, Port] = field(default_factory=dict)  # whole numbers, read where the caller has them
     views: dict[str, Place] = field(default_factory=dict)  # values that are parts of others
+    added: dict[str, Constant] = field(
+        default_factory=dict
+    )  # constants that are residuals, as these are read
+    made: set[str] = field(default_factory=set)  # values of nodes to come that a call makes already
     buffers: dict[str, Buffer] = field(default_factory=dict)
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
@@ -75,6 +79,10 @@ class Lowering:
         if value not in self.buffers:
             self.buffers[value] = Buffer(self.layouts[value], self.patterns.get(value, ""))
         return Place(value, self.buffers[value].layout.origin)
+
+    def residual(self, value: str) -> Place | Constant:
+        """First element of what a kernel adds to its sums."""
+        return self.added[value] if value in self.added else self.place(value)
 
     def temporary(self, layout: Layout, pattern: str = "") -> str:
         """A buffer of its own for intermediate results."""

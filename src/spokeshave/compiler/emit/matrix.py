@@ -129,9 +129,9 @@ def _bias(lowering: Lowering, node: Node, rows: int) -> np.ndarray:
     return lowering.weight(operation.bias).reshape(-1)
 
 
-def _residual(lowering: Lowering, node: Node, output: Place) -> Place:
+def _residual(lowering: Lowering, node: Node, output: Place) -> Argument:
     """The residual's place; where there is none, any valid pointer serves."""
-    return lowering.place(node.inputs[1]) if _epilogue(node).residual else output
+    return lowering.residual(node.inputs[1]) if _epilogue(node).residual else output
 
 
 def _product(

@@ -24,14 +24,16 @@ from spokeshave.compiler.quantization.arithmetic import Requantization, conversi
 
 
 def lower_quantize(lowering: Lowering, node: Node) -> None:
-    """float32 -> uint8."""
+    """float32 -> uint8, unless what makes the floats has done it."""
     operation = node.operation
     assert isinstance(operation, Quantize)
+    if node.output in lowering.made:
+        return
     if isinstance(lowering.layout(node.output), Flat):
         quantize_rows(lowering, node)
         return
     read = planes_of(lowering, node.inputs[0])
-    _prepare_gaps(lowering, node)
+    prepare_gaps(lowering, node)
     lowering.call(
         "quantize_planes",
         lowering.place(node.inputs[0]),
@@ -70,7 +72,7 @@ def lower_quantized(lowering: Lowering, node: Node) -> None:
     target, residual_unit = (PER_WORD if range_ else 1 for range_ in (operation.output, operation.residual))
     zero_byte, unit = operation.input.zero_point, max(target, residual_unit)
     packed, source = word_panels(lowering, node, layer, weight, unit, zero_byte)
-    _prepare_gaps(lowering, node)
+    prepare_gaps(lowering, node)
     written, output = planes_of(lowering, node.output), lowering.place(node.output)
     schedule = packed.schedule
     kernel = IntegerPanelKernel(
@@ -91,7 +93,7 @@ def lower_quantized(lowering: Lowering, node: Node) -> None:
         *packed.extent(written),
         source,
         output,
-        lowering.place(node.inputs[1]) if layer.residual else output,
+        lowering.residual(node.inputs[1]) if layer.residual else output,
         requantization_literal(after),
         schedule=schedule,
     )
@@ -110,7 +112,7 @@ def zero_point(operation: Operation) -> int:
     return operation.output.zero_point if isinstance(operation, Quantized) and operation.output else 0
 
 
-def _prepare_gaps(lowering: Lowering, node: Node) -> None:
+def prepare_gaps(lowering: Lowering, node: Node) -> None:
     """Margins that a padded convolution will read hold the zero point; the kernel writes the gaps between rows."""
     lowering.place(node.output)
     if any(_reads_margins(reader, node.output) for reader in lowering.graph.nodes):

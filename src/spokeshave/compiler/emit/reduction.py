@@ -4,8 +4,10 @@ from math import prod
 
 import numpy as np
 
+from spokeshave.compiler.emit.literals import requantization_literal
 from spokeshave.compiler.emit.lowering import Lowering
 from spokeshave.compiler.emit.program import Constant
+from spokeshave.compiler.emit.quantized import prepare_gaps
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.layout import Flat, Planes
 from spokeshave.compiler.operations import (
@@ -13,11 +15,14 @@ from spokeshave.compiler.operations import (
     LayerNorm,
     Mean,
     Pool,
+    Quantize,
     QuantizedPool,
     RMSNorm,
+    Round,
     Softmax,
     Sum,
 )
+from spokeshave.compiler.quantization.arithmetic import conversion
 
 
 def lower_pool(lowering: Lowering, node: Node) -> None:
@@ -140,24 +145,39 @@ def lower_layer_norm(lowering: Lowering, node: Node) -> None:
     """Normalise every token across planes, or rows of a flat value."""
     operation = node.operation
     assert isinstance(operation, LayerNorm)
-    layout = lowering.layout(node.output)
-    source, output = lowering.place(node.inputs[0]), lowering.place(node.output)
-    if isinstance(layout, Planes):
-        scale_and_shift = _scale_and_shift(lowering, operation, layout.channels)
-        sizes = (layout.channels, layout.plane, layout.lanes)
-        lowering.call(
-            "layer_norm_planes",
-            source,
-            *scale_and_shift,
-            output,
-            *sizes,
-            operation.epsilon,
-            lowering.mask(layout),
-        )
-    else:
-        rows, width = _rows(layout, operation.axes)
-        scale_and_shift = _scale_and_shift(lowering, operation, width)
+    layout, source = lowering.layout(node.output), lowering.place(node.inputs[0])
+    rows, width = _rows(layout, operation.axes) if isinstance(layout, Flat) else (0, layout.channels)
+    scale_and_shift = _scale_and_shift(lowering, operation, width)
+    if isinstance(layout, Flat):
+        output = lowering.place(node.output)
         lowering.call("layer_norm_rows", source, *scale_and_shift, output, rows, width, operation.epsilon)
+    elif not _norm_to_words(lowering, node, scale_and_shift, operation.epsilon, centred=True):
+        sizes = (layout.channels, layout.plane, layout.lanes, operation.epsilon, lowering.mask(layout))
+        lowering.call("layer_norm_planes", source, *scale_and_shift, lowering.place(node.output), *sizes)
+
+
+def _norm_to_words(
+    lowering: Lowering, node: Node, scale_and_shift: tuple[Constant, Constant], epsilon: float, centred: bool
+) -> bool:
+    """Append a call that converts what it normalises, where nothing but a conversion reads it."""
+    readers = [reader for reader in lowering.graph.nodes if node.output in reader.inputs]
+    if len(readers) != 1 or node.output in lowering.graph.outputs:
+        return False
+    (reader,) = readers
+    narrowing = reader.operation
+    if not isinstance(narrowing, Quantize | Round) or isinstance(lowering.layout(reader.output), Flat):
+        return False
+    lowering.made.add(reader.output)
+    extent = lowering.extent(lowering.layout(node.output))
+    arguments = (*scale_and_shift, lowering.place(reader.output), *extent, epsilon, int(centred))
+    source = lowering.place(node.inputs[0])
+    if isinstance(narrowing, Round):
+        lowering.call("norm_to_pairs", source, *arguments)
+    else:
+        prepare_gaps(lowering, reader)
+        after = requantization_literal(conversion(narrowing.quantization))
+        lowering.call("norm_to_bytes", source, *arguments, after)
+    return True
 
 
 def layer_norm_reason(graph: Graph, node: Node) -> str | None:
@@ -175,14 +195,16 @@ def lower_rms_norm(lowering: Lowering, node: Node) -> None:
     """Every token across planes, or rows of a flat value."""
     operation = node.operation
     assert isinstance(operation, RMSNorm)
-    layout = lowering.layout(node.output)
-    source, output = lowering.place(node.inputs[0]), lowering.place(node.output)
+    layout, source = lowering.layout(node.output), lowering.place(node.inputs[0])
     scale = lowering.constant(_scale(lowering, operation.weight, layout.shape[-1]))
-    if isinstance(layout, Planes):
+    if isinstance(layout, Flat):
+        rows = _rows(layout, 1)
+        lowering.call("rms_norm_rows", source, scale, lowering.place(node.output), *rows, operation.epsilon)
+        return
+    shift = lowering.constant(np.zeros(layout.channels, np.float32))
+    if not _norm_to_words(lowering, node, (scale, shift), operation.epsilon, centred=False):
         sizes = (layout.channels, layout.plane, layout.lanes, operation.epsilon, lowering.mask(layout))
-        lowering.call("rms_norm_planes", source, scale, output, *sizes)
-    else:
-        lowering.call("rms_norm_rows", source, scale, output, *_rows(layout, 1), operation.epsilon)
+        lowering.call("rms_norm_planes", source, scale, lowering.place(node.output), *sizes)
 
 
 def rms_norm_reason(graph: Graph, node: Node) -> str | None:

@@ -7,7 +7,7 @@ from spokeshave.compiler.emit.program import Place, Port
 from spokeshave.compiler.emit.tokens import integer_reason
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.layout import Flat, Layout, Planes
-from spokeshave.compiler.operations import Concatenate, Pad, Permute, Slice
+from spokeshave.compiler.operations import Concatenate, Pad, Patches, Permute, Slice
 
 
 def lower_input(lowering: Lowering, value: str, index: int) -> None:
@@ -89,6 +89,26 @@ def lower_pad(lowering: Lowering, node: Node) -> None:
     lowering.copy(
         lowering.place(node.inputs[0]), read.strides, _moved(output, start), written.strides, read.shape
     )
+
+
+def lower_patches(lowering: Lowering, node: Node) -> None:
+    """One call; a map that nothing else reads is read where the caller has it."""
+    operation, value = node.operation, node.inputs[0]
+    assert isinstance(operation, Patches)
+    read, written = lowering.layout(value), lowering.layout(node.output)
+    assert isinstance(written, Planes)
+    _, channels, rows, columns = lowering.graph.shape(value)
+    source = lowering.ports[value] if value in lowering.ports else lowering.place(value)
+    plane, row, _ = read.strides if isinstance(source, Place) else Flat((channels, rows, columns)).strides
+    sizes = (operation.height, operation.width, rows // operation.height, columns // operation.width)
+    output = lowering.place(node.output)
+    lowering.call("patches", source, plane, row, output, written.plane, channels, *sizes, operation.before)
+
+
+def stays_with_caller(graph: Graph, name: str) -> bool:
+    """Whether an input is only cut into patches, which reads it as the caller has it."""
+    readers = [node.operation for node in graph.nodes if name in node.inputs]
+    return name not in graph.outputs and bool(readers) and all(isinstance(op, Patches) for op in readers)
 
 
 def lower_concatenate(lowering: Lowering, node: Node) -> None:

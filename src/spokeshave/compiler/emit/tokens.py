@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from spokeshave.compiler.emit.layouts import layer_of
 from spokeshave.compiler.emit.lowering import Lowering, axes
 from spokeshave.compiler.emit.program import Argument
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.layout import Flat, Layout, Planes
-from spokeshave.compiler.operations import Constant, Convert, Embedding, Take, Where
+from spokeshave.compiler.operations import Constant, Convert, Embedding, Linear, Take, Where
 
 
 def lower_take(lowering: Lowering, node: Node) -> None:
@@ -35,15 +36,34 @@ def lower_expand(lowering: Lowering, node: Node) -> None:
 
 
 def lower_constant(lowering: Lowering, node: Node) -> None:
-    """A copy of the row-major weight, or of a window of it."""
+    """A copy of the row-major weight, or of a window of it; nothing where it lies as those that add it read it."""
     operation = node.operation
     assert isinstance(operation, Constant)
     written, array = lowering.layout(node.output), lowering.weight(operation.weight)
+    if isinstance(written, Planes) and written.tokens and _is_only_added(lowering.graph, node):
+        planes = np.zeros((int(written.channels) + 1, int(written.plane)), np.float32)
+        planes[:-1, : int(written.width)] = array.reshape(-1, written.channels).T
+        lowering.added[node.output] = lowering.constant(planes)
+        return
     weight, strides = lowering.constant(array), Flat(written.shape).strides
     if operation.start is not None:
         strides = Flat(array.shape[1:]).strides
         weight = replace(weight, offset=operation.start * strides[operation.axis - 1])
     lowering.copy(weight, strides, lowering.place(node.output), written.strides, written.shape)
+
+
+def _is_only_added(graph: Graph, node: Node) -> bool:
+    """Whether a whole constant has no reader but layers whose residual it is."""
+    readers = [reader for reader in graph.nodes if node.output in reader.inputs]
+    layers = all(
+        isinstance(layer_of(reader), Linear) and reader.inputs[0] != node.output for reader in readers
+    )
+    return (
+        isinstance(node.operation, Constant)
+        and node.operation.start is None
+        and layers
+        and node.output not in graph.outputs
+    )
 
 
 def lower_embedding(lowering: Lowering, node: Node) -> None:

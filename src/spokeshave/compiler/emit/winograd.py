@@ -4,7 +4,7 @@ import numpy as np
 
 from spokeshave.compiler.count import Count
 from spokeshave.compiler.emit.lowering import Lowering
-from spokeshave.compiler.emit.program import Place
+from spokeshave.compiler.emit.program import Argument
 from spokeshave.compiler.graph import Node
 from spokeshave.compiler.kernels.instances import Epilogue, WinogradKernel
 from spokeshave.compiler.kernels.winograd import scratch_floats
@@ -29,7 +29,12 @@ def tiles_of(lowering: Lowering, node: Node, kernel: tuple[int, int]) -> Tiles |
 
 
 def lower_winograd(
-    lowering: Lowering, node: Node, weight: np.ndarray, bias: np.ndarray, residual: Place, schedule: Schedule
+    lowering: Lowering,
+    node: Node,
+    weight: np.ndarray,
+    bias: np.ndarray,
+    residual: Argument,
+    schedule: Schedule,
 ) -> None:
     """Append the kernel's call for a weight `[M, C, 3, 3]` and a bias `[M]`."""
     operation = node.operation

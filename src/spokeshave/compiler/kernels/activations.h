@@ -59,25 +59,6 @@ INLINE vector activate_tanh(vector v) {
     return select(square < splat(0.04f), series, ratio);
 }
 INLINE vector activate_silu(vector v) { return v / (1.0f + exponential(-v)); }
-/* Both forms of gelu are x * (0.5 + x * p(u)), u = 2 * (x / edge)^2 - 1, with a polynomial fitted to what the definition
-   gives in place of p (weighted least squares at Chebyshev points, the weights by Lawson's iteration); the error of the
-   whole is below 1e-6. Beyond the edge the sum is clamped to 0 or 1. Even and odd powers make two short chains. */
-static const float gelu_terms[] = { /* edge 5.25 */
-    1.34659350e-1f, -6.71265796e-2f, 4.96450067e-2f, -3.97714190e-2f, 3.20484825e-2f, -2.49652788e-2f, 1.84061117e-2f,
-    -1.30835511e-2f, 8.89029261e-3f, -4.85584885e-3f, 2.05282262e-3f, -1.57866476e-3f, 1.38760090e-3f, -4.70250554e-4f,
-};
-static const float gelu_tanh_terms[] = { /* edge 4.8 */
-    1.47233501e-1f, -7.30627775e-2f, 5.30583039e-2f, -4.06734198e-2f, 3.03239003e-2f, -2.12904494e-2f, 1.40743004e-2f,
-    -8.59994255e-3f, 4.53036418e-3f, -2.51253881e-3f, 2.10732711e-3f, -1.32305617e-3f, 2.27308643e-4f, 7.38129311e-5f,
-};
-INLINE vector gelu(vector v, float edge, const float *terms) {
-    vector u = at_most(v * v, edge * edge) * (2.0f / (edge * edge)) - 1.0f, square = u * u;
-    vector even = splat(terms[12]), odd = splat(terms[13]);
-    for (int i = 10; i >= 0; i -= 2) even = even * square + terms[i], odd = odd * square + terms[i + 1];
-    return v * at_most(at_least(v * (odd * u + even) + 0.5f, 0.0f), 1.0f);
-}
-INLINE vector activate_gelu(vector v) { return gelu(v, 5.25f, gelu_terms); }
-INLINE vector activate_gelu_tanh(vector v) { return gelu(v, 4.8f, gelu_tanh_terms); }
 INLINE vector activate_hardsigmoid(vector v) { return at_most(at_least(v + 3.0f, 0.0f), 6.0f) * (1.0f / 6.0f); }
 INLINE vector activate_hardswish(vector v) { return v * activate_hardsigmoid(v); }
 INLINE vector activate_elu(vector v, float alpha) {

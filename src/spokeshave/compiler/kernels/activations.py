@@ -1,4 +1,4 @@
-"""Activations as C expressions on vectors; the functions are in `activations.h`."""
+"""Activations as C expressions on vectors; the functions are in `activations.h` and `gelu.h`."""
 
 from spokeshave.compiler.operations import Activation
 

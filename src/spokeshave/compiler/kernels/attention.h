@@ -62,6 +62,48 @@ INLINE vector softmax(float *scores, ptrdiff_t row, float unit, int keys, int pa
     return loss;
 }
 
+/* Where keys are lanes: a number as it is multiplied; with `half`, rounded to bfloat16. */
+INLINE vector operand(vector v, int half) { return half ? (vector)(nearest_half(v) & 0xFFFF0000u) : v; }
+
+/* The mask of up to a vector of keys. */
+INLINE vector mask_of_one(const attention_shape *s, const float *mask, int keys) {
+    if (s->mask_key == 1) return load_part(mask, keys);
+    vector m = splat(0.0f);
+    for (int l = 0; l < LANES && l < keys; l++) m[l] = mask[l * s->mask_key];
+    return m;
+}
+
+/* Scores of one query and `keys` keys, of which it sees `seen`, become exponentials; `top`, `sum` and what is returned as
+   in `softmax`. */
+INLINE float softmax_of_one(const attention_shape *s, float *scores, const float *mask, int keys, int seen, int half,
+                            float *top, float *sum) {
+    const float whole = 1.44269504f; /* 1 / ln 2 */
+    vector best = splat(*top), total = splat(0.0f), hidden = splat(-INFINITY);
+    lanes_mask lane;
+    for (int l = 0; l < LANES; l++) lane[l] = l;
+    for (int i = 0; i < keys; i += LANES) {
+        vector v = load(scores + i) * (s->scale * whole);
+        if (mask) {
+            vector m = mask_of_one(s, mask + i * s->mask_key, keys - i);
+            v = select(m > hidden, at_least(v + whole * m, -FLT_MAX), m);
+        }
+        v = select(lane < seen - i, v, hidden);
+        best = larger_of(best, v);
+        store(scores + i, v);
+    }
+    float old = *top;
+    for (int l = 0; l < LANES; l++) *top = best[l] > *top ? best[l] : *top;
+    for (int i = 0; i < keys; i += LANES) {
+        vector p = power_of_two(load(scores + i) - *top);
+        total += p;
+        store(scores + i, operand(p, half));
+    }
+    float loss = power_of_two(splat(old - *top))[0];
+    *sum *= loss;
+    for (int l = 0; l < LANES; l++) *sum += total[l];
+    return loss;
+}
+
 /* Two channels of a position to a word, whole vectors of positions; a last channel alone is paired with 0. */
 INLINE void pair_channels(const float *from, ptrdiff_t plane, int channels, int32_t *to, ptrdiff_t row, int lanes) {
     for (int c = 0; c < channels; c += 2)

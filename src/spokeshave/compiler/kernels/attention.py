@@ -3,10 +3,11 @@
 Queries are lanes and heads are ranges of channels, so nothing is moved: scores come as `[key][query lane]`, the softmax
 over keys is lane-wise, and the sums of values come as planes again. Scores never leave a tile in the cache: keys are
 taken `KEYS` at a time, and what was summed before is scaled down when a larger score appears (online softmax as in
-FlashAttention, arXiv 2205.14135). In bfloat16, operands of both products are pairs of numbers, which are made of the
-planes a head at a time.
+FlashAttention, arXiv 2205.14135). Queries that do not fill a vector go by themselves (`attention_few.py`). In
+bfloat16, operands of both products are pairs of numbers, which are made of the planes a head at a time.
 """
 
+from spokeshave.compiler.kernels.attention_few import few_functions, query_groups
 from spokeshave.compiler.kernels.instances import AttentionKernel
 
 KEYS = 256
@@ -16,11 +17,13 @@ def attention_function(kernel: AttentionKernel) -> str:
     """C text of the kernel."""
     product = kernel.product
     names = {"PRODUCT": product.name, "ROWS": product.rows, "VECTORS": product.vectors, "HEAD": kernel.head}
-    numbers = {"KEYS": KEYS, "NAME": kernel.name, "HALF": int(product.half)}
+    most = "((LANES + 7) / 8)" if product.half else "(LANES / 2)"
+    numbers = {"MOST_ALONE": most, "GROUP": query_groups(kernel)[0], "KEYS": KEYS, "NAME": kernel.name}
+    numbers["HALF"] = int(product.half)
     text = _TEXT
     for name, meaning in {**(_PAIRS if product.half else _FLOATS), **names, **numbers}.items():
         text = text.replace(name, str(meaning))
-    return text
+    return few_functions(kernel, KEYS) + text
 
 
 _FLOATS = {
@@ -87,22 +90,28 @@ static void NAME_tile(const attention_shape *s, attention_words *words, const fl
 
 static void NAME(worker w, attention_shape s, const float *query, const float *key, const float *value,
                  const float *mask, float *to) {
-    int all = (s.queries + LANES - 1) / LANES, tiles = (all + VECTORS - 1) / VECTORS, width = (all + tiles - 1) / tiles;
+    int left = s.queries % LANES, alone = left <= MOST_ALONE ? left : 0, all = (s.queries - alone + LANES - 1) / LANES;
+    int tiles = (all + VECTORS - 1) / VECTORS, width = tiles ? (all + tiles - 1) / tiles : 0;
+    int groups = alone / GROUP, items = tiles + groups + alone % GROUP;
     int channels = HALF * ((s.head + 1) / 2); /* words of a query or key */
     int32_t query_words[channels * VECTORS * LANES + 1] __attribute__((aligned(64)));
     int32_t key_words[channels * KEYS + 1], value_words[HALF * HEAD * KEYS / 2 + 1];
     attention_words words = {query_words, key_words, value_words, 0};
-    range own = share(w, s.windows * s.heads * tiles);
+    range own = share(w, s.windows * s.heads * items);
     for (int item = own.from; item < own.to; item++) {
-        int first = item % tiles * width, head = item / tiles % s.heads, window = item / tiles / s.heads;
-        int vectors = first + width < all ? width : all - first;
-        ptrdiff_t shared = head / s.group, at = (ptrdiff_t)window * s.queries + first * LANES;
-        if (vectors <= 0) continue;
-        NAME_tile(&s, &words, query + head * s.head * s.query_plane + at,
-                  key + shared * s.head * s.key_plane + (ptrdiff_t)window * s.keys,
-                  value + shared * HEAD * s.value_plane + (ptrdiff_t)window * s.keys,
-                  mask ? mask + window * s.mask_window + head * s.mask_head : 0,
-                  to + head * HEAD * s.out_plane + at, first * LANES, vectors);
+        int tile = item % items, head = item / items % s.heads, window = item / items / s.heads;
+        int group = tile - tiles, vectors = tile * width + width < all ? width : all - tile * width;
+        int first = tile * width * LANES, grouped = group < groups ? group : groups;
+        if (group >= 0) first = s.queries - alone + group + grouped * (GROUP - 1);
+        ptrdiff_t shared = head / s.group, at = (ptrdiff_t)window * s.queries + first;
+        const float *own_query = query + head * s.head * s.query_plane + at;
+        const float *own_key = key + shared * s.head * s.key_plane + (ptrdiff_t)window * s.keys;
+        const float *own_value = value + shared * HEAD * s.value_plane + (ptrdiff_t)window * s.keys;
+        const float *own_mask = mask ? mask + window * s.mask_window + head * s.mask_head : 0;
+        float *out = to + head * HEAD * s.out_plane + at;
+        if (group >= groups) NAME_few_1(&s, own_query, own_key, own_value, own_mask, out, first);
+        else if (group >= 0) NAME_few_GROUP(&s, own_query, own_key, own_value, own_mask, out, first);
+        else if (vectors > 0) NAME_tile(&s, &words, own_query, own_key, own_value, own_mask, out, first, vectors);
     }
 }
 """

@@ -33,14 +33,25 @@ static void softmax_rows(worker w, const float *from, float *to, int rows, int w
     }
 }
 
+/* A vector of tokens, normalised across planes: with `centred`, their mean is taken off; else it counts as 0. */
+typedef struct {
+    vector mean, scale;
+} spread;
+INLINE spread spread_of(const float *from, ptrdiff_t plane, int channels, float epsilon, int centred) {
+    vector mean = centred ? sum_across(from, plane, channels) / (float)channels : splat(0.0f);
+    return (spread){mean, activate_rsqrt(squares_across(from, plane, channels, mean) / (float)channels + epsilon)};
+}
+INLINE vector normalised(const float *from, spread s, float weight, float bias) {
+    return (load(from) - s.mean) * s.scale * weight + bias;
+}
+
 static void layer_norm_planes(worker w, const float *from, const float *weight, const float *bias, float *to, int channels,
                               ptrdiff_t plane, int lanes, float epsilon, const int32_t *mask) {
     range own = share_lanes(w, lanes);
     for (int i = own.from; i < own.to; i += LANES) {
-        vector mean = sum_across(from + i, plane, channels) / (float)channels;
-        vector scale = activate_rsqrt(squares_across(from + i, plane, channels, mean) / (float)channels + epsilon);
+        spread s = spread_of(from + i, plane, channels, epsilon, 1);
         for (int c = 0; c < channels; c++)
-            store_masked(to + c * plane + i, (load(from + c * plane + i) - mean) * scale * weight[c] + bias[c], mask + i);
+            store_masked(to + c * plane + i, normalised(from + c * plane + i, s, weight[c], bias[c]), mask + i);
     }
 }
 

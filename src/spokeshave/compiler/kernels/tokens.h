@@ -35,6 +35,21 @@ static void embed(worker w, const int64_t *numbers, const float *table, int64_t 
     }
 }
 
+/* A map cut into `down` rows of `across` patches: plane (c, y, x) takes element (y, x) of channel c of every patch, behind
+   `before` zeros. */
+static void patches(worker w, const float *from, ptrdiff_t from_plane, ptrdiff_t from_row, float *to, ptrdiff_t plane,
+                    int channels, int height, int width, int down, int across, int before) {
+    range own = share(w, channels * height);
+    for (int i = own.from; i < own.to; i++) {
+        const float *rows = from + i / height * from_plane + i % height * from_row;
+        float *out = to + (ptrdiff_t)i * width * plane;
+        for (int x = 0; x < width; x++)
+            for (int t = 0; t < before; t++) out[x * plane + t] = 0.0f;
+        for (int y = 0; y < down; y++)
+            turn(rows + (ptrdiff_t)y * height * from_row, width, out + before + y * across, plane, width, across);
+    }
+}
+
 /* Whole numbers as floats; with `truth`, 1 for every number but 0. */
 static void convert(worker w, const int64_t *from, float *to, int truth, int n0, ptrdiff_t f0, ptrdiff_t t0, int n1,
                     ptrdiff_t f1, ptrdiff_t t1, int n2, ptrdiff_t f2, ptrdiff_t t2, int n3, ptrdiff_t f3, ptrdiff_t t3) {

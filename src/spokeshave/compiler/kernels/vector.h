@@ -57,6 +57,13 @@ INLINE vector splat(float s) { return s - (vector){0}; }
 INLINE vector even(vector a, vector b) { return __builtin_shufflevector(a, b, EVEN_LANES); }
 INLINE vector odd(vector a, vector b) { return __builtin_shufflevector(a, b, ODD_LANES); }
 
+/* Lane i of the result is the sum of the lanes of vector i. */
+INLINE vector sums_of_lanes(vector v[LANES]) {
+    for (int count = LANES / 2; count; count /= 2)
+        for (int i = 0; i < count; i++) v[i] = even(v[2 * i], v[2 * i + 1]) + odd(v[2 * i], v[2 * i + 1]);
+    return v[0];
+}
+
 /* Lane i of vector j becomes lane j of vector i. */
 INLINE void transpose(vector v[LANES]) {
     for (int step = 1; step < LANES; step *= 2) {

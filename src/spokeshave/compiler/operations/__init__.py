@@ -29,6 +29,7 @@ from spokeshave.compiler.operations.moves import (
     Constant,
     Expand,
     Pad,
+    Patches,
     Permute,
     Reshape,
     Slice,
@@ -54,6 +55,7 @@ Operation = (
     | Permute
     | Slice
     | Pad
+    | Patches
     | Recurrent
     | Quantize
     | Dequantize
@@ -101,6 +103,7 @@ __all__ = [
     "Mean",
     "Operation",
     "Pad",
+    "Patches",
     "Permute",
     "Pool",
     "Quantization",

@@ -55,6 +55,18 @@ class Pad:
 
 
 @dataclass(frozen=True)
+class Patches:
+    """A map `[1, C, H, W]` cut into patches, each a token: `[1, T, C * height * width]`, patches row by row.
+
+    With `before`, as many tokens of zeros stand in front of them.
+    """
+
+    height: int
+    width: int
+    before: int = 0
+
+
+@dataclass(frozen=True)
 class Constant:
     """A weight as a value, for readers that have no form for a constant.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from spokeshave.compiler.graph import Graph
 from spokeshave.compiler.passes.absorb_padding import absorb_padding
 from spokeshave.compiler.passes.eliminate_dead import eliminate_dead
+from spokeshave.compiler.passes.embed_patches import add_to_patches, cut_patches, merge_constants
 from spokeshave.compiler.passes.expand_broadcasts import expand_broadcasts
 from spokeshave.compiler.passes.fold_batch_norm import fold_batch_norm
 from spokeshave.compiler.passes.fuse_activation import fuse_activation
@@ -39,6 +40,10 @@ PASSES: tuple[Pass, ...] = (
     recognise_activations,
     eliminate_dead,
     fuse_activation,
+    cut_patches,
+    merge_constants,
+    eliminate_dead,
+    add_to_patches,
     fuse_residual,
     fuse_activation,
     expand_broadcasts,

@@ -6,7 +6,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from spokeshave.compiler.operations import Concatenate, Constant, Expand, Pad, Permute, Reshape, Slice, Take
+from spokeshave.compiler.operations import (
+    Concatenate,
+    Constant,
+    Expand,
+    Pad,
+    Patches,
+    Permute,
+    Reshape,
+    Slice,
+    Take,
+)
 from spokeshave.compiler.reference.runner import Runner, Weights
 
 
@@ -17,6 +27,12 @@ def _slice(op: Slice, inputs: list[Tensor], weights: Weights, shape: tuple[int, 
 def _pad(op: Pad, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
     widths = [width for pair in zip(reversed(op.before), reversed(op.after), strict=True) for width in pair]
     return F.pad(inputs[0], widths, value=op.value)
+
+
+def _patches(op: Patches, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
+    _, channels, rows, columns = inputs[0].shape
+    grid = inputs[0].reshape(-1, channels, rows // op.height, op.height, columns // op.width, op.width)
+    return F.pad(grid.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2), (0, 0, op.before, 0))
 
 
 def _take(op: Take, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
@@ -39,6 +55,7 @@ RUNNERS: Mapping[type, Runner] = {
     Permute: lambda op, inputs, weights, shape: inputs[0].permute(op.axes),
     Slice: _slice,
     Pad: _pad,
+    Patches: _patches,
     Take: _take,
     Constant: _constant,
     Expand: lambda op, inputs, weights, shape: inputs[0].expand(shape),
