@@ -183,6 +183,30 @@ def test_the_same_of_attention(name: str, sanitizer: str, tmp_path: Path) -> Non
         assert (result - reference).abs().max() <= tolerance * reference.abs().max()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("sanitizer", SANITIZERS)
+@pytest.mark.parametrize("name", ["avx512", "avx2", "portable"])
+def test_the_same_of_scattered_weights(name: str, sanitizer: str, tmp_path: Path) -> None:
+    """Weights picked from segments: rows in an order of their own, a last segment that begins anywhere."""
+    isa, generator = isa_here(name), torch.Generator().manual_seed(0)
+    random = lambda *shape: torch.randn(shape, generator=generator)  # noqa: E731
+    sparse = lambda *shape: random(*shape) * (torch.rand(shape, generator=generator) < 0.06)  # noqa: E731
+    weights = {"w": sparse(45, 141), "gi": sparse(123, 45), "gh": sparse(123, 41)}
+    nodes = (
+        Node("head", Linear("w", None, activation=Activation("relu")), ("x",), ("y",)),
+        Node("rows", Reshape(), ("y",), ("r",)),
+        Node("gru", Recurrent("gru", "gi", "gh", None, None), ("r",), ("h", "h1")),
+    )
+    shapes = {"x": (141,), "y": (45,), "r": (1, 45), "h": (1, 41), "h1": (41,)}
+    values = {name: Value(name, (1, *shape)) for name, shape in shapes.items()}
+    graph = Graph(("x",), ("y", "h"), values, nodes, weights)
+    program, x = lower(graph, isa, {}), random(SAMPLES, 141)
+    assert all("segment" in kernel.name for kernel in program.kernels) or isa.lanes == 4
+    results = run_in_own_process(graph, program, x, isa, SANITIZERS[sanitizer], tmp_path)
+    for result, reference in zip(results, run_reference(graph, [x]), strict=True):
+        torch.testing.assert_close(result, reference, rtol=1e-5, atol=1e-5)
+
+
 def isa_here(name: str) -> InstructionSet:
     """The instruction set; the test is skipped where this CPU does not run it."""
     if name == "emulated_amx":

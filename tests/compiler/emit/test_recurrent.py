@@ -88,6 +88,15 @@ def test_weights_that_are_bfloat16_are_stored_as_such(back_end, isa, kind):
     check(back_end, graph, isa)
 
 
+@pytest.mark.parametrize("kind", GATES)
+def test_weights_that_share_no_columns_are_picked_from_segments(back_end, isa, kind):
+    graph = layers(kind, [(40, 70, 5)], 0.05)
+    kernels = lower(graph, instruction_set("avx512"), {}).kernels
+    products = [kernel.product for kernel in kernels if isinstance(kernel, RecurrentKernel)]
+    assert all(kernel.segment and kernel.scattered for kernel in products)
+    check(back_end, graph, isa, samples=1)
+
+
 @pytest.mark.parametrize("state", ["", "given", "constant"])
 @pytest.mark.parametrize("biases", [True, False])
 @pytest.mark.parametrize("kind", GATES)

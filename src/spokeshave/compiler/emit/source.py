@@ -56,6 +56,7 @@ LIBRARY_TEXTS = (
         "routing.h",
         "recurrent.h",
         "words.h",
+        "segments.h",
         "integer.h",
         "bfloat16.h",
         "normalised_words.h",

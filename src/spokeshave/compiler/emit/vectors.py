@@ -9,7 +9,8 @@ from spokeshave.compiler.emit.lowering import Lowering
 from spokeshave.compiler.emit.program import Constant
 from spokeshave.compiler.isa import InstructionSet, level_two_cache_bytes
 from spokeshave.compiler.kernels.instances import Epilogue, IntegerVectorKernel, VectorKernel
-from spokeshave.compiler.kernels.packing import best_vectors
+from spokeshave.compiler.kernels.packing import Panels, best_vectors, streamed_bytes
+from spokeshave.compiler.kernels.segment_panels import SegmentPanels, best_segments
 from spokeshave.compiler.kernels.words import best_word_vectors
 from spokeshave.compiler.quantization.arithmetic import Requantization
 
@@ -32,16 +33,25 @@ def pack_vectors(
 ) -> VectorProduct:
     """Pack a matrix `[M, K]` and its bias `[M]` for products with one or a few vectors.
 
-    A matrix whose every weight is a bfloat16 is stored as such: that loses nothing and halves what streams by.
+    Rows that keep different columns are packed in segments where that streams fewer bytes. A matrix whose every weight
+    is a bfloat16 is stored as such: that loses nothing and halves what streams by.
     """
-    panels = best_vectors(matrix, lowering.isa)
-    half = not (panels.weights.view(np.uint32) & 0xFFFF).any()
-    piece = min(panels.rows // (2 if half else 1), lowering.isa.lanes)
-    weights = _half_words(panels.weights, piece) if half else panels.weights
-    kernel = _instance(panels.rows, piece, weights, lowering.isa, matrix.shape[1], epilogue)
-    columns = panels.columns.astype(np.int32 if kernel.wide else np.uint16)
-    arrays = (columns, panels.column_start, weights, bias[panels.row_numbers])
-    return VectorProduct(kernel, tuple(lowering.constant(array) for array in arrays))
+    isa, half = lowering.isa, not (matrix.view(np.uint32) & 0xFFFF).any()
+    panels = best_vectors(matrix, isa)
+    segments = best_segments(matrix, isa, half, streamed_bytes(panels))
+    found = segments or panels
+    piece = min(found.rows // (2 if half else 1), isa.lanes)
+    weights = _half_words(found.weights, piece) if half else found.weights
+    kernel = _instance(found, piece, weights, isa, matrix.shape[1], epilogue)
+    arrays = {
+        "columns": found.columns.astype(np.int32 if kernel.wide else np.uint16),
+        "column_start": found.column_start,
+        "weights": weights,
+        "bias": bias[found.row_numbers],
+        "numbers": found.row_numbers,
+    }
+    arrays |= {"places": segments.place_words()} if segments else {}
+    return VectorProduct(kernel, tuple(lowering.constant(arrays[name]) for _, name in kernel.constants))
 
 
 def _half_words(weights: np.ndarray, piece: int) -> np.ndarray:
@@ -52,16 +62,24 @@ def _half_words(weights: np.ndarray, piece: int) -> np.ndarray:
 
 
 def _instance(
-    rows: int, piece: int, weights: np.ndarray, isa: InstructionSet, width: int, epilogue: Epilogue
+    found: Panels | SegmentPanels,
+    piece: int,
+    weights: np.ndarray,
+    isa: InstructionSet,
+    width: int,
+    epilogue: Epilogue,
 ) -> VectorKernel:
+    segments = found if isinstance(found, SegmentPanels) else None
     return VectorKernel(
-        rows,
+        found.rows,
         piece,
-        vectors=_vectors(rows // piece, isa),
+        vectors=_vectors(found.rows // piece, isa),
         epilogue=epilogue,
-        prefetch=_is_far(weights, isa),
+        prefetch=segments is not None or _is_far(weights, isa),
         wide=width > 1 << 16,
         half=weights.dtype == np.uint16,
+        segment=segments.segment if segments else 0,
+        scattered=segments is not None and segments.scattered,
     )
 
 

@@ -157,8 +157,11 @@ class VectorKernel:
     """Matrix times one or a few vectors: `rows` neighbouring outputs are the lanes, and share one list of columns.
 
     `piece` is how many of them fill one register, `vectors` how many vectors share one load of a weight. With
-    `prefetch` weights are asked for ahead of their use, which pays where they come from beyond the level-2 cache;
-    with `wide` the column numbers have 32 bits instead of 16; with `half` the weights are bfloat16.
+    `prefetch` weights are asked for ahead of their use, which pays where they come from beyond the level-2 cache, or
+    are mixed with places;
+    with `wide` the column numbers have 32 bits instead of 16; with `half` the weights are bfloat16. With `segment` the
+    rows keep different columns, each within so many behind the common one, and the places there are a few bits each;
+    with `scattered` the rows are in an order of their own.
     """
 
     rows: int
@@ -168,11 +171,21 @@ class VectorKernel:
     prefetch: bool = False
     wide: bool = False
     half: bool = False
+    segment: int = 0
+    scattered: bool = False
 
     @property
     def weight(self) -> str:
         """C type of a weight."""
         return "uint16_t" if self.half else "float"
+
+    @property
+    def constants(self) -> tuple[tuple[str, str], ...]:
+        """C types and names of the packed matrix's arrays, in the order of the driver's arguments."""
+        places = (("int32_t", "places"),) if self.segment else ()
+        numbers = (("int32_t", "numbers"),) if self.scattered else ()
+        fixed = ((self.index, "columns"), ("int32_t", "column_start"), (self.weight, "weights"))
+        return (*fixed, *places, ("float", "bias"), *numbers)
 
     @property
     def index(self) -> str:
@@ -183,7 +196,8 @@ class VectorKernel:
     def name(self) -> str:
         """Name of the C function."""
         options = "_half" * self.half + "_prefetch" * self.prefetch + "_wide" * self.wide
-        return f"vector_r{self.rows}_{self.epilogue.name}{options}"
+        segment = f"_segment{self.segment}" if self.segment else ""
+        return f"vector_r{self.rows}_{self.epilogue.name}{segment}{'_scattered' * self.scattered}{options}"
 
 
 @dataclass(frozen=True)
@@ -206,9 +220,16 @@ class IntegerVectorKernel:
     integer_output: bool = False
 
     @property
-    def weight(self) -> str:
-        """C type of a word of weights."""
-        return "int32_t"
+    def constants(self) -> tuple[tuple[str, str], ...]:
+        """As those of the float kernel."""
+        sums = (("int32_t", "weights"), ("int32_t", "start"))
+        return (
+            (self.index, "columns"),
+            ("int32_t", "column_start"),
+            *sums,
+            ("float", "scale"),
+            ("float", "shift"),
+        )
 
     @property
     def index(self) -> str:
@@ -329,3 +350,9 @@ Kernel = (
 )
 
 VECTOR_ROWS = (8, 16, 32, 64)
+SEGMENT_LENGTHS = (16, 32, 64, 128)
+
+
+def places_per_word(segment: int) -> int:
+    """How many places in a segment fill a word of 32 bits."""
+    return 32 // (segment - 1).bit_length()

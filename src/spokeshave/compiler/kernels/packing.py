@@ -89,11 +89,11 @@ def best_vectors(matrix: np.ndarray, isa: InstructionSet) -> Panels:
     """Pack a matrix for one or a few vectors: the rows of a panel are the lanes; the fewest bytes win."""
     return min(
         (pack_panels(matrix, rows) for rows in VECTOR_ROWS if rows <= MOST_PIECES * isa.lanes),
-        key=_streamed_bytes,
+        key=streamed_bytes,
     )
 
 
-def _streamed_bytes(panels: Panels) -> int:
+def streamed_bytes(panels: Panels) -> int:
     """What one product reads: weights, column numbers of two bytes, and each panel's fixed share of time as bytes."""
     return len(panels.columns) * (4 * panels.rows + 2) + panels.count * PANEL_BYTES
 

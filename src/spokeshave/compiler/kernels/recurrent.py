@@ -10,19 +10,13 @@ reads the state as bytes, which are made of it after every step.
 
 from spokeshave.compiler.kernels.instances import IntegerVectorKernel, RecurrentKernel
 
-_FLOATS = "const {index} *columns, const int32_t *column_start, const {weight} *weights, const float *bias"
-_INTEGERS = (
-    "const {index} *columns, const int32_t *column_start, const int32_t *weights, const int32_t *start, "
-    "const float *scale, const float *shift"
-)
-
 
 def recurrent_function(kernel: RecurrentKernel) -> str:
     """C text of one kernel; `h` and `c` hold the state before the first step, and after the last one."""
     product = kernel.product
     integer = isinstance(product, IntegerVectorKernel)
     cell, memory = (", float *c", ", c") if kernel.kind == "lstm" else ("", "")
-    packed = (_INTEGERS if integer else _FLOATS).format(index=product.index, weight=product.weight)
+    packed = ", ".join(f"const {type_} *{name}" for type_, name in product.constants)
     state = ", uint8_t *state, requantization q" if integer else ""
     convert = "        quantize_row(h, state, own.from, end, q);\n" if integer else ""
     before = f"{convert}        barrier(w);\n".replace("        ", "    ") if integer else ""
@@ -46,9 +40,7 @@ static void {kernel.name}(worker w, {packed}, int hidden,
 
 
 def _product_call(kernel: RecurrentKernel) -> str:
-    name = kernel.product.name
+    name, packed = kernel.product.name, ", ".join(name for _, name in kernel.product.constants)
     if isinstance(kernel.product, IntegerVectorKernel):
-        packed = "columns, column_start, weights, start, scale, shift"
         return f"{name}(w, {packed}, gates, 1, step & 1, state, 0, product, 0, product, 0, q)"
-    packed = "columns, column_start, weights, bias"
     return f"{name}(w, {packed}, gates, 1, step & 1, h, hidden, product, product, gates)"

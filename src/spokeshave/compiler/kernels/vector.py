@@ -5,17 +5,21 @@
 The weights of a panel stream through once for every few vectors (the samples of a small batch, the steps of a
 sequence): each is loaded once and multiplied with the same column of every vector. For one vector the stream is all
 there is to wait for, so several columns are summed apart to hide the latency of the multiply-add.
+
+With segments the rows of a panel keep different columns: `x[v][columns[j] + places[j][i]]` takes the place of
+`x[v][columns[j]]`. Places of several j, a few bits each, share a word, and a permutation of registers picks by them
+(`segments.h`), so what streams by is hardly more than the packed form (DARB, arXiv 1911.08020; N:M; banks).
 """
 
 from spokeshave.compiler.kernels.activations import activation_call
-from spokeshave.compiler.kernels.instances import Epilogue, VectorKernel
+from spokeshave.compiler.kernels.instances import Epilogue, VectorKernel, places_per_word
 
 SUMS = 8  # accumulators that hide the latency of the multiply-add: 4 cycles, two a cycle
 PREFETCH_BYTES = 2048
 
 _TILE_ARGUMENTS = (
-    "const {index} *columns, int count, const {weight} *weights, const float *bias, int rows, const float *x, "
-    "ptrdiff_t x_stride, float *y, const float *residual, ptrdiff_t y_stride"
+    "const {index} *columns, int count, const {weight} *weights, {places}const float *bias, {numbers}int rows, "
+    "const float *x, ptrdiff_t x_stride, float *y, const float *residual, ptrdiff_t y_stride"
 )
 
 
@@ -57,14 +61,11 @@ def _tile(kernel: VectorKernel, vectors: int) -> str:
     cells = [(v, p) for v in range(vectors) for p in pieces]
     unroll = max(1, SUMS // len(cells))
     sums = [f"s{u}_{v}_{p}" for u in range(unroll) for v, p in cells]
-    unrolled = "".join(_column(kernel, u, vectors) for u in range(unroll))
-    arguments = _TILE_ARGUMENTS.format(index=kernel.index, weight=kernel.weight)
     lines = [
-        f"static void {kernel.name}_tile_{vectors}({arguments}) {{",
+        f"static void {kernel.name}_tile_{vectors}({_tile_arguments(kernel)}) {{",
         f"    {kernel.name}_piece {', '.join(f'{name} = {{0}}' for name in sums)};",
         "    int j = 0;",
-        f"    for (; j + {unroll} <= count; j += {unroll}) {{\n{unrolled}    }}",
-        f"    for (; j < count; j++) {{\n{_column(kernel, 0, vectors)}    }}" if unroll > 1 else "",
+        *(_segment_loops if kernel.segment else _loops)(kernel, unroll, vectors),
         *(
             f"    s0_{v}_{p} = {' + '.join(f's{u}_{v}_{p}' for u in range(unroll))};"
             for v, p in cells
@@ -76,19 +77,70 @@ def _tile(kernel: VectorKernel, vectors: int) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def _column(kernel: VectorKernel, u: int, vectors: int) -> str:
-    """One column: its weights once, its entry of every vector."""
-    pieces = range(kernel.rows // kernel.piece)
+def _tile_arguments(kernel: VectorKernel) -> str:
+    return _TILE_ARGUMENTS.format(
+        index=kernel.index,
+        weight=kernel.weight,
+        places="const int32_t *places, " if kernel.segment else "",
+        numbers="const int32_t *numbers, " if kernel.scattered else "",
+    )
+
+
+def _loops(kernel: VectorKernel, unroll: int, vectors: int) -> list[str]:
+    unrolled = "".join(_column(kernel, u, vectors) for u in range(unroll))
+    return [
+        f"    for (; j + {unroll} <= count; j += {unroll}) {{\n{unrolled}    }}",
+        f"    for (; j < count; j++) {{\n{_column(kernel, 0, vectors)}    }}" if unroll > 1 else "",
+    ]
+
+
+def _segment_loops(kernel: VectorKernel, unroll: int, vectors: int) -> list[str]:
+    """A word of places serves several columns: it is shifted from one to the next."""
+    pieces, shared = range(kernel.rows // kernel.piece), places_per_word(kernel.segment)
+    words = [f"        lanes_mask i{p} = load_words(places + {p} * LANES);" for p in pieces]
+    shift = " ".join(f"i{p} = shifted_right(i{p}, {32 // shared});" for p in pieces)
+    unrolled = f"        {shift}\n".join(_picked(kernel, k, k % unroll, vectors) for k in range(shared))
+    return [
+        f"    for (; j + {shared} <= count; j += {shared}, places += {kernel.rows}) {{",
+        *words,
+        f"{unrolled}    }}",
+        "    if (j < count) {",
+        *words,
+        f"    for (; j < count; j++) {{\n{_picked(kernel, 0, 0, vectors)}        {shift}\n    }}\n    }}",
+    ]
+
+
+def _begin_column(kernel: VectorKernel, j: int) -> list[str]:
+    """A column's weights, and where it begins in the first vector."""
     lines = [
-        f"        {{ const {kernel.weight} *w = weights + (size_t)(j + {u}) * {kernel.rows};",
-        f"        const float *p = x + columns[j + {u}];",
+        f"        {{ const {kernel.weight} *w = weights + (size_t)(j + {j}) * {kernel.rows};",
+        f"        const float *p = x + columns[j + {j}];",
     ]
     if kernel.prefetch:
         lines += [
             f"        __builtin_prefetch((const char *)w + {PREFETCH_BYTES + byte});"
             for byte in range(0, (2 if kernel.half else 4) * kernel.rows, 64)
         ]
-    lines += _loads(kernel)
+    return lines + _loads(kernel)
+
+
+def _picked(kernel: VectorKernel, j: int, u: int, vectors: int) -> str:
+    """One column of a segment: its weights once, of every vector what their places say."""
+    lines = _begin_column(kernel, j)
+    for v in range(vectors):
+        at = f"p + {v} * x_stride" if v else "p"
+        sums = (
+            f"s{u}_{v}_{p} += pick_{kernel.segment}({at}, i{p}) * w{p};"
+            for p in range(kernel.rows // kernel.piece)
+        )
+        lines.append("        " + " ".join(sums))
+    return "\n".join(lines) + " }\n"
+
+
+def _column(kernel: VectorKernel, u: int, vectors: int) -> str:
+    """One column: its weights once, its entry of every vector."""
+    pieces = range(kernel.rows // kernel.piece)
+    lines = _begin_column(kernel, u)
     for v in range(vectors):
         lines.append(f"        {{ float e = p[{v} * x_stride];" if v else "        { float e = p[0];")
         lines.append("        " + " ".join(f"s{u}_{v}_{p} += e * w{p};" for p in pieces) + " }")
@@ -98,7 +150,8 @@ def _column(kernel: VectorKernel, u: int, vectors: int) -> str:
 def _finish_call(kernel: VectorKernel, v: int) -> str:
     sums = ", ".join(f"s0_{v}_{p}" for p in range(kernel.rows // kernel.piece))
     at = f" + {v} * y_stride" if v else ""
-    return f"    {kernel.name}_finish({sums}, bias, y{at}, residual{at}, rows);"
+    numbers = "numbers, " * kernel.scattered
+    return f"    {kernel.name}_finish({sums}, bias, {numbers}y{at}, residual{at}, rows);"
 
 
 def _finish(kernel: VectorKernel) -> str:
@@ -108,25 +161,37 @@ def _finish(kernel: VectorKernel) -> str:
     arguments = ", ".join(f"{name}_piece s{p}" for p in pieces)
     biased = "\n".join(f"    s{p} += *(const {name}_unaligned *)(bias + {p * kernel.piece});" for p in pieces)
     saved = "\n".join(f"    *({name}_unaligned *)(sums + {p * kernel.piece}) = s{p};" for p in pieces)
-    residual = "memcpy(other, residual + i, bytes);" if kernel.epilogue.residual else "(void)residual;"
+    residual, stored = _moves(kernel)
     total = "load(sums + i) + load(other)" if kernel.epilogue.residual else "load(sums + i)"
+    numbers = "const int32_t *numbers, " * kernel.scattered
     return f"""
-INLINE void {name}_finish({arguments}, const float *bias, float *y, const float *residual, int rows) {{
+INLINE void {name}_finish({arguments}, const float *bias, {numbers}float *y, const float *residual, int rows) {{
 {biased}
-{_whole_group(kernel)}
+{"" if kernel.scattered else _whole_group(kernel)}
     float sums[{kernel.rows} + LANES], other[LANES];
     memset(sums, 0, sizeof sums);
     memset(other, 0, sizeof other);
 {saved}
     for (int i = 0; i < rows && i < {kernel.rows}; i += LANES) {{
         int left = rows - i < {kernel.rows} - i ? rows - i : {kernel.rows} - i;
-        size_t bytes = (size_t)(left < LANES ? left : LANES) * sizeof(float);
+        left = left < LANES ? left : LANES;
         {residual}
         vector result = {activation_call(kernel.epilogue.activation, total)};
-        memcpy(y + i, &result, bytes);
+        {stored}
     }}
 }}
 """
+
+
+def _moves(kernel: VectorKernel) -> tuple[str, str]:
+    """C that fetches the residual of the next `left` rows, and that stores their results."""
+    if kernel.scattered:
+        residual = "for (int k = 0; k < left; k++) other[k] = residual[numbers[i + k]];"
+        stored = "for (int k = 0; k < left; k++) y[numbers[i + k]] = result[k];"
+    else:
+        residual = "memcpy(other, residual + i, (size_t)left * sizeof(float));"
+        stored = "memcpy(y + i, &result, (size_t)left * sizeof(float));"
+    return (residual if kernel.epilogue.residual else "(void)residual;"), stored
 
 
 def _whole_group(kernel: VectorKernel) -> str:
@@ -146,16 +211,17 @@ def _driver(kernel: VectorKernel) -> str:
 
     With `backwards` the last panel comes first: a product that is repeated finds what is left of it in the cache.
     """
+    at = "" if kernel.scattered else " + row"
+    constants = ", ".join(f"const {type_} *{name}" for type_, name in kernel.constants)
     cases = "\n".join(
         f"                case {v}: {kernel.name}_tile_{v}(columns + start, column_start[panel + 1] - start, "
-        f"weights + (size_t)start * {kernel.rows}, bias + row, rows - row, x + from * x_stride, x_stride, "
-        f"y + from * y_stride + row, residual + from * y_stride + row, y_stride); break;"
+        f"weights + (size_t)start * {kernel.rows}, {_of_panel(kernel)}, x + from * x_stride, x_stride, "
+        f"y + from * y_stride{at}, residual + from * y_stride{at}, y_stride); break;"
         for v in range(1, kernel.vectors + 1)
     )
     return f"""
-static void {kernel.name}(worker w, const {kernel.index} *columns, const int32_t *column_start,
-                          const {kernel.weight} *weights, const float *bias, int rows, int vectors, int backwards,
-                          const float *x, ptrdiff_t x_stride, float *y, const float *residual,
+static void {kernel.name}(worker w, {constants}, int rows, int vectors,
+                          int backwards, const float *x, ptrdiff_t x_stride, float *y, const float *residual,
                           ptrdiff_t y_stride) {{
     range own = share_panels(w, column_start, (rows + {kernel.rows - 1}) / {kernel.rows});
     for (ptrdiff_t from = 0; from < vectors;) {{
@@ -172,3 +238,11 @@ static void {kernel.name}(worker w, const {kernel.index} *columns, const int32_t
     }}
 }}
 """
+
+
+def _of_panel(kernel: VectorKernel) -> str:
+    """A panel's places, bias and row numbers; words of places begin where those of no panel before can lie."""
+    word = f"(size_t)(start / {places_per_word(kernel.segment)} + panel)" if kernel.segment else ""
+    places = f"places + {word} * {kernel.rows}, " if kernel.segment else ""
+    numbers = "numbers + row, " if kernel.scattered else ""
+    return f"{places}bias + row, {numbers}rows - row"

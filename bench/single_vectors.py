@@ -1,0 +1,134 @@
+"""Time of a linear layer over one vector under every scheme; interleaved, one thread.
+
+    python -m bench.single_vectors [--isa NAME] [--bfloat16] [--output FILE]
+
+Weights as in bench/packed_formats.py. Each row has the median microseconds, the gain over the dense layer of the same
+run, what one product reads and how fast it does, beside the bytes of the scheme's packed form (float32 values).
+"""
+
+import argparse
+import ctypes
+import json
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bench.packed_formats import trained_like
+from spokeshave.compiler.build import build_library, find_compiler, load_library
+from spokeshave.compiler.emit.arena import plan_arena
+from spokeshave.compiler.emit.lower import lower
+from spokeshave.compiler.emit.source import emit_source
+from spokeshave.compiler.graph import Graph, Node, Value
+from spokeshave.compiler.isa import InstructionSet, instruction_set
+from spokeshave.compiler.operations import Linear
+from spokeshave.compiler.runtime import aligned
+from spokeshave.processor import cpu_name
+from spokeshave.schemes.block_column_row import BlockColumnRow
+from spokeshave.schemes.density_adaptive_blocks import DensityAdaptiveBlocks
+from spokeshave.schemes.n_of_m import NOfM
+from spokeshave.schemes.ranking import density
+from spokeshave.schemes.scheme import Scheme
+from spokeshave.schemes.unstructured import Unstructured
+
+ROUNDS, CALLS = 11, 50
+SHAPES = {"1024 to 1024": (1024, 1024), "GRU 1024, state": (3072, 1024), "4096 to 1024": (1024, 4096)}
+SCHEMES: dict[str, Scheme | None] = {
+    "dense": None,
+    "block column-row, 32 rows": BlockColumnRow(0.875, (32, 64)),
+    "block column-row, 8 rows": BlockColumnRow(0.875, (8, 64)),
+    "2:4": NOfM(2, 4),
+    "1:8 along columns (BMWM)": NOfM(1, 8, "columns"),
+    "banks of 64, 8 each": NOfM(8, 64, "columns"),
+    "1:16 along columns": NOfM(1, 16, "columns"),
+    "1:32 along columns": NOfM(1, 32, "columns"),
+    "density-adaptive blocks (DARB)": DensityAdaptiveBlocks(0.875),
+    "unstructured": Unstructured(0.875),
+}
+
+
+def timer(weight: Tensor, isa: InstructionSet) -> tuple[str, int, Callable[[], float]]:
+    """What the layer's kernel is called, the bytes it reads, and a function that gives the seconds of one run."""
+    rows, columns = weight.shape
+    values = {"x": Value("x", (1, columns)), "y": Value("y", (1, rows))}
+    node = Node("layer", Linear("w", None), ("x",), ("y",))
+    program = lower(Graph(("x",), ("y",), values, (node,), {"w": weight}), isa, {})
+    arena = plan_arena(program)
+    library = load_library(build_library(emit_source([program], [arena], isa), isa))
+    memory, x, y = aligned(torch.zeros(arena.floats)), torch.randn(1, columns), torch.empty(1, rows)
+    groups = ([aligned(torch.from_numpy(array)) for array in program.constants.values()], [x], [y])
+    pointers = [(ctypes.c_void_p * len(group))(*(t.data_ptr() for t in group)) for group in groups]
+
+    def run(kept_alive: object = (groups, library)) -> float:
+        seconds = (ctypes.c_double * len(program.steps))()
+        place = ctypes.c_void_p(memory.data_ptr())
+        for _ in range(CALLS):
+            library.segment_0(pointers[0], place, *pointers[1:], ctypes.c_long(1), seconds, 1)
+        return seconds[1] / CALLS
+
+    run()
+    torch.testing.assert_close(y, x @ weight.T, rtol=1e-4, atol=1e-4 * float(y.abs().max()))
+    return program.kernels[0].name, sum(constant.nbytes for constant in groups[0]), run
+
+
+def measure(shape: tuple[int, int], isa: InstructionSet, bfloat16: bool) -> list[dict]:
+    """All schemes on one layer, in interleaved rounds."""
+    weight = trained_like(shape)
+    kept = {name: weight if scheme is None else scheme.project(weight) for name, scheme in SCHEMES.items()}
+    runs = {name: timer(w.bfloat16().float() if bfloat16 else w, isa) for name, w in kept.items()}
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(ROUNDS):
+        for name, (_, _, run) in runs.items():
+            run()
+            times[name].append(run())
+    dense = statistics.median(times["dense"])
+    return [
+        {
+            "scheme": name,
+            "kernel": kernel,
+            "density": round(density(kept[name]), 4),
+            "microseconds": round(statistics.median(times[name]) * 1e6, 2),
+            "gain": round(dense / statistics.median(times[name]), 2),
+            "kilobytes": round(size / 1e3, 1),
+            "packed_kilobytes": round((scheme.pack(kept[name]).nbytes if scheme else weight.nbytes) / 1e3, 1),
+            "gigabytes_per_second": round(size / statistics.median(times[name]) / 1e9, 1),
+        }
+        for (name, scheme), (kernel, size, _) in zip(SCHEMES.items(), runs.values(), strict=True)
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--isa", help="instruction set; the best one of this CPU by default")
+    parser.add_argument("--bfloat16", action="store_true", help="weights that are bfloat16 numbers")
+    parser.add_argument("--output", type=Path, help="file for the JSON document")
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    isa = instruction_set(arguments.isa)
+    layers = {}
+    for layer, shape in SHAPES.items():
+        layers[layer] = measure(shape, isa, arguments.bfloat16)
+        print(layer)
+        for row in layers[layer]:
+            print(
+                "  "
+                + "  ".join(
+                    f"{value!s:>8}" if key != "scheme" else f"{value:32}" for key, value in row.items()
+                )
+            )
+    document = {
+        "machine": cpu_name(),
+        "isa": isa.name,
+        "compiler": find_compiler().version,
+        "weights": "bfloat16" if arguments.bfloat16 else "float32",
+        "layers": layers,
+    }
+    if arguments.output:
+        arguments.output.write_text(json.dumps(document, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

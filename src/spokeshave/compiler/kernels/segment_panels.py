@@ -1,0 +1,176 @@
+"""Rows that keep different columns, packed for one or a few vectors: a column each within a common short segment.
+
+A slot of a panel has one weight of every row, all within `segment` columns from a common start. Slots are made
+greedily: the next begins where the row that lags behind goes on, and every row whose next weight it reaches is served.
+N:M, banks and the row groups of DARB come out without a padded weight; of weights scattered in any other way, longer
+segments leave fewer rows waiting.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from spokeshave.compiler.isa import InstructionSet
+from spokeshave.compiler.kernels.instances import SEGMENT_LENGTHS, VECTOR_ROWS, places_per_word
+from spokeshave.compiler.kernels.packing import MOST_PIECES, PANEL_BYTES
+
+SAMPLED_PANELS = 12  # that tell what packing a matrix in one way or another would stream
+# What streams by, by lanes and by length of segment, in the time that a slot takes on top of its weights, and each
+# vector of picked lanes: the loads, permutations and choices of `segments.h`. Fitted to bench/single_vectors.py.
+SLOT_AND_PICK_BYTES = {
+    16: {16: (2, 0), 32: (40, 0), 64: (90, 0), 128: (200, 0)},
+    8: {16: (2, 20), 32: (2, 90), 64: (2, 220), 128: (2, 480)},
+    4: dict.fromkeys(SEGMENT_LENGTHS, (2, 64)),
+}
+MOST_SHORT_PIECES = (
+    2  # registers that the rows of a panel fill: where hardly anything is loaded for all, more are slower
+)
+SCATTER_BYTES = 4  # the same of a row that is stored by its number
+
+
+@dataclass(frozen=True)
+class SegmentPanels:
+    """Groups of `rows` matrix rows whose columns lie in common segments.
+
+    `columns`: where each slot's segment begins, all panels' one after the other; `column_start`: panels + 1 positions
+    in it; `weights`, `places`: `[slots, rows]`, a weight and how far behind the segment's start its column is; 0 and 0
+    where a row has none; `row_numbers`: `[panels * rows]`, the last row repeated to fill the last panel.
+    """
+
+    rows: int
+    segment: int
+    columns: np.ndarray
+    column_start: np.ndarray
+    weights: np.ndarray
+    places: np.ndarray
+    row_numbers: np.ndarray
+
+    @property
+    def count(self) -> int:
+        """Number of panels."""
+        return len(self.column_start) - 1
+
+    @property
+    def scattered(self) -> bool:
+        """Whether rows are in an order of their own."""
+        return bool((np.diff(self.row_numbers) < 0).any())
+
+    def place_words(self) -> np.ndarray:
+        """Places as the kernels read them, int32 `[words, rows]`: several slots' to a word, the first one lowest.
+
+        The words of panel p begin at word `column_start[p] // places_per_word + p`, which is behind those of panels
+        before; so hardly a word a panel is unused, and none is read.
+        """
+        shared = places_per_word(self.segment)
+        slot = np.arange(len(self.places))
+        panel = np.repeat(np.arange(self.count), np.diff(self.column_start))
+        within = slot - self.column_start[panel]
+        word = self.column_start[panel] // shared + panel + within // shared
+        words = np.zeros((len(slot) // shared + self.count + 1, self.rows), np.uint32)
+        shift = (within % shared * (32 // shared)).astype(np.uint32)
+        np.bitwise_or.at(words, word, self.places.astype(np.uint32) << shift[:, None])
+        return words.view(np.int32)
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a matrix may be packed: rows a panel, columns a segment, rows by their number of weights or as they are."""
+
+    rows: int
+    segment: int
+    by_weights: bool
+
+
+def best_segments(
+    matrix: np.ndarray, isa: InstructionSet, half: bool, streamed: float
+) -> SegmentPanels | None:
+    """Pack a matrix `[M, K]` in segments if that streams fewer than so many bytes, in whichever way streams fewest.
+
+    With `half` its weights are bfloat16, which go by twos: a panel fills at least two registers.
+    """
+    kept = matrix != 0
+    least = np.count_nonzero(kept) * (4 + 4 / places_per_word(SEGMENT_LENGTHS[0]))
+    ways = list(_ways(kept, isa, half)) if least < streamed else []
+    costs = [_streamed_bytes(kept, way, isa) for way in ways]
+    if not ways or min(costs) >= streamed:
+        return None
+    best = ways[int(np.argmin(costs))]
+    return pack_segments(matrix, best, isa.lanes)
+
+
+def _ways(kept: np.ndarray, isa: InstructionSet, half: bool) -> Iterator[Way]:
+    counts, registers = kept.sum(axis=1), isa.lanes * (1 + half)
+    orders = (False, True) if (counts != counts[0]).any() else (False,)
+    for segment in SEGMENT_LENGTHS:
+        most = MOST_SHORT_PIECES if segment == SEGMENT_LENGTHS[0] else MOST_PIECES
+        for rows in VECTOR_ROWS:
+            if rows % registers == 0 and rows <= most * isa.lanes and segment <= kept.shape[1]:
+                yield from (Way(rows, segment, by_weights) for by_weights in orders)
+
+
+def _order(kept: np.ndarray, way: Way) -> np.ndarray:
+    rows = np.arange(len(kept))
+    return np.argsort(-kept.sum(axis=1), kind="stable") if way.by_weights else rows
+
+
+def _members(order: np.ndarray, rows: int) -> np.ndarray:
+    """Row numbers `[panels, rows]`; the last row fills the last panel."""
+    return np.concatenate([order, np.repeat(order[-1:], -len(order) % rows)]).reshape(-1, rows)
+
+
+def _streamed_bytes(kept: np.ndarray, way: Way, isa: InstructionSet) -> float:
+    """What one product reads, and its fixed shares of time as bytes; a few panels stand for all."""
+    members = _members(_order(kept, way), way.rows)
+    sample = members[np.unique(np.linspace(0, len(members) - 1, SAMPLED_PANELS).round().astype(int))]
+    slots = sum(int(active.sum()) for _, active, _, _ in _slots(kept, sample, way.segment, isa.lanes))
+    fixed, pick = SLOT_AND_PICK_BYTES[isa.lanes][way.segment]
+    slot = way.rows * (4 + 4 / places_per_word(way.segment) + pick / isa.lanes) + fixed
+    panel = PANEL_BYTES + SCATTER_BYTES * way.rows * way.by_weights
+    return len(members) * (slots / len(sample) * slot + panel)
+
+
+def pack_segments(matrix: np.ndarray, way: Way, align: int) -> SegmentPanels:
+    """Pack a matrix `[M, K]`, K at least a segment; segments begin at multiples of `align`, or end with the row."""
+    kept = matrix != 0
+    members = _members(_order(kept, way), way.rows)
+    found = list(_slots(kept, members, way.segment, align))
+    shape = (len(found), *members.shape)
+    starts = np.array([start for start, *_ in found], np.int64).reshape(shape[:2])
+    active = np.array([active for _, active, _, _ in found], bool).reshape(shape[:2])
+    taken = np.array([taken for *_, taken, _ in found], bool).reshape(shape)
+    columns = np.array([columns for *_, columns in found], np.int64).reshape(shape)
+    panel, slot = np.nonzero(active.T)
+    taken, columns, starts = taken[slot, panel], columns[slot, panel], starts[slot, panel]
+    columns = np.where(taken, columns, starts[:, None])
+    return SegmentPanels(
+        way.rows,
+        way.segment,
+        starts,
+        np.searchsorted(panel, np.arange(len(members) + 1)).astype(np.int32),
+        np.where(taken, matrix[members[panel], columns], 0).astype(matrix.dtype),
+        columns - starts[:, None],
+        members.ravel().astype(np.int32),
+    )
+
+
+Slot = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def _slots(kept: np.ndarray, members: np.ndarray, segment: int, align: int) -> Iterator[Slot]:
+    """The next slot of every panel, until none has one: starts, which panels have one, which rows, their columns."""
+    width, counts = kept.shape[1], kept.sum(axis=1)
+    lists = np.full((len(kept), int(counts.max(initial=0)) + 1), width)
+    row, column = np.nonzero(kept)
+    lists[row, np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)] = column
+    done = np.zeros_like(members)
+    while True:
+        following = lists[members, done]
+        first = following.min(axis=1)
+        active = first < width
+        if not active.any():
+            return
+        start = np.minimum(first // align * align, width - segment)
+        taken = (following < start[:, None] + segment) & (following < width)
+        yield start, active, taken, following
+        done += taken
