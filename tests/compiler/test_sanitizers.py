@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.compiler.emit.test_bands import chain
 from tests.compiler.emulated_amx import emulated_amx
 from tests.compiler.own_process import SAMPLES, run_in_own_process
 
+from spokeshave.compiler.emit.bands import band_run
+from spokeshave.compiler.emit.layouts import choose_layouts
 from spokeshave.compiler.emit.lower import lower
 from spokeshave.compiler.graph import Graph, Node, Value
 from spokeshave.compiler.isa import InstructionSet, instruction_set, runs_here
@@ -205,6 +208,22 @@ def test_the_same_of_scattered_weights(name: str, sanitizer: str, tmp_path: Path
     results = run_in_own_process(graph, program, x, isa, SANITIZERS[sanitizer], tmp_path)
     for result, reference in zip(results, run_reference(graph, [x]), strict=True):
         torch.testing.assert_close(result, reference, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sanitizer", SANITIZERS)
+@pytest.mark.parametrize("name", ["avx512", "avx2", "portable"])
+def test_the_same_in_bands(name: str, sanitizer: str, tmp_path: Path) -> None:
+    """Planes that slide, through layers that reach beyond their input on all sides."""
+    isa = isa_here(name)
+    layers = [(10, (3, 3), (1, 1), (1, 1), 1, 0.3), (13, (3, 3), (2, 2), (2, 2), 1, 1.0)]
+    graph = chain((21, 39), layers, pool=True)
+    run = band_run(graph, graph.nodes, choose_layouts(graph, isa), isa, 2)
+    x = torch.randn(SAMPLES, 5, 21, 39)
+    program = lower(graph, isa, {}, runs=[run])
+    (result,) = run_in_own_process(graph, program, x, isa, SANITIZERS[sanitizer], tmp_path)
+    (reference,) = run_reference(graph, [x])
+    assert (result - reference).abs().max() <= 1e-5 * reference.abs().max()
 
 
 def isa_here(name: str) -> InstructionSet:

@@ -62,7 +62,7 @@ class Planes:
     pitch: int
     front: int
     lanes: int  # height * pitch rounded up to whole vectors
-    plane: int
+    plane: int  # floats from one plane to the next
     tokens: bool = False
 
     @property
@@ -83,7 +83,13 @@ class Planes:
     @property
     def floats(self) -> int:
         """Room to reserve, in floats: one plane more takes the rows that pad the last group of channels."""
-        return (int(self.channels) + 1) * self.plane + self.front
+        last = int(self.lanes) + self.front if self.slides else self.plane
+        return int(self.channels) * self.plane + last + self.front
+
+    @property
+    def slides(self) -> bool:
+        """Whether planes overlap, since only a window of their lanes is alive at a time (`emit/bands.py`)."""
+        return self.plane < int(self.lanes)
 
     def leaves_one_lane(self, lanes: int) -> bool:
         """Whether the true positions fill whole vectors of `lanes` and one lane more."""

@@ -9,7 +9,7 @@ whose memory held something else since then has its gaps cleared in the first st
 
 from dataclasses import dataclass, replace
 
-from spokeshave.compiler.emit.program import Buffer, Place, Program
+from spokeshave.compiler.emit.program import Buffer, Program
 from spokeshave.compiler.layout import Planes, round_up
 
 ALIGNMENT_FLOATS = 64
@@ -68,14 +68,15 @@ def largest_live_set(program: Program) -> int:
 
 
 def lifetimes(program: Program) -> dict[str, Life]:
-    """First and last step that touches each buffer."""
+    """First and last step that touches each buffer; steps that take turns count as all of them."""
     lives: dict[str, Life] = {}
     for index, step in enumerate(program.steps):
-        for call in step.calls:
-            for argument in call.arguments:
-                if isinstance(argument, Place):
-                    first = lives.get(argument.buffer, Life(index, index)).first
-                    lives[argument.buffer] = Life(first, index)
+        turns = (
+            [at for at, other in enumerate(program.steps) if other.run == step.run] if step.run else [index]
+        )
+        for place in (place for call in step.calls for place in call.places):
+            first = lives.get(place.buffer, Life(turns[0], index)).first
+            lives[place.buffer] = Life(first, turns[-1])
     return lives
 
 

@@ -1,6 +1,6 @@
 """Graph -> Program: one lowering function an operation, and the reason why a node cannot be lowered."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from math import prod
 
@@ -16,6 +16,7 @@ from spokeshave.compiler.emit import (
     shapes,
     tokens,
 )
+from spokeshave.compiler.emit.bands import SLIDING, Run, Zeros, clear_margins, find_runs
 from spokeshave.compiler.emit.layouts import choose_layouts
 from spokeshave.compiler.emit.lowering import Lowering, LoweringFunction, ReasonFunction, zero_pattern
 from spokeshave.compiler.emit.program import Port, Program
@@ -170,9 +171,16 @@ def supports(node: Node, graph: Graph) -> str | None:
 
 
 def lower(
-    graph: Graph, isa: InstructionSet, packed: Mapping[str, Packed], choose: Chooser | None = None
+    graph: Graph,
+    isa: InstructionSet,
+    packed: Mapping[str, Packed],
+    choose: Chooser | None = None,
+    runs: Sequence[Run] | None = None,
 ) -> Program:
-    """Turn a graph whose every node `supports` allows into a program; `choose` gives products their schedules."""
+    """Turn a graph whose every node `supports` allows into a program; `choose` gives products their schedules.
+
+    `runs` of layers go band by band; by default those for which that is worth it.
+    """
     lowering = _begin(graph, isa, packed, choose)
     for index, name in enumerate(graph.inputs):
         if graph.values[name].dtype == "float32" and not shapes.stays_with_caller(graph, name):
@@ -180,9 +188,14 @@ def lower(
             lowering.finish_step("", "input")
         else:
             lowering.ports[name] = Port("in", index)
+    stages = _begin_runs(lowering, find_runs(graph, lowering.layouts, isa) if runs is None else runs)
     for node in graph.nodes:
+        run, lowering.done, zeros = stages.get(id(node), (0, (), Zeros()))
+        if zeros != Zeros():
+            clear_margins(lowering, node.output, zeros)
         LOWERINGS[type(node.operation)](lowering, node)
-        lowering.finish_step(node.layer, type(node.operation).__name__)
+        lowering.finish_step(node.layer, type(node.operation).__name__, run)
+    lowering.done = ()
     for index, name in enumerate(graph.outputs):
         shapes.lower_output(lowering, name, index)
         lowering.finish_step("", "output")
@@ -212,6 +225,18 @@ def _begin(
         choose=choose or partial(schedule_for, isa=isa),
         patterns=patterns,
     )
+
+
+def _begin_runs(lowering: Lowering, runs: Sequence[Run]) -> dict[int, tuple[int, tuple[int, ...], Zeros]]:
+    """Gives the values within runs of layers their sliding planes. For each node of a run, by identity: the run's
+    number, what is done after each band, and the zeros that its reader needs around it."""
+    stages = {}
+    for number, run in enumerate(runs, 1):
+        lowering.layouts = {**lowering.layouts, **run.planes}
+        lowering.patterns = {**lowering.patterns, **dict.fromkeys(run.planes, SLIDING)}
+        for stage in run.stages:
+            stages[id(stage.node)] = number, stage.done, run.zeros.get(stage.node.output, Zeros())
+    return stages
 
 
 def _pattern(node: Node) -> str:

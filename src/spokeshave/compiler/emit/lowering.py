@@ -9,6 +9,8 @@ import numpy as np
 from spokeshave.compiler.count import Count
 from spokeshave.compiler.emit.program import (
     AROUND,
+    UNITS,
+    Along,
     Argument,
     Buffer,
     Call,
@@ -48,19 +50,30 @@ class Lowering:
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
+    done: tuple[int, ...] = ()  # units after each band, of the node at hand; empty where it runs as a whole
 
     def call(self, function: str, *arguments: Argument) -> None:
         """Append a call of a library function."""
-        self.calls.append(Call(function, arguments))
+        self.calls.append(Call(function, arguments, done=self.done))
 
     def call_kernel(self, kernel: Kernel, *arguments: Argument, schedule: Schedule | None = None) -> None:
         """Append a call of a generated kernel."""
-        self.calls.append(Call(kernel.name, arguments, kernel, schedule))
+        self.calls.append(Call(kernel.name, arguments, kernel, schedule, self.done))
 
-    def finish_step(self, layer: str, operation: str) -> None:
+    def along(self, start: Place | Constant, floats: int | None = None) -> Place | Constant | Along:
+        """Where the node at hand goes on in each band: `floats` elements a unit, a vector of lanes by default."""
+        return Along(start, self.isa.lanes if floats is None else floats) if self.done else start
+
+    def units(self, whole: int, each: int = 1) -> int | str:
+        """How much the node at hand does in each band, `each` for a unit; all of it where there are no bands."""
+        if not self.done:
+            return whole
+        return UNITS if each == 1 else f"{UNITS} * {each}"
+
+    def finish_step(self, layer: str, operation: str, run: int = 0) -> None:
         """Close the step made of the calls since the last one."""
         if self.calls:
-            self.steps.append(Step(layer, operation, tuple(self.calls)))
+            self.steps.append(Step(layer, operation, tuple(self.calls), run))
         self.calls = []
 
     def layout(self, value: str) -> Layout:

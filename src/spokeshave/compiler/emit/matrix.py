@@ -129,9 +129,9 @@ def _bias(lowering: Lowering, node: Node, rows: int) -> np.ndarray:
     return lowering.weight(operation.bias).reshape(-1)
 
 
-def _residual(lowering: Lowering, node: Node, output: Place) -> Argument:
+def _residual(lowering: Lowering, node: Node, output: Argument) -> Argument:
     """The residual's place; where there is none, any valid pointer serves."""
-    return lowering.residual(node.inputs[1]) if _epilogue(node).residual else output
+    return lowering.along(lowering.residual(node.inputs[1])) if _epilogue(node).residual else output
 
 
 def _product(
@@ -150,7 +150,7 @@ def _product(
         _blocks(lowering, operation.weight, groups),
         channels,
         int(written.lanes) // lanes,
-        single=written.leaves_one_lane(lanes),
+        single=not lowering.done and written.leaves_one_lane(lanes),
         tiles=tiles,
     )
 
@@ -172,7 +172,7 @@ def _panels(
         _accumulated(lowering, node, panels, schedule, source, offsets)
         return
     panels = pack_panels(matrix, schedule.rows, product.groups, product.order if schedule.reordered else None)
-    output = lowering.place(node.output)
+    output = lowering.along(lowering.place(node.output))
     epilogue = _epilogue(node)
     kernel = (
         SubsetKernel(schedule.rows, schedule.vectors, epilogue)
@@ -183,7 +183,7 @@ def _panels(
     packed = SubsetPanels.of(panels) if schedule.by_subsets else panels
     arguments = _panel_arguments(lowering, written, packed, schedule, bias, offsets)
     residual = _residual(lowering, node, output)
-    lowering.call_kernel(kernel, *arguments, source, output, residual, schedule=schedule)
+    lowering.call_kernel(kernel, *arguments, lowering.along(source), output, residual, schedule=schedule)
 
 
 def _accumulated(
@@ -197,16 +197,16 @@ def _accumulated(
     """Bias into every row, blocks added to it, then residual and activation."""
     written = lowering.layout(node.output)
     assert isinstance(written, Planes)
-    output = lowering.place(node.output)
+    output = lowering.along(lowering.place(node.output))
     bias = _bias(lowering, node, written.channels)
-    lowering.call(
-        "fill_rows", lowering.constant(bias), output, written.channels, written.plane, written.lanes
-    )
+    lanes = lowering.units(written.lanes, lowering.isa.lanes)
+    lowering.call("fill_rows", lowering.constant(bias), output, written.channels, written.plane, lanes)
     kernel = PanelKernel(schedule.rows, schedule.vectors, accumulate=True)
     arguments = _panel_arguments(lowering, written, panels, schedule, np.zeros(1, np.float32), offsets)
-    lowering.call_kernel(kernel, *arguments, source, output, output, schedule=schedule)
+    lowering.call_kernel(kernel, *arguments, lowering.along(source), output, output, schedule=schedule)
     finish = FinishKernel(_epilogue(node))
-    lowering.call_kernel(finish, output, _residual(lowering, node, output), *lowering.extent(written))
+    extent = written.channels, written.plane, lanes, lowering.along(lowering.mask(written))
+    lowering.call_kernel(finish, output, _residual(lowering, node, output), *extent)
 
 
 def _blocks(lowering: Lowering, weight: str, groups: int) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
@@ -234,9 +234,9 @@ def _panel_arguments(
         *(lowering.constant(array) for array in weights),
         lowering.constant(bias),
         lowering.constant(panels.row_numbers * np.int32(written.plane)),
-        lowering.mask(written),
+        lowering.along(lowering.mask(written)),
         panels.count,
-        written.lanes // lowering.isa.lanes,
+        lowering.units(written.lanes // lowering.isa.lanes),
         schedule.chunk,
         int(schedule.by_lanes),
     )

@@ -55,26 +55,49 @@ class Buffer:
         return isinstance(self.layout, Planes) and AROUND not in self.pattern
 
 
-Argument = Place | Constant | Port | int | float | str
+@dataclass(frozen=True)
+class Along:
+    """What moves on from band to band: `floats` elements for each unit that the call has done before."""
+
+    start: Place | Constant
+    floats: int
+
+
+UNITS = "(to - from)"  # as an argument: how many units a call does in this band
+Argument = Place | Constant | Along | Port | int | float | str
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a C function; `kernel` is the instance it needs generated, None for a library function."""
+    """One call of a C function; `kernel` is the instance it needs generated, None for a library function.
+
+    `done` says how many units of its work it has done after each band, in steps that run band by band.
+    """
 
     function: str
     arguments: tuple[Argument, ...]
     kernel: Kernel | None = None
     schedule: Schedule | None = None
+    done: tuple[int, ...] = ()
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Where it reads and writes."""
+        starts = [argument.start if isinstance(argument, Along) else argument for argument in self.arguments]
+        return tuple(start for start in starts if isinstance(start, Place))
 
 
 @dataclass(frozen=True)
 class Step:
-    """The calls that do one node's work (or move a value between layouts)."""
+    """The calls that do one node's work (or move a value between layouts).
+
+    Neighbouring steps of the same `run` take turns, band by band (`bands.py`); 0 is none.
+    """
 
     layer: str
     operation: str
     calls: tuple[Call, ...]
+    run: int = 0
 
 
 @dataclass(frozen=True)

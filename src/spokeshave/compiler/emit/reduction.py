@@ -31,7 +31,13 @@ def lower_pool(lowering: Lowering, node: Node) -> None:
     assert isinstance(operation, Pool)
     geometry = _geometry(lowering, node, operation)
     source, output = lowering.place(node.inputs[0]), lowering.place(node.output)
-    if operation.kind == "max":
+    if lowering.done:
+        read, written = lowering.layout(node.inputs[0]), lowering.layout(node.output)
+        assert isinstance(read, Planes)
+        assert isinstance(written, Planes)
+        pairs = lowering.along(source, 2 * read.pitch)
+        lowering.call("max_pool", geometry, pairs, lowering.along(output, written.pitch))
+    elif operation.kind == "max":
         lowering.call("max_pool", geometry, source, output)
     else:
         lowering.call("average_pool", geometry, int(operation.count_padding), source, output)
@@ -55,9 +61,10 @@ def _geometry(lowering: Lowering, node: Node, operation: Pool) -> str:
     return f"(pooling){{{', '.join(str(number) for number in numbers)}}}"
 
 
-def _sizes(lowering: Lowering, node: Node, read: Planes) -> tuple[int, ...]:
+def _sizes(lowering: Lowering, node: Node, read: Planes) -> tuple[int | str, ...]:
     written = lowering.layout(node.output)
-    _, _, height, width = lowering.graph.shape(node.output)
+    _, _, whole, width = lowering.graph.shape(node.output)
+    height = lowering.units(whole)
     plane, pitch = (written.plane, written.pitch) if isinstance(written, Planes) else (1, 1)
     return read.channels, read.height, read.width, read.plane, read.pitch, height, width, plane, pitch
 

@@ -2,11 +2,22 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
+from itertools import groupby
 from typing import Any
 
 from spokeshave.compiler.count import Count
 from spokeshave.compiler.emit.arena import Arena
-from spokeshave.compiler.emit.program import Argument, Buffer, Call, Constant, Place, Port, Program, Step
+from spokeshave.compiler.emit.program import (
+    Along,
+    Argument,
+    Buffer,
+    Call,
+    Constant,
+    Place,
+    Port,
+    Program,
+    Step,
+)
 from spokeshave.compiler.isa import InstructionSet
 from spokeshave.compiler.kernels.activations import float_literal
 from spokeshave.compiler.kernels.attention import attention_function
@@ -145,12 +156,17 @@ def _segment(index: int, program: Program, arena: Arena) -> str:
     names = {name: position for position, name in enumerate(program.constants)}
     lines: list[str] = []
     cleared: set[str] = set()
-    for position, step in enumerate(program.steps):
-        lines.append(f"    /* {step.layer or 'segment'}: {step.operation} */")
-        lines += _clearings(step, cleared, arena, program)
-        for call in step.calls:
-            lines += [f"    {_call_text(call, names, arena, program)};", "    barrier(w);"]
-        lines.append(f"    STEP({position})")
+    for numbered in _turns(program.steps):
+        bands = len(numbered[0][1].calls[-1].done)
+        for _, step in numbered:
+            lines += _clearings(step, cleared, arena, program)
+        lines += [f"    for (int band = 0; band < {bands}; band++) {{"] * bool(bands)
+        for position, step in numbered:
+            lines.append(f"    /* {step.layer or 'segment'}: {step.operation} */")
+            for call in step.calls:
+                lines += _in_band(call, f"{_call_text(call, names, arena, program)}; barrier(w);")
+            lines.append(f"    STEP({position})")
+        lines += ["    }"] * bool(bands)
     body = "\n".join(lines)
     return f"""
 static void work_{index}(const request *r, worker w, float *arena, long sample, double *seconds) {{
@@ -174,7 +190,7 @@ EXPORT int segment_{index}(const void *const *constants, float *arena, const flo
 
 def _clearings(step: Step, cleared: set[str], arena: Arena, program: Program) -> list[str]:
     """Calls that clear the gaps of dirty planes which this step is the first to touch."""
-    places = [argument for call in step.calls for argument in call.arguments if isinstance(argument, Place)]
+    places = [place for call in step.calls for place in call.places]
     names = dict.fromkeys(place.buffer for place in places if place.buffer in arena.dirty)
     fresh = [name for name in names if name not in cleared]
     cleared.update(fresh)
@@ -193,12 +209,32 @@ def _clearing(buffer: Buffer, offset: int) -> str:
     return f"fill({start}, 0.0f, 1, 0, 1, 0, 1, 0, {layout.floats}, 1)"
 
 
+def _turns(steps: Sequence[Step]) -> list[list[tuple[int, Step]]]:
+    """Steps with their numbers, those of one run together."""
+    groups = groupby(enumerate(steps), key=lambda numbered: numbered[1].run or -numbered[0])
+    return [list(group) for _, group in groups]
+
+
+def _in_band(call: Call, text: str) -> list[str]:
+    """A call where there are no bands; else what it does in the band at hand, if anything."""
+    if not call.done:
+        return [f"    {text}"]
+    return [
+        f"    {{ static const int done[] = {{{', '.join(map(str, (0, *call.done)))}}};",
+        "    const int from = done[band], to = done[band + 1];",
+        f"    if (from < to) {{ {text} }} }}",
+    ]
+
+
 def _call_text(call: Call, names: dict[str, int], arena: Arena, program: Program) -> str:
     arguments = [_argument_text(argument, names, arena, program) for argument in call.arguments]
     return f"{call.function}({', '.join(('w', *arguments))})"
 
 
 def _argument_text(argument: Argument, names: dict[str, int], arena: Arena, program: Program) -> str:
+    if isinstance(argument, Along):
+        start = _argument_text(argument.start, names, arena, program)
+        return f"(void *)((const float *){start} + (ptrdiff_t)from * {argument.floats})"
     if isinstance(argument, Place):
         return f"(void *)(arena + {arena.offsets[argument.buffer] + argument.offset})"
     if isinstance(argument, Constant):

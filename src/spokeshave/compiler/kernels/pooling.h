@@ -44,6 +44,10 @@ INLINE void max_pool_pairs(worker w, pooling g, const float *from, float *to, ch
             const float *in = from + (ptrdiff_t)c * g.plane + (ptrdiff_t)2 * oy * g.pitch, *below = in + g.pitch;
             float *out = to + (ptrdiff_t)c * g.out_plane + (ptrdiff_t)oy * g.out_pitch;
             for (int ox = 0; ox < g.out_width; ox += LANES, in += 2 * LANES, below += 2 * LANES) {
+                for (int byte = 0; byte < 2 * VECTOR_BYTES; byte += 64) {
+                    __builtin_prefetch((const char *)(in + g.plane) + byte);
+                    __builtin_prefetch((const char *)(below + g.plane) + byte);
+                }
                 vector left = larger(load(in), load(below)), right = larger(load(in + LANES), load(below + LANES));
                 store_part(out + ox, larger(even(left, right), odd(left, right)), g.out_width - ox);
             }
