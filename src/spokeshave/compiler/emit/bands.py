@@ -16,6 +16,7 @@ from spokeshave.compiler.emit.layouts import reads_tight
 from spokeshave.compiler.emit.lowering import Lowering
 from spokeshave.compiler.emit.program import AROUND, UNITS, Along, Call, Place
 from spokeshave.compiler.emit.taps import taps
+from spokeshave.compiler.emit.winograd import is_cheaper
 from spokeshave.compiler.emit.words import planes_of
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.isa import InstructionSet, level_two_cache_bytes
@@ -113,7 +114,9 @@ def _is_convolution(graph: Graph, node: Node, layouts: Mapping[str, Layout], isa
     planes = [layouts[name] for name in (node.inputs[0], node.output)]
     if not all(isinstance(plane, Planes) and not _changes(plane) for plane in planes):
         return False
-    return not is_depthwise(graph, node) and not reads_tight(graph, node, isa)
+    if is_depthwise(graph, node) or reads_tight(graph, node, isa):
+        return False
+    return not is_cheaper(graph, node, layouts, isa)
 
 
 def _changes(planes: Layout) -> bool:

@@ -57,7 +57,8 @@ def lower_convolution(lowering: Lowering, node: Node) -> None:
     all_taps = taps(operation, kernel, tight)
     channels = lowering.graph.shape(node.inputs[0])[1]
     matrix, planes = weight.reshape(weight.shape[0], -1), channels * image_count(operation, all_taps, tight)
-    product = _product(lowering, node, matrix, planes, tiles_of(lowering, node, kernel))
+    tiles = None if lowering.done else tiles_of(lowering.graph, node, lowering.layouts, lowering.isa)
+    product = _product(lowering, node, matrix, planes, tiles)
     schedule = lowering.choose(product)
     if schedule.winograd:
         bias, residual = (

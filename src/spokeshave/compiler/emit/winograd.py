@@ -1,31 +1,45 @@
 """Lowers dense convolutions of 3 x 3 to Winograd kernels (`kernels/winograd.py`), where the schedule says so."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from spokeshave.compiler.count import Count
 from spokeshave.compiler.emit.lowering import Lowering
 from spokeshave.compiler.emit.program import Argument
-from spokeshave.compiler.graph import Node
+from spokeshave.compiler.graph import Graph, Node
+from spokeshave.compiler.isa import InstructionSet
 from spokeshave.compiler.kernels.instances import Epilogue, WinogradKernel
 from spokeshave.compiler.kernels.winograd import scratch_floats
-from spokeshave.compiler.layout import Flat, Planes
+from spokeshave.compiler.layout import Flat, Layout, Planes
 from spokeshave.compiler.operations import Convolution
-from spokeshave.compiler.schedule import TILE_SIDE, Schedule, Tiles
+from spokeshave.compiler.schedule import TILE_SIDE, Product, Schedule, Tiles, schedule_for
 
 
-def tiles_of(lowering: Lowering, node: Node, kernel: tuple[int, int]) -> Tiles | None:
+def tiles_of(graph: Graph, node: Node, layouts: Mapping[str, Layout], isa: InstructionSet) -> Tiles | None:
     """The tiles of the map that a convolution makes; None where it is of another kind, or its size changes."""
-    convolution, read = node.operation, lowering.layout(node.inputs[0])
-    written = lowering.layout(node.output)
+    convolution, read, written = node.operation, layouts[node.inputs[0]], layouts[node.output]
     assert isinstance(convolution, Convolution)
-    plain = (
-        kernel == (3, 3) and convolution.stride == convolution.dilation == (1, 1) and convolution.groups == 1
-    )
-    if not plain or not isinstance(read, Planes) or not isinstance(written, Planes):
+    kernel = tuple(graph.weights[convolution.weight].shape[2:])
+    steps = convolution.stride == convolution.dilation == (1, 1)
+    if kernel != (3, 3) or not steps or convolution.groups > 1:
         return None
-    if any(isinstance(size, Count) for size in (written.height, written.width)):
+    if not isinstance(read, Planes) or not isinstance(written, Planes):
         return None
-    return Tiles(-(-written.height // TILE_SIDE), -(-written.width // TILE_SIDE), lowering.isa.lanes)
+    if isinstance(written.height, Count) or isinstance(written.width, Count):
+        return None
+    return Tiles(-(-written.height // TILE_SIDE), -(-written.width // TILE_SIDE), isa.lanes)
+
+
+def is_cheaper(graph: Graph, node: Node, layouts: Mapping[str, Layout], isa: InstructionSet) -> bool:
+    """Whether Winograd's algorithm is estimated to take less time than a convolution over whole maps by panels."""
+    tiles, written = tiles_of(graph, node, layouts, isa), layouts[node.output]
+    if tiles is None or not isinstance(written, Planes):
+        return False
+    assert isinstance(node.operation, Convolution)
+    kept = (graph.weights[node.operation.weight] != 0).flatten(1).cpu().numpy()
+    channels, vectors = graph.shape(node.inputs[0])[1], written.lanes // isa.lanes
+    return schedule_for(Product(kept, 1, (), channels, vectors, tiles=tiles), isa).winograd
 
 
 def lower_winograd(
@@ -43,7 +57,7 @@ def lower_winograd(
     assert isinstance(read, Planes)
     assert isinstance(written, Planes)
     outputs, channels = weight.shape[:2]
-    tiles = tiles_of(lowering, node, (3, 3))
+    tiles = tiles_of(lowering.graph, node, lowering.layouts, lowering.isa)
     assert tiles is not None
     block = schedule.vectors * lowering.isa.lanes
     scratch = lowering.temporary(Flat((scratch_floats(channels, schedule.chunk * tiles.columns, block),)))
