@@ -1,7 +1,7 @@
 """Networks with their trained weights, pruned layer by layer without training, compiled and judged.
 
-A pretrained CIFAR-10 ResNet-20 and the keyword network GRU-400; every layer is brought into its scheme by ADMM on its
-own outputs (`Reconstruction`), fitted to data that a seed draws.
+A pretrained CIFAR-10 ResNet-20, the keyword network GRU-400 and the keyword transformer KWT-1; every layer is brought
+into its scheme by ADMM on its own outputs (`Reconstruction`), fitted to data that a seed draws.
 """
 
 import copy
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from papers.deployments import Store, Trial
+from papers.keyword_transformer import heard_words
 from papers.keywords import Listener, keywords
 from papers.masks import Shape
 from papers.pruning import plan_of, realised_density
@@ -20,7 +21,7 @@ from spokeshave.compiler import NativeDeployment, compile_network
 from spokeshave.data import DATA, Batches, Data
 from spokeshave.errors import SpokeshaveError
 from spokeshave.measure.accuracy import evaluate
-from spokeshave.methods import Reconstruction, begin, train
+from spokeshave.methods import MaskedFineTuning, Reconstruction, Teacher, begin, refresh_batch_norm, train
 from spokeshave.networks import cifar_resnet, digits_network
 from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.scheme import Packed, Scheme
@@ -41,12 +42,26 @@ class Subject:
     example: tuple[Tensor, ...]
     listen: Callable[[Any], nn.Module]
 
+    def calibration(self) -> list[tuple[tuple[Tensor, ...]]]:
+        """Batches of what flows into the core on the data that layers are fitted to."""
+        seen: list[tuple[tuple[Tensor, ...]]] = []
+        hook = self.core.register_forward_pre_hook(lambda _, inputs: seen.append((inputs,)))
+        with torch.inference_mode():
+            for inputs, _ in self.data.train:
+                self.listen(self.core)(inputs)
+        hook.remove()
+        return [
+            seen[place] for place in torch.randperm(len(seen), generator=torch.Generator().manual_seed(0))
+        ]
 
-def cnn(seed: int, quick: bool) -> Subject:
-    """ResNet-20 and images; without CIFAR-10 the digits network, trained for a few epochs."""
+
+def cnn(seed: int, quick: bool, depth: int = 20, test_images: int = TEST_IMAGES) -> Subject:
+    """A ResNet and images; without CIFAR-10 the digits network, trained for a few epochs."""
     torch.manual_seed(seed)
+    network: nn.Module
     try:
-        data, network, about = DATA["cifar10"](), cifar_resnet(20, "pretrained"), "ResNet-20 on CIFAR-10"
+        data, network = DATA["cifar10"](), cifar_resnet(depth, "pretrained")
+        about = f"ResNet-{depth} on CIFAR-10, {test_images} test images"
     except SpokeshaveError:
         data, network, about = DATA["digits"](), digits_network(), "a small ResNet on digits"
         train(network, data, 1 if quick else 8)
@@ -54,7 +69,7 @@ def cnn(seed: int, quick: bool) -> Subject:
     assert isinstance(data.held_out, Batches)
     order = torch.randperm(len(data.train.labels))[:IMAGES]
     fitted = Batches(data.train.inputs[order], data.train.labels[order], 64 if quick else 128)
-    count = 64 if quick else TEST_IMAGES
+    count = 64 if quick else test_images
     test = Batches(data.held_out.inputs[:count], data.held_out.labels[:count], 500)
     names = [weight.parameter for weight in weights_of(network) if weight.wanted][1:-1]
     samples = Data(fitted, test, 10, about)
@@ -70,6 +85,40 @@ def gru(seed: int, quick: bool) -> Subject:
 
     names = ["gates.weight", "candidate.weight"]
     return Subject("GRU", words.about, words.cell.eval(), names, words.clips, words.example, listen)
+
+
+def transformer(seed: int, quick: bool) -> Subject:
+    """KWT-1, a whole clip at a time."""
+    words = heard_words(seed)
+    clips = words.clips.held_out
+    assert isinstance(clips, Batches)
+    names = [weight.parameter for weight in weights_of(words.network) if weight.wanted][1:-1]
+    example = (clips.inputs[:1],)
+    return Subject("transformer", words.about, words.network, names, words.clips, example, lambda run: run)
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """Training of what pruning left on `images` images of `data`, with the dense network as teacher."""
+
+    data: Data
+    images: int
+    rate: float = 0.02
+
+    def run(self, network: nn.Module, dense: nn.Module, plan: Plan) -> None:
+        """Train in place."""
+        session, data = begin(MaskedFineTuning(), network, plan), self.data.shortened(self.images)
+        train(
+            network,
+            data,
+            1,
+            learning_rate=self.rate,
+            session=session,
+            teacher=Teacher(dense),
+            precision=torch.bfloat16,
+        )
+        session.finish()
+        refresh_batch_norm(network, data.train)
 
 
 @dataclass(frozen=True)
@@ -113,28 +162,40 @@ def trial(
     name: str,
     scheme: Callable[[Shape], Scheme] | None,
     seed: int,
-    random: bool,
+    random: bool = False,
+    precision: str = "float32",
+    fine_tuning: FineTuning | None = None,
 ) -> Trial:
+    """The subject pruned into a scheme (at random on demand), compiled and judged, unless it is there already."""
     plan = None
     if scheme is not None:
         exact = plan_of(subject.core, subject.names, scheme)
         plan = Plan(tuple(Rule(f"*{rule.pattern}", rule.scheme) for rule in exact.rules))
+    label = f"layerwise-{subject.kind}-{name}-{seed}".replace(" ", "_")
+    tuned_on = fine_tuning.images if fine_tuning else 0
+    settings = (subject.about, subject.example[0].shape, plan, seed, random, PASSES, IMAGES, tuned_on)
+
+    def prune(core: nn.Module) -> None:
+        if plan is not None:
+            wanted = at_random(plan, seed) if random else plan
+            begin(Reconstruction(subject.data.train, PASSES), subject.listen(core), wanted).finish()
+            if fine_tuning:
+                fine_tuning.run(core, subject.core, plan)
 
     def make() -> tuple[dict[str, Any], NativeDeployment]:
-        core = copy.deepcopy(subject.core)
-        if plan is not None:
-            whole = subject.listen(core)
-            wanted = at_random(plan, seed) if random else plan
-            begin(Reconstruction(subject.data.train, PASSES), whole, wanted).finish()
-        deployment = compile_network(core.eval(), subject.example, plan)
+        core = kept.checkpoint(label, settings, copy.deepcopy(subject.core), prune)
+        data = subject.calibration() if precision == "int8" else None
+        deployment = compile_network(
+            core.eval(), subject.example, plan, precision=precision, calibration=data
+        )
         return {
             "kind": subject.kind,
             "scheme": name,
             "seed": seed,
+            "precision": precision,
             "density": realised_density(core, subject.names),
             "test": evaluate(subject.listen(deployment), subject.data.held_out).top1,
             "weight_bytes": deployment.manifest.weight_bytes,
         }, deployment
 
-    settings = (subject.about, subject.example[0].shape, plan, seed, random, PASSES, TEST_IMAGES, IMAGES)
-    return kept.trial(f"grim-{subject.kind}-{name}-{seed}".replace(" ", "_"), settings, make)
+    return kept.trial(label, (settings, precision), make)

@@ -1,0 +1,135 @@
+"""Every scheme on every kind of layer: accuracy, density, bytes and time -> bench/results/scheme_table.json.
+
+    python -m bench.scheme_table
+    python -m bench.scheme_table --kind GRU
+
+Trained networks are brought into a scheme layer by layer, without training (`papers/layerwise.py`): convolutions of a
+CIFAR-10 ResNet-20, linear layers of the keyword transformer KWT-1, recurrent matrices of the keyword network GRU-400;
+all but a network's first and last layer. Accuracy is the deployment's, on test data; bytes are those of its weights;
+time is that of one call, one thread, every deployment of a kind in one interleaved run. What was made is kept
+in runs/papers, so a run that was stopped goes on where it was.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from papers.deployments import Store, Trial, store, timed
+from papers.layerwise import Subject, cnn, gru, transformer, trial
+from papers.masks import Shape
+
+from bench.records import RESULTS, join, provenance
+from spokeshave.schemes.block_column_row import BlockColumnRow
+from spokeshave.schemes.block_structured import BlockStructured
+from spokeshave.schemes.compressed_blocks import CompressedBlocks
+from spokeshave.schemes.density_adaptive_blocks import DensityAdaptiveBlocks
+from spokeshave.schemes.mixed_rows import MixedRows
+from spokeshave.schemes.n_of_m import NOfM
+from spokeshave.schemes.patterns import Patterns
+from spokeshave.schemes.quantizers import Binary, Codebook, FixedPoint, PowerOfTwo
+from spokeshave.schemes.scheme import Scheme
+from spokeshave.schemes.unstructured import Unstructured
+from spokeshave.schemes.whole_blocks import BlockPunched, Blocks
+
+SUBJECTS = {"CNN": (cnn, 2), "transformer": (transformer, 2), "GRU": (gru, 4)}  # how many times fewer weights
+FromShape = Callable[[Shape], Scheme]
+
+
+def width(shape: Shape) -> int:
+    """Weights of one output."""
+    return torch.Size(shape[1:]).numel()
+
+
+def pruning_schemes(rate: int) -> dict[str, FromShape]:
+    """What leaves weights out, by the names that plans use."""
+    sparsity = 1 - 1 / rate
+    return {
+        "unstructured": lambda shape: Unstructured(sparsity),
+        "n_of_m": lambda shape: NOfM(4 // rate, 4),
+        "n_of_m along columns": lambda shape: NOfM(1, rate, "columns"),
+        "density_adaptive_blocks": lambda shape: DensityAdaptiveBlocks(sparsity),
+        "compressed_blocks": lambda shape: CompressedBlocks(sparsity, (16, min(16, width(shape)))),
+        "block_column_row": lambda shape: BlockColumnRow(sparsity, (8, width(shape))),
+        "block_structured": lambda shape: BlockStructured(sparsity, (16, min(64, width(shape)))),
+        "blocks": lambda shape: Blocks(sparsity, (8, 4)),
+        "block_punched": lambda shape: BlockPunched(sparsity, (8, 4)),
+        "columns": lambda shape: Blocks(sparsity, (shape[0], 1)),
+        "rows": lambda shape: Blocks(sparsity, (1, width(shape))),
+        "patterns": lambda shape: Patterns(),
+        "patterns, 8 filters share": lambda shape: Patterns(filters_sharing=8),
+    }
+
+
+def quantizing_schemes(rate: int) -> dict[str, FromShape]:
+    """What leaves levels out, alone and in what prunes."""
+    sparsity = 1 - 1 / rate
+    return {
+        "fixed_point, 8 bits": lambda shape: FixedPoint(8),
+        "fixed_point, 4 bits": lambda shape: FixedPoint(4),
+        "power_of_two, 4 bits": lambda shape: PowerOfTwo(4),
+        "binary": lambda shape: Binary(),
+        "codebook, 4 bits": lambda shape: Codebook(4),
+        "mixed_rows, fixed point and power of two": lambda shape: MixedRows(
+            FixedPoint(4), PowerOfTwo(4), 0.5
+        ),
+        "block_column_row & fixed_point, 8 bits": lambda shape: (
+            BlockColumnRow(sparsity, (8, width(shape))) & FixedPoint(8)
+        ),
+        "patterns & power_of_two, 4 bits": lambda shape: Patterns() & PowerOfTwo(4),
+    }
+
+
+def serves(scheme: FromShape, subject: Subject) -> bool:
+    """Whether every layer can be in the scheme."""
+    shapes = [tuple(subject.core.get_parameter(name).shape) for name in subject.names]
+    return all(scheme(shape).supports(shape) is None for shape in shapes)
+
+
+def trials(kept: Store, subject: Subject, rate: int) -> list[Trial]:
+    """The subject dense and in every scheme that serves it; blocks of bytes in integers as well."""
+    schemes = {
+        name: scheme
+        for name, scheme in (pruning_schemes(rate) | quantizing_schemes(rate)).items()
+        if serves(scheme, subject)
+    }
+    found = [trial(kept, subject, "dense", None, 0)]
+    found += [trial(kept, subject, name, scheme, 0) for name, scheme in schemes.items()]
+    both = "block_column_row & fixed_point, 8 bits"
+    return [*found, trial(kept, subject, both, schemes[both], 0, precision="int8")]
+
+
+def measure(kind: str, rounds: int) -> dict[str, Any]:
+    """The rows of one kind."""
+    make, rate = SUBJECTS[kind]
+    subject = make(0, False)
+    with store(False) as kept:
+        made = trials(kept, subject, rate)
+    names = [f"{one.record['scheme']}, {one.record['precision']}" for one in made]
+    origin = provenance(1)
+    deployments = [one.deployment for one in made]
+    calls = {name: partial(one, *subject.example) for name, one in zip(names, deployments, strict=True)}
+    times = timed(calls, rounds)
+    rows = [one.record | times[name] for name, one in zip(names, made, strict=True)]
+    return {"kind": kind, "network": subject.about, "rate": rate, **origin, "rows": rows}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--kind", choices=SUBJECTS, action="append", help="otherwise all")
+    parser.add_argument("--rounds", type=int, default=31)
+    parser.add_argument("--output", type=Path, default=RESULTS / "scheme_table.json")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    for kind in arguments.kind or SUBJECTS:
+        join(arguments.output, measure(kind, arguments.rounds), ("kind",))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
