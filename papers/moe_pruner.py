@@ -1,16 +1,17 @@
 """MoE-Pruner (arXiv 2410.12013): experts of a mixture pruned by weights, inputs and router gates; experts distilled.
 
-A small Mixtral is trained on the Brown corpus (about a quarter of an hour on two quiet cores; kept in runs/papers),
-calibrated on WikiText-2 valid, and its perplexity measured on WikiText-2 test: dense, and at half of every row
-and at 2:4 by MoE-Pruner, Wanda, magnitude and at random, over draws of calibration sequences; then the
-network at half is trained on with its zeros kept, with and without its dense experts as teachers.
+A small Mixtral is trained on the Brown corpus (3 minutes of a quiet core for each seed), calibrated on WikiText-2
+valid, and its perplexity measured on WikiText-2 test: dense, and at half of every row and at 2:4 by MoE-Pruner, Wanda,
+magnitude and at random, over draws of calibration sequences; then the network at half is trained on with its zeros
+kept, with and without its dense experts as teachers. Networks and records stay in runs/papers, so a run can go on.
 """
 
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from transformers.utils import logging
 
 from papers.record import Check, Finding, main, verdict
 from papers.small_mixtral import Training, batches, dense_checkpoint, load, perplexity, sequences, text
+from papers.trials import remembered
 from spokeshave.methods import ExpertDistillation, MaskedFineTuning, begin
 from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.n_of_m import NOfM
@@ -44,53 +46,69 @@ class Amount:
 
     seeds: tuple[int, ...] = (0, 1, 2)
     steps: int = Training.steps
-    draws: int = 3
-    calibration: int = 128
-    test: int = 500
-    fine_tuning: int = 200
+    draws: int = 2
+    calibration: int = 64
+    test: int = 200
+    fine_tuning: int = 80
 
 
 QUICK = Amount(seeds=(0,), steps=4, draws=1, calibration=8, test=8, fine_tuning=2)
 
 
-def pruned_perplexities(dense: Path, amount: Amount, seed: int) -> Iterator[dict[str, Any]]:
-    """One record for each scheme, criterion and draw of calibration sequences."""
-    _, tokenizer = load(dense)
-    valid = sequences(tokenizer, text("wikitext2_valid"))
-    test = sequences(tokenizer, text("wikitext2_test"))[: amount.test]
-    for scheme in SCHEMES:
-        for criterion in CRITERIA:
-            for draw in range(1 if criterion == "magnitude" else amount.draws):
-                tokens = drawn(valid, amount.calibration, draw)
-                with tempfile.TemporaryDirectory() as folder:
-                    settings = ExpertPruning(SCHEMES[scheme], criterion, seed=draw)
-                    report = prune_experts(dense, folder, settings, tokens)
-                    found = perplexity(load(Path(folder))[0], test)
-                yield {
-                    "scheme": scheme,
-                    "criterion": criterion,
-                    "seed": seed,
-                    "draw": draw,
-                    "perplexity": found,
-                    "density": report["density"],
-                    "below_token_floor": report["below_token_floor"],
-                }
+@dataclass(frozen=True)
+class Dense:
+    """A trained network with the texts that it is pruned and measured by."""
 
+    folder: Path
+    amount: Amount
+    seed: int
 
-def distilled_perplexities(dense: Path, amount: Amount, seed: int) -> Iterator[dict[str, Any]]:
-    """Fine-tuning of the network at half of every row, on the training text, with and without the dense experts."""
-    teacher, tokenizer = load(dense)
-    train = sequences(tokenizer, text("brown"))
-    test = sequences(tokenizer, text("wikitext2_test"))[: amount.test]
-    tokens = drawn(sequences(tokenizer, text("wikitext2_valid")), amount.calibration, 0)
-    for name in ("fine-tuned", "distilled"):
-        with tempfile.TemporaryDirectory() as folder:
-            prune_experts(dense, folder, ExpertPruning(HALF), tokens)
-            student, _ = load(Path(folder))
-        fine_tune(student, teacher if name == "distilled" else None, train, amount.fine_tuning, seed)
+    def records(self) -> Iterator[dict[str, Any]]:
+        """One for each scheme, criterion and draw of calibration sequences; those of earlier runs from the disk."""
+        yield self._remembered(
+            "dense", "dense", 0, lambda: {"perplexity": self._perplexity(load(self.folder)[0])}
+        )
+        for scheme in SCHEMES:
+            for criterion in CRITERIA:
+                for draw in range(1 if criterion == "magnitude" else self.amount.draws):
+                    yield self._remembered(
+                        scheme, criterion, draw, partial(self._pruned, scheme, criterion, draw)
+                    )
+        for name in ("fine-tuned", "distilled"):
+            yield self._remembered("50 %", f"moe_pruner, {name}", 0, partial(self._tuned, name))
+
+    def _remembered(
+        self, scheme: str, criterion: str, draw: int, make: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any]:
+        described = {"scheme": scheme, "criterion": criterion, "seed": self.seed, "draw": draw}
+        name = f"{self.folder.name}-{self.amount.calibration}-{self.amount.test}-{self.amount.fine_tuning}"
+        return described | remembered(f"moe_pruner/{name}/{scheme}-{criterion}-{draw}", make)
+
+    def _perplexity(self, network: MixtralForCausalLM) -> float:
+        return perplexity(network, self._tokens("wikitext2_test")[: self.amount.test])
+
+    def _tokens(self, name: str) -> Tensor:
+        return sequences(load(self.folder)[1], text(name))
+
+    def _prune(self, output: str, settings: ExpertPruning) -> tuple[MixtralForCausalLM, dict[str, Any]]:
+        tokens = drawn(self._tokens("wikitext2_valid"), self.amount.calibration, settings.seed)
+        report = prune_experts(self.folder, output, settings, tokens)
+        return load(Path(output))[0], report
+
+    def _pruned(self, scheme: str, criterion: str, draw: int) -> dict[str, Any]:
+        with tempfile.TemporaryDirectory() as output:
+            network, report = self._prune(output, ExpertPruning(SCHEMES[scheme], criterion, seed=draw))
+            kept = {name: report[name] for name in ("density", "below_token_floor")}
+            return {"perplexity": self._perplexity(network)} | kept
+
+    def _tuned(self, name: str) -> dict[str, Any]:
+        """Fine-tuning at half of every row, on the training text, with and without the dense experts."""
+        with tempfile.TemporaryDirectory() as output:
+            student, _ = self._prune(output, ExpertPruning(HALF))
+            teacher = load(self.folder)[0] if name == "distilled" else None
+            fine_tune(student, teacher, self._tokens("brown"), self.amount.fine_tuning, self.seed)
         kept = [float((weight != 0).double().mean()) for weight in experts_of(student).values()]
-        found = {"perplexity": perplexity(student, test), "density": statistics.fmean(kept)}
-        yield {"scheme": "50 %", "criterion": f"moe_pruner, {name}", "seed": seed} | found
+        return {"perplexity": self._perplexity(student), "density": statistics.fmean(kept)}
 
 
 def fine_tune(
@@ -135,12 +153,7 @@ def run(quick: bool) -> Check:
     records: list[dict[str, Any]] = []
     for seed in amount.seeds:
         dense = dense_checkpoint(FOLDER / f"dense-{amount.steps}-{seed}", Training(amount.steps, seed=seed))
-        network, tokenizer = load(dense)
-        test = sequences(tokenizer, text("wikitext2_test"))[: amount.test]
-        found = perplexity(network, test)
-        records.append({"scheme": "dense", "criterion": "dense", "seed": seed, "perplexity": found})
-        records += pruned_perplexities(dense, amount, seed)
-        records += distilled_perplexities(dense, amount, seed)
+        records += Dense(dense, amount, seed).records()
     differences = (
         "a mixture of 3.9 million weights trained here in place of Mixtral-8x7B; perplexity per token of its own",
         "calibrated on WikiText-2 valid, not C4; fine-tuned on the training text for few steps",

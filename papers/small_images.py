@@ -47,10 +47,10 @@ class Recipe:
     An epoch is `samples` images, drawn from all.
     """
 
-    epochs: int = 8
+    epochs: int = 6
     rate: float = 0.1
     drops: tuple[float, ...] = (8 / 15, 12 / 15)
-    samples: int = 10_000
+    samples: int = 5_000
 
 
 def images() -> Images:

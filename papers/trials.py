@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from papers.record import Finding, verdict
 from spokeshave.atomic import write_atomically
 
@@ -56,3 +58,15 @@ def beats(
     """The finding that `one` is `ahead` of `other`; `values` are accuracies by name and seed."""
     measured = f"{one} {spread(values[one])}, {other} {spread(values[other])}"
     return Finding(claim, published, measured, verdict(ahead(values[one], values[other])), note)
+
+
+def random_shares(sizes: Mapping[str, float], kept: float, seed: int) -> dict[str, float]:
+    """Shares drawn at random and scaled until `kept` of the whole is kept, by name."""
+    generator, whole = torch.Generator().manual_seed(seed), sum(sizes.values())
+    draws = {name: 0.1 + float(torch.rand((), generator=generator)) for name in sizes}
+    low, high = 0.0, 100.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        found = sum(min(1.0, middle * draws[name]) * size for name, size in sizes.items()) / whole
+        low, high = (low, middle) if found > kept else (middle, high)
+    return {name: min(1.0, low * draw) for name, draw in draws.items()}

@@ -66,6 +66,16 @@ def summed_distortion(network, batches, shares):
     return total
 
 
+def test_curves_serve_every_target(network, batches):
+    curves = allocate_equal_slope(EqualSlope(0.7), network, EXAMPLE, batches, unstructured).curves
+    fresh = allocate_equal_slope(EqualSlope(0.3), network, EXAMPLE, batches, unstructured)
+    again = allocate_equal_slope(EqualSlope(0.3), network, EXAMPLE, iter(()), unstructured, curves=curves)
+    assert again.shares == fresh.shares
+    curves.popitem()
+    with pytest.raises(SpokeshaveError, match=r"curves are of 3 weights at \[101\] shares, not of these 4"):
+        allocate_equal_slope(EqualSlope(0.3), network, EXAMPLE, batches, unstructured, curves=curves)
+
+
 @pytest.mark.parametrize("remaining", [0.3, 0.5, 0.7])
 def test_equal_slopes_are_not_worse_than_equal_shares(network, batches, remaining):
     found = allocate_equal_slope(EqualSlope(remaining), network, EXAMPLE, batches, unstructured)

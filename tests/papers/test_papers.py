@@ -48,7 +48,7 @@ def test_a_check_is_written_whole(tmp_path):
 @pytest.mark.parametrize("sparsity", [0.3, 0.8])
 def test_random_shares_have_the_networks_sparsity(sparsity):
     network = nn.Sequential(nn.Linear(40, 60), nn.Linear(60, 30), nn.Linear(30, 200))
-    plan = opq.random_shares(network, sparsity, seed=3)
+    plan = opq.random_plan(network, sparsity, seed=3)
     sizes = {weight.parameter: weight.shape[0] * weight.shape[1] for weight in weights_of(network)}
     kept = sum(sizes[rule.pattern] * (1 - rule.scheme.sparsity if rule.scheme else 1) for rule in plan.rules)
     assert kept / sum(sizes.values()) == pytest.approx(1 - sparsity, abs=1e-3)

@@ -101,18 +101,21 @@ def allocate_equal_slope(
     batches: Batches,
     scheme: Callable[[float], Scheme | None],
     cost: Callable[[Plan], float] | None = None,
+    curves: Mapping[str, Curve] | None = None,
 ) -> SlopeAllocation:
     """Share out multiply-adds, or `cost(plan)`, over a network's layers; labels in `batches` are not looked at.
 
     `scheme` makes a layer's scheme of the share of its work that remains: `lambda share: Unstructured(1 - share)`, or
     `lambda share: FixedPoint(round(8 * share))` with shares in eighths. `cost` may measure, as
-    `lambda plan: device.cost(workload, plan).latency_seconds` does; it is called a few dozen times. Raises
-    SpokeshaveError for a target out of reach, saying the nearest.
+    `lambda plan: device.cost(workload, plan).latency_seconds` does; it is called a few dozen times. `curves` are
+    those of an earlier allocation that differed in `remaining`, `floor` and `tolerance` alone: their work is saved.
+    Raises SpokeshaveError for a target out of reach, saying the nearest, and for curves of other weights or shares.
     """
     weights = allocated_weights(network, method.dense)
     work = work_of(trace(network, example), weights)
-    lost = _lost(method, network, weights, batches, scheme)
-    curves = _curves(method, lost, work)
+    if curves is None:
+        curves = _curves(method, _lost(method, network, weights, batches, scheme), work)
+    _check_curves(curves, weights, method)
 
     def plan_at(shares: Mapping[str, float]) -> Plan:
         return plan_of(network, {name: scheme(share) for name, share in shares.items()})
@@ -123,12 +126,21 @@ def allocate_equal_slope(
     whole = 1.0 if cost is None else _whole_cost(cost(plan_at(dict.fromkeys(weights, 1.0))))
     slopes = Slopes(tuple(weights), torch.stack([curves[name].slope for name in weights]), _allowed(method))
     shares, remaining = settle(slopes, left, method.remaining, method.tolerance)
-    return SlopeAllocation(plan_at(shares), shares, remaining, curves)
+    return SlopeAllocation(plan_at(shares), shares, remaining, dict(curves))
 
 
 def _allowed(method: EqualSlope) -> tuple[float, ...]:
     least = min(method.floor, method.remaining / 2)
     return tuple(share for share in method.shares if share >= least - 1e-9 and share > 0)
+
+
+def _check_curves(curves: Mapping[str, Curve], weights: Mapping[str, Tensor], method: EqualSlope) -> None:
+    points = {len(curve.slope) for curve in curves.values()}
+    if set(curves) != set(weights) or points != {len(method.shares)}:
+        raise SpokeshaveError(
+            f"{OWNER}: curves are of {len(curves)} weights at {sorted(points)} shares, "
+            f"not of these {len(weights)} weights at {len(method.shares)}"
+        )
 
 
 def _whole_cost(cost: float) -> float:

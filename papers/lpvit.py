@@ -1,0 +1,246 @@
+"""LPViT (arXiv 2407.02068): blocks of a vision transformer's weights, shared out at equal slopes of the distortion.
+
+A pretrained transformer for MNIST is pruned by blocks of 8 x 8 without training, at equal multiply-adds: the paper's
+closed-form distortion, the distortion measured, the same share for every layer, random shares; then all are fine-tuned
+alike. Blocks are ranked by the paper's score and by its peers. Draws of calibration images are the seeds.
+"""
+
+import copy
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from papers.record import Check, Finding, main, verdict
+from papers.small_images import clock
+from papers.small_vit import network_and_data
+from papers.trials import beats, random_shares, remembered
+from spokeshave.allocation import EqualSlope, SlopeAllocation, allocate_equal_slope
+from spokeshave.allocation.equal_slope import Curve
+from spokeshave.allocation.work import block_power, work_of
+from spokeshave.compiler import compile_network
+from spokeshave.criteria import BlockFisher, Magnitude, Random, Taylor, squared_outputs
+from spokeshave.data import Batches, Data
+from spokeshave.measure import evaluate
+from spokeshave.methods import MaskedFineTuning, OneShot, begin, train
+from spokeshave.plan import Plan, Rule
+from spokeshave.schemes.whole_blocks import Blocks
+from spokeshave.weights import weights_of
+from spokeshave.workload import trace
+
+Curves = Mapping[str, Curve]
+BLOCK = (8, 8)  # an eighth of the width, as 16 to 64 are of DeiT's
+REMAINING = (0.7, 0.5, 0.4)  # of the multiply-adds
+RANKING = Taylor(loss=squared_outputs)
+TWENTIETHS = tuple(step / 20 for step in range(20, -1, -1))
+CLOSED, MEASURED = "equal slope, closed form", "equal slope, measured"
+SLOPES: dict[str, dict[str, Any]] = {
+    CLOSED: {},
+    MEASURED: {"distortion": "measured", "shares": TWENTIETHS, "half_width": 2, "passes": 1},
+}
+CRITERIA = {
+    "Taylor": RANKING,
+    "block Fisher": BlockFisher(BLOCK, loss=squared_outputs),
+    "magnitude": Magnitude(),
+    "random": Random(),
+}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The network, its data, and the images that one draw calibrates with."""
+
+    network: nn.Module
+    data: Data
+    seed: int = 0
+    calibration: int = 512
+
+    @property
+    def calibrating(self) -> list[Any]:
+        """Random training images in batches."""
+        generator, train_set = torch.Generator().manual_seed(self.seed), self.data.train
+        assert isinstance(train_set, Batches)
+        chosen = torch.randperm(len(train_set.labels), generator=generator)[: self.calibration]
+        return list(Batches(train_set.inputs[chosen], train_set.labels[chosen], 64))
+
+    @property
+    def example(self) -> torch.Tensor:
+        """One image."""
+        return next(iter(self.data.held_out))[0][:1]
+
+    @property
+    def names(self) -> list[str]:
+        """The weights that are pruned."""
+        return [weight.parameter for weight in weights_of(self.network) if weight.wanted]
+
+    def allocated(self, remaining: float, curves: Curves | None = None, **settings: Any) -> SlopeAllocation:
+        """LPViT's allocator."""
+        method, batches = EqualSlope(remaining, **settings), self.calibrating
+        return allocate_equal_slope(method, self.network, self.example, batches, blocks, curves=curves)
+
+    def pruned(self, shares: dict[str, float], criterion: Any = RANKING) -> nn.Module:
+        """A copy without the blocks that the criterion finds least salient."""
+        network = copy.deepcopy(self.network)
+        begin(OneShot(criterion, self.calibrating), network, plan_of(shares)).finish()
+        return network.eval()
+
+
+def blocks(share: float) -> Blocks | None:
+    """The scheme that keeps a share."""
+    return Blocks(1 - share, BLOCK) if share < 1 else None
+
+
+def plan_of(shares: dict[str, float]) -> Plan:
+    """A rule for every weight."""
+    return Plan(tuple(Rule(name, blocks(share)) for name, share in shares.items()))
+
+
+def trial(subject: Subject, images: int, shares_left: Sequence[float]) -> dict[str, Any]:
+    """Accuracy of every allocator, before and after fine-tuning, and of every criterion."""
+    work = work_of(trace(subject.network, subject.example), subject.names)
+    curves = {name: subject.allocated(0.5, **settings).curves for name, settings in SLOPES.items()}
+    found: dict[str, Any] = {}
+    for remaining in shares_left:
+        choices = {
+            "uniform": dict.fromkeys(subject.names, remaining),
+            "random shares": random_shares(work.parts, remaining, subject.seed),
+            **{name: subject.allocated(remaining, curves[name], **SLOPES[name]).shares for name in SLOPES},
+        }
+        for name, shares in choices.items():
+            network = subject.pruned(shares)
+            record = {"remaining": left(network, work.parts), "accuracy": accuracy(network, subject.data)}
+            if remaining == shares_left[-1]:
+                tune(network, subject, plan_of(shares), images)
+                record["fine_tuned"] = accuracy(network, subject.data)
+            found[f"{name}, {remaining:.0%}"] = record
+    half = dict.fromkeys(subject.names, 0.5)
+    for name, criterion in CRITERIA.items():
+        found[name] = {"accuracy": accuracy(subject.pruned(half, criterion), subject.data)}
+    hungry = block_power(BLOCK)
+    choices = {
+        "without": subject.allocated(0.7, curves[CLOSED]).shares,
+        "with": subject.allocated(0.7, power=hungry).shares,
+    }
+    power = {
+        name: sum(hungry(work.layers[weight], share) for weight, share in shares.items())
+        for name, shares in choices.items()
+    }
+    return {"accuracies": found, "power": power["with"] / power["without"]}
+
+
+def left(network: nn.Module, parts: dict[str, float]) -> float:
+    """What is left of the multiply-adds, by the zeros themselves."""
+    return sum(
+        part * float((network.get_parameter(name) != 0).float().mean()) for name, part in parts.items()
+    )
+
+
+def accuracy(network: nn.Module, data: Data) -> float:
+    """On the test images."""
+    return evaluate(network, data.held_out).top1
+
+
+def tune(network: nn.Module, subject: Subject, plan: Plan, images: int) -> None:
+    """The same short fine-tuning for everybody, zeros kept."""
+    session, optimizer = (
+        begin(MaskedFineTuning(), network, plan),
+        torch.optim.AdamW(network.parameters(), 1e-3),
+    )
+    train(network, subject.data.shortened(images), 1, optimizer=optimizer, session=session, seed=subject.seed)
+    session.finish()
+
+
+def deployed(subject: Subject) -> dict[str, Any]:
+    """At half of the multiply-adds: accuracy and microseconds of compiled networks, side by side."""
+    choices = {"uniform": dict.fromkeys(subject.names, 0.5), CLOSED: subject.allocated(0.5).shares}
+    networks = {name: (subject.pruned(shares), plan_of(shares)) for name, shares in choices.items()}
+    accuracies = {
+        name: evaluate(compile_network(network, subject.example, plan), subject.data.held_out).top1
+        for name, (network, plan) in networks.items()
+    }
+    return {
+        "accuracies": accuracies,
+        "microseconds": clock({"dense": (subject.network, None)} | networks, subject.example),
+    }
+
+
+def run(quick: bool) -> Check:
+    """All draws, those of earlier runs from the disk."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    network, data, about = network_and_data()
+    seeds, calibration, images, kept = ((0,), 64, 64, (0.5,)) if quick else ((0, 1, 2), 256, 6000, REMAINING)
+    key = f"lpvit/{data.name}-{calibration}"
+    subjects = [Subject(network, data, seed, calibration) for seed in seeds]
+    trials = [remembered(f"{key}-{one.seed}", partial(trial, one, images, kept)) for one in subjects]
+    compiled = remembered(f"{key}-deployed", partial(deployed, subjects[0]))
+    dense = accuracy(network, data)
+    differences = (
+        f"{about}, in place of DeiT and Swin on ImageNet: {dense:.2%}",
+        f"blocks of 8 x 8; fine-tuned on {images:,} images, not for 300 epochs with a teacher",
+        "the power of a block is the paper's model, not a measurement",
+    )
+    data_found = {"dense_accuracy": dense, "trials": trials, "compiled": compiled}
+    return Check(tuple(findings(trials, compiled)), differences, seeds, data_found)
+
+
+def findings(trials: Sequence[dict[str, Any]], compiled: dict[str, Any]) -> list[Finding]:
+    """The paper's claims, over draws."""
+    records = {name: [each["accuracies"][name] for each in trials] for name in trials[0]["accuracies"]}
+    values = {name: [each["accuracy"] for each in found] for name, found in records.items()}
+    measured_at = [remaining for remaining in REMAINING if f"uniform, {remaining:.0%}" in values]
+    found = []
+    for name, note in (
+        (CLOSED, ""),
+        (MEASURED, "the library's own distortion: one run over images for a point"),
+    ):
+        for remaining in measured_at:
+            at = f"{remaining:.0%}"
+            claim = f"at {at} of the multiply-adds {name}, beats equal shares without training"
+            found.append(beats(claim, values, f"{name}, {at}", f"uniform, {at}", note=note))
+    tuned = {n: [each["fine_tuned"] for each in r] for n, r in records.items() if "fine_tuned" in r[0]}
+    powers = [trial["power"] for trial in trials]
+    last = f"{measured_at[-1]:.0%}"
+    clocked, accuracies = compiled["microseconds"], compiled["accuracies"]
+    return [
+        *found,
+        beats("measured slopes do so after fine-tuning", tuned, f"{MEASURED}, {last}", f"uniform, {last}"),
+        beats("closed-form slopes do so after fine-tuning", tuned, f"{CLOSED}, {last}", f"uniform, {last}"),
+        beats(
+            "equal slopes beat random shares",
+            values,
+            f"{CLOSED}, 50%",
+            "random shares, 50%",
+            note="a control",
+        ),
+        beats("the block's Taylor score ranks better than magnitude", values, "Taylor", "magnitude"),
+        beats(
+            "the block's second-order score ranks better than the first-order one",
+            values,
+            "block Fisher",
+            "Taylor",
+        ),
+        beats("it ranks better than chance", values, "Taylor", "random", note="a control"),
+        Finding(
+            "the power term moves pruning to the hungry layers",
+            "power down 1.4x on GPUs (another quantity)",
+            f"modelled power {min(powers):.1%} to {max(powers):.1%} of what it is without",
+            verdict(max(powers) < 1),
+            "at 70% of the multiply-adds; surviving blocks count, not the removed ones as in the authors' code",
+        ),
+        Finding(
+            "half of the blocks run faster than the dense network",
+            "up to 1.79x on GPU for DeiT-B",
+            ", ".join(f"{name} {value:.0f} µs" for name, value in clocked.items()),
+            verdict(clocked[CLOSED] < clocked["dense"]),
+            f"compiled accuracy {accuracies[CLOSED]:.2%} against {accuracies['uniform']:.2%} of equal shares",
+        ),
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main("lpvit", __doc__, run))

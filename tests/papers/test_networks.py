@@ -1,0 +1,61 @@
+"""What the papers' checks do to networks: masks and shares of the right size, filters that are really gone."""
+
+import torch
+from papers.small_vit import SmallViT
+from torch import nn
+
+from papers import clicktrain, lpvit, small_images, trials
+from spokeshave.data import DATA
+from spokeshave.methods import OneShot, begin
+from spokeshave.schemes.patterns import Patterns
+from spokeshave.schemes.ranking import density
+
+
+def small_images_of_digits():
+    data = DATA["digits"]()
+    return small_images.Images(data, data.held_out, "digits")
+
+
+def test_patterns_and_filters_have_one_density():
+    images = small_images_of_digits()
+    patterned, thin = (small_images.small_network(images, 0) for _ in range(2))
+    begin(OneShot(), patterned, clicktrain.PATTERNS).finish()
+    begin(OneShot(), thin, clicktrain.filters(thin)).finish()
+    clicktrain.silence(thin)
+    for block in (*patterned.blocks, *thin.blocks):
+        assert density(block.conv1.weight) == density(block.conv2.weight) == clicktrain.DENSITY
+    scheme = clicktrain.PATTERNS.rules[0].scheme
+    assert isinstance(scheme, Patterns)
+    assert scheme.contains(patterned.blocks[0].conv1.weight.detach())
+
+
+def test_a_filter_that_is_gone_says_nothing():
+    images = small_images_of_digits()
+    thin = small_images.small_network(images, 0).eval()
+    for block in thin.blocks:
+        nn.init.normal_(block.bn1.bias)
+    begin(OneShot(), thin, clicktrain.filters(thin)).finish()
+    clicktrain.silence(thin)
+    block, seen = thin.blocks[1], []
+    block.bn1.register_forward_hook(lambda module, inputs, outputs: seen.append(outputs))
+    thin(next(iter(images.test))[0])
+    dead = ~block.conv1.weight.flatten(1).any(1)
+    assert 0 < int(dead.sum()) < len(dead)
+    assert not seen[0][:, dead].any()
+    assert seen[0][:, ~dead].any()
+
+
+def test_random_shares_keep_what_is_asked_of_unequal_parts():
+    sizes = {"one": 0.7, "two": 0.2, "three": 0.1}
+    shares = trials.random_shares(sizes, 0.6, seed=1)
+    assert abs(sum(size * shares[name] for name, size in sizes.items()) - 0.6) < 1e-6
+    assert shares != trials.random_shares(sizes, 0.6, seed=2)
+
+
+def test_a_pruned_transformer_keeps_the_share_of_its_work():
+    torch.manual_seed(0)
+    subject = lpvit.Subject(SmallViT(16), DATA["digits"](), calibration=64)
+    shares = dict.fromkeys(subject.names, 0.5)
+    parts = lpvit.work_of(lpvit.trace(subject.network, subject.example), shares).parts
+    assert abs(lpvit.left(subject.pruned(shares), parts) - 0.5) < 0.01
+    assert lpvit.left(subject.network, parts) > 0.999
