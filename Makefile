@@ -40,6 +40,8 @@ bench: $(VENV)/.bench-ready  ## every table of docs/benchmarks.md beside every p
 	$(BIN)/python -m bench.networks
 	$(BIN)/python -m bench.ablation
 	$(BIN)/python -m bench.costs
+	$(BIN)/python -m bench.row_sharing
+	$(BIN)/python -m bench.scheme_table
 	$(BIN)/python -m bench.page
 
 bench-quick: $(VENV)/.ready  ## one network and one layer beside the peers that are installed, under three minutes, into runs/

@@ -14,6 +14,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from bench.accuracy_tables import row_sharing_tables, scheme_tables
 from bench.goals import goal_table
 from bench.plots import write_plots
 from bench.rates import ceiling_table, rate_table
@@ -22,7 +23,7 @@ from bench.standings import absent_table, loss_table, losses, peer_table, reason
 from bench.tables import ablation_table, cost_table
 
 PAGE = HERE.parent / "docs" / "benchmarks.md"
-NAMES = ("networks", "layers", "ceilings", "ablation", "costs")
+NAMES = ("networks", "layers", "ceilings", "ablation", "costs", "scheme_table", "row_sharing")
 
 
 def page(results: Path, target: Path) -> str:
@@ -46,6 +47,8 @@ def page(results: Path, target: Path) -> str:
         "ceilings": ceiling_table(ceilings),
         "ablation": ablation_table(documents["ablation"]),
         "costs": cost_table(documents["costs"]),
+        "row_sharing": row_sharing_tables(documents["row_sharing"]),
+        "schemes": scheme_tables(documents["scheme_table"]),
         "losses": loss_table([networks, layers], reasons()),
     }
     return Template((HERE / "page.md").read_text()).substitute(parts)
