@@ -27,6 +27,7 @@ from spokeshave.schemes.whole_blocks import Blocks
 ROW_SPARSITY = 0.25  # of the rows in every block of BCR
 RATES = {"CNN": 2, "GRU": 8}
 SIZES = {"CNN": ((4, 16), (16, 144)), "GRU": ((4, 16), (16, 50), (80, 100))}
+PEERS = ("eager", "onnxruntime")
 NEAR = 1.1  # a block's time is near the least one below this factor
 
 
@@ -67,7 +68,8 @@ def run(quick: bool) -> Check:
                 for one in pruned(kept, subject, seed)
             ]
             first = subjects[0]
-            peers, _ = dense_peers(first.core, first.example, only=("eager", "onnxruntime"))
+            conversions = kept.folder / f"peers-{first.kind}"
+            peers, _ = dense_peers(first.core, first.example, only=PEERS, folder=conversions)
             calls = first_seed(trials, *first.example) | {peer.label: peer.run for peer in peers}
             found = {
                 "rate": RATES[first.kind],
