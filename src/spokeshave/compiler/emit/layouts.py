@@ -201,7 +201,8 @@ def reads_tight(graph: Graph, node: Node, isa: InstructionSet) -> bool:
     if not isinstance(convolution, Convolution) or is_depthwise(graph, node):
         return False
     shape = graph.weights[convolution.weight].shape
-    return is_tight((shape[2], shape[3]), _positions(graph.shape(node.output)), isa.lanes)
+    words = graph.values[node.inputs[0]].dtype != "float32"
+    return is_tight((shape[2], shape[3]), _positions(graph.shape(node.output)), isa.lanes, words)
 
 
 def _widen_for(
