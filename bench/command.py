@@ -15,6 +15,7 @@ from typing import Any
 
 from bench.catalogue import Case
 from bench.records import HERE, RESULTS, join, read, write
+from bench.standings import SPEEDUP
 from bench.trial import HEATS, Extra, trial
 from bench.workers import DENSE
 from spokeshave.errors import SpokeshaveError
@@ -116,19 +117,15 @@ def window_options(parser: argparse.ArgumentParser, module: str) -> None:
 def collect(path: Path, about: str, record: dict[str, Any]) -> None:
     """Join a record with those of the result file, and all standings in one table, `rows`.
 
-    A network's standing at some compression is that of the second heat, and of the first where there is no other.
+    Where both heats have a standing of a network at some compression, the lower speed-up counts: the other heat may
+    have lacked the peer that was fastest.
     """
     document = join(path, record, KEYS)
-    rows = {
-        (run["network"], run["threads"], row["precision"], row["compression"]): {
-            "network": run["network"],
-            "threads": run["threads"],
-            **row,
-        }
-        for heat in HEATS
-        for run in document["runs"]
-        if run["heat"] == heat
-        for row in run["rows"]
-    }
+    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for run in document["runs"]:
+        for row in run["rows"]:
+            key = (run["network"], run["threads"], row["precision"], row["compression"])
+            if key not in rows or row[SPEEDUP] < rows[key][SPEEDUP]:
+                rows[key] = {"network": run["network"], "threads": run["threads"], **row}
     ordered = [rows[key] for key in sorted(rows)]
     write(path, {"about": about.strip().splitlines()[0], "rows": ordered, "runs": document["runs"]})

@@ -88,14 +88,18 @@ def trial(
 
 
 def close_peers(results: Path, network: str, threads: int) -> list[str]:
-    """Peers that were `CLOSE` to the fastest, in float32 or of all precisions; every peer where none was timed."""
-    for run in read(results)["runs"]:
-        if (run["network"], run["heat"], run["threads"]) == (network, "peers", threads):
-            dense = [one for one in run["contenders"] if not one["own"] and one["compression"] == 1]
-            single = [one for one in dense if one["precision"] == "fp32"]
-            close = {one["label"] for group in (dense, single) for one in _close(group)}
-            return [name for name, maker in DENSE.items() if f"{maker.label} {maker.precision}" in close]
-    return list(DENSE)
+    """Peers that were `CLOSE` to the fastest, in float32 or of all precisions, in the first heat of as many threads.
+
+    Where there was none, in that of another number of threads; and every peer where the network has not been timed.
+    """
+    runs = [run for run in read(results)["runs"] if (run["network"], run["heat"]) == (network, "peers")]
+    if not runs:
+        return list(DENSE)
+    run = min(runs, key=lambda run: abs(run["threads"] - threads))
+    dense = [one for one in run["contenders"] if not one["own"] and one["compression"] == 1]
+    single = [one for one in dense if one["precision"] == "fp32"]
+    close = {one["label"] for group in (dense, single) for one in _close(group)}
+    return [name for name, maker in DENSE.items() if f"{maker.label} {maker.precision}" in close]
 
 
 def _close(contenders: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from spokeshave.measure.peers import PEERS, Maker, PeerError, Task, WorkerRun
+from spokeshave.measure.peers import PEERS, Maker, PeerError, PeerLateError, Task, WorkerRun
 from spokeshave.measure.peers.onnx_file import onnx_file
 
 HERE = Path(__file__).parent
@@ -42,8 +42,15 @@ def _worker(name: str, convert: Callable[[Task], object], task: Task) -> WorkerR
     python = ENVIRONMENTS / name / "bin" / "python"
     if not python.exists():
         raise PeerError(f"its environment is missing: python -m bench.prepare {name}")
+    late = task.folder / f"{name}-late.txt"
+    if late.exists():
+        raise PeerError(late.read_text())
     convert(task)
-    return WorkerRun((str(python), str(SCRIPTS / f"{name}_worker.py")), task)
+    try:
+        return WorkerRun((str(python), str(SCRIPTS / f"{name}_worker.py")), task)
+    except PeerLateError as reason:
+        late.write_text(str(reason))  # once is enough
+        raise
 
 
 deepsparse = partial(_worker, "deepsparse", partial(onnx_file, older=True))

@@ -1,9 +1,11 @@
 """ncnn, float32, by its own converter from TorchScript (pnnx)."""
 
+import re
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from line_protocol import Run, serve
@@ -22,28 +24,42 @@ def load(folder: Path, inputs: list[np.ndarray], threads: int) -> tuple[Run, str
     converted = _converted(folder, inputs)
     if network.load_param(f"{converted}.param") or network.load_model(f"{converted}.bin"):
         raise RuntimeError("ncnn does not read what its converter wrote")
-    arrays = [_without_batch(array) for array in inputs]
-    mats = [ncnn.Mat(array) for array in arrays]
+    before, after = _batch_axes(folder / "network_ncnn.py")
+    mats = [  # cloned, since a Mat alone does not keep its array
+        ncnn.Mat(_in_32_bits(array), batch_index=axis).clone()
+        for array, axis in zip(inputs, before, strict=True)
+    ]
 
     def run() -> list[np.ndarray]:
         with network.create_extractor() as extractor:
             for name, mat in zip(network.input_names(), mats, strict=True):
                 extractor.input(name, mat)
-            return [_output(extractor.extract(name)) for name in network.output_names()]
+            outputs = [extractor.extract(name) for name in network.output_names()]
+            return [_array(output, axis) for output, axis in zip(outputs, after, strict=True)]
 
     return run, version("ncnn")
 
 
-def _without_batch(array: np.ndarray) -> np.ndarray:
-    """One sample as ncnn has it: no batch axis, and 32-bit numbers."""
-    return np.ascontiguousarray(array[0].astype(np.int32) if array.dtype == np.int64 else array[0])
+def _batch_axes(script: Path) -> tuple[list[int], list[int]]:
+    """Where inputs and outputs have their batch axis, which Mats have not, by the example that the converter wrote."""
+    text = script.read_text()
+    found = (
+        re.findall(pattern, text)
+        for pattern in (r"Mat\(in.*batch_index=(\d+)", r"out\d+\.numpy\(batch_index=(\d+)")
+    )
+    before, after = ([int(axis) for axis in axes] for axes in found)
+    return before, after
 
 
-def _output(extracted: tuple[int, object]) -> np.ndarray:
+def _in_32_bits(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.int32) if array.dtype == np.int64 else array
+
+
+def _array(extracted: tuple[int, Any], axis: int) -> np.ndarray:
     failed, mat = extracted
     if failed:
         raise RuntimeError(f"ncnn cannot run the network (code {failed})")
-    return np.array(mat)[None]
+    return np.array(mat.numpy(batch_index=axis))
 
 
 def _converted(folder: Path, inputs: list[np.ndarray]) -> Path:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from spokeshave.measure import PEERS, Absent, dense_peers, interleave
-from spokeshave.measure.peers import Maker, PeerError, Task, WorkerRun
+from spokeshave.measure.peers import Maker, PeerError, PeerLateError, Task, WorkerRun
 
 PROTOCOL = Path(__file__).parents[2] / "bench" / "peers"
 
@@ -55,6 +55,13 @@ def test_a_worker_takes_part_in_interleaved_rounds_with_its_own_clock(command, t
         timed.timing("worker").calls > timed.timing("here").calls
     )  # it does less a call: nothing is computed twice
     run.close()
+
+
+def test_a_worker_that_is_not_ready_in_time_is_ended(tmp_path):
+    script = tmp_path / "slow_worker.py"
+    script.write_text("import time\ntime.sleep(600)")
+    with pytest.raises(PeerLateError, match=r"not converted and loaded the network after 0\.2 seconds"):
+        WorkerRun((sys.executable, str(script)), task(tmp_path), ready_seconds=0.2)
 
 
 def test_a_worker_that_cannot_load_says_why(command, tmp_path):

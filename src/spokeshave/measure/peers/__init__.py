@@ -11,7 +11,7 @@ from spokeshave.measure.peers.peer import (
     Task,
     relative_error,
 )
-from spokeshave.measure.peers.worker import WorkerRun
+from spokeshave.measure.peers.worker import PeerLateError, WorkerRun
 
 __all__ = [
     "FLOAT32_PEERS",
@@ -21,6 +21,7 @@ __all__ = [
     "Maker",
     "Peer",
     "PeerError",
+    "PeerLateError",
     "Precision",
     "Run",
     "Task",

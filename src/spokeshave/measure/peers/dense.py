@@ -101,11 +101,14 @@ def _make(maker: Maker, task: Task, expected: Any) -> Peer | Absent:
         with quietly():
             run = maker.make(task)
             error = relative_error(run(), expected)
-    except PeerError as reason:
-        return Absent(maker.label, str(reason), maker.precision)
+    except PeerError as refusal:
+        return Absent(maker.label, str(refusal), maker.precision)
     except Exception as failure:
         return Absent(maker.label, _first_line(failure), maker.precision)
     limit = TOLERANCES[maker.precision]
+    if error == float("inf"):
+        reason = "its outputs are not numbers, or have other shapes than PyTorch's"
+        return Absent(maker.label, reason, maker.precision)
     if error > limit:
         difference = f"its outputs differ from PyTorch's by {error:.1e} of the largest (limit {limit:.0e})"
         return Absent(maker.label, difference, maker.precision)

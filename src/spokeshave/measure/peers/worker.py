@@ -11,6 +11,7 @@ peer needs it, and its inputs, `input_0.npy` and so on. Worker and parent exchan
 import json
 import subprocess
 import tempfile
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,20 @@ import numpy as np
 from spokeshave.measure.interleave import Clock
 from spokeshave.measure.peers.peer import PeerError, Task
 
+READY_SECONDS = 300.0
+
+
+class PeerLateError(PeerError):
+    """A peer that was not ready in time."""
+
 
 class WorkerRun:
-    """Runs a worker's network; its clock is read inside the worker, so the pipe costs nothing."""
+    """Runs a worker's network; its clock is read inside the worker, so the pipe costs nothing.
 
-    def __init__(self, command: Sequence[str], task: Task) -> None:
+    Raises PeerLateError where the worker, which may convert the network first, is not ready after `ready_seconds`.
+    """
+
+    def __init__(self, command: Sequence[str], task: Task, ready_seconds: float = READY_SECONDS) -> None:
         for position, tensor in enumerate(task.inputs):
             np.save(task.folder / f"input_{position}.npy", tensor.numpy())
         self._process = subprocess.Popen(
@@ -34,7 +44,7 @@ class WorkerRun:
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        self.version: str = self._answer()["version"]
+        self.version: str = self._first_answer(ready_seconds)["version"]
 
     def __call__(self) -> list[np.ndarray]:
         """The outputs."""
@@ -58,6 +68,20 @@ class WorkerRun:
         except BrokenPipeError:
             raise PeerError("its process ended") from None
         return self._answer()
+
+    def _first_answer(self, seconds: float) -> dict[str, Any]:
+        limit = threading.Timer(seconds, self._process.kill)
+        limit.start()
+        try:
+            return self._answer()
+        except PeerError:
+            if limit.is_alive():
+                raise
+            raise PeerLateError(
+                f"it had not converted and loaded the network after {seconds:g} seconds"
+            ) from None
+        finally:
+            limit.cancel()
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
