@@ -24,15 +24,25 @@ def test_every_row_once_and_in_its_group(groups, height, width, seed):
     np.testing.assert_array_equal(np.sort(order, axis=1), np.arange(groups * height).reshape(groups, height))
 
 
-def test_very_many_rows_are_reordered_in_parts(monkeypatch):
+def test_of_very_many_rows_those_near_each_other_are_compared(monkeypatch):
     generator = np.random.default_rng(0)
     kept = np.repeat(generator.random((12, 30)) < 0.3, 4, axis=0)[generator.permutation(48)]
+    kept[np.arange(48), generator.integers(0, 30, 48)] ^= True  # hardly two of them are equal
+    kept[:, :6] = (np.arange(48)[:, None] >> np.arange(6)) & 1  # and now none
     monkeypatch.setattr(reorder, "MOST_COMPARED", 20)
     order = similar_rows(kept)
     np.testing.assert_array_equal(np.sort(order[:20]), np.arange(20))
     np.testing.assert_array_equal(np.sort(order[20:40]), np.arange(20, 40))
     np.testing.assert_array_equal(np.sort(order[40:]), np.arange(40, 48))
     assert panel_columns(kept[order], 4) < panel_columns(kept, 4)
+
+
+def test_equal_rows_are_found_among_very_many(monkeypatch):
+    generator = np.random.default_rng(0)
+    shared = np.repeat(generator.random((40, 60)) < 0.3, 8, axis=0)
+    kept = shared[generator.permutation(320)]
+    monkeypatch.setattr(reorder, "MOST_COMPARED", 32)
+    assert panel_columns(kept[similar_rows(kept)], 8) == panel_columns(shared, 8)
 
 
 @pytest.mark.parametrize("sharing", [2, 4, 8, 16])

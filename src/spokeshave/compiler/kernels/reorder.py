@@ -14,23 +14,36 @@ PADDED_ENOUGH = 1.02  # weights in panels a kept weight at which another order i
 def similar_rows(kept: np.ndarray, groups: int = 1) -> np.ndarray:
     """An order of the rows of `kept`, bool `[M, K]`, for panels of 2, 4, 8 or 16 rows; rows stay in their group.
 
-    Rows are paired with the rows most like them, then pairs with pairs, and so on, so that one order serves all
-    panels. Rows that share their columns with their neighbours already stay as they are. Of very many rows only those
-    near each other are compared.
+    Rows of equal columns come together, wherever they are. Then rows are paired with the rows most like them, pairs
+    with pairs, and so on, so that one order serves all panels. Rows that share their columns with their neighbours
+    already stay as they are. Of very many rows only those near each other are compared.
     """
     per_group = len(kept) // groups
-    starts = [
-        group + first
-        for group in range(0, len(kept), per_group)
-        for first in range(0, per_group, MOST_COMPARED)
-    ]
     return np.concatenate(
-        [_order(part) + start for part, start in zip(np.split(kept, starts[1:]), starts, strict=True)]
+        [_order(kept[start : start + per_group]) + start for start in range(0, len(kept), per_group)]
     )
 
 
 def _order(kept: np.ndarray) -> np.ndarray:
-    if _padded(kept, MOST_ROWS) <= PADDED_ENOUGH * np.count_nonzero(kept):
+    if _neighbours_share(kept):
+        return np.arange(len(kept))
+    order = _equal_together(kept)
+    parts = [order[first : first + MOST_COMPARED] for first in range(0, len(order), MOST_COMPARED)]
+    return np.concatenate([part[_paired(kept[part])] for part in parts])
+
+
+def _neighbours_share(kept: np.ndarray) -> bool:
+    return _padded(kept, MOST_ROWS) <= PADDED_ENOUGH * int(np.count_nonzero(kept))
+
+
+def _equal_together(kept: np.ndarray) -> np.ndarray:
+    """Rows of equal columns side by side, in the order in which they first appear."""
+    _, first, number = np.unique(np.packbits(kept, axis=1), axis=0, return_index=True, return_inverse=True)
+    return np.argsort(first[number.ravel()], kind="stable")
+
+
+def _paired(kept: np.ndarray) -> np.ndarray:
+    if _neighbours_share(kept):
         return np.arange(len(kept))
     clusters, unions = [np.array([row]) for row in range(len(kept))], kept.astype(np.float32)
     alone: list[np.ndarray] = []
