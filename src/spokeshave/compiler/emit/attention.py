@@ -6,7 +6,7 @@ from spokeshave.compiler.emit.lowering import Lowering
 from spokeshave.compiler.emit.program import Argument
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.kernels.instances import AttentionKernel, ProductKernel
-from spokeshave.compiler.layout import Flat, Planes, round_up
+from spokeshave.compiler.layout import Flat, round_up
 from spokeshave.compiler.operations import Attention
 
 NO_MASK = (0, 0, 0, 0)
@@ -22,16 +22,12 @@ def lower_attention(lowering: Lowering, node: Node) -> None:
     operation = node.operation
     assert isinstance(operation, Attention)
     query, key, value, written = (lowering.layout(name) for name in (*node.inputs[:3], node.output))
-    assert isinstance(query, Planes)
-    assert isinstance(key, Planes)
-    assert isinstance(value, Planes)
-    assert isinstance(written, Planes)
-    queries, keys = query.width // operation.windows, key.width // operation.windows
+    queries, keys = query.shape[0] // operation.windows, key.shape[0] // operation.windows
     mask, (window, head, each_key, each_query) = _mask(lowering, node, queries, keys)
-    kernel = AttentionKernel(product_kernel(lowering, operation.half), written.channels // operation.heads)
+    kernel = AttentionKernel(product_kernel(lowering, operation.half), written.shape[1] // operation.heads)
     counts = (operation.windows, operation.heads, operation.heads // operation.key_heads)
-    sizes = (query.channels // operation.heads, queries, keys)
-    planes = (query.plane, key.plane, value.plane, written.plane)
+    sizes = (query.shape[1] // operation.heads, queries, keys)
+    planes = (query.strides[1], key.strides[1], value.strides[1], written.strides[1])
     strides = (window, head, each_key, each_query)
     numbers = ", ".join(str(n) for n in (*counts, *sizes, *planes, *strides, int(operation.causal)))
     shape = f"(attention_shape){{{numbers}, {float(operation.scale).hex()}f}}"

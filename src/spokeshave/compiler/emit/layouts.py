@@ -6,6 +6,7 @@ pitch and front margin satisfy the reader that needs most.
 
 from collections.abc import Callable
 
+from spokeshave.compiler.count import Count
 from spokeshave.compiler.emit.depthwise import is_depthwise, strided_margins
 from spokeshave.compiler.emit.taps import is_tight, margins, phase_size, taps
 from spokeshave.compiler.graph import Graph, Node
@@ -23,10 +24,12 @@ from spokeshave.compiler.layout import (
 from spokeshave.compiler.operations import (
     Activate,
     Affine,
+    Attention,
     Binary,
     Concatenate,
     Convolution,
     Dequantize,
+    Embedding,
     GroupNorm,
     LayerNorm,
     Linear,
@@ -66,6 +69,7 @@ SHARE_ONE_PITCH = (
     Widen,
 )
 LAYOUTS_AGREE = (Activate, Dequantize, Linear, Quantize)  # planes become planes, and rows rows
+ROWS_AGREE = (*LAYOUTS_AGREE, Binary, LayerNorm, RMSNorm)  # of single tokens
 RECURRENT = (Recurrent, QuantizedRecurrent)
 LAYOUTS_DIFFER = (Concatenate, Pad, Permute, *RECURRENT, Reshape, Slice)  # each value may lie in any way
 
@@ -74,12 +78,12 @@ def choose_layouts(graph: Graph, isa: InstructionSet) -> dict[str, Layout]:
     """Layout of every value, by name."""
     family = _families(graph, isa)
     grids = _grids(graph, family, isa)
-    sequences = _sequences(graph)
+    rows = _sequences(graph) | _single_tokens(graph)
     layouts: dict[str, Layout] = {}
     for name, value in graph.values.items():
         sample = value.shape[1:]
         stays_with_caller = value.dtype == "int64"
-        if is_planar(value.shape) and name not in sequences and not stays_with_caller:
+        if is_planar(value.shape) and name not in rows and not stays_with_caller:
             layouts[name] = lay_planes(value.shape, grids[family[name]], isa, value.dtype)
         else:
             layouts[name] = lay_rows(sample, value.dtype)
@@ -98,6 +102,26 @@ def _sequences(graph: Graph) -> set[str]:
     bound = _spread(set().union(*(values[id(node)] for node in others)), joined)
     recurrent = [values[id(node)] for node in graph.nodes if isinstance(node.operation, RECURRENT)]
     return _spread(set().union(*recurrent) - bound, [group - bound for group in values.values()])
+
+
+def _single_tokens(graph: Graph) -> set[str]:
+    """Tokens that are alone, `[1, 1, C]`, lie row-major, so that layers read each weight for one vector and not for
+    lanes of which one is true; as far as every operation on the way takes rows.
+    """
+    single = {name for name, value in graph.values.items() if _is_single(value.shape)}
+    joined, bound = [], set(graph.values) - single
+    for node in graph.nodes:
+        values = single.intersection((*node.inputs, *node.outputs))
+        operation = _in_float(node)
+        if isinstance(operation, ROWS_AGREE) and not bound.intersection((*node.inputs, *node.outputs)):
+            joined.append(values)
+        elif not isinstance(operation, (*LAYOUTS_DIFFER, Attention, Embedding)):
+            bound |= values
+    return single - _spread(bound, joined)
+
+
+def _is_single(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 3 and not isinstance(shape[1], Count) and shape[1] == 1
 
 
 def _in_float(node: Node) -> Operation:

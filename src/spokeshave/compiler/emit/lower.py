@@ -189,6 +189,10 @@ def lower(
         else:
             lowering.ports[name] = Port("in", index)
     stages = _begin_runs(lowering, find_runs(graph, lowering.layouts, isa) if runs is None else runs)
+    direct = {
+        name: Port("out", i) for i, name in enumerate(graph.outputs) if shapes.made_for_caller(graph, name)
+    }
+    lowering.ports |= direct
     for node in graph.nodes:
         run, lowering.done, zeros = stages.get(id(node), (0, (), Zeros()))
         if zeros != Zeros():
@@ -197,8 +201,9 @@ def lower(
         lowering.finish_step(node.layer, type(node.operation).__name__, run)
     lowering.done = ()
     for index, name in enumerate(graph.outputs):
-        shapes.lower_output(lowering, name, index)
-        lowering.finish_step("", "output")
+        if name not in direct:
+            shapes.lower_output(lowering, name, index)
+            lowering.finish_step("", "output")
     return lowering.program(_floats(graph, graph.inputs), _floats(graph, graph.outputs))
 
 

@@ -40,7 +40,7 @@ class Lowering:
     packed: Mapping[str, Packed]  # by weight name, for weights that a plan put into a scheme
     choose: Chooser
     patterns: Mapping[str, str]  # how values are written, by name, where not as most kernels do
-    ports: dict[str, Port] = field(default_factory=dict)  # whole numbers, read where the caller has them
+    ports: dict[str, Port] = field(default_factory=dict)  # values that lie where the caller has them
     views: dict[str, Place] = field(default_factory=dict)  # values that are parts of others
     added: dict[str, Constant] = field(
         default_factory=dict

@@ -31,10 +31,11 @@ class Constant:
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output of the segment: row-major floats given by the caller."""
+    """An input or output of the segment: row-major floats given by the caller, from element `offset` on."""
 
     direction: str  # "in" or "out"
     index: int
+    offset: int = 0
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from spokeshave.compiler.emit.program import Place, Port
 from spokeshave.compiler.emit.tokens import integer_reason
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.layout import Flat, Layout, Planes
-from spokeshave.compiler.operations import Concatenate, Pad, Patches, Permute, Slice
+from spokeshave.compiler.operations import Concatenate, Pad, Patches, Permute, Reshape, Slice
 
 
 def lower_input(lowering: Lowering, value: str, index: int) -> None:
@@ -29,6 +29,14 @@ def lower_reshape(lowering: Lowering, node: Node) -> None:
 
     Whole numbers, which are only read where the caller has them, need none at all.
     """
+    maker = next((other for other in lowering.graph.nodes if node.inputs[0] in other.outputs), None)
+    if maker and isinstance(maker.operation, Permute) and _heads_are_joined(lowering.graph, maker):
+        source, from_strides = _permuted(lowering, maker)
+        shape = lowering.layout(maker.output).shape
+        token, channel = lowering.layout(node.output).strides
+        strides = (token, shape[2] * channel, channel)
+        lowering.copy(source, from_strides, lowering.place(node.output), strides, shape)
+        return
     if node.inputs[0] in lowering.ports:
         lowering.ports[node.output] = lowering.ports[node.inputs[0]]
         return
@@ -45,14 +53,28 @@ def lower_reshape(lowering: Lowering, node: Node) -> None:
 
 
 def lower_permute(lowering: Lowering, node: Node) -> None:
-    """One copy with the source's strides in the output's order."""
+    """One copy with the source's strides in the output's order; none where the reader makes it (`_joined_heads`)."""
+    if _heads_are_joined(lowering.graph, node):
+        return
+    written, (source, strides) = lowering.layout(node.output), _permuted(lowering, node)
+    lowering.copy(source, strides, lowering.place(node.output), written.strides, written.shape)
+
+
+def _permuted(lowering: Lowering, node: Node) -> tuple[Place | Port, tuple[int, ...]]:
+    """First element of what a permutation reads, and its strides in the order of what it makes."""
     operation = node.operation
     assert isinstance(operation, Permute)
-    read, written = lowering.layout(node.inputs[0]), lowering.layout(node.output)
-    strides = tuple(read.strides[axis - 1] for axis in operation.axes[1:])
-    lowering.copy(
-        lowering.place(node.inputs[0]), strides, lowering.place(node.output), written.strides, written.shape
-    )
+    source, strides = _where(lowering, node.inputs[0])
+    return source, tuple(strides[axis - 1] for axis in operation.axes[1:])
+
+
+def _heads_are_joined(graph: Graph, node: Node) -> bool:
+    """Whether the only reader of a permuted value `[1, T, heads, size]` is a reshape to `[1, T, heads * size]`."""
+    shape, readers = graph.shape(node.output), [other for other in graph.nodes if node.output in other.inputs]
+    if len(readers) != 1 or len(shape) != 4 or node.output in graph.outputs:
+        return False
+    joined = (*shape[:2], shape[2] * shape[3])
+    return isinstance(readers[0].operation, Reshape) and graph.shape(readers[0].output) == joined
 
 
 def lower_slice(lowering: Lowering, node: Node) -> None:
@@ -95,33 +117,52 @@ def lower_patches(lowering: Lowering, node: Node) -> None:
     """One call; a map that nothing else reads is read where the caller has it."""
     operation, value = node.operation, node.inputs[0]
     assert isinstance(operation, Patches)
-    read, written = lowering.layout(value), lowering.layout(node.output)
+    written = lowering.layout(node.output)
     assert isinstance(written, Planes)
     _, channels, rows, columns = lowering.graph.shape(value)
-    source = lowering.ports[value] if value in lowering.ports else lowering.place(value)
-    plane, row, _ = read.strides if isinstance(source, Place) else Flat((channels, rows, columns)).strides
+    source, (plane, row, _) = _where(lowering, value)
     sizes = (operation.height, operation.width, rows // operation.height, columns // operation.width)
     output = lowering.place(node.output)
     lowering.call("patches", source, plane, row, output, written.plane, channels, *sizes, operation.before)
 
 
 def stays_with_caller(graph: Graph, name: str) -> bool:
-    """Whether an input is only cut into patches, which reads it as the caller has it."""
+    """Whether an input is only cut into patches or joined to others, which read it as the caller has it."""
     readers = [node.operation for node in graph.nodes if name in node.inputs]
-    return name not in graph.outputs and bool(readers) and all(isinstance(op, Patches) for op in readers)
+    return (
+        name not in graph.outputs
+        and bool(readers)
+        and all(isinstance(op, Concatenate | Patches) for op in readers)
+    )
+
+
+def made_for_caller(graph: Graph, name: str) -> bool:
+    """Whether an output is joined of others and otherwise only permuted: it can lie where the caller wants it."""
+    joined = any(name in node.outputs and isinstance(node.operation, Concatenate) for node in graph.nodes)
+    readers = [node.operation for node in graph.nodes if name in node.inputs]
+    once = graph.outputs.count(name) == 1
+    return joined and once and all(isinstance(op, Permute) for op in readers)
 
 
 def lower_concatenate(lowering: Lowering, node: Node) -> None:
-    """One copy an input."""
+    """One copy an input, from and to where the caller has them if nothing else needs them."""
     operation = node.operation
     assert isinstance(operation, Concatenate)
-    written = lowering.layout(node.output)
+    output, strides = _where(lowering, node.output)
     axis, position = operation.axis - 1, 0
     for name in node.inputs:
-        read = lowering.layout(name)
-        target = _moved(lowering.place(node.output), position * written.strides[axis])
-        lowering.copy(lowering.place(name), read.strides, target, written.strides, read.shape)
-        position += read.shape[axis]
+        (source, from_strides), shape = _where(lowering, name), lowering.layout(name).shape
+        target = replace(output, offset=output.offset + position * strides[axis])
+        lowering.copy(source, from_strides, target, strides, shape)
+        position += shape[axis]
+
+
+def _where(lowering: Lowering, value: str) -> tuple[Place | Port, tuple[int, ...]]:
+    """First element and strides of a value, which the caller may have: there it is row-major."""
+    layout = lowering.layout(value)
+    if value in lowering.ports:
+        return lowering.ports[value], Flat(layout.shape).strides
+    return lowering.place(value), layout.strides
 
 
 def shape_reason(graph: Graph, node: Node) -> str | None:

@@ -246,5 +246,5 @@ def _argument_text(argument: Argument, names: dict[str, int], arena: Arena, prog
         floats = (program.input_floats if argument.direction == "in" else program.output_floats)[
             argument.index
         ]
-        return f"(void *)({argument.direction}puts[{argument.index}] + sample * {floats})"
+        return f"(void *)({argument.direction}puts[{argument.index}] + sample * {floats} + {argument.offset})"
     return float_literal(argument) if isinstance(argument, float) else str(argument)
