@@ -110,7 +110,8 @@ def findings(data: dict[str, Any]) -> list[Finding]:
             LOGS,
             f"frame error: dense {100 - 100 * dense:.1f} %, {errors}",
             verdict(dense - bsp[first] < 0.005 and cost <= 6.7),
-            "free: within half a point of the dense network, trained as long; slowly: 6.7 points from 10x to 301x",
+            "free: within half a point of the dense network, trained as long; slowly: 6.7 points from 10x to 301x. "
+            "The network here has 150 times fewer weights than the paper's, so at 10x little is left to waste",
         )
     ]
     return found + [_order(test, rate) for rate in BESIDE] + _clock(data)
@@ -127,6 +128,7 @@ def _order(test: dict[str, list[float]], rate: int) -> Finding:
         "",
         "frame accuracy: " + ", ".join(f"{name} {spread(values)}" for name, values in at.items()),
         verdict(all(ahead(at["BSP"], at[name]) for name in ("rows", "columns", "random BSP"))),
+        "BSP's two steps share the epochs of ADMM, and it keeps 4 % fewer weights than rows (whole columns of blocks)",
     )
 
 
