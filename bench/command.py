@@ -117,15 +117,16 @@ def window_options(parser: argparse.ArgumentParser, module: str) -> None:
 def collect(path: Path, about: str, record: dict[str, Any]) -> None:
     """Join a record with those of the result file, and all standings in one table, `rows`.
 
-    Where both heats have a standing of a network at some compression, the lower speed-up counts: the other heat may
-    have lacked the peer that was fastest.
+    The second heat's standings count; where it lacked the peer that was the best of the first, the lower ones do.
     """
     document = join(path, record, KEYS)
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for run in document["runs"]:
+    for run in sorted(document["runs"], key=lambda run: list(HEATS).index(run["heat"])):
+        present = {contender["label"] for contender in run["contenders"]}
         for row in run["rows"]:
             key = (run["network"], run["threads"], row["precision"], row["compression"])
-            if key not in rows or row[SPEEDUP] < rows[key][SPEEDUP]:
+            first = rows.get(key)
+            if first is None or first["best_peer"] in present or row[SPEEDUP] < first[SPEEDUP]:
                 rows[key] = {"network": run["network"], "threads": run["threads"], **row}
     ordered = [rows[key] for key in sorted(rows)]
     write(path, {"about": about.strip().splitlines()[0], "rows": ordered, "runs": document["runs"]})

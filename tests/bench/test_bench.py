@@ -245,19 +245,27 @@ def test_the_page_is_made_from_the_results_alone(arguments, tmp_path):
     assert re.search(r"resnet50 \| 10x \| not measured, goal 5x \| not measured, goal 4x", text)
 
 
-def test_of_two_heats_the_lower_standing_counts(tmp_path):
-    def record(heat, speedups):
+def test_the_second_heat_counts_unless_it_lacked_the_best_peer(tmp_path):
+    def record(heat, peers, best, speedups):
         rows = [
-            {"precision": "fp32", "compression": compression, command.SPEEDUP: speedup}
+            {"precision": "fp32", "compression": compression, "best_peer": best, command.SPEEDUP: speedup}
             for compression, speedup in speedups.items()
         ]
-        return {"network": "tiny", "heat": heat, "threads": 1, "rows": rows}
+        contenders = [{"label": peer} for peer in peers]
+        return {"network": "tiny", "heat": heat, "threads": 1, "rows": rows, "contenders": contenders}
 
-    for entry in (record("compressions", {1: 1.0, 4: 4.0}), record("peers", {1: 0.9, 10: 9.0})):
+    def standings_after(entry):
         command.collect(tmp_path / "one.json", "About", entry)
-    command.collect(tmp_path / "one.json", "About", record("compressions", {1: 1.1, 4: 3.9}))
-    rows = json.loads((tmp_path / "one.json").read_text())["rows"]
-    assert [(row["compression"], row[command.SPEEDUP]) for row in rows] == [(1, 0.9), (4, 3.9), (10, 9.0)]
+        rows = json.loads((tmp_path / "one.json").read_text())["rows"]
+        return [(row["compression"], row[command.SPEEDUP]) for row in rows]
+
+    standings_after(record("peers", ["A", "B"], "A", {1: 0.9, 10: 9.0}))
+    assert standings_after(record("compressions", ["B"], "B", {1: 1.1, 4: 4.4, 10: 8.5})) == [
+        *((1, 0.9), (4, 4.4), (10, 8.5))
+    ]
+    assert standings_after(record("compressions", ["A"], "A", {1: 1.0, 4: 4.0})) == [
+        *((1, 1.0), (4, 4.0), (10, 9.0))
+    ]
 
 
 def test_reasons_are_found_by_patterns_and_rows_without_one_say_so():
