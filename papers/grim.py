@@ -38,16 +38,17 @@ def schemes(kind: str) -> dict[str, Callable[[Shape], Scheme]]:
     def width(shape: Shape) -> int:
         return torch.Size(shape[1:]).numel()
 
-    def blocks(block: tuple[int, int]) -> Callable[[Shape], Scheme]:
+    def blocks(block: tuple[int, int], row_sparsity: float = ROW_SPARSITY) -> Callable[[Shape], Scheme]:
         def scheme(shape: Shape) -> Scheme:
             clipped = min(block[0], shape[0]), min(block[1], width(shape))
-            return BlockColumnRow(sparsity, clipped, ROW_SPARSITY)
+            return BlockColumnRow(sparsity, clipped, row_sparsity)
 
         return scheme
 
     return {
         "unstructured": lambda shape: Unstructured(sparsity),
         **{f"BCR {rows} x {columns}": blocks((rows, columns)) for rows, columns in SIZES[kind]},
+        "{} x {} without rows".format(*SIZES[kind][-1]): blocks(SIZES[kind][-1], 0.0),
         "columns": lambda shape: Blocks(sparsity, (shape[0], 1)),
         "rows": lambda shape: Blocks(sparsity, (1, width(shape))),
     }
@@ -119,6 +120,7 @@ def judgements(subject: Subject, found: dict[str, Any]) -> list[Finding]:
             "",
             f"accuracy: {accuracy}",
             verdict(all(map(in_order, orders)) and ahead(test[large], test[f"random {large}"])),
+            "'without rows': the largest blocks lose columns alone, which shows what the row step of BCR does",
         ),
         Finding(
             f"{about}: larger blocks are faster, until time no longer falls",
