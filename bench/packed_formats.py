@@ -10,9 +10,10 @@ import argparse
 import ctypes
 import json
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -38,6 +39,7 @@ from spokeshave.schemes.unstructured import Unstructured
 from spokeshave.schemes.whole_blocks import BlockPunched, Blocks
 
 ROUNDS = 41
+Key = TypeVar("Key")
 LAYERS = {
     "3x3, 64 channels, 28 x 28": ((64, 64, 3, 3), 28),
     "3x3, 256 channels, 14 x 14": ((256, 256, 3, 3), 14),
@@ -66,6 +68,23 @@ def trained_like(shape: tuple[int, ...]) -> Tensor:
     """Random weights whose rows and columns differ in strength."""
     rows = torch.randn(shape[0]).mul(0.5).exp().view(-1, *[1] * (len(shape) - 1))
     return torch.randn(shape) * rows * torch.randn(shape[1:]).mul(0.5).exp()
+
+
+def in_rounds(runs: Mapping[Key, Callable[[], float]], rounds: int) -> dict[Key, list[float]]:
+    """Seconds of every run in each of the rounds, side by side, each behind one that is not counted."""
+    times: dict[Key, list[float]] = {key: [] for key in runs}
+    for _ in range(rounds):
+        for key, run in runs.items():
+            run()
+            times[key].append(run())
+    return times
+
+
+def show(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print rows below each other."""
+    for row in rows:
+        cells = (f"{value!s:>8}" if key != "scheme" else f"{value:34}" for key, value in row.items())
+        print("  " + "  ".join(cells))
 
 
 def layer_graph(weight: Tensor, size: int) -> Graph:
@@ -138,11 +157,7 @@ def measure(shape: tuple[int, ...], size: int, isa: InstructionSet) -> list[dict
             graph = layer_graph(kept, size)
             packed = None if scheme is None else scheme.pack(kept)
             runs[name, way] = timer(graph, isa, packed, way)
-    times: dict[tuple[str, str], list[float]] = {key: [] for key in runs}
-    for _ in range(ROUNDS):
-        for key, (_, run) in runs.items():
-            run()
-            times[key].append(run())
+    times = in_rounds({key: run for key, (_, run) in runs.items()}, ROUNDS)
     dense = statistics.median(times["dense", "panels"])
     return [
         {
@@ -169,13 +184,7 @@ def main() -> None:
     for layer, (shape, size) in LAYERS.items():
         layers[layer] = measure(shape, size, isa)
         print(layer)
-        for row in layers[layer]:
-            print(
-                "  "
-                + "  ".join(
-                    f"{value!s:>8}" if key != "scheme" else f"{value:34}" for key, value in row.items()
-                )
-            )
+        show(layers[layer])
     document = {
         "machine": cpu_name(),
         "isa": isa.name,

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from papers.deployments import Store, Trial, store, timed
+from papers.deployments import Store, Trial, store, with_times
 from papers.layerwise import FineTuning, Subject, cnn, gru, trial
-from papers.masks import Shape
+from papers.masks import Shape, width
 
 from bench.records import RESULTS, join, provenance
 from spokeshave.data import DATA
@@ -38,7 +38,7 @@ IMAGES = 25_000  # of the fine-tuning
 
 def shared_by(rows: int, rate: int, shape: Shape) -> BlockColumnRow:
     """A layer at a rate, `rows` rows to a column set."""
-    block = min(rows, shape[0]), torch.Size(shape[1:]).numel()
+    block = min(rows, shape[0]), width(shape)
     return BlockColumnRow(1 - 1 / rate, block, column_group=COLUMN_GROUP)
 
 
@@ -47,9 +47,8 @@ def subject_of(network: str, seed: int) -> Subject:
     return cnn(seed, False, 56, 10_000) if network == "resnet56" else gru(seed, False)
 
 
-def trials(kept: Store, network: str, seed: int, rates: Sequence[int]) -> list[Trial]:
+def trials(kept: Store, network: str, subject: Subject, seed: int, rates: Sequence[int]) -> list[Trial]:
     """Dense, then every number of rows at every rate, in both precisions."""
-    subject = subject_of(network, seed)
     tuning = FineTuning(DATA["cifar10"](), IMAGES) if network == "resnet56" else None
     made = [trial(kept, subject, "dense", None, seed, precision=precision) for precision in PRECISIONS]
     for rate, rows, precision in product(rates, ROWS, PRECISIONS):
@@ -61,20 +60,19 @@ def trials(kept: Store, network: str, seed: int, rates: Sequence[int]) -> list[T
 
 def measure(network: str, rates: Sequence[int], rounds: int) -> dict[str, Any]:
     """Mean accuracy over seeds, and the time of the first seed's deployments."""
+    seeds = SEEDS[network]
+    subjects = [subject_of(network, seed) for seed in seeds]
     with store(False) as kept:
-        by_seed = [trials(kept, network, seed, rates) for seed in SEEDS[network]]
-    origin, subject = provenance(1), subject_of(network, SEEDS[network][0])
-    names = [f"{one.record['scheme']}, {one.record['precision']}" for one in by_seed[0]]
-    calls = {
-        name: partial(one.deployment, *subject.example) for name, one in zip(names, by_seed[0], strict=True)
-    }
-    times = timed(calls, rounds)
+        by_seed = [
+            trials(kept, network, subject, seed, rates) for subject, seed in zip(subjects, seeds, strict=True)
+        ]
+    origin, subject = provenance(1), subjects[0]
     rows = []
-    for name, *same in zip(names, *by_seed, strict=True):
+    for first, *same in zip(with_times(by_seed[0], subject.example, rounds), *by_seed, strict=True):
         accuracies = [one.record["test"] for one in same]
-        row = {key: same[0].record[key] for key in ("scheme", "precision", "density", "weight_bytes")}
-        rows.append(row | {"accuracy": statistics.fmean(accuracies), "accuracies": accuracies, **times[name]})
-    return {"network": network, "about": subject.about, "seeds": SEEDS[network], **origin, "rows": rows}
+        row = {key: value for key, value in first.items() if key not in ("kind", "seed", "test")}
+        rows.append(row | {"accuracy": statistics.fmean(accuracies), "accuracies": accuracies})
+    return {"network": network, "about": subject.about, "seeds": seeds, **origin, "rows": rows}
 
 
 def main() -> int:

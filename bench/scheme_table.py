@@ -13,14 +13,13 @@ in runs/papers, so a run that was stopped goes on where it was.
 import argparse
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from papers.deployments import Store, Trial, store, timed
+from papers.deployments import Store, Trial, store, with_times
 from papers.layerwise import Subject, cnn, gru, transformer, trial
-from papers.masks import Shape
+from papers.masks import Shape, width
 
 from bench.records import RESULTS, join, provenance
 from spokeshave.schemes.block_column_row import BlockColumnRow
@@ -37,11 +36,6 @@ from spokeshave.schemes.whole_blocks import BlockPunched, Blocks
 
 SUBJECTS = {"CNN": (cnn, 2), "transformer": (transformer, 2), "GRU": (gru, 4)}  # how many times fewer weights
 FromShape = Callable[[Shape], Scheme]
-
-
-def width(shape: Shape) -> int:
-    """Weights of one output."""
-    return torch.Size(shape[1:]).numel()
 
 
 def pruning_schemes(rate: int) -> dict[str, FromShape]:
@@ -108,12 +102,8 @@ def measure(kind: str, rounds: int) -> dict[str, Any]:
     subject = make(0, False)
     with store(False) as kept:
         made = trials(kept, subject, rate)
-    names = [f"{one.record['scheme']}, {one.record['precision']}" for one in made]
     origin = provenance(1)
-    deployments = [one.deployment for one in made]
-    calls = {name: partial(one, *subject.example) for name, one in zip(names, deployments, strict=True)}
-    times = timed(calls, rounds)
-    rows = [one.record | times[name] for name, one in zip(names, made, strict=True)]
+    rows = with_times(made, subject.example, rounds)
     return {"kind": kind, "network": subject.about, "rate": rate, **origin, "rows": rows}
 
 

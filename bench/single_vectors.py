@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bench.packed_formats import trained_like
+from bench.packed_formats import in_rounds, show, trained_like
 from spokeshave.compiler.build import build_library, find_compiler, load_library
 from spokeshave.compiler.emit.arena import plan_arena
 from spokeshave.compiler.emit.lower import lower
@@ -78,11 +78,7 @@ def measure(shape: tuple[int, int], isa: InstructionSet, bfloat16: bool) -> list
     weight = trained_like(shape)
     kept = {name: weight if scheme is None else scheme.project(weight) for name, scheme in SCHEMES.items()}
     runs = {name: timer(w.bfloat16().float() if bfloat16 else w, isa) for name, w in kept.items()}
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(ROUNDS):
-        for name, (_, _, run) in runs.items():
-            run()
-            times[name].append(run())
+    times = in_rounds({name: run for name, (_, _, run) in runs.items()}, ROUNDS)
     dense = statistics.median(times["dense"])
     return [
         {
@@ -112,13 +108,7 @@ def main() -> None:
     for layer, shape in SHAPES.items():
         layers[layer] = measure(shape, isa, arguments.bfloat16)
         print(layer)
-        for row in layers[layer]:
-            print(
-                "  "
-                + "  ".join(
-                    f"{value!s:>8}" if key != "scheme" else f"{value:32}" for key, value in row.items()
-                )
-            )
+        show(layers[layer])
     document = {
         "machine": cpu_name(),
         "isa": isa.name,

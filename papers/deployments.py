@@ -20,6 +20,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from papers.trials import RUNS
 from spokeshave.atomic import write_atomically
 from spokeshave.compiler import NativeDeployment, load_deployment
 from spokeshave.measure import interleave, limited_threads
@@ -86,11 +87,18 @@ def first_seed(trials: Sequence[Trial], *example: Tensor) -> dict[str, Callable[
     }
 
 
+def with_times(trials: Sequence[Trial], example: Sequence[Tensor], rounds: int) -> list[dict[str, Any]]:
+    """The record of each trial, and its time on an example beside all others."""
+    calls = {str(place): partial(one.deployment, *example) for place, one in enumerate(trials)}
+    times = timed(calls, rounds)
+    return [one.record | times[str(place)] for place, one in enumerate(trials)]
+
+
 @contextmanager
 def store(quick: bool) -> Iterator[Store]:
     """`runs/papers`; for a quick run a folder that is gone afterwards."""
     if not quick:
-        yield Store(Path("runs/papers"))
+        yield Store(RUNS)
         return
     with tempfile.TemporaryDirectory() as folder:
         yield Store(Path(folder))

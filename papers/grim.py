@@ -14,7 +14,7 @@ import torch
 
 from papers.deployments import Store, Trial, first_seed, store, timed
 from papers.layerwise import TEST_IMAGES, Subject, cnn, gru, trial
-from papers.masks import Shape
+from papers.masks import Shape, width
 from papers.record import Check, Finding, main, verdict
 from papers.speech_trials import in_order, judged
 from papers.trials import ahead, spread
@@ -34,9 +34,6 @@ NEAR = 1.1  # a block's time is near the least one below this factor
 def schemes(kind: str) -> dict[str, Callable[[Shape], Scheme]]:
     """What is compared at the rate of a kind of network."""
     sparsity = 1 - 1 / RATES[kind]
-
-    def width(shape: Shape) -> int:
-        return torch.Size(shape[1:]).numel()
 
     def blocks(block: tuple[int, int], row_sparsity: float = ROW_SPARSITY) -> Callable[[Shape], Scheme]:
         def scheme(shape: Shape) -> Scheme:

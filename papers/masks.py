@@ -1,6 +1,7 @@
 """The schemes that the checks compare, by rate: how many times fewer weights are left."""
 
 from collections.abc import Callable, Sequence
+from math import prod
 
 from spokeshave.schemes.block_structured import BlockStructured
 from spokeshave.schemes.compressed_blocks import CompressedBlocks
@@ -11,6 +12,11 @@ from spokeshave.schemes.whole_blocks import Blocks
 Shape = tuple[int, ...]
 Steps = Sequence[Callable[[Shape], Scheme]]
 """Schemes by a weight's shape, one for each step of ADMM; the last one is where the weight ends."""
+
+
+def width(shape: Shape) -> int:
+    """Weights of one output."""
+    return prod(shape[1:])
 
 
 def unstructured(rate: float) -> Steps:

@@ -22,7 +22,7 @@ from transformers.utils import logging
 
 from papers.record import Check, Finding, main, verdict
 from papers.small_mixtral import Training, batches, dense_checkpoint, load, perplexity, sequences, text
-from papers.trials import remembered
+from papers.trials import RUNS, remembered
 from spokeshave.methods import ExpertDistillation, MaskedFineTuning, begin
 from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.n_of_m import NOfM
@@ -37,7 +37,7 @@ PUBLISHED = {  # WikiText perplexity of Mixtral-8x7B, dense 3.84
     "2:4": "MoE-Pruner 5.88, Wanda 6.98",
 }
 FINE_TUNING_RATE = 2e-4
-FOLDER = Path("runs/papers/moe_pruner")
+FOLDER = RUNS / "moe_pruner"
 
 
 @dataclass(frozen=True)

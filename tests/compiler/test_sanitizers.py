@@ -38,8 +38,8 @@ from spokeshave.compiler.quantization.integers import to_integers
 from spokeshave.compiler.reference import run_reference
 from spokeshave.compiler.schedule import Product, Schedule, forms, schedule_for
 
-# Recurrent layers amplify rounding: PyTorch itself is 1e-5 and more away from its own in double precision there.
-TOLERANCES = (1e-5, 1e-5, 1e-4, 1e-5)
+# The recurrent layers at the end amplify rounding: there PyTorch itself is 1e-5 away from its own in double precision.
+TOLERANCES = (1e-5, 1e-5, 5e-5, 1e-5)
 SANITIZERS = {
     "memory": ("-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
     "threads": ("-fsanitize=thread", "-fno-sanitize-recover=all"),

@@ -6,6 +6,7 @@ immutable; a pass is a pure function graph -> graph (see `passes/`), and `verify
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
@@ -54,3 +55,23 @@ class Graph:
     def shape(self, value: str) -> tuple[int, ...]:
         """Shape of a value."""
         return self.values[value].shape
+
+    def maker(self, value: str) -> Node | None:
+        """The node that makes a value; None for an input."""
+        return self._makers.get(value)
+
+    def readers(self, value: str) -> tuple[Node, ...]:
+        """The nodes that read a value, in order; one that reads it twice stands twice."""
+        return tuple(self._readers.get(value, ()))
+
+    @cached_property
+    def _makers(self) -> dict[str, Node]:
+        return {name: node for node in self.nodes for name in node.outputs}
+
+    @cached_property
+    def _readers(self) -> dict[str, list[Node]]:
+        found: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            for name in node.inputs:
+                found.setdefault(name, []).append(node)
+        return found

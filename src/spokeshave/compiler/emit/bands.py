@@ -89,22 +89,31 @@ def _chains(graph: Graph, layouts: Mapping[str, Layout], isa: InstructionSet) ->
         joins = last and _hands_over(graph, last[-1], node, layouts, isa)
         if joins and (_is_pool(graph, node) or _is_convolution(graph, node, layouts, isa)):
             chains[-1] = (*last, node)
-        elif _is_convolution(graph, node, layouts, isa):
+        elif _begins(graph, node, layouts, isa):
             chains.append((node,))
         elif last:
             chains.append(())
     return [chain for chain in chains if chain]
 
 
+def _begins(graph: Graph, node: Node, layouts: Mapping[str, Layout], isa: InstructionSet) -> bool:
+    """Whether a chain may begin with a node; what is cheap to know is asked first."""
+    large = isinstance(node.operation, Convolution) and _is_large(layouts[node.output], isa)
+    return large and _is_convolution(graph, node, layouts, isa)
+
+
 def _hands_over(
     graph: Graph, first: Node, second: Node, layouts: Mapping[str, Layout], isa: InstructionSet
 ) -> bool:
     value = first.output
-    readers = [node for node in graph.nodes for name in node.inputs if name == value]
-    layout = layouts[value]
-    alone = readers == [second] and second.inputs[0] == value and value not in graph.outputs
-    large = layout.floats * FLOAT_BYTES > level_two_cache_bytes(isa)
+    readers = graph.readers(value)
+    alone = readers == (second,) and second.inputs[0] == value and value not in graph.outputs
+    large = _is_large(layouts[value], isa)
     return alone and large and isinstance(first.operation, Convolution) and not first.operation.residual
+
+
+def _is_large(layout: Layout, isa: InstructionSet) -> bool:
+    return layout.floats * FLOAT_BYTES > level_two_cache_bytes(isa)
 
 
 def _is_convolution(graph: Graph, node: Node, layouts: Mapping[str, Layout], isa: InstructionSet) -> bool:

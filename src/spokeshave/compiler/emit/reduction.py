@@ -167,7 +167,7 @@ def _norm_to_words(
     lowering: Lowering, node: Node, scale_and_shift: tuple[Constant, Constant], epsilon: float, centred: bool
 ) -> bool:
     """Append a call that converts what it normalises, where nothing but a conversion reads it."""
-    readers = [reader for reader in lowering.graph.nodes if node.output in reader.inputs]
+    readers = lowering.graph.readers(node.output)
     if len(readers) != 1 or node.output in lowering.graph.outputs:
         return False
     (reader,) = readers

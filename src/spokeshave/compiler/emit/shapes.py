@@ -29,7 +29,7 @@ def lower_reshape(lowering: Lowering, node: Node) -> None:
 
     Whole numbers, which are only read where the caller has them, need none at all.
     """
-    maker = next((other for other in lowering.graph.nodes if node.inputs[0] in other.outputs), None)
+    maker = lowering.graph.maker(node.inputs[0])
     if maker and isinstance(maker.operation, Permute) and _heads_are_joined(lowering.graph, maker):
         source, from_strides = _permuted(lowering, maker)
         shape = lowering.layout(maker.output).shape
@@ -70,7 +70,7 @@ def _permuted(lowering: Lowering, node: Node) -> tuple[Place | Port, tuple[int, 
 
 def _heads_are_joined(graph: Graph, node: Node) -> bool:
     """Whether the only reader of a permuted value `[1, T, heads, size]` is a reshape to `[1, T, heads * size]`."""
-    shape, readers = graph.shape(node.output), [other for other in graph.nodes if node.output in other.inputs]
+    shape, readers = graph.shape(node.output), graph.readers(node.output)
     if len(readers) != 1 or len(shape) != 4 or node.output in graph.outputs:
         return False
     joined = (*shape[:2], shape[2] * shape[3])
@@ -128,20 +128,19 @@ def lower_patches(lowering: Lowering, node: Node) -> None:
 
 def stays_with_caller(graph: Graph, name: str) -> bool:
     """Whether an input is only cut into patches or joined to others, which read it as the caller has it."""
-    readers = [node.operation for node in graph.nodes if name in node.inputs]
+    readers = graph.readers(name)
     return (
         name not in graph.outputs
         and bool(readers)
-        and all(isinstance(op, Concatenate | Patches) for op in readers)
+        and all(isinstance(reader.operation, Concatenate | Patches) for reader in readers)
     )
 
 
 def made_for_caller(graph: Graph, name: str) -> bool:
     """Whether an output is joined of others and otherwise only permuted: it can lie where the caller wants it."""
-    joined = any(name in node.outputs and isinstance(node.operation, Concatenate) for node in graph.nodes)
-    readers = [node.operation for node in graph.nodes if name in node.inputs]
-    once = graph.outputs.count(name) == 1
-    return joined and once and all(isinstance(op, Permute) for op in readers)
+    maker, once = graph.maker(name), graph.outputs.count(name) == 1
+    joined = maker is not None and isinstance(maker.operation, Concatenate)
+    return joined and once and all(isinstance(reader.operation, Permute) for reader in graph.readers(name))
 
 
 def lower_concatenate(lowering: Lowering, node: Node) -> None:

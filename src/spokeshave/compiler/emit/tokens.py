@@ -54,9 +54,9 @@ def lower_constant(lowering: Lowering, node: Node) -> None:
 
 def _is_only_added(graph: Graph, node: Node) -> bool:
     """Whether a whole constant has no reader but layers whose residual it is."""
-    readers = [reader for reader in graph.nodes if node.output in reader.inputs]
     layers = all(
-        isinstance(layer_of(reader), Linear) and reader.inputs[0] != node.output for reader in readers
+        isinstance(layer_of(reader), Linear) and reader.inputs[0] != node.output
+        for reader in graph.readers(node.output)
     )
     return (
         isinstance(node.operation, Constant)
@@ -124,6 +124,5 @@ def integer_reason(graph: Graph, node: Node) -> str | None:
     """Whole numbers reach operations under other shapes, but are never written again."""
     if graph.values[node.output].dtype == "float32":
         return None
-    readers = [other.operation for other in graph.nodes if node.output in other.inputs]
-    typed = all(isinstance(reader, Embedding | Convert) for reader in readers)
+    typed = all(isinstance(reader.operation, Embedding | Convert) for reader in graph.readers(node.output))
     return None if typed and node.output not in graph.outputs else "whole numbers are not compiled"

@@ -52,11 +52,10 @@ class Rewriting:
         self.nodes: list[Node] = []
         self.values = dict(graph.values)
         self.weights = dict(graph.weights)
-        self.makers = {name: node for node in graph.nodes for name in node.outputs}
 
     def maker(self, name: str, *kinds: type) -> Node | None:
         """The node of the old graph that makes a value, where its operation is of one of these kinds."""
-        node = self.makers.get(name)
+        node = self.graph.maker(name)
         return node if node is not None and isinstance(node.operation, kinds) else None
 
     def add(self, after: Node, operation: Operation, inputs: Sequence[str], shape: Sequence[int]) -> str:

@@ -27,13 +27,12 @@ def _between_integers(graph: Graph, pool: Node) -> tuple[Node, Node] | None:
         return None
     if not is_planar(graph.shape(pool.output)):  # the integers of a single position lie in rows
         return None
-    makers = [node for node in graph.nodes if pool.inputs[0] in node.outputs]
-    readers = [node for name in (pool.inputs[0], pool.output) for node in graph.nodes if name in node.inputs]
+    maker, readers = graph.maker(pool.inputs[0]), graph.readers(pool.output)
     given = {pool.inputs[0], pool.output} & set(graph.outputs)
-    if len(makers) != 1 or len(readers) != 2 or readers[0] is not pool or given:
+    if maker is None or graph.readers(pool.inputs[0]) != (pool,) or len(readers) != 1 or given:
         return None
-    fits = isinstance(makers[0].operation, Quantized) and isinstance(readers[1].operation, Quantize)
-    return (makers[0], readers[1]) if fits else None
+    fits = isinstance(maker.operation, Quantized) and isinstance(readers[0].operation, Quantize)
+    return (maker, readers[0]) if fits else None
 
 
 def _pooled(graph: Graph, pool: Node, layer: Node, conversion: Node) -> Graph:
