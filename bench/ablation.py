@@ -70,9 +70,15 @@ class FixedTile:
 
     def _schedule(self, product: Product) -> Schedule:
         isa = best_here()
-        tile = {"rows": self.rows, "vectors": min(self.vectors, isa.vectors_for(self.rows))}
-        fixed = {"by_blocks": False, "by_subsets": False, "amx": False, "reordered": self.reordered}
-        return replace(schedule_for(product, isa), **tile, **fixed)
+        return replace(
+            schedule_for(product, isa),
+            rows=self.rows,
+            vectors=min(self.vectors, isa.vectors_for(self.rows)),
+            by_blocks=False,
+            by_subsets=False,
+            amx=False,
+            reordered=self.reordered,
+        )
 
 
 @dataclass(frozen=True)

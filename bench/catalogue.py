@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,21 +38,26 @@ def _vision_transformer(width: int, heads: int) -> tuple[nn.Module, tuple[Tensor
     """DeiT without its distillation token is ViT's own network (arXiv 2012.12877, table 1)."""
     from transformers import ViTConfig, ViTForImageClassification
 
-    sizes = {"hidden_size": width, "num_attention_heads": heads, "intermediate_size": 4 * width}
-    return ViTForImageClassification(ViTConfig(**sizes, num_labels=1000)), (torch.randn(IMAGES),)
+    sizes: dict[str, Any] = {"hidden_size": width, "num_attention_heads": heads, "num_labels": 1000}
+    return ViTForImageClassification(ViTConfig(**sizes, intermediate_size=4 * width)), (torch.randn(IMAGES),)
 
 
 def _swin() -> tuple[nn.Module, tuple[Tensor, ...]]:
     """Swin-T (arXiv 2103.14030, section 3.3)."""
     from transformers import SwinConfig, SwinForImageClassification
 
-    return SwinForImageClassification(SwinConfig(num_labels=1000)), (torch.randn(IMAGES),)
+    labels: dict[str, Any] = {"num_labels": 1000}
+    return SwinForImageClassification(SwinConfig(**labels)), (torch.randn(IMAGES),)
 
 
 def _bert(layers: int, width: int) -> tuple[nn.Module, tuple[Tensor, ...]]:
     from transformers import BertConfig, BertModel
 
-    sizes = {"hidden_size": width, "num_hidden_layers": layers, "intermediate_size": 4 * width}
+    sizes: dict[str, Any] = {
+        "hidden_size": width,
+        "num_hidden_layers": layers,
+        "intermediate_size": 4 * width,
+    }
     return BertModel(BertConfig(**sizes), add_pooling_layer=False), (_words(30522),)
 
 
@@ -92,7 +98,7 @@ class Sequence(nn.Module):
 
 
 def _recurrent(
-    kind: type[nn.RNNBase], layers: int, both: bool = False
+    kind: type[nn.GRU] | type[nn.LSTM], layers: int, both: bool = False
 ) -> tuple[nn.Module, tuple[Tensor, ...]]:
     network = kind(FEATURES, 1024, layers, batch_first=True, bidirectional=both)
     return Sequence(network), (torch.randn(1, STEPS, FEATURES),)

@@ -27,10 +27,15 @@ from spokeshave.streaming.expert import TOKENS
 from spokeshave.streaming.memory import forget_peak, peak_resident_bytes
 from spokeshave.streaming.tensor_file import Entry, open_tensor_file, written_tensors
 
-WIDTH = {"hidden_size": 4096, "intermediate_size": 14336, "num_local_experts": 8, "num_attention_heads": 32}
-OTHERS = {"num_key_value_heads": 8, "vocab_size": 32000}  # as published (arXiv 2401.04088)
+WIDTH: dict[str, Any] = {
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_local_experts": 8,
+    "num_attention_heads": 32,
+}
+OTHERS: dict[str, Any] = {"num_key_value_heads": 8, "vocab_size": 32000}  # as published (arXiv 2401.04088)
 ROWS = 1024
-SCHEMES = {"0.5": Unstructured(0.5), "2:4": NOfM(2, 4), "4:8": NOfM(4, 8)}
+SCHEMES: dict[str, Unstructured | NOfM] = {"0.5": Unstructured(0.5), "2:4": NOfM(2, 4), "4:8": NOfM(4, 8)}
 BYTES = 2  # of a bfloat16 number
 
 
@@ -77,7 +82,7 @@ def write_checkpoint(folder: Path, config: Any) -> None:
     """A checkpoint of as many files as layers, and one; its names are found by an index."""
     config.save_pretrained(folder)
     parts = [layer_shapes(config, layer) for layer in range(config.num_hidden_layers)]
-    places = {}
+    places: dict[str, str] = {}
     for number, shapes in enumerate([*parts, other_shapes(config)]):
         name = f"model-{number}.safetensors"
         write_random(folder / name, shapes, seed=number)

@@ -58,6 +58,10 @@ def run(arguments: argparse.Namespace, measure: Callable[[Pruned], Document]) ->
 def _pruned(arguments: argparse.Namespace) -> Pruned:
     torch.manual_seed(0)
     network = resolve_network(arguments.network)
+    if not isinstance(network, nn.Module):
+        raise SpokeshaveError(
+            f"{arguments.network} is an exported program, whose weights cannot be pruned here"
+        )
     example = find_example(arguments.network, network, arguments.shape, None)
     plan = Plan.for_compression(network, arguments.compression) if arguments.compression > 1 else None
     if plan is not None:

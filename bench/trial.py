@@ -23,7 +23,7 @@ from bench.contest import (
 from bench.own import Makes, Own, deployments, kept_share, plan_for, pruned
 from bench.records import provenance, read
 from bench.workers import DENSE, SPARSE
-from spokeshave.measure import Absent, dense_peers
+from spokeshave.measure import Absent, Clock, dense_peers
 from spokeshave.workload import Workload, trace
 
 HEATS: dict[str, tuple[float, ...]] = {
@@ -112,7 +112,7 @@ def _timed(
 ) -> dict[str, Any]:
     tell(f"  {len(contenders)} contenders, {arguments.rounds} rounds")
     origin = provenance(threads)
-    clock = arguments.clock if threads == 1 else "wall"
+    clock: Clock = arguments.clock if threads == 1 else "wall"
     run = contest(contenders, threads, arguments.rounds, clock, arguments.seconds)
     multiply_adds = sum(layer.multiply_adds for layer in workload.layers)
     return {

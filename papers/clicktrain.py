@@ -37,7 +37,7 @@ DROPS = (0.29, 0.685)  # of the learning rate: epochs 55 and 130 of 190
 CHOOSE, CUT = 0.32, 0.75  # epochs 61 and 141 of 190
 STRENGTHS = (5e-4, 2e-3, 8e-3)
 PATTERNS = Plan((Rule(PRUNED, Patterns(1 - DENSITY * 9 / 4)), Rule("*", None)))
-DURING = {"ClickTrain": CLICK_TRAIN, "by magnitude": Magnitude(), "at random": Random()}
+DURING = ("ClickTrain", "by magnitude", "at random")
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,8 @@ def filters(network: nn.Module) -> Plan:
 @torch.no_grad()
 def silence(network: nn.Module) -> None:
     """Take filters of zeros out altogether: what their batch norm adds, and the weights that read them."""
-    for block in network.get_submodule("blocks"):
+    block: Any
+    for block in network.get_submodule("blocks").children():
         dead = ~block.conv1.weight.flatten(1).any(1)
         for values in (block.bn1.weight, block.bn1.bias, block.conv2.weight.transpose(0, 1)):
             values[dead] = 0
@@ -77,8 +78,9 @@ def during(images: Images, amount: Amount, seed: int, strength: float, name: str
     """One training run in three stages."""
     network = small_network(images, seed)
     choose, cut = (max(1, round(part * amount.epochs)) for part in (CHOOSE, CUT))
-    batch = [next(iter(replace(images.data.batched(128).train, shuffle=False)))]
-    criterion = replace(DURING[name], seed=seed) if name == "at random" else DURING.get(name, CLICK_TRAIN)
+    batch = [next(iter(images.data.batched(128).train))]
+    criteria = {"by magnitude": Magnitude(), "at random": Random(seed)}
+    criterion = criteria.get(name, CLICK_TRAIN)
     plan = filters(network) if name == "filters" else PATTERNS
     session = begin(DuringTraining(batch, choose, cut, strength, criterion), network, plan)
     gaps: list[float] = []

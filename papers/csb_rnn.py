@@ -41,11 +41,12 @@ def run(quick: bool) -> Check:
         for subject in (Subject("lstm", 32),) if quick else SUBJECTS:
             trials = pruned(setting, subject, (10,) if quick else RATES[subject.kind])
             times = timed(first_seed(trials, setting.speech.example), 3 if quick else 31)
+            records = [one.record for one in trials]
             found = {
-                "trials": [one.record for one in trials],
+                "trials": records,
                 "microseconds_per_step": per_step(times, setting.speech.example.shape[1]),
+                "rates": borne(records),
             }
-            found["rates"] = borne(found["trials"])
             data[f"{subject.kind}, {subject.hidden} units"] = found
             findings += judgements(subject, found)
     differences = (

@@ -24,6 +24,7 @@ from papers.record import Check, Finding, main, verdict
 from papers.small_mixtral import Training, batches, dense_checkpoint, load, perplexity, sequences, text
 from papers.trials import RUNS, remembered
 from spokeshave.methods import ExpertDistillation, MaskedFineTuning, begin
+from spokeshave.methods.experts import ExpertSession
 from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.n_of_m import NOfM
 from spokeshave.schemes.unstructured import Unstructured
@@ -31,7 +32,7 @@ from spokeshave.streaming import ExpertPruning, prune_experts
 from spokeshave.streaming.settings import CRITERIA
 
 HALF = Unstructured(0.5)
-SCHEMES = {"50 %": HALF, "2:4": NOfM(2, 4)}
+SCHEMES: dict[str, Unstructured | NOfM] = {"50 %": HALF, "2:4": NOfM(2, 4)}
 PUBLISHED = {  # WikiText perplexity of Mixtral-8x7B, dense 3.84
     "50 %": "MoE-Pruner 4.68, Wanda 4.97",
     "2:4": "MoE-Pruner 5.88, Wanda 6.98",
@@ -122,7 +123,7 @@ def fine_tune(
     student.train()
     for batch in batches(tokens, steps, seed + 1000):
         loss = student(batch, labels=batch).loss
-        if experts is not None:
+        if isinstance(experts, ExpertSession):
             experts.balance(loss)
             loss = loss + experts.penalty()
         optimizer.zero_grad()

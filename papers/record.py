@@ -1,7 +1,7 @@
 """What a paper's check found: claims beside measurements, as a table and as JSON."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -38,7 +38,7 @@ class Check:
     findings: tuple[Finding, ...]
     differences: tuple[str, ...]
     seeds: tuple[int, ...]
-    data: dict[str, object]
+    data: Mapping[str, object]
 
 
 def main(name: str, about: str, run: Callable[[bool], Check]) -> int:

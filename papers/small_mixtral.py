@@ -17,7 +17,7 @@ from spokeshave.locate import data_folder
 LENGTH = 128  # tokens of a sequence
 BATCH = 16
 VOCABULARY = 2048
-SIZES = {
+SIZES: dict[str, Any] = {
     "hidden_size": 128,
     "intermediate_size": 256,
     "num_hidden_layers": 4,
