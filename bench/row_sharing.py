@@ -1,13 +1,13 @@
 """Accuracy and time against the number of output rows that share their kept columns -> bench/results/row_sharing.json.
 
     python -m bench.row_sharing
-    python -m bench.row_sharing --network gru
+    python -m bench.row_sharing --network gru --prepare && python -m bench.row_sharing --network gru
 
 A pretrained CIFAR-10 ResNet-56 and the keyword network GRU-400 are pruned layer by layer (`papers/layerwise.py`), the
 former is then fine-tuned with the dense network as its teacher; compiled in float32 and int8, and judged through the
 deployment on test data. All deployments of a network are timed in one interleaved run, one thread, one sample. First
 layer and classifier stay dense. Kept columns come in fours, so that one pruned network serves both precisions. What was
-made is kept in runs/papers: a run that was stopped goes on where it was.
+made is kept in runs/papers: a run that was stopped goes on where it was, and after `--prepare` only times.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from papers.deployments import Store, Trial, store, with_times
 from papers.layerwise import FineTuning, Subject, cnn, gru, trial
 from papers.masks import Shape, width
 
+from bench.accuracy_tables import best_point
 from bench.records import RESULTS, join, provenance
 from spokeshave.data import DATA
 from spokeshave.schemes.block_column_row import BlockColumnRow
@@ -31,9 +32,13 @@ from spokeshave.schemes.block_column_row import BlockColumnRow
 ROWS = (1, 4, 8, 16, 32)
 COLUMN_GROUP = 4
 PRECISIONS = ("float32", "int8")
-RATES = {"resnet56": (2, 3, 4), "gru": (2, 4, 8, 16)}
+RATES = {"resnet56": (2, 3), "gru": (2, 4, 8, 16)}
 SEEDS = {"resnet56": (0,), "gru": (0, 1, 2)}
-IMAGES = 25_000  # of the fine-tuning
+FITTED, TUNED = 2_048, 10_000  # images that the ResNet's layers are fitted to, and of its fine-tuning
+PRUNING = {
+    "resnet56": f"layers fitted to {FITTED:,} images, then {TUNED:,} images of fine-tuning; one seed",
+    "gru": "layers fitted to the half of 300 clips that is not the test, no training; means of three seeds",
+}
 
 
 def shared_by(rows: int, rate: int, shape: Shape) -> BlockColumnRow:
@@ -44,12 +49,12 @@ def shared_by(rows: int, rate: int, shape: Shape) -> BlockColumnRow:
 
 def subject_of(network: str, seed: int) -> Subject:
     """What is pruned."""
-    return cnn(seed, False, 56, 10_000) if network == "resnet56" else gru(seed, False)
+    return cnn(seed, False, 56, 10_000, FITTED, 1) if network == "resnet56" else gru(seed, False)
 
 
 def trials(kept: Store, network: str, subject: Subject, seed: int, rates: Sequence[int]) -> list[Trial]:
     """Dense, then every number of rows at every rate, in both precisions."""
-    tuning = FineTuning(DATA["cifar10"](), IMAGES) if network == "resnet56" else None
+    tuning = FineTuning(DATA["cifar10"](), TUNED) if network == "resnet56" else None
     made = [trial(kept, subject, "dense", None, seed, precision=precision) for precision in PRECISIONS]
     for rate, rows, precision in product(rates, ROWS, PRECISIONS):
         scheme = partial(shared_by, rows, rate)
@@ -58,21 +63,24 @@ def trials(kept: Store, network: str, subject: Subject, seed: int, rates: Sequen
     return made
 
 
+def made(network: str, rates: Sequence[int]) -> tuple[Subject, list[list[Trial]]]:
+    """The first seed's subject, and every seed's trials; those of earlier runs from the disk."""
+    subjects = {seed: subject_of(network, seed) for seed in SEEDS[network]}
+    with store(False) as kept:
+        by_seed = [trials(kept, network, subject, seed, rates) for seed, subject in subjects.items()]
+    return next(iter(subjects.values())), by_seed
+
+
 def measure(network: str, rates: Sequence[int], rounds: int) -> dict[str, Any]:
     """Mean accuracy over seeds, and the time of the first seed's deployments."""
-    seeds = SEEDS[network]
-    subjects = [subject_of(network, seed) for seed in seeds]
-    with store(False) as kept:
-        by_seed = [
-            trials(kept, network, subject, seed, rates) for subject, seed in zip(subjects, seeds, strict=True)
-        ]
-    origin, subject = provenance(1), subjects[0]
-    rows = []
+    subject, by_seed = made(network, rates)
+    origin, rows = provenance(1), []
     for first, *same in zip(with_times(by_seed[0], subject.example, rounds), *by_seed, strict=True):
         accuracies = [one.record["test"] for one in same]
         row = {key: value for key, value in first.items() if key not in ("kind", "seed", "test")}
         rows.append(row | {"accuracy": statistics.fmean(accuracies), "accuracies": accuracies})
-    return {"network": network, "about": subject.about, "seeds": seeds, **origin, "rows": rows}
+    found = {"network": network, "about": subject.about, "pruning": PRUNING[network], "seeds": SEEDS[network]}
+    return {**found, "best_point": best_point(rows), **origin, "rows": rows}
 
 
 def main() -> int:
@@ -82,12 +90,18 @@ def main() -> int:
     parser.add_argument("--network", choices=RATES, action="append", help="otherwise all")
     parser.add_argument("--rate", type=int, action="append", help="otherwise the network's own")
     parser.add_argument("--rounds", type=int, default=31)
+    parser.add_argument(
+        "--prepare", action="store_true", help="prune and compile what is missing; time nothing"
+    )
     parser.add_argument("--output", type=Path, default=RESULTS / "row_sharing.json")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for network in arguments.network or RATES:
         rates = arguments.rate or RATES[network]
-        join(arguments.output, measure(network, rates, arguments.rounds), ("network",))
+        if arguments.prepare:
+            made(network, rates)
+        else:
+            join(arguments.output, measure(network, rates, arguments.rounds), ("network",))
     return 0
 
 

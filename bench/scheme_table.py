@@ -7,7 +7,7 @@ Trained networks are brought into a scheme layer by layer, without training (`pa
 CIFAR-10 ResNet-20, linear layers of the keyword transformer KWT-1, recurrent matrices of the keyword network GRU-400;
 all but a network's first and last layer. Accuracy is the deployment's, on test data; bytes are those of its weights;
 time is that of one call, one thread, every deployment of a kind in one interleaved run. What was made is kept
-in runs/papers, so a run that was stopped goes on where it was.
+in runs/papers, so a run that was stopped goes on where it was, and after `--prepare` only times.
 """
 
 import argparse
@@ -96,15 +96,19 @@ def trials(kept: Store, subject: Subject, rate: int) -> list[Trial]:
     return [*found, trial(kept, subject, both, schemes[both], 0, precision="int8")]
 
 
-def measure(kind: str, rounds: int) -> dict[str, Any]:
-    """The rows of one kind."""
+def made(kind: str) -> tuple[Subject, list[Trial]]:
+    """The subject of a kind and its trials; those of earlier runs from the disk."""
     make, rate = SUBJECTS[kind]
     subject = make(0, False)
     with store(False) as kept:
-        made = trials(kept, subject, rate)
-    origin = provenance(1)
-    rows = with_times(made, subject.example, rounds)
-    return {"kind": kind, "network": subject.about, "rate": rate, **origin, "rows": rows}
+        return subject, trials(kept, subject, rate)
+
+
+def measure(kind: str, rounds: int) -> dict[str, Any]:
+    """The rows of one kind."""
+    subject, found = made(kind)
+    origin, rows = provenance(1), with_times(found, subject.example, rounds)
+    return {"kind": kind, "network": subject.about, "rate": SUBJECTS[kind][1], **origin, "rows": rows}
 
 
 def main() -> int:
@@ -113,11 +117,17 @@ def main() -> int:
     )
     parser.add_argument("--kind", choices=SUBJECTS, action="append", help="otherwise all")
     parser.add_argument("--rounds", type=int, default=31)
+    parser.add_argument(
+        "--prepare", action="store_true", help="prune and compile what is missing; time nothing"
+    )
     parser.add_argument("--output", type=Path, default=RESULTS / "scheme_table.json")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for kind in arguments.kind or SUBJECTS:
-        join(arguments.output, measure(kind, arguments.rounds), ("kind",))
+        if arguments.prepare:
+            made(kind)
+        else:
+            join(arguments.output, measure(kind, arguments.rounds), ("kind",))
     return 0
 
 

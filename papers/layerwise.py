@@ -32,7 +32,10 @@ IMAGES, TEST_IMAGES, PASSES = 256, 2000, 8
 
 @dataclass(frozen=True)
 class Subject:
-    """What is pruned, compiled and judged; `listen` makes of a core, or its deployment, what scores whole samples."""
+    """What is pruned, compiled and judged; `listen` makes of a core, or its deployment, what scores whole samples.
+
+    Layers are fitted in `passes` over `data.train`, of images `fitted` of them.
+    """
 
     kind: str
     about: str
@@ -41,6 +44,8 @@ class Subject:
     data: Data
     example: tuple[Tensor, ...]
     listen: Callable[[Any], nn.Module]
+    fitted: int = IMAGES
+    passes: int = PASSES
 
     def calibration(self) -> list[tuple[tuple[Tensor, ...]]]:
         """Batches of what flows into the core on the data that layers are fitted to."""
@@ -55,7 +60,14 @@ class Subject:
         ]
 
 
-def cnn(seed: int, quick: bool, depth: int = 20, test_images: int = TEST_IMAGES) -> Subject:
+def cnn(
+    seed: int,
+    quick: bool,
+    depth: int = 20,
+    test_images: int = TEST_IMAGES,
+    fitted: int = IMAGES,
+    passes: int = PASSES,
+) -> Subject:
     """A ResNet and images; without CIFAR-10 the digits network, trained for a few epochs."""
     torch.manual_seed(seed)
     network: nn.Module
@@ -67,13 +79,13 @@ def cnn(seed: int, quick: bool, depth: int = 20, test_images: int = TEST_IMAGES)
         train(network, data, 1 if quick else 8)
     assert isinstance(data.train, Batches)
     assert isinstance(data.held_out, Batches)
-    order = torch.randperm(len(data.train.labels))[:IMAGES]
-    fitted = Batches(data.train.inputs[order], data.train.labels[order], 64 if quick else 128)
+    order = torch.randperm(len(data.train.labels))[:fitted]
+    layers = Batches(data.train.inputs[order], data.train.labels[order], 64 if quick else 128)
     count = 64 if quick else test_images
     test = Batches(data.held_out.inputs[:count], data.held_out.labels[:count], 500)
     names = [weight.parameter for weight in weights_of(network) if weight.wanted][1:-1]
-    samples = Data(fitted, test, 10, about)
-    return Subject("CNN", about, network.eval(), names, samples, (test.inputs[:1],), lambda run: run)
+    samples, example = Data(layers, test, 10, about), (test.inputs[:1],)
+    return Subject("CNN", about, network.eval(), names, samples, example, lambda run: run, fitted, passes)
 
 
 def gru(seed: int, quick: bool) -> Subject:
@@ -173,12 +185,21 @@ def trial(
         plan = Plan(tuple(Rule(f"*{rule.pattern}", rule.scheme) for rule in exact.rules))
     label = f"layerwise-{subject.kind}-{name}-{seed}".replace(" ", "_")
     tuned_on = fine_tuning.images if fine_tuning else 0
-    settings = (subject.about, subject.example[0].shape, plan, seed, random, PASSES, IMAGES, tuned_on)
+    settings = (
+        subject.about,
+        subject.example[0].shape,
+        plan,
+        seed,
+        random,
+        subject.passes,
+        subject.fitted,
+        tuned_on,
+    )
 
     def prune(core: nn.Module) -> None:
         if plan is not None:
             wanted = at_random(plan, seed) if random else plan
-            begin(Reconstruction(subject.data.train, PASSES), subject.listen(core), wanted).finish()
+            begin(Reconstruction(subject.data.train, subject.passes), subject.listen(core), wanted).finish()
             if fine_tuning:
                 fine_tuning.run(core, subject.core, plan)
 

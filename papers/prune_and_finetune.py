@@ -10,6 +10,8 @@ import statistics
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
 from typing import Any
 
 import torch
@@ -17,7 +19,7 @@ from torch import Tensor, nn
 
 from papers.record import Check, Finding, main, verdict
 from papers.small_images import Images, Recipe, clock, deployed_accuracy, fit, images, small_network
-from papers.trials import ahead, beats, remembered, spread
+from papers.trials import ahead, beats, remembered, remembered_tensors, spread
 from spokeshave.methods import (
     IterativeMagnitude,
     OneShot,
@@ -34,13 +36,10 @@ from spokeshave.schemes.unstructured import Unstructured
 
 SPARSITY = 0.8
 RATES = {"adequate": 0.1, "insufficient": 0.01}
-STARTS = {"fine-tuned": "trained", "ticket": "initial", "fresh": "random"}
-CONTROLS = {
-    "rewound": "early",
-    "random mask": "trained",
-    "ticket, twice as long": "initial",
-}  # at the adequate rate
+STARTS = {"fine-tuned": "trained", "rewound": "early", "ticket": "initial", "fresh": "random"}
+CONTROLS = {"random mask": "trained", "ticket, twice as long": "initial"}  # at the adequate rate
 FRACTION = 0.2  # of largest weights, for the correlation
+PARTS = ("initial", "early", "trained", "masks")  # of `Weights`
 
 
 @dataclass(frozen=True)
@@ -48,8 +47,8 @@ class Amount:
     """How much is run."""
 
     seeds: tuple[int, ...] = (0, 1, 2)
-    epochs: int = 6
-    samples: int = 5_000
+    epochs: int = 12
+    samples: int = 10_000
 
 
 QUICK = Amount((0,), 1, 500)
@@ -62,16 +61,17 @@ def plan(sparsity: float) -> Plan:
 
 @dataclass(frozen=True)
 class Trial:
-    """One dense training and what follows from its weights."""
+    """One dense training and what follows from its weights; what was trained is remembered under `key`."""
 
     images: Images
     recipe: Recipe
     seed: int
+    key: str
 
     def run(self) -> dict[str, Any]:
         """Test accuracies of the compiled networks, and correlations."""
         network = small_network(self.images, self.seed)
-        found = find_masks(IterativeMagnitude(SPARSITY, early_epochs=1), network, plan, self._loop(1))
+        found = self._found(network)
         network.load_state_dict(found.trained)
         starts = STARTS | (CONTROLS if self.recipe.rate == RATES["adequate"] else {})
         return {
@@ -79,8 +79,23 @@ class Trial:
             "rate": self.recipe.rate,
             "dense": deployed_accuracy(network, self.images),
             "correlation": weight_correlation(found.initial, found.trained, FRACTION),
-            **{name: self._again(network, found, name, start) for name, start in starts.items()},
+            **{
+                name: remembered(f"{self.key}-{name}", partial(self._again, network, found, name, start))
+                for name, start in starts.items()
+            },
         }
+
+    def _found(self, network: nn.Module) -> Weights:
+        """The dense training's weights and the mask."""
+
+        def make() -> dict[str, Tensor]:
+            found = find_masks(IterativeMagnitude(SPARSITY, early_epochs=1), network, plan, self._loop(1))
+            return {
+                f"{part}.{name}": tensor for part in PARTS for name, tensor in getattr(found, part).items()
+            }
+
+        tensors = remembered_tensors(self.key, make)
+        return Weights(**{part: _under(f"{part}.", tensors) for part in PARTS})
 
     def _again(self, network: nn.Module, found: Weights, name: str, start: str) -> dict[str, float]:
         torch.manual_seed(self.seed + 200)  # of fresh weights
@@ -115,6 +130,10 @@ class Trial:
         return replace(found, masks=masks)
 
 
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): each for name, each in tensors.items() if name.startswith(prefix)}
+
+
 def _masked(state: dict[str, Tensor], masks: dict[str, Tensor]) -> dict[str, Tensor]:
     return state | {name: state[name] * mask for name, mask in masks.items()}
 
@@ -131,22 +150,17 @@ def run(quick: bool) -> Check:
     torch.set_num_threads(1)
     amount, found = QUICK if quick else Amount(), images()
     key = f"prune_and_finetune/{found.data.name}-{amount.epochs}x{amount.samples}"
-    records = {
-        name: [
-            remembered(
-                f"{key}-{name}-{seed}",
-                Trial(found, Recipe(amount.epochs, rate, samples=amount.samples), seed).run,
-            )
-            for seed in amount.seeds
-        ]
-        for name, rate in RATES.items()
-    }
+    records: dict[str, list[dict[str, Any]]] = {name: [] for name in RATES}
+    for seed, (name, rate) in product(amount.seeds, RATES.items()):
+        recipe = Recipe(amount.epochs, rate, samples=amount.samples)
+        trial = Trial(found, recipe, seed, f"{key}-{name}-{seed}")
+        records[name].append(remembered(f"{trial.key}-all", trial.run))
     microseconds = remembered(f"{key}-clock", lambda: timed(found))
     differences = (
         f"{found.about}, in place of ResNet-20, VGG-11 and MobileNet-V2 on CIFAR-10 and CIFAR-100",
         f"{amount.epochs} epochs of {amount.samples:,} images, not 150 of 50,000",
         f"one-shot masks, {SPARSITY:.0%} sparsity",
-        "rewound to the end of the first epoch, a sixth of the training, not a fifteenth",
+        f"rewound to the end of epoch 1 of {amount.epochs}, not 10 of 150",
     )
     data = {"records": records, "microseconds": microseconds}
     return Check((*findings(records), _time(microseconds)), differences, amount.seeds, data)
@@ -158,7 +172,13 @@ def findings(records: dict[str, list[dict[str, Any]]]) -> list[Finding]:
     tickets, fresh = right["ticket"], right["fresh"]
     initial, trained = right["correlation with initial"], right["correlation with trained"]
     return [
-        beats("at the adequate rate fine-tuning beats rewinding", right, "fine-tuned", "rewound"),
+        beats(
+            "at the adequate rate fine-tuning beats rewinding",
+            right,
+            "fine-tuned",
+            "rewound",
+            note=f"at the insufficient rate {spread(wrong['fine-tuned'])} and {spread(wrong['rewound'])}",
+        ),
         beats(
             "fine-tuning beats a ticket that is trained twice as long",
             right,

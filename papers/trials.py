@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save
+from torch import Tensor
 
 from papers.record import Finding, verdict
 from spokeshave.atomic import write_atomically
@@ -21,6 +23,15 @@ def remembered(name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(make(), indent=1))
     return json.loads(path.read_text())
+
+
+def remembered_tensors(name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The same for tensors by name; kept in runs/papers/NAME.safetensors."""
+    path = RUNS / f"{name}.safetensors"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, save({key: tensor.contiguous() for key, tensor in make().items()}))
+    return load_file(path)
 
 
 def ahead(first: Sequence[float], second: Sequence[float]) -> bool:

@@ -22,10 +22,12 @@ def test_the_fastest_that_keeps_accuracy_is_named():
         row("8 rows 2x", "float32", 0.896, 4.0),
         row("8 rows 4x", "float32", 0.894, 2.0),
     ]
-    text = row_sharing_tables({"runs": [{"about": "a network", "rows": rows}]})
+    text = row_sharing_tables({"runs": [{"about": "a network", "pruning": "at once", "rows": rows}]})
+    assert "**a network**: at once." in text
     assert "| 8 | 89.6%, 4 ms | 89.4%, 2 ms |" in text
     assert "| 1 | 89.9%, 6 ms | - |" in text
-    assert "8 rows 2x, 2.00x its speed" in text
+    assert "within 0.5 points of the dense float32 network: 8 rows 2x in float32" in text
+    assert "0.4 points lost, 2.00x its speed" in text
 
 
 def test_where_none_keeps_it_that_is_said():
@@ -34,8 +36,9 @@ def test_where_none_keeps_it_that_is_said():
         row("dense", "int8", 0.8, 3.0),
         row("4 rows 2x", "int8", 0.7, 2.0),
     ]
-    text = row_sharing_tables({"runs": [{"about": "a network", "rows": rows}]})
-    assert "None is within 0.5% of the dense float32 network." in text
+    text = row_sharing_tables({"runs": [{"about": "a network", "pruning": "at once", "rows": rows}]})
+    assert "No point is within 0.5 points of the dense float32 network" in text
+    assert "the least loss: 4 rows 2x in int8, 20.0 points lost, 4.00x its speed" in text
 
 
 def test_schemes_stand_beside_the_dense_layer():

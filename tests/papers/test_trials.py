@@ -1,5 +1,7 @@
 """What trials remember, and what their spread allows to say."""
 
+import torch
+
 from papers import trials
 
 
@@ -14,6 +16,14 @@ def test_what_was_made_once_is_remembered(tmp_path, monkeypatch):
     assert trials.remembered("paper/0", make) == trials.remembered("paper/0", make) == {"accuracy": 0.5}
     assert trials.remembered("paper/1", make) == {"accuracy": 0.5}
     assert len(made) == 2
+
+
+def test_tensors_are_remembered_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(trials, "RUNS", tmp_path)
+    made = {"initial.weight": torch.randn(2, 3).T, "masks.weight": torch.tensor([True, False])}
+    first = trials.remembered_tensors("paper/0", lambda: made)
+    again = trials.remembered_tensors("paper/0", dict)
+    assert all(torch.equal(first[name], made[name]) and torch.equal(again[name], made[name]) for name in made)
 
 
 def test_a_gap_within_the_spread_is_not_reproduced():
