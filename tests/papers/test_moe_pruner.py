@@ -25,19 +25,30 @@ def test_training_learns(trained, tokens):
     assert small_mixtral.perplexity(trained, tokens) < small_mixtral.VOCABULARY / 2
 
 
-def test_findings_judge_by_means():
-    def record(scheme, criterion, perplexity):
-        return {"scheme": scheme, "criterion": criterion, "perplexity": perplexity}
+def test_findings_judge_by_gaps_and_their_spread():
+    def records(scheme, criterion, *perplexities):
+        """One a seed; the second seed's draws lie around it."""
+        first, second = perplexities
+        values = [(0, first), (1, second - 1), (1, second + 1)]
+        described = {"scheme": scheme, "criterion": criterion}
+        return [described | {"seed": seed, "perplexity": value} for seed, value in values]
 
-    records = [record("dense", "dense", 3.0)]
-    for scheme, ours in (("50 %", 4.0), ("2:4", 9.0)):
-        records += [
-            record(scheme, "moe_pruner", ours),
-            record(scheme, "wanda", 6.0),
-            record(scheme, "wanda", 4.0),
+    found = moe_pruner.findings(
+        [
+            *records("dense", "dense", 3.0, 4.0),
+            *records("50 %", "moe_pruner", 5.0, 7.0),
+            *records("50 %", "wanda", 6.0, 8.5),
+            *records("50 %", "magnitude", 8.0, 9.0),
+            *records("50 %", "random", 9.0, 10.0),
+            *records("2:4", "moe_pruner", 5.0, 7.0),
+            *records("2:4", "wanda", 4.9, 7.2),
+            *records("2:4", "magnitude", 8.0, 9.0),
+            *records("2:4", "random", 4.0, 10.0),
+            *records("50 %", "moe_pruner, fine-tuned", 4.0, 6.0),
+            *records("50 %", "moe_pruner, distilled", 3.0, 5.5),
         ]
-        records += [record(scheme, "magnitude", 7.0), record(scheme, "random", 8.0)]
-    records += [record("50 %", "moe_pruner, fine-tuned", 3.8), record("50 %", "moe_pruner, distilled", 3.5)]
-    found = moe_pruner.findings(records)
-    assert [finding.verdict for finding in found] == ["reproduced", "not reproduced", "reproduced"]
-    assert "wanda 5.00" in found[0].measured
+    )
+    verdicts = [finding.verdict for finding in found]
+    assert verdicts == ["reproduced", "reproduced", "not reproduced", "not reproduced", "reproduced"]
+    assert "wanda 7.25 ± 1.77" in found[0].measured
+    assert "dense 3.50 ± 0.71" in found[0].measured
