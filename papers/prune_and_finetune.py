@@ -158,7 +158,7 @@ def run(quick: bool) -> Check:
     microseconds = remembered(f"{key}-clock", lambda: timed(found))
     differences = (
         f"{found.about}, in place of ResNet-20, VGG-11 and MobileNet-V2 on CIFAR-10 and CIFAR-100",
-        f"{amount.epochs} epochs of {amount.samples:,} images, not 150 of 50,000",
+        f"{amount.epochs} epochs of {amount.samples:,} images, not 150 of 50,000; activations in bfloat16",
         f"one-shot masks, {SPARSITY:.0%} sparsity",
         f"rewound to the end of epoch 1 of {amount.epochs}, not 10 of 150",
     )

@@ -84,7 +84,10 @@ def fit(
     session: Session | None = None,
     **hooks: Any,
 ) -> None:
-    """One whole training; the order of the images is the seed's. `hooks` are those of `train`."""
+    """One whole training, in bfloat16 where autocast allows; the order of the images is the seed's.
+
+    `hooks` are those of `train`.
+    """
     train(
         network,
         images.data.batched(64).shortened(recipe.samples),
@@ -93,6 +96,7 @@ def fit(
         schedule=Steps(recipe.drops),
         session=session,
         seed=seed,
+        precision=torch.bfloat16,
         **hooks,
     )
     network.eval()
