@@ -33,22 +33,23 @@ def scheme_tables(document: Document) -> str:
 
 
 def row_sharing_tables(document: Document) -> str:
-    """Accuracy and time by rows that share columns and by rate, a table a network and precision, and the best point."""
+    """Accuracy and time by rows that share columns and by rate, for a network and precision, and the best points."""
     parts = []
     for run in document["runs"]:
-        precisions = sorted({row["precision"] for row in run["rows"]})
         parts.append(f"**{run['about']}**: {run['pruning']}.")
-        parts += [_row_sharing_table(run, precision) for precision in precisions]
-        parts.append(f"**{_sentence(best_point(run['rows']))}**")
+        for precision in sorted({row["precision"] for row in run["rows"]}):
+            rows = [row for row in run["rows"] if row["precision"] == precision]
+            parts += [_row_sharing_table(rows), _sentence(best_point(rows, precision))]
+        parts.append(f"**Of both: {_sentence(best_point(run['rows']))}**")
     return "\n\n".join(parts) or NOTHING
 
 
-def best_point(rows: Sequence[Row]) -> Row:
-    """The fastest pruned point within `NEAR` of the dense float32 network; where there is none, the most accurate.
+def best_point(rows: Sequence[Row], precision: str = "float32") -> Row:
+    """The fastest pruned point within `NEAR` of the dense network at `precision`; where none is, the most accurate.
 
-    `loss` is in accuracy, `speedup` over the dense float32 network; `within` says which of both it is.
+    `loss` (of accuracy) and `speedup` are beside that network, `beside`; `within` says which of both it is.
     """
-    dense = next(row for row in rows if row["scheme"] == "dense" and row["precision"] == "float32")
+    dense = next(row for row in rows if row["scheme"] == "dense" and row["precision"] == precision)
     pruned = [row for row in rows if row["scheme"] != "dense"]
     near = [row for row in pruned if dense["accuracy"] - row["accuracy"] <= NEAR + ROUNDING]
     best = (
@@ -58,20 +59,20 @@ def best_point(rows: Sequence[Row]) -> Row:
     )
     return {
         **{key: best[key] for key in ("scheme", "precision", "accuracy", "milliseconds")},
+        "beside": precision,
         "loss": dense["accuracy"] - best["accuracy"],
         "speedup": dense["milliseconds"] / best["milliseconds"],
         "within": bool(near),
     }
 
 
-def _row_sharing_table(run: Document, precision: str) -> str:
-    rows = [row for row in run["rows"] if row["precision"] == precision]
+def _row_sharing_table(rows: Sequence[Row]) -> str:
     places = {row["scheme"]: row for row in rows}
     pruned = [name.split(" rows ") for name in places if name != "dense"]
     shared = sorted({int(count) for count, _ in pruned})
     rates = sorted({rate for _, rate in pruned}, key=lambda rate: float(rate[:-1]))
     lines = [[str(count), *(_cell(places.get(f"{count} rows {rate}")) for rate in rates)] for count in shared]
-    title = f"In {precision}; dense: {_cell(places['dense'])}"
+    title = f"In {rows[0]['precision']}; dense: {_cell(places['dense'])}"
     return f"{title}\n\n{table(['rows that share', *rates], lines)}"
 
 
@@ -80,9 +81,8 @@ def _cell(row: Row | None) -> str:
 
 
 def _sentence(best: Row) -> str:
-    reached = f"The fastest point within {100 * NEAR:g} points of the dense float32 network"
-    missed = f"No point is within {100 * NEAR:g} points of the dense float32 network; the least loss"
-    return (
-        f"{reached if best['within'] else missed}: {best['scheme']} in {best['precision']}, "
-        f"{100 * best['loss']:.1f} points lost, {best['speedup']:.2f}x its speed."
-    )
+    count, _, rate = best["scheme"].partition(" rows ")
+    limit = f"within {100 * NEAR:g} points of the dense {best['beside']} network"
+    start = f"The fastest point {limit} has" if best["within"] else f"No point is {limit}; the least loss has"
+    point = f"{count} row{'' if count == '1' else 's'} a column set at {rate} in {best['precision']}"
+    return f"{start} {point}: {100 * best['loss']:.1f} points lost, {best['speedup']:.2f}x its speed."

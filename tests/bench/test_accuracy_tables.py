@@ -26,7 +26,10 @@ def test_the_fastest_that_keeps_accuracy_is_named():
     assert "**a network**: at once." in text
     assert "| 8 | 89.6%, 4 ms | 89.4%, 2 ms |" in text
     assert "| 1 | 89.9%, 6 ms | - |" in text
-    assert "within 0.5 points of the dense float32 network: 8 rows 2x in float32" in text
+    assert (
+        "The fastest point within 0.5 points of the dense float32 network has 8 rows a column set at 2x"
+        in text
+    )
     assert "0.4 points lost, 2.00x its speed" in text
 
 
@@ -34,11 +37,13 @@ def test_where_none_keeps_it_that_is_said():
     rows = [
         row("dense", "float32", 0.9, 8.0),
         row("dense", "int8", 0.8, 3.0),
-        row("4 rows 2x", "int8", 0.7, 2.0),
+        row("4 rows 2x", "float32", 0.6, 2.0),
+        row("1 rows 2x", "int8", 0.7, 2.0),
     ]
     text = row_sharing_tables({"runs": [{"about": "a network", "pruning": "at once", "rows": rows}]})
-    assert "No point is within 0.5 points of the dense float32 network" in text
-    assert "the least loss: 4 rows 2x in int8, 20.0 points lost, 4.00x its speed" in text
+    assert "No point is within 0.5 points of the dense int8 network; the least loss" in text
+    assert "No point is within 0.5 points of the dense float32 network; the least loss" in text
+    assert "1 row a column set at 2x in int8: 20.0 points lost, 4.00x its speed" in text
 
 
 def test_schemes_stand_beside_the_dense_layer():
