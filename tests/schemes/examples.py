@@ -6,11 +6,13 @@ from torch import Tensor, tensor
 from spokeshave.schemes.block_column_row import BlockColumnRow
 from spokeshave.schemes.block_structured import BlockStructured
 from spokeshave.schemes.compressed_blocks import CompressedBlocks
+from spokeshave.schemes.crossbar_pruned import CrossbarPruned
 from spokeshave.schemes.density_adaptive_blocks import DensityAdaptiveBlocks
 from spokeshave.schemes.intersection import Intersection
 from spokeshave.schemes.mixed_rows import MixedRows
 from spokeshave.schemes.n_of_m import NOfM
 from spokeshave.schemes.patterns import Patterns
+from spokeshave.schemes.polarized import Polarized
 from spokeshave.schemes.quantizers import Binary, Codebook, FixedPoint, PowerOfTwo
 from spokeshave.schemes.unstructured import Unstructured
 from spokeshave.schemes.whole_blocks import BlockPunched, Blocks
@@ -35,6 +37,12 @@ EVERY = [
     Patterns(),
     Patterns(0.5, "clicktrain_12", filters_sharing=2),
     Patterns(0.3, ("111 000 000", "000 000 111")),
+    CrossbarPruned(0.6, crossbar=4, run=2),
+    CrossbarPruned(0.6, "filters", crossbar=3),
+    CrossbarPruned(0.7, crossbar=3, run=4, order="channel"),
+    Polarized(3),
+    Polarized(4, "channel"),
+    Polarized(2, "height", by="sum"),
     FixedPoint(4),
     FixedPoint(2, per="tensor"),
     PowerOfTwo(3),
@@ -46,6 +54,7 @@ EVERY = [
     Patterns(0.5) & PowerOfTwo(3),
     NOfM() & Unstructured(0.7),
     Intersection((NOfM(), Codebook(2))),
+    CrossbarPruned(0.6, crossbar=4, run=4) & Polarized(4) & FixedPoint(4),
 ]
 
 SHAPES = {

@@ -7,6 +7,7 @@ from spokeshave.errors import SpokeshaveError
 from spokeshave.schemes.block_column_row import BlockColumnRow
 from spokeshave.schemes.block_structured import BlockStructured
 from spokeshave.schemes.compressed_blocks import CompressedBlocks
+from spokeshave.schemes.crossbar_pruned import CrossbarPruned
 from spokeshave.schemes.groups import groups_of
 from spokeshave.schemes.n_of_m import NOfM
 from spokeshave.schemes.patterns import Patterns
@@ -23,6 +24,8 @@ EXACT = [
     (CompressedBlocks(0.6, (4, 6)), (10, 20)),
     (Blocks(0.6, (4, 6)), (10, 20)),
     (BlockPunched(0.6, (4, 4)), (10, 6, 3, 3)),
+    (CrossbarPruned(0.6, crossbar=6, run=3, order="channel"), (10, 6, 3, 3)),
+    (CrossbarPruned(0.6, "filters", crossbar=2), (10, 20)),
     (Unstructured(0.6), (10, 20)),
     (NOfM(2, 4), (8, 16)),
 ]

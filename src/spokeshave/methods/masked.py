@@ -1,4 +1,4 @@
-"""Fine-tuning of what is left: removed weights stay exactly zero."""
+"""Fine-tuning of what is left: removed weights stay exactly zero, and signs that a scheme fixed stay."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,11 +11,15 @@ from spokeshave.errors import SpokeshaveError
 from spokeshave.methods.constraints import Constraint, check_keys, constraints_of, distances, zero_penalty
 from spokeshave.methods.session import begin
 from spokeshave.plan import Plan
+from spokeshave.schemes.freedom import free_weights, frozen_signs
 
 
 @dataclass(frozen=True)
 class MaskedFineTuning:
-    """Freeze the support of every weight that already lies in its scheme, and train the rest."""
+    """Freeze the support of every weight that already lies in its scheme, and train the rest.
+
+    Of polarized weights the signs of fragments are frozen instead: what was removed may come back with that sign.
+    """
 
 
 class MaskedSession:
@@ -28,7 +32,10 @@ class MaskedSession:
     def __init__(self, constraints: tuple[Constraint, ...]) -> None:
         self._constraints = constraints
         self._weights: list[Tensor] = [constraint.weight for constraint in constraints]
-        self._masks = [(weight.detach() != 0).to(weight.dtype) for weight in self._weights]
+        self._masks = [
+            free_weights(c.scheme, c.weight.detach()).to(c.weight.dtype, copy=True) for c in constraints
+        ]
+        self._signs = [frozen_signs(c.scheme, c.weight.detach()) for c in constraints]
         self._handles = [self._watch(index) for index in range(len(constraints))]
 
     def penalty(self) -> Tensor:
@@ -37,8 +44,11 @@ class MaskedSession:
 
     @torch.no_grad()
     def after_step(self) -> None:
-        """Zero the removed weights again."""
+        """Zero the removed weights again, and those that changed a sign that is frozen."""
         torch._foreach_mul_(self._weights, self._masks)
+        for weight, signs in zip(self._weights, self._signs, strict=True):
+            if signs is not None:
+                weight.mul_(signs).clamp_(min=0).mul_(signs)
 
     def after_epoch(self) -> None:
         """Nothing."""
@@ -57,16 +67,19 @@ class MaskedSession:
         return distances(self._constraints)
 
     def state(self) -> dict[str, Tensor]:
-        """The supports, as booleans."""
-        return {
-            f"support.{c.name}": mask.bool() for c, mask in zip(self._constraints, self._masks, strict=True)
-        }
+        """The supports, as booleans, and the signs that are frozen."""
+        names = [constraint.name for constraint in self._constraints]
+        supports = {f"support.{name}": mask.bool() for name, mask in zip(names, self._masks, strict=True)}
+        signs = zip(names, self._signs, strict=True)
+        return supports | {f"sign.{name}": sign.to(torch.int8) for name, sign in signs if sign is not None}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Freeze the supports that `state` gave."""
+        """Freeze the supports and signs that `state` gave."""
         check_keys(state, self.state())
-        for constraint, mask in zip(self._constraints, self._masks, strict=True):
+        for constraint, mask, signs in zip(self._constraints, self._masks, self._signs, strict=True):
             mask.copy_(state[f"support.{constraint.name}"])
+            if signs is not None:
+                signs.copy_(state[f"sign.{constraint.name}"])
         self.after_step()
 
     def _watch(self, index: int) -> RemovableHandle:

@@ -9,6 +9,7 @@ from spokeshave.errors import SpokeshaveError
 from spokeshave.schemes.block_column_row import BlockColumnRow
 from spokeshave.schemes.block_structured import BlockStructured
 from spokeshave.schemes.compressed_blocks import CompressedBlocks
+from spokeshave.schemes.crossbar_pruned import CrossbarPruned
 from spokeshave.schemes.density_adaptive_blocks import DensityAdaptiveBlocks
 from spokeshave.schemes.intersection import Intersection
 from spokeshave.schemes.n_of_m import NOfM
@@ -79,6 +80,11 @@ def _(scheme: BlockPunched, shape: Shape) -> tuple[Tensor, ...]:
 @groups_of.register
 def _(scheme: Patterns, shape: Shape) -> tuple[Tensor, ...]:
     return (_numbered(_rows(shape), _columns(shape) // torch.Size(shape[2:]).numel(), shape),)
+
+
+@groups_of.register
+def _(scheme: CrossbarPruned, shape: Shape) -> tuple[Tensor, ...]:
+    return (scheme.unit_numbers(shape).contiguous(),)
 
 
 @groups_of.register

@@ -7,11 +7,13 @@ from spokeshave.errors import SpokeshaveError
 from spokeshave.schemes.block_column_row import BlockColumnRow
 from spokeshave.schemes.block_structured import BlockStructured
 from spokeshave.schemes.compressed_blocks import CompressedBlocks
+from spokeshave.schemes.crossbar_pruned import CrossbarPruned
 from spokeshave.schemes.density_adaptive_blocks import DensityAdaptiveBlocks
 from spokeshave.schemes.intersection import Intersection
 from spokeshave.schemes.mixed_rows import MixedRows
 from spokeshave.schemes.n_of_m import NOfM
 from spokeshave.schemes.patterns import Patterns
+from spokeshave.schemes.polarized import Polarized
 from spokeshave.schemes.quantizers import Binary, Codebook, FixedPoint, PowerOfTwo
 from spokeshave.schemes.scheme import Scheme
 from spokeshave.schemes.unstructured import Unstructured
@@ -27,6 +29,8 @@ SCHEMES: dict[str, type] = {
     "n_of_m": NOfM,
     "density_adaptive_blocks": DensityAdaptiveBlocks,
     "patterns": Patterns,
+    "crossbar_pruned": CrossbarPruned,
+    "polarized": Polarized,
     "fixed_point": FixedPoint,
     "power_of_two": PowerOfTwo,
     "binary": Binary,
