@@ -1,0 +1,125 @@
+"""A matrix of whole numbers on crossbars: its products with whole inputs, as the columns' converters give them.
+
+Inputs come bit by bit, so a column adds up the conductances of the word lines whose bit is 1. Two ways give the same
+numbers. Of fragments of up to eight word lines, all that they can give is in a table, looked up by their eight bits; of
+longer ones, a matrix product for every bit is converted element by element.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from spokeshave.devices.crossbars.array import Array
+from spokeshave.devices.crossbars.mapping import Mapped, map_weight
+from spokeshave.errors import SpokeshaveError
+
+LONGEST_TABLED = 8  # word lines of a fragment whose sums are looked up: 256 rows of table
+BLOCK = 1 << 21  # column sums made at a time
+
+
+@dataclass(frozen=True)
+class Programmed:
+    """A weight `[outputs, inputs]` on the crossbars of an array; `conductances` are in levels, as programmed."""
+
+    weight: Tensor
+    array: Array
+    mapped: Mapped
+    conductances: Tensor
+    table: Tensor | None = field(repr=False, default=None)
+
+    def products(self, x: Tensor) -> Tensor:
+        """Whole numbers `[vectors, inputs]`, 0 and up -> float64 `[vectors, outputs]`.
+
+        Raises SpokeshaveError for inputs that the crossbar has no bits for.
+        """
+        if self.array.lossless:
+            check_inputs(x, self.array)
+            return x.double() @ self.weight.double().T
+        return self.simulated(x)
+
+    def simulated(self, x: Tensor) -> Tensor:
+        """The same, column by column even where nothing can be lost."""
+        check_inputs(x, self.array)
+        chunks = _by_chunk(x[:, self.mapped.lines].int(), self.array.rows_at_once)
+        total = chunks.sum(2).double() @ self.mapped.offset
+        for bit in range(int(x.max()).bit_length() if x.numel() else 0):
+            total += (1 << bit) * self._columns((chunks >> bit) & 1).double()
+        return total
+
+    def _columns(self, bits: Tensor) -> Tensor:
+        """One bit of the inputs, `[vectors, chunks, rows at once]` -> what all columns give, `[vectors, outputs]`."""
+        if self.table is not None:
+            patterns = (bits << torch.arange(bits.shape[2], dtype=torch.int32)).sum(2)
+            first = torch.arange(bits.shape[1]) << bits.shape[2]
+            return F.embedding_bag(patterns + first, self.table, mode="sum")
+        size = self.conductances[0, 0].numel() * bits.shape[1]
+        blocks = bits.float().transpose(0, 1).split(max(1, BLOCK // size), dim=1)
+        return torch.cat([self._converted(block) for block in blocks])
+
+    def _converted(self, bits: Tensor) -> Tensor:
+        """`[chunks, vectors, rows at once]` -> `[vectors, outputs]`."""
+        read = convert(torch.bmm(bits, self.conductances.flatten(2)), self.array)
+        read = read.view(*bits.shape[:2], *self.mapped.coefficient.shape[1:])
+        return torch.einsum("cvgn,cgn->vn", read, self.mapped.coefficient)
+
+
+def program(
+    weight: Tensor, array: Array, generator: torch.Generator | None = None, lines: Tensor | None = None
+) -> Programmed:
+    """Write a weight of whole numbers, `[outputs, inputs]`, to crossbars; `generator` draws the variation of cells.
+
+    `lines`: the input on each word line, see `map_weight`, which says what is refused.
+    """
+    mapped = map_weight(weight, array, lines)
+    conductances = conductances_of(mapped.levels, array, generator)
+    programmed = Programmed(weight, array, mapped, conductances)
+    if array.lossless or array.rows_at_once > LONGEST_TABLED:
+        return programmed
+    return Programmed(weight, array, mapped, conductances, _table(programmed))
+
+
+def conductances_of(levels: Tensor, array: Array, generator: torch.Generator | None) -> Tensor:
+    """Conductances in units of one level, the lowest level's taken off (as a column of lowest levels beside them does).
+
+    Each is the nominal one times `exp(variation * normal)`; float32.
+    """
+    if array.variation == 0:
+        return levels.float()
+    most = (1 << array.cell_bits) - 1
+    step = (1 / array.low_resistance - 1 / array.high_resistance) / most
+    lowest = 1 / array.high_resistance / step
+    deviation = torch.randn(levels.shape, generator=generator) * array.variation
+    return (levels + lowest) * deviation.exp() - lowest
+
+
+def convert(sums: Tensor, array: Array) -> Tensor:
+    """What converters give: rounded to whole units, ties to even, within 0 ... 2^adc_bits - 1; works in place."""
+    return sums if array.adc_bits is None else sums.round_().clamp_(0, (1 << array.adc_bits) - 1)
+
+
+def check_inputs(x: Tensor, array: Array) -> None:
+    """Raise SpokeshaveError unless inputs are whole numbers of `input_bits` bits, 0 and up."""
+    if x.numel() and (int(x.min()) < 0 or int(x.max()) >> array.input_bits):
+        found = f"inputs are from {int(x.min())} to {int(x.max())}"
+        raise SpokeshaveError(f"{found}; the crossbar takes 0 to {(1 << array.input_bits) - 1}")
+
+
+def _by_chunk(x: Tensor, rows_at_once: int) -> Tensor:
+    return F.pad(x, (0, -x.shape[1] % rows_at_once)).view(len(x), -1, rows_at_once)
+
+
+def _table(programmed: Programmed) -> Tensor:
+    """What each fragment adds to each output for every pattern of bits, `[chunks * patterns, outputs]`."""
+    rows = programmed.array.rows_at_once
+    patterns = (torch.arange(1 << rows)[:, None] >> torch.arange(rows)) & 1
+    made = [
+        torch.einsum(
+            "pgn,gn->pn",
+            convert((patterns.float() @ cells.flatten(1)).view(-1, *cells.shape[1:]), programmed.array),
+            coefficient,
+        )
+        for cells, coefficient in zip(programmed.conductances, programmed.mapped.coefficient, strict=True)
+    ]
+    return torch.cat(made)
