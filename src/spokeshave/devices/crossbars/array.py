@@ -84,6 +84,11 @@ class Array:
         return most // 2 if self.flipped else most
 
     @property
+    def digits(self) -> int:
+        """Binary digits of what a converter gives; two more for cells that vary, where there is no converter."""
+        return self.largest_sum.bit_length() + 2 if self.adc_bits is None else self.adc_bits
+
+    @property
     def lossless(self) -> bool:
         """Whether no conversion can lose anything, so that sums are those of whole numbers."""
         return self.variation == 0 and (self.adc_bits is None or self.largest_sum < 1 << self.adc_bits)

@@ -16,7 +16,8 @@ from spokeshave.devices.crossbars.mapping import Mapped, map_weight
 from spokeshave.errors import SpokeshaveError
 
 LONGEST_TABLED = 8  # word lines of a fragment whose sums are looked up: 256 rows of table
-BLOCK = 1 << 21  # column sums made at a time
+BLOCK = 1 << 17  # column sums made at a time
+EXACT_DIGITS = 24  # of float32
 
 
 @dataclass(frozen=True)
@@ -43,26 +44,37 @@ class Programmed:
         """The same, column by column even where nothing can be lost."""
         check_inputs(x, self.array)
         chunks = _by_chunk(x[:, self.mapped.lines].int(), self.array.rows_at_once)
-        total = chunks.sum(2).double() @ self.mapped.offset
-        for bit in range(int(x.max()).bit_length() if x.numel() else 0):
-            total += (1 << bit) * self._columns((chunks >> bit) & 1).double()
+        corrections = chunks.sum(2).double() @ self.mapped.offset
+        return corrections + (self._multiplied(chunks) if self.table is None else self._looked_up(chunks))
+
+    def _looked_up(self, chunks: Tensor) -> Tensor:
+        """What columns give for `[vectors, chunks, rows at once]`, each fragment's bits looked up."""
+        assert self.table is not None
+        places = torch.arange(chunks.shape[2], dtype=torch.int32)
+        first = torch.arange(chunks.shape[1]) << chunks.shape[2]
+        total = torch.zeros(len(chunks), self.table.shape[1], dtype=torch.float64)
+        for bit in _bits(chunks):
+            patterns = ((chunks >> bit & 1) << places).sum(2) + first
+            total += F.embedding_bag(patterns, self.table, mode="sum").double() * (1 << bit)
         return total
 
-    def _columns(self, bits: Tensor) -> Tensor:
-        """One bit of the inputs, `[vectors, chunks, rows at once]` -> what all columns give, `[vectors, outputs]`."""
-        if self.table is not None:
-            patterns = (bits << torch.arange(bits.shape[2], dtype=torch.int32)).sum(2)
-            first = torch.arange(bits.shape[1]) << bits.shape[2]
-            return F.embedding_bag(patterns + first, self.table, mode="sum")
-        size = self.conductances[0, 0].numel() * bits.shape[1]
-        blocks = bits.float().transpose(0, 1).split(max(1, BLOCK // size), dim=1)
-        return torch.cat([self._converted(block) for block in blocks])
+    def _multiplied(self, chunks: Tensor) -> Tensor:
+        """The same by matrix products, block by block of vectors so that sums stay in the cache."""
+        vectors = max(1, BLOCK // (self.conductances[0, 0].numel() * chunks.shape[1]))
+        blocks = chunks.transpose(0, 1).split(vectors, dim=1)
+        return torch.cat([self._block(block.contiguous()) for block in blocks])
 
-    def _converted(self, bits: Tensor) -> Tensor:
+    def _block(self, chunks: Tensor) -> Tensor:
         """`[chunks, vectors, rows at once]` -> `[vectors, outputs]`."""
-        read = convert(torch.bmm(bits, self.conductances.flatten(2)), self.array)
-        read = read.view(*bits.shape[:2], *self.mapped.coefficient.shape[1:])
-        return torch.einsum("cvgn,cgn->vn", read, self.mapped.coefficient)
+        cells = self.conductances.flatten(2)
+        shape = (*chunks.shape[:2], cells.shape[2])
+        digits = self.array.digits + int(chunks.max()).bit_length()
+        total = torch.zeros(shape, dtype=torch.float32 if digits <= EXACT_DIGITS else torch.float64)
+        for bit in _bits(chunks):
+            sums = convert(torch.bmm((chunks >> bit & 1).float(), cells), self.array)
+            total.add_(sums, alpha=1 << bit)
+        by_group = total.view(*shape[:2], *self.mapped.coefficient.shape[1:]).double()
+        return torch.einsum("cvgn,cgn->vn", by_group, self.mapped.coefficient.double())
 
 
 def program(
@@ -104,6 +116,11 @@ def check_inputs(x: Tensor, array: Array) -> None:
     if x.numel() and (int(x.min()) < 0 or int(x.max()) >> array.input_bits):
         found = f"inputs are from {int(x.min())} to {int(x.max())}"
         raise SpokeshaveError(f"{found}; the crossbar takes 0 to {(1 << array.input_bits) - 1}")
+
+
+def _bits(x: Tensor) -> range:
+    """The bits that are in use."""
+    return range(int(x.max()).bit_length() if x.numel() else 0)
 
 
 def _by_chunk(x: Tensor, rows_at_once: int) -> Tensor:
