@@ -18,6 +18,8 @@ class Cost:
     latency_seconds: float | None = None
     energy_joules: float | None = None
     weight_bytes: int | None = None
+    samples_per_second: float | None = None  # of many, one behind the other
+    area_mm2: float | None = None
     by_layer: tuple[tuple[str, float], ...] = ()  # (layer, seconds)
 
 

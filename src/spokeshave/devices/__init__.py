@@ -2,9 +2,10 @@
 
 from spokeshave.devices.catalogue import device_names, load_device
 from spokeshave.devices.device import Device
+from spokeshave.devices.figure import Figure
 from spokeshave.devices.host import HostDevice
 from spokeshave.devices.profile import Profile, ProfileRow
-from spokeshave.devices.roofline import Figure, RooflineDevice
+from spokeshave.devices.roofline import RooflineDevice
 
 __all__ = [
     "Device",

@@ -1,21 +1,25 @@
 """Devices by name: this CPU, the modelled ones that come along, and those in the user's own files."""
 
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 
+from spokeshave.devices.crossbars.reram import read_reram
 from spokeshave.devices.device import Device
-from spokeshave.devices.device_file import read_device
+from spokeshave.devices.device_file import DeviceFile
 from spokeshave.devices.host import HostDevice
+from spokeshave.devices.roofline import read_roofline
 from spokeshave.errors import SpokeshaveError
 
 HOST = "host"
+FAMILIES: dict[str, Callable[[DeviceFile], Device]] = {"roofline": read_roofline, "reram": read_reram}
 
 
 def device_names() -> tuple[str, ...]:
     """Names of the devices that come along: `host` first, then the modelled ones.
 
     >>> device_names()
-    ('host', 'galaxy-s10-cpu', 'galaxy-s10-gpu')
+    ('host', 'forms', 'galaxy-s10-cpu', 'galaxy-s10-gpu', 'isaac')
     """
     return (HOST, *sorted(_files()))
 
@@ -29,13 +33,20 @@ def load_device(name: str) -> Device:
     if name == HOST:
         return HostDevice()
     if name in _files():
-        return read_device(_files()[name])
+        return _read(_files()[name])
     if name.endswith(".toml") or Path(name).is_file():
-        return read_device(Path(name))
+        return _read(Path(name))
     known = ", ".join(device_names())
     raise SpokeshaveError(
         f"there is no device {name!r}; known devices are {known}, or name a TOML file of your own"
     )
+
+
+def _read(path: Path) -> Device:
+    file = DeviceFile(path)
+    if file.family not in FAMILIES:
+        raise file.mistake(("family",), f"must be one of {', '.join(FAMILIES)}, not {file.family!r}")
+    return FAMILIES[file.family](file)
 
 
 def _files() -> dict[str, Path]:

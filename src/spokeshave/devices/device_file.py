@@ -1,40 +1,23 @@
-"""TOML file -> modelled device; a mistake is told with file, line and key."""
+"""TOML file -> figures of a modelled device; a mistake is told with file, line and key."""
 
 import tomllib
 from pathlib import Path
 from typing import Any
 
-from spokeshave.devices.roofline import DENSE, Figure, RooflineDevice
+from spokeshave.devices.figure import Fact, Figure
 from spokeshave.errors import SpokeshaveError
-from spokeshave.schemes.registry import SCHEMES
 
-UNITS = {
-    "peak": "flop/s",
-    "bandwidth": "byte/s",
-    "cache": "byte",
-    "launch": "s",
-    "value_size": "byte",
-    "power": "W",
-    "efficiency": "1",
-}
-OPTIONAL = ("power",)
-TEXTS = ("name", "about")
+TEXTS = ("name", "about", "family")
 STATUSES = ("seen", "recalled", "inferred")
-FIELDS = ("value", "unit", "status", "source")
+MARKS = ("status", "source")
 
 
-def read_device(path: Path) -> RooflineDevice:
-    """Read a device's figures; raises SpokeshaveError when the file is not there or says something else.
+class DeviceFile:
+    """One file, and where in it each key stands.
 
-    The file has `name`, `about` and the tables `peak`, `bandwidth`, `cache`, `launch`, `value_size`,
-    `efficiency.<scheme>` (`efficiency.dense` among them) and, if it is known, `power`. Every figure has
-    `value`, `unit`, `status` and `source`.
+    It has `name`, `about`, `family` and tables of the family's own, one a figure: `value`, `unit`, `status` and
+    `source`, without the unit where the value is no number.
     """
-    return _Reader(path).device()
-
-
-class _Reader:
-    """One file, and where in it each key stands."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -46,71 +29,88 @@ class _Reader:
         except tomllib.TOMLDecodeError as error:
             raise SpokeshaveError(f"{path} is not TOML: {error}") from error
 
-    def device(self) -> RooflineDevice:
-        known = [*TEXTS, *UNITS]
-        self._check_keys((), self.document, known, [key for key in known if key not in OPTIONAL])
-        for key in TEXTS:
-            if not isinstance(self.document[key], str) or not self.document[key]:
-                raise self._mistake((key,), "must be a text")
-        return RooflineDevice(
-            name=self.document["name"],
-            about=self.document["about"],
-            peak=self._figure(("peak",)),
-            bandwidth=self._figure(("bandwidth",)),
-            cache=self._figure(("cache",)),
-            launch=self._figure(("launch",)),
-            value_size=self._figure(("value_size",)),
-            efficiency=self._efficiency(),
-            power=self._figure(("power",)) if "power" in self.document else None,
-            file=self.path.name,
-        )
+    @property
+    def name(self) -> str:
+        """The device's name."""
+        return self._text("name")
 
-    def _efficiency(self) -> dict[str, Figure]:
-        table = self._table(("efficiency",))
-        self._check_keys(("efficiency",), table, [DENSE, *SCHEMES], [DENSE])
-        figures = {name: self._figure(("efficiency", name)) for name in table}
-        for name, figure in figures.items():
-            if figure.value > 1:
-                raise self._mistake(("efficiency", name, "value"), f"must be at most 1, not {figure.value}")
-        return figures
+    @property
+    def about(self) -> str:
+        """What it is, in one line."""
+        return self._text("about")
 
-    def _figure(self, keys: tuple[str, ...]) -> Figure:
-        table, unit = self._table(keys), UNITS[keys[0]]
-        self._check_keys(keys, table, list(FIELDS), list(FIELDS))
+    @property
+    def family(self) -> str:
+        """What kind of device it is."""
+        return self._text("family")
+
+    def check_tables(self, known: list[str], needed: list[str]) -> None:
+        """Refuse tables that are not known, and the lack of those that are needed."""
+        self.check_keys((), self.document, [*TEXTS, *known], [*TEXTS, *needed])
+
+    def figure(self, keys: tuple[str, ...], unit: str, least: float | None = None) -> Figure:
+        """The number of a table, which must be above 0, or at least `least`."""
+        table = self._marked(keys, ("value", "unit", *MARKS))
         value = table["value"]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-            raise self._mistake((*keys, "value"), f"must be a positive number, not {value!r}")
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not (value > 0 if least is None else least <= value) or value == float("inf"):
+            wanted = "a positive number" if least is None else f"a number of at least {least:g}"
+            raise self.mistake((*keys, "value"), f"must be {wanted}, not {value!r}")
         if table["unit"] != unit:
-            raise self._mistake((*keys, "unit"), f"must be {unit!r}, not {table['unit']!r}")
-        if table["status"] not in STATUSES:
-            raise self._mistake(
-                (*keys, "status"), f"must be one of {', '.join(STATUSES)}, not {table['status']!r}"
-            )
-        if not isinstance(table["source"], str) or not table["source"].strip():
-            raise self._mistake((*keys, "source"), "must say where the figure comes from")
+            raise self.mistake((*keys, "unit"), f"must be {unit!r}, not {table['unit']!r}")
         return Figure(float(value), unit, table["status"], table["source"])
 
-    def _table(self, keys: tuple[str, ...]) -> dict[str, Any]:
+    def fact(self, keys: tuple[str, ...], choices: tuple[str | bool, ...]) -> Fact:
+        """What a table says that is no number: one of the choices."""
+        table = self._marked(keys, ("value", *MARKS))
+        if (type(table["value"]), table["value"]) not in [(type(choice), choice) for choice in choices]:
+            known = ", ".join(str(choice).lower() for choice in choices)
+            raise self.mistake((*keys, "value"), f"must be one of {known}, not {table['value']!r}")
+        return Fact(table["value"], table["status"], table["source"])
+
+    def table(self, keys: tuple[str, ...]) -> dict[str, Any]:
+        """The table under these keys."""
         found: Any = self.document
         for key in keys:
             found = found[key]
         if not isinstance(found, dict):
-            raise self._mistake(keys, "must be a table")
+            raise self.mistake(keys, "must be a table")
         return found
 
-    def _check_keys(
+    def check_keys(
         self, keys: tuple[str, ...], table: dict[str, Any], known: list[str], needed: list[str]
     ) -> None:
+        """Refuse keys of a table that are not known, and the lack of those that are needed."""
         for key in table:
             if key not in known:
-                raise self._mistake((*keys, key), f"is not known here; known keys are {', '.join(known)}")
+                raise self.mistake((*keys, key), f"is not known here; known keys are {', '.join(known)}")
         for key in needed:
             if key not in table:
-                raise self._mistake(keys, f"lacks {key!r}" if keys else f"the device lacks {key!r}")
+                raise self.mistake(keys, f"lacks {key!r}" if keys else f"the device lacks {key!r}")
 
-    def _mistake(self, keys: tuple[str, ...], what: str) -> SpokeshaveError:
+    def mistake(self, keys: tuple[str, ...], what: str) -> SpokeshaveError:
+        """An error that says where."""
         name = f"{'.'.join(keys)} " if keys else ""
         return SpokeshaveError(f"{self.path}, line {line_of(self.text, keys)}: {name}{what}")
+
+    def _marked(self, keys: tuple[str, ...], fields: tuple[str, ...]) -> dict[str, Any]:
+        table = self.table(keys)
+        self.check_keys(keys, table, list(fields), list(fields))
+        if table["status"] not in STATUSES:
+            raise self.mistake(
+                (*keys, "status"), f"must be one of {', '.join(STATUSES)}, not {table['status']!r}"
+            )
+        if not isinstance(table["source"], str) or not table["source"].strip():
+            raise self.mistake((*keys, "source"), "must say where the figure comes from")
+        return table
+
+    def _text(self, key: str) -> str:
+        found = self.document.get(key)
+        if found is None:
+            raise self.mistake((), f"the device lacks {key!r}")
+        if not isinstance(found, str) or not found:
+            raise self.mistake((key,), "must be a text")
+        return found
 
 
 def line_of(text: str, keys: tuple[str, ...]) -> int:

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from spokeshave.deployment import Cost, Deployment
 from spokeshave.devices.assignment import assign, packed_size
+from spokeshave.devices.device_file import DeviceFile
+from spokeshave.devices.figure import Figure
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan
 from spokeshave.schemes.registry import SCHEMES
@@ -16,17 +18,16 @@ from spokeshave.schemes.scheme import Scheme
 from spokeshave.workload import Layer, Workload
 
 DENSE = "dense"
-PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One number of a device: `status` says whether its source was seen, recalled, or it was inferred."""
-
-    value: float
-    unit: str
-    status: Literal["seen", "recalled", "inferred"]
-    source: str
+UNITS = {
+    "peak": "flop/s",
+    "bandwidth": "byte/s",
+    "cache": "byte",
+    "launch": "s",
+    "value_size": "byte",
+    "power": "W",
+    "efficiency": "1",
+}
+OPTIONAL = ("power",)
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class RooflineDevice:
     def describe(self) -> str:
         """Every figure with its unit, status and source."""
         lines = [f"{self.name} (modelled): {self.about}"]
-        lines += [f"{name}: {_told(figure)}" for name, figure in self.figures().items()]
+        lines += [f"{name}: {figure}" for name, figure in self.figures().items()]
         return "\n".join([*lines, f"from {self.file}"])
 
     def figures(self) -> dict[str, Figure]:
@@ -119,6 +120,41 @@ class RooflineDevice:
         return kept * self.value_size.value + index_bytes
 
 
+def read_roofline(file: DeviceFile) -> RooflineDevice:
+    """Read a device of this family.
+
+    Its file has the tables `peak`, `bandwidth`, `cache`, `launch`, `value_size`, `efficiency.<scheme>`
+    (`efficiency.dense` among them) and, if it is known, `power`.
+    """
+    file.check_tables(list(UNITS), [key for key in UNITS if key not in OPTIONAL])
+    return RooflineDevice(
+        name=file.name,
+        about=file.about,
+        peak=_figure(file, "peak"),
+        bandwidth=_figure(file, "bandwidth"),
+        cache=_figure(file, "cache"),
+        launch=_figure(file, "launch"),
+        value_size=_figure(file, "value_size"),
+        efficiency=_efficiency(file),
+        power=_figure(file, "power") if "power" in file.document else None,
+        file=file.path.name,
+    )
+
+
+def _figure(file: DeviceFile, key: str) -> Figure:
+    return file.figure((key,), UNITS[key])
+
+
+def _efficiency(file: DeviceFile) -> dict[str, Figure]:
+    table = file.table(("efficiency",))
+    file.check_keys(("efficiency",), table, [DENSE, *SCHEMES], [DENSE])
+    figures = {name: file.figure(("efficiency", name), UNITS["efficiency"]) for name in table}
+    for name, figure in figures.items():
+        if figure.value > 1:
+            raise file.mistake(("efficiency", name, "value"), f"must be at most 1, not {figure.value}")
+    return figures
+
+
 def scheme_name(scheme: Scheme) -> str:
     """The name of a scheme in plans, or its type's name where it is not registered."""
     return next((name for name, kind in SCHEMES.items() if type(scheme) is kind), type(scheme).__name__)
@@ -132,18 +168,3 @@ def _elements_read(layer: Layer) -> int:
     """Numbers that a layer reads besides its weights; a product of two activations reads both."""
     second = layer.rows * layer.columns if layer.parameter is None else 0
     return prod(layer.input_shape) + second
-
-
-def _told(figure: Figure) -> str:
-    return f"{_readable(figure.value, figure.unit)} ({figure.status}: {figure.source})"
-
-
-def _readable(value: float, unit: str) -> str:
-    """
-    >>> _readable(34.1e9, "byte/s"), _readable(5.2e-6, "s"), _readable(0.142, "1")
-    ('34.1 Gbyte/s', '5.2 µs', '0.142')
-    """
-    if unit == "1":
-        return f"{value:.4g}"
-    size, prefix = next((entry for entry in PREFIXES if value >= entry[0]), PREFIXES[-1])
-    return f"{value / size:.4g} {prefix}{unit}"

@@ -1,0 +1,205 @@
+"""Chips of resistive crossbars, from figures: area, energy and rate by what each layer does there, *modelled*.
+
+seconds of a vector = steps * columns / (converters * converter rate)
+joules of a vector  = conversions * (converter + adder) + driven word lines * driver
+                    + crossbars * seconds * (array + registers + tile)
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor
+
+from spokeshave.deployment import Cost, Deployment
+from spokeshave.devices.assignment import assign
+from spokeshave.devices.crossbars.array import Array
+from spokeshave.devices.crossbars.occupancy import Occupancy, occupancies, polarized_reason, replication
+from spokeshave.devices.device_file import DeviceFile
+from spokeshave.devices.figure import Fact, Figure
+from spokeshave.errors import SpokeshaveError
+from spokeshave.plan import Plan
+from spokeshave.schemes.scheme import Scheme
+from spokeshave.workload import Layer, Workload
+
+NUMBERS = ("rows", "columns", "cell_bits", "weight_bits", "input_bits", "rows_at_once", "adc_bits")
+UNITS = {
+    **dict.fromkeys(NUMBERS, "1"),
+    "variation": "1",
+    "low_resistance": "ohm",
+    "high_resistance": "ohm",
+    "crossbars": "1",
+    "effective_bits": "1",
+    "converters": "1",
+    "converter_rate": "1/s",
+    "converter_energy": "J",
+    "converter_area": "mm2",
+    "driver_energy": "J",
+    "driver_area": "mm2",
+    "array_power": "W",
+    "array_area": "mm2",
+    "adder_energy": "J",
+    "adder_area": "mm2",
+    "register_power": "W",
+    "register_area": "mm2",
+    "tile_power": "W",
+    "tile_area": "mm2",
+}
+FACTS: dict[str, tuple[str | bool, ...]] = {
+    "encoding": ("pairs", "offset", "polarized"),
+    "flipped": (True, False),
+    "skipping": (True, False),
+}
+
+
+@dataclass(frozen=True)
+class ReRAMDevice:
+    """A chip of crossbars that are read by converters; `figures` and `facts` as its file has them.
+
+    Drivers, arrays, adders, registers and tiles (buffers, bus, router) count once for each crossbar. With `skipping` a
+    fragment takes `effective_bits` of its input bits, or what was measured.
+    """
+
+    name: str
+    about: str
+    figures: Mapping[str, Figure]
+    facts: Mapping[str, Fact]
+    file: str = ""
+    kind: Literal["modelled"] = "modelled"
+
+    @property
+    def array(self) -> Array:
+        """Its crossbars."""
+        numbers = {key: int(self.figures[key].value) for key in NUMBERS}
+        physics = {key: self.figures[key].value for key in ("variation", "low_resistance", "high_resistance")}
+        facts = {key: self.facts[key].value for key in ("encoding", "flipped")}
+        return Array(**numbers, **physics, **facts)  # type: ignore[arg-type]  # the file was checked
+
+    @property
+    def crossbar_area(self) -> float:
+        """Square millimetres of one crossbar with its share of everything."""
+        parts = ("driver", "array", "adder", "register", "tile")
+        areas = sum(self.figures[f"{part}_area"].value for part in parts)
+        return areas + self.figures["converters"].value * self.figures["converter_area"].value
+
+    @property
+    def crossbar_power(self) -> float:
+        """Watts of one crossbar that works all the time, with all columns in use."""
+        standing = sum(self.figures[f"{part}_power"].value for part in ("array", "register", "tile"))
+        a_conversion = self.figures["converter_energy"].value + self.figures["adder_energy"].value
+        conversions = self.figures["converters"].value * self.figures["converter_rate"].value
+        driven = self.array.rows_at_once * self.figures["driver_energy"].value / self.step_seconds
+        return standing + conversions * a_conversion + driven
+
+    @property
+    def step_seconds(self) -> float:
+        """What it takes to read all columns of a crossbar once: one bit of one fragment."""
+        rate = self.figures["converters"].value * self.figures["converter_rate"].value
+        return self.array.columns / rate
+
+    def describe(self) -> str:
+        """Every figure with its unit, status and source, and what follows for the chip."""
+        lines = [f"{self.name} (modelled): {self.about}"]
+        lines += [
+            f"{name.replace('_', ' ')}: {entry}" for name, entry in {**self.figures, **self.facts}.items()
+        ]
+        chip = self.figures["crossbars"].value
+        lines.append(
+            f"all crossbars: {chip * self.crossbar_area:.1f} mm2, {chip * self.crossbar_power:.1f} W at full work"
+        )
+        return "\n".join([*lines, f"from {self.file}"])
+
+    def supports(self, scheme: Scheme, layer: Layer) -> str | None:
+        """None for layers with weights, polarized where the crossbars need it."""
+        if layer.kind == "matmul":
+            return "a product of two activations has no weights to program"
+        return polarized_reason(scheme, self.array)
+
+    def layers(
+        self, workload: Workload, plan: Plan | None = None, bits: Mapping[str, float] | None = None
+    ) -> tuple[Occupancy, ...]:
+        """What every layer takes; `bits` by layer name, measured input bits of a fragment."""
+        usual = self.figures["effective_bits" if self.facts["skipping"].value else "input_bits"].value
+        return occupancies(workload.layers, assign(workload, plan), self.array, bits or {}, usual)
+
+    def cost(
+        self, workload: Workload, plan: Plan | None = None, bits: Mapping[str, float] | None = None
+    ) -> Cost:
+        """One sample on a chip filled with copies of the layers; latency is that of one sample alone.
+
+        Layers without weights (attention's products, pooling) are left out. Raises SpokeshaveError where the network is
+        too large for the chip, and for weights that need polarized fragments.
+        """
+        self._check(workload, plan)
+        layers = self.layers(workload, plan, bits)
+        copies = replication(layers, self.step_seconds, int(self.figures["crossbars"].value))
+        seconds = [self._vector_seconds(layer) for layer in layers]
+        by_layer = [
+            -(-layer.vectors // copy) * one for layer, copy, one in zip(layers, copies, seconds, strict=True)
+        ]
+        slowest = max(
+            layer.vectors / copy * one for layer, copy, one in zip(layers, copies, seconds, strict=True)
+        )
+        return Cost(
+            kind="modelled",
+            source=f"crossbars of {self.name} ({self.file})",
+            latency_seconds=sum(by_layer),
+            energy_joules=sum(self.layer_joules(layer) for layer in layers),
+            weight_bytes=sum(layer.groups * layer.lines * layer.columns for layer in layers)
+            * self.array.cell_bits
+            // 8,
+            samples_per_second=1 / slowest,
+            area_mm2=self.figures["crossbars"].value * self.crossbar_area,
+            by_layer=tuple((layer.name, one) for layer, one in zip(layers, by_layer, strict=True)),
+        )
+
+    def layer_joules(self, layer: Occupancy) -> float:
+        """Joules of one sample in a layer."""
+        a_conversion = self.figures["converter_energy"].value + self.figures["adder_energy"].value
+        standing = sum(self.figures[f"{part}_power"].value for part in ("array", "register", "tile"))
+        a_vector = (
+            layer.conversions * a_conversion
+            + layer.driven * self.figures["driver_energy"].value
+            + layer.crossbars * self._vector_seconds(layer) * standing
+        )
+        return layer.vectors * a_vector
+
+    def deploy(
+        self, network: Any, example: Tensor | tuple[Tensor, ...], plan: Plan | None = None
+    ) -> Deployment:
+        """Always raises SpokeshaveError: crossbars compute with whole numbers, which calibration data must scale."""
+        raise SpokeshaveError(
+            f"{self.name} computes with whole numbers and cannot run a float32 network as it is"
+        )
+
+    def _vector_seconds(self, layer: Occupancy) -> float:
+        return layer.steps * self.step_seconds
+
+    def _check(self, workload: Workload, plan: Plan | None) -> None:
+        schemes = assign(workload, plan)
+        for layer in workload.layers:
+            if layer.parameter is not None and layer.kind != "matmul":
+                reason = polarized_reason(schemes.get(layer.parameter), self.array)
+                if reason is not None:
+                    raise SpokeshaveError(f"{layer.name}: {reason}")
+
+
+def read_reram(file: DeviceFile) -> ReRAMDevice:
+    """Read a device of this family: a table for each of `UNITS` and `FACTS`."""
+    names = [*UNITS, *FACTS]
+    file.check_tables(names, names)
+    figures = {
+        key: file.figure((key,), unit, 0 if key == "variation" else None) for key, unit in UNITS.items()
+    }
+    facts = {key: file.fact((key,), choices) for key, choices in FACTS.items()}
+    device = ReRAMDevice(file.name, file.about, figures, facts, file.path.name)
+    for key in NUMBERS:
+        if figures[key].value != int(figures[key].value):
+            raise file.mistake((key, "value"), f"must be a whole number, not {figures[key].value:g}")
+    if figures["effective_bits"].value > figures["input_bits"].value:
+        raise file.mistake(("effective_bits", "value"), "must not be above input_bits")
+    try:
+        _ = device.array
+    except SpokeshaveError as reason:
+        raise file.mistake((), str(reason)) from reason
+    return device
