@@ -114,14 +114,14 @@ def test_unloading_joins_the_threads():
     text = "".join((source / name).read_text() for name in ("vector.h", "team.h"))
     text = f"""#define LANES 4
 {text}
-static void work(const request *r, worker w, float *arena, long sample, double *seconds) {{
+static void work(const request *r, worker w, float *arena, long sample, int group, double *seconds) {{
     barrier(w);
     if (w.index == 0) r->outputs[0][0] += (float)w.count;
-    (void)arena, (void)sample, (void)seconds;
+    (void)arena, (void)sample, (void)group, (void)seconds;
 }}
 __attribute__((visibility("default"))) void run(float *to, int threads) {{
     float *const outputs[] = {{to}};
-    run_request(&(request){{work, 0, 0, 0, 0, outputs, 1, 0}}, threads);
+    run_request(&(request){{work, 0, 0, 0, 1, 0, outputs, 1, 0}}, threads);
 }}
 """
     library = load_library(build_library(text, instruction_set("portable")))

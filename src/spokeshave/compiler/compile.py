@@ -285,7 +285,8 @@ def _lower_stages(
 
 def _segment_stage(index: int, graph: Graph, program: Program, arena: Arena) -> SegmentStage:
     steps = tuple(_step_record(step) for step in program.steps)
-    return SegmentStage(index, graph.inputs, graph.outputs, arena.floats, tuple(program.constants), steps)
+    constants = tuple(program.constants)
+    return SegmentStage(index, graph.inputs, graph.outputs, arena.floats, arena.together, constants, steps)
 
 
 def _step_record(step: Step) -> StepRecord:

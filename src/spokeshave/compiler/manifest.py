@@ -12,7 +12,7 @@ from spokeshave.compiler.quantization.record import LayerPrecision, layer_precis
 from spokeshave.compiler.schedule import Schedule
 from spokeshave.errors import SpokeshaveError
 
-FORMAT = 3
+FORMAT = 4
 MANIFEST, SOURCE, WEIGHTS, LIBRARY = "manifest.json", "model.c", "weights.safetensors", "model.so"
 
 
@@ -28,12 +28,16 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class SegmentStage:
-    """A compiled segment: values it reads and writes, its arena and the names of its constants in order."""
+    """A compiled segment: values it reads and writes, its arena and the names of its constants in order.
+
+    An arena has room for `together` samples, which are worked on together.
+    """
 
     index: int
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     arena_floats: int
+    together: int
     constants: tuple[str, ...]
     steps: tuple[StepRecord, ...]
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,7 +39,7 @@ class _Memory(threading.local):
     def reserve(self, arenas: int) -> None:
         """Make room for some arenas; they begin as zeros, because kernels keep the gaps of feature maps zero."""
         self.arenas = arenas
-        self.arena = aligned_memory(arenas * self.arena_floats * FLOAT_BYTES).view(torch.float32).zero_()
+        self.arena = aligned_memory(arenas * self.arena_floats * FLOAT_BYTES, zeros=True).view(torch.float32)
         self.address = ctypes.c_void_p(self.arena.data_ptr())
 
 
@@ -75,7 +76,8 @@ class SegmentRunner:
         `lengths` are the caller's, where they may change.
         """
         memory = self._memory
-        if memory.arenas < threads <= samples:  # the library then shares out samples
+        groups = -(-samples // self._stage.together)
+        if memory.arenas < threads <= groups:  # the library then shares out groups of samples
             memory.reserve(threads)
         read = [values[name].contiguous() for name in self._stage.inputs]
         for position, tensor in enumerate(read):
@@ -152,13 +154,14 @@ def aligned(tensor: Tensor) -> Tensor:
     return memory.view(tensor.dtype).view(tensor.shape).copy_(tensor)
 
 
-def aligned_memory(size: int) -> Tensor:
+def aligned_memory(size: int, zeros: bool = False) -> Tensor:
     """Bytes that start at a cache line; from the size of a huge page on at one, and on huge pages where there are any.
 
     Weights that stream from memory, and planes that each lie on another page, outrun the addresses a processor keeps.
+    With `zeros` they are zeros, as the operating system gives them: what is never used takes no memory.
     """
     boundary = HUGE_PAGE_BYTES if size >= HUGE_PAGE_BYTES else ALIGNMENT_BYTES
-    memory = torch.empty(size + boundary, dtype=torch.uint8)
+    memory = torch.from_numpy((np.zeros if zeros else np.empty)(size + boundary, np.uint8))
     start = -memory.data_ptr() % boundary
     memory = memory[start : start + size]
     if boundary == HUGE_PAGE_BYTES and hasattr(mmap, "MADV_HUGEPAGE"):

@@ -97,6 +97,16 @@ def test_weights_that_share_no_columns_are_picked_from_segments(back_end, isa, k
     check(back_end, graph, isa, samples=1)
 
 
+@pytest.mark.parametrize("samples", [7, 19])
+@pytest.mark.parametrize("kind", GATES)
+def test_samples_go_through_the_steps_together(back_end, kind, samples):
+    """One group of a team, and three groups, each of a worker: of float32 and, bit for bit, of integers."""
+    graph = layers(kind, [(5, 17, 3), (40, 35, 4)], state="given")
+    assert lower(graph, instruction_set(None), {}).together == 8
+    check(back_end, graph, samples=samples)
+    check_integers(back_end, graph, None, samples)
+
+
 @pytest.mark.parametrize("state", ["", "given", "constant"])
 @pytest.mark.parametrize("biases", [True, False])
 @pytest.mark.parametrize("kind", GATES)

@@ -35,8 +35,8 @@ class Contents:
 
     @property
     def arena_bytes(self) -> int:
-        """Working memory of one network."""
-        return FLOAT_BYTES * self.segment.arena_floats if self.segment else 0
+        """Working memory of one network, which works on one sample at a time."""
+        return FLOAT_BYTES * self.segment.arena_floats // self.segment.together if self.segment else 0
 
 
 def contents(generated: Generated) -> Contents:

@@ -10,7 +10,7 @@ whose memory held something else since then has its gaps cleared in the first st
 from dataclasses import dataclass, replace
 
 from spokeshave.compiler.emit.program import Buffer, Program
-from spokeshave.compiler.layout import Planes, round_up
+from spokeshave.compiler.layout import CACHE_LINE_FLOATS, Planes, round_up
 
 ALIGNMENT_FLOATS = 64
 SLACK_FLOATS = 4 * ALIGNMENT_FLOATS  # whole vectors may be read behind a value's end, and before its start
@@ -18,11 +18,21 @@ SLACK_FLOATS = 4 * ALIGNMENT_FLOATS  # whole vectors may be read behind a value'
 
 @dataclass(frozen=True)
 class Arena:
-    """Offset of each buffer and the size of the whole, in floats; the buffers whose gaps must be cleared."""
+    """Offset of each buffer and the buffers whose gaps must be cleared.
+
+    Offsets, in floats, are those of the first of the samples that are worked on together; what belongs to the next one
+    lies `apart` floats further on.
+    """
 
     offsets: dict[str, int]
-    floats: int
+    apart: int
+    together: int
     dirty: frozenset[str]
+
+    @property
+    def floats(self) -> int:
+        """Size of the whole."""
+        return self.apart * self.together
 
 
 @dataclass(frozen=True)
@@ -51,7 +61,12 @@ def plan_arena(program: Program) -> Arena:
         offsets[name] = _lowest_gap(taken, sizes[name])
     end = max((offsets[name] + sizes[name] for name in lives), default=0)
     dirty = {name for name in lives if _is_dirty(name, program, lives, offsets, sizes)}
-    return Arena(offsets, end + SLACK_FLOATS, frozenset(dirty))
+    return Arena(offsets, _odd_lines(end + SLACK_FLOATS), program.together, frozenset(dirty))
+
+
+def _odd_lines(floats: int) -> int:
+    """So many floats and a few more, an odd number of cache lines: samples side by side share no sets of the cache."""
+    return (-(-floats // CACHE_LINE_FLOATS) | 1) * CACHE_LINE_FLOATS
 
 
 def largest_live_set(program: Program) -> int:

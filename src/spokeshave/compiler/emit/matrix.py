@@ -8,7 +8,7 @@ from spokeshave.compiler.emit.depthwise import is_depthwise, lower_depthwise
 from spokeshave.compiler.emit.images import column_offsets, image_count, images
 from spokeshave.compiler.emit.layouts import reads_tight
 from spokeshave.compiler.emit.lowering import Lowering
-from spokeshave.compiler.emit.program import Argument, Place
+from spokeshave.compiler.emit.program import GROUP, Argument, Place
 from spokeshave.compiler.emit.taps import taps
 from spokeshave.compiler.emit.vectors import pack_vectors
 from spokeshave.compiler.emit.winograd import lower_winograd, tiles_of
@@ -244,19 +244,20 @@ def _panel_arguments(
 
 
 def _vector(lowering: Lowering, node: Node, matrix: np.ndarray, source: Place, vectors: int = 1) -> None:
-    """Append the vector kernel's call for vectors that lie one behind the other."""
-    output = lowering.place(node.output)
-    bias = _bias(lowering, node, matrix.shape[0])
+    """Append the vector kernel's call for vectors that lie one behind the other, or for one of each sample."""
+    output, (rows, columns) = lowering.place(node.output), matrix.shape
+    bias = _bias(lowering, node, rows)
     product = pack_vectors(lowering, matrix, bias, _epilogue(node))
+    count, read, made = (vectors, columns, rows) if vectors > 1 else (GROUP[0], GROUP[1], GROUP[1])
     lowering.call_kernel(
         product.kernel,
         *product.constants,
-        matrix.shape[0],
-        vectors,
+        rows,
+        count,
         0,
         source,
-        matrix.shape[1],
+        read,
         output,
         _residual(lowering, node, output),
-        matrix.shape[0],
+        made,
     )

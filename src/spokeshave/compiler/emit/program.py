@@ -6,7 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from spokeshave.compiler.count import Count
-from spokeshave.compiler.kernels.instances import Kernel
+from spokeshave.compiler.kernels.instances import (
+    IntegerVectorKernel,
+    Kernel,
+    PointwiseKernel,
+    RecurrentKernel,
+    VectorKernel,
+)
 from spokeshave.compiler.layout import Layout, Planes
 from spokeshave.compiler.schedule import Schedule
 
@@ -67,6 +73,12 @@ class Along:
 UNITS = "(to - from)"  # as an argument: how many units a call does in this band
 Argument = Place | Constant | Along | Port | int | float | str
 
+# C names of how many samples are worked on together, and of the floats between what belongs to one and to the next. A
+# call that is given both does its work for all of them.
+GROUP = "group", "APART"
+MOST_TOGETHER = 8  # samples for which the vector kernels load a weight once
+VECTORS = {VectorKernel, IntegerVectorKernel}
+
 
 @dataclass(frozen=True)
 class Call:
@@ -110,6 +122,13 @@ class Program:
     constants: Mapping[str, np.ndarray]
     input_floats: tuple[int, ...]
     output_floats: tuple[int, ...]
+
+    @property
+    def together(self) -> int:
+        """For how many samples at a time the calls are made: some where loading weights is what takes the time."""
+        recurrent = any(isinstance(kernel, RecurrentKernel) for kernel in self.kernels)
+        vectors = {type(kernel) for kernel in self.kernels} - {PointwiseKernel}
+        return MOST_TOGETHER if recurrent or (vectors and vectors <= VECTORS) else 1
 
     @property
     def changes(self) -> bool:

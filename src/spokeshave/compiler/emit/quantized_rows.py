@@ -7,6 +7,7 @@ import numpy as np
 
 from spokeshave.compiler.emit.literals import requantization_literal
 from spokeshave.compiler.emit.lowering import Lowering
+from spokeshave.compiler.emit.program import GROUP
 from spokeshave.compiler.emit.vectors import pack_integer_vectors
 from spokeshave.compiler.graph import Node
 from spokeshave.compiler.layout import FLOAT_BYTES, Flat, words
@@ -73,17 +74,24 @@ def quantized_rows(
     )
     read, output = lowering.layout(node.inputs[0]), lowering.place(node.output)
     assert isinstance(read, Flat)
+    vectors = prod(read.shape[:-1])
+    stride = row_stride if vectors > 1 else _to_next_sample
     lowering.call_kernel(
         product.kernel,
         *product.constants,
         rows,
-        prod(read.shape[:-1]),
+        vectors if vectors > 1 else GROUP[0],
         0,
         lowering.place(node.inputs[0]),
-        row_stride(columns, "uint8"),
+        stride(columns, "uint8"),
         output,
-        row_stride(rows, "uint8" if integer else "float32"),
+        stride(rows, "uint8" if integer else "float32"),
         lowering.place(node.inputs[1]) if residual else output,
-        row_stride(rows, residual or "float32"),
+        stride(rows, residual or "float32"),
         requantization_literal(after),
     )
+
+
+def _to_next_sample(_: int, dtype: str) -> str:
+    """From a sample's only row to that of the next one of its group, in elements."""
+    return f"{FLOAT_BYTES} * {GROUP[1]}" if dtype == "uint8" else GROUP[1]

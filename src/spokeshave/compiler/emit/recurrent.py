@@ -4,7 +4,7 @@ from torch import Tensor
 
 from spokeshave.compiler.emit.literals import requantization_literal
 from spokeshave.compiler.emit.lowering import Lowering, axes
-from spokeshave.compiler.emit.program import Argument, Place
+from spokeshave.compiler.emit.program import GROUP, Argument, Place
 from spokeshave.compiler.emit.vectors import VectorProduct, pack_integer_vectors, pack_vectors
 from spokeshave.compiler.graph import Node
 from spokeshave.compiler.kernels.instances import Epilogue, RecurrentKernel
@@ -83,6 +83,7 @@ def _lower_steps(
         sequence,
         *(lowering.place(value) for value in node.outputs[1:]),
         *state,
+        *GROUP,
     )
     _copy(lowering, sequence, Flat((steps, hidden)).strides, node.outputs[0], reading=False)
 

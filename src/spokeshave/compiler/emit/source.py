@@ -8,6 +8,7 @@ from typing import Any
 from spokeshave.compiler.count import Count
 from spokeshave.compiler.emit.arena import Arena
 from spokeshave.compiler.emit.program import (
+    GROUP,
     Along,
     Argument,
     Buffer,
@@ -105,8 +106,9 @@ def emit_source(programs: Sequence[Program], arenas: Sequence[Arena], isa: Instr
 
     `int segment_i(const void *const *constants, float *arena, const float *const *inputs, float *const *outputs,
     long samples, double *seconds, int threads)`: runs `samples` samples; when `seconds` is not null, adds the time of
-    each step to it. Constants come in the order of the program's names. With `threads` above 1 and as many samples,
-    `threads` arenas lie one behind the other. Built with SPOKESHAVE_SINGLE_THREADED, it needs no threads library.
+    each step to it. Constants come in the order of the program's names. With `threads` above 1 and as many samples for
+    each as are worked on together, `threads` arenas lie one behind the other. Built with SPOKESHAVE_SINGLE_THREADED, it
+    needs no threads library; with SPOKESHAVE_SAMPLE_BY_SAMPLE, no more of the arena than is for one sample.
     Where lengths change, a pointer to the lengths, ints, comes behind the inputs. Returns 0, or the number of a
     step, counted from 1, that was asked for a row outside its table.
     """
@@ -149,6 +151,14 @@ INLINE double now(void) {
 #endif
 /* Between dependent calls the team meets; the first worker's time stands for the team's. */
 #define STEP(index) if (seconds) { double t = now(); seconds[index] += t - last; last = t; }
+/* One call for all samples of a group; the same call for every sample, each with what belongs to it. */
+#define WHOLE_GROUP arena = all;
+#define EACH_OF_GROUP for (arena = all, sample = first; sample < first + group; arena += APART, sample++)
+#ifdef SPOKESHAVE_SAMPLE_BY_SAMPLE
+#define TOGETHER(most) 1
+#else
+#define TOGETHER(most) most
+#endif
 """
 
 
@@ -164,28 +174,40 @@ def _segment(index: int, program: Program, arena: Arena) -> str:
         for position, step in numbered:
             lines.append(f"    /* {step.layer or 'segment'}: {step.operation} */")
             for call in step.calls:
-                lines += _in_band(call, f"{_call_text(call, names, arena, program)}; barrier(w);")
+                text = f"{_whose(call, arena)}{_call_text(call, names, arena, program)};"
+                lines += _in_band(call, [text, "barrier(w);"])
             lines.append(f"    STEP({position})")
         lines += ["    }"] * bool(bands)
     body = "\n".join(lines)
     return f"""
-static void work_{index}(const request *r, worker w, float *arena, long sample, double *seconds) {{
+static void work_{index}(const request *r, worker w, float *const all, const long first, int group, double *seconds) {{
+    enum {{ APART = {arena.apart} }};
+    float *arena = all;
+    long sample = first;
     const void *const *constants = r->constants;
     const float *const *inputs = r->inputs;
     float *const *outputs = r->outputs;
     double last = seconds ? now() : 0.0;
     const int *const length = {"(const int *)" + f"inputs[{len(program.input_floats)}]" if program.changes else 0};
 {body}
-    (void)constants, (void)arena, (void)inputs, (void)outputs, (void)last, (void)length;
+    (void)constants, (void)arena, (void)inputs, (void)outputs, (void)last, (void)length, (void)sample, (void)group;
 }}
 EXPORT int segment_{index}(const void *const *constants, float *arena, const float *const *inputs,
                      float *const *outputs, long samples, double *seconds, int threads) {{
     int fault = 0;
-    request r = {{work_{index}, constants, arena, {arena.floats}, inputs, outputs, samples, seconds, &fault}};
+    int most = TOGETHER({arena.together});
+    request r = {{work_{index}, constants, arena, {arena.floats}, most, inputs, outputs, samples, seconds, &fault}};
     run_request(&r, threads);
     return fault;
 }}
 """
+
+
+def _whose(call: Call, arena: Arena) -> str:
+    """For whom the call is made, where samples are worked on together."""
+    if arena.together == 1:
+        return ""
+    return "WHOLE_GROUP " if set(GROUP) & set(call.arguments) else "EACH_OF_GROUP "
 
 
 def _clearings(step: Step, cleared: set[str], arena: Arena, program: Program) -> list[str]:
@@ -195,7 +217,8 @@ def _clearings(step: Step, cleared: set[str], arena: Arena, program: Program) ->
     fresh = [name for name in names if name not in cleared]
     cleared.update(fresh)
     texts = [_clearing(program.buffers[name], arena.offsets[name]) for name in fresh]
-    return [f"    {text};" for text in texts] + ["    barrier(w);"] * bool(texts)
+    each = "EACH_OF_GROUP " * (arena.together > 1)
+    return [f"    {each}{text};" for text in texts] + ["    barrier(w);"] * bool(texts)
 
 
 def _clearing(buffer: Buffer, offset: int) -> str:
@@ -215,14 +238,16 @@ def _turns(steps: Sequence[Step]) -> list[list[tuple[int, Step]]]:
     return [list(group) for _, group in groups]
 
 
-def _in_band(call: Call, text: str) -> list[str]:
+def _in_band(call: Call, texts: list[str]) -> list[str]:
     """A call where there are no bands; else what it does in the band at hand, if anything."""
     if not call.done:
-        return [f"    {text}"]
+        return [f"    {text}" for text in texts]
     return [
         f"    {{ static const int done[] = {{{', '.join(map(str, (0, *call.done)))}}};",
         "    const int from = done[band], to = done[band + 1];",
-        f"    if (from < to) {{ {text} }} }}",
+        "    if (from < to) {",
+        *(f"        {text}" for text in texts),
+        "    } }",
     ]
 
 

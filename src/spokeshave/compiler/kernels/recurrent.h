@@ -36,6 +36,7 @@ INLINE vector gate_sigmoid(vector v) {
 
 /* Cells, for one step: `projected` is the input's share of the gates with the biases, `product` the state's share. States
    have room for whole vectors; what is computed behind their last element is never used. */
+#define EACH_SAMPLE for (ptrdiff_t at = 0; at < group * apart; at += apart)
 static void gru_cell(range own, const float *projected, const float *product, float *h, int hidden) {
     for (int i = own.from; i < own.to; i += LANES) {
         vector reset = gate_sigmoid(load(projected + i) + load(product + i));

@@ -62,13 +62,15 @@ INLINE extent share_extent(worker w, int channels, int lanes) {
     for (int c = (own).channels.from; c < (own).channels.to; c++)   \
         for (int i = (own).lanes.from; i < (own).lanes.to; i += LANES)
 
-/* What one call of the library asks for. `work` runs one sample by one worker of a team, on the team's arena. */
+/* What one call of the library asks for. `work` runs `group` samples from `sample` on by one worker of a team, on the
+   team's arena; they are at most `most`, for so many an arena has room. */
 typedef struct request request;
 struct request {
-    void (*work)(const request *, worker, float *arena, long sample, double *seconds);
+    void (*work)(const request *, worker, float *arena, long sample, int group, double *seconds);
     const void *const *constants;
     float *arena;
     size_t arena_floats;
+    int most;
     const float *const *inputs;
     float *const *outputs;
     long samples;
@@ -78,14 +80,23 @@ struct request {
 
 INLINE void barrier(worker w);
 
-/* As many samples as there are workers are shared out, each on an arena of its own; the rest is worked on together. */
+/* Samples go in as few groups as there can be, of sizes as equal as can be, whatever the number of workers. */
+static void run_groups(const request *r, worker w, float *arena, long group, long end, long groups, double *seconds) {
+    for (; group < end; group++) {
+        long from = r->samples * group / groups, to = r->samples * (group + 1) / groups;
+        r->work(r, w, arena, from, (int)(to - from), seconds);
+    }
+}
+
+/* As many groups as there are workers are shared out, each on an arena of its own; the rest is worked on together. */
 static void run_samples(const request *r, worker w) {
-    double *seconds = w.index == 0 ? r->seconds : 0;
-    long together = r->samples % w.count, alone = r->samples - together;
+    long groups = (r->samples + r->most - 1) / r->most, each = groups / w.count, first = each * w.index;
     float *own = r->arena + (size_t)w.index * r->arena_floats;
-    for (long sample = w.index; sample < alone; sample += w.count) r->work(r, ALONE, own, sample, seconds);
-    if (together) barrier(w); /* the first worker's arena becomes the team's */
-    for (long sample = alone; sample < r->samples; sample++) r->work(r, w, r->arena, sample, seconds);
+    double *seconds = w.index == 0 ? r->seconds : 0;
+    run_groups(r, ALONE, own, first, first + each, groups, seconds);
+    if (each * w.count == groups) return;
+    barrier(w); /* the first worker's arena becomes the team's */
+    run_groups(r, w, r->arena, each * w.count, groups, groups, seconds);
 }
 
 #ifdef SPOKESHAVE_SINGLE_THREADED

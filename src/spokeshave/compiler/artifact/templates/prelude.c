@@ -8,6 +8,7 @@
 #define EXPORT static
 #define NO_CLOCK
 #define SPOKESHAVE_SINGLE_THREADED
+#define SPOKESHAVE_SAMPLE_BY_SAMPLE
 #define select select_lanes /* POSIX has another function of that name, which stdlib.h may declare */
 #if defined(__GNUC__)
 #pragma GCC diagnostic push
