@@ -16,18 +16,23 @@ from spokeshave.compiler.operations import (
     Convolution,
     Dequantize,
     Embedding,
+    Expand,
     Foreign,
     Linear,
+    Lookup,
     MatMul,
     Mean,
     Operation,
     Pad,
     Permute,
     Pool,
+    Quantization,
     Quantize,
     Quantized,
+    QuantizedMean,
     QuantizedPool,
     QuantizedRecurrent,
+    QuantizedSum,
     Recurrent,
     Reshape,
     Round,
@@ -81,7 +86,9 @@ def _check_names(graph: Graph, node: Node, made: set[str]) -> None:
 def _check_typed(graph: Graph, node: Node) -> None:
     where = f"{node.layer}: {type(node.operation).__name__}"
     types = [graph.values[name].dtype for name in (*node.inputs, *node.outputs)]
-    if types not in (element_types(node.operation, len(types)), *WHOLE_NUMBERS.get(type(node.operation), ())):
+    moved = isinstance(node.operation, MOVES) and len(set(types)) == 1 and types[0] in LEVEL_TYPES
+    known = element_types(node.operation, len(types)), *WHOLE_NUMBERS.get(type(node.operation), ())
+    if not moved and types not in known and not _looks_up(node.operation, types):
         raise GraphError(f"{where} reads or makes {', '.join(types)}")
     fault = CHECKS.get(type(node.operation), lambda operation, graph, node: None)(node.operation, graph, node)
     if fault:
@@ -96,17 +103,30 @@ WHOLE_NUMBERS: Mapping[type, tuple[list[str], ...]] = {
 }
 
 
+MOVES = (Concatenate, Expand, Pad, Permute, Reshape, Slice, Take)
+LEVEL_TYPES = ("uint8", "int8", "int16", "int32")
+
+
+def _looks_up(operation: Operation, types: list[str]) -> bool:
+    """A table may be read by whole numbers of any type."""
+    return isinstance(operation, Lookup) and types[0] in LEVEL_TYPES and types[1] == operation.output.dtype
+
+
 def element_types(operation: Operation, count: int) -> list[str]:
     """Element types of the `count` values that an operation takes and makes: its inputs', then its outputs'."""
     if isinstance(operation, Quantize):
-        return ["float32", "uint8"]
+        return ["float32", operation.quantization.dtype]
     if isinstance(operation, Dequantize):
-        return ["uint8", "float32"]
+        return [operation.quantization.dtype, "float32"]
     if isinstance(operation, QuantizedPool):
-        return ["uint8", "uint8"]
+        return [operation.quantization.dtype] * 2
+    if isinstance(operation, QuantizedSum):
+        return [quantization.dtype for quantization in (*operation.inputs, operation.output)]
+    if isinstance(operation, QuantizedMean):
+        return [operation.input.dtype, operation.output.dtype]
     if isinstance(operation, Quantized):
-        residual = ["uint8" if operation.residual else "float32"] * operation.layer.residual
-        return ["uint8", *residual, "uint8" if operation.output else "float32"]
+        residual = [_stored(operation.residual)] * operation.layer.residual
+        return [operation.input.dtype, *residual, _stored(operation.output)]
     if isinstance(operation, Round):
         return ["float32", "bfloat16"]
     if isinstance(operation, Widen):
@@ -115,6 +135,10 @@ def element_types(operation: Operation, count: int) -> list[str]:
         residual = [_real(operation.residual)] * operation.layer.residual
         return ["bfloat16", *residual, _real(operation.output)]
     return ["float32"] * count
+
+
+def _stored(quantization: Quantization | None) -> str:
+    return quantization.dtype if quantization else "float32"
 
 
 def _real(rounded: bool) -> str:
@@ -187,9 +211,12 @@ def _layer(operation: Convolution | Linear, graph: Graph, node: Node) -> str | N
 
 def _low_precision(operation: Quantized | Rounded, graph: Graph, node: Node) -> str | None:
     weight = graph.weights.get(operation.weight)
-    expected = torch.int8 if isinstance(operation, Quantized) else torch.bfloat16
-    if weight is not None and weight.dtype != expected:
-        return f"has a weight of {weight.dtype}, {expected} expected"
+    expected = (torch.int8, torch.int16) if isinstance(operation, Quantized) else (torch.bfloat16,)
+    if weight is not None and weight.dtype not in expected:
+        return f"has a weight of {weight.dtype}, {expected[0]} expected"
+    rescale = operation.rescale if isinstance(operation, Quantized) else None
+    if rescale is not None and rescale.rounding == "twice" and operation.layer.residual:
+        return "adds a residual between two roundings"
     return _layer(operation.layer, graph, node)
 
 

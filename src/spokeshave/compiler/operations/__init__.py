@@ -17,11 +17,16 @@ from spokeshave.compiler.operations.elementwise import (
 from spokeshave.compiler.operations.foreign import Foreign
 from spokeshave.compiler.operations.integers import (
     Dequantize,
+    Lookup,
     Quantization,
     Quantize,
     Quantized,
+    QuantizedMean,
     QuantizedPool,
     QuantizedRecurrent,
+    QuantizedSum,
+    Rescale,
+    Steps,
 )
 from spokeshave.compiler.operations.layers import Convolution, Linear, Recurrent, RecurrentKind
 from spokeshave.compiler.operations.moves import (
@@ -62,6 +67,9 @@ Operation = (
     | Quantized
     | QuantizedPool
     | QuantizedRecurrent
+    | QuantizedSum
+    | QuantizedMean
+    | Lookup
     | Round
     | Widen
     | Rounded
@@ -99,6 +107,7 @@ __all__ = [
     "GroupNorm",
     "LayerNorm",
     "Linear",
+    "Lookup",
     "MatMul",
     "Mean",
     "Operation",
@@ -109,17 +118,21 @@ __all__ = [
     "Quantization",
     "Quantize",
     "Quantized",
+    "QuantizedMean",
     "QuantizedPool",
     "QuantizedRecurrent",
+    "QuantizedSum",
     "RMSNorm",
     "Recurrent",
     "RecurrentKind",
+    "Rescale",
     "Reshape",
     "Round",
     "Rounded",
     "SelectedLinear",
     "Slice",
     "Softmax",
+    "Steps",
     "Sum",
     "Take",
     "TopK",

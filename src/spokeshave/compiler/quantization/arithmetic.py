@@ -6,19 +6,23 @@
     y   = activation(y), and to the output's units      where the activation is no mere clamp
     q   = round(clamp(y, low, high))                    ties to even
 
-Scales and shifts of a uint8 output are in the output's units, so that relu and clamp cost nothing but the bounds that
-saturation needs anyway.
+or, with a `Rescale`, whole numbers to the end:
+
+    q   = clamp((sum * multiplier + residual * residual_multiplier + half) >> shift, low, high)
+
+Scales and shifts of a quantized output are in the output's units, so that relu and clamp cost nothing but the bounds
+that saturation needs anyway.
 """
 
 from dataclasses import dataclass
-from math import inf
+from math import floor, inf
 
 import torch
 from torch import Tensor
 
 from spokeshave.compiler.operations import Activation, Quantization, Quantized
 
-LEVELS = 255  # largest uint8
+LEVELS = 255  # largest uint8, which kernels compute with
 LARGEST_WEIGHT = 127  # int8 weights are symmetric
 MOST_INPUTS = 32_000  # of one row: 2 * MOST_INPUTS * LEVELS * LARGEST_WEIGHT stays within int32
 
@@ -47,7 +51,7 @@ def requantization(
 ) -> Requantization:
     """What follows the sums of this layer; computed in float64 and rounded once."""
     layer, residual, output = operation.layer, operation.residual, operation.output
-    bounds = _bounds(layer.activation) if output else None
+    bounds = clamping(layer.activation) if output else None
     unit = 1 / output.scale if output and bounds else 1.0
     shift = (
         torch.zeros_like(weight_scale, dtype=torch.float64)
@@ -58,7 +62,7 @@ def requantization(
         shift = shift - residual.scale * residual.zero_point
     shift = shift * unit + (output.zero_point if output and bounds else 0)
     rows = weight.flatten(1).long().sum(1)
-    low, high = _output_bounds(output, bounds) if output else (-inf, inf)
+    low, high = output_bounds(output, bounds) if output else (-inf, inf)
     return Requantization(
         start=(-operation.input.zero_point * rows).int(),
         scale=(weight_scale.double() * operation.input.scale * unit).float(),
@@ -76,11 +80,19 @@ def conversion(output: Quantization) -> Requantization:
     """The same for float32 values that are merely converted."""
     nothing = torch.zeros(0)
     return Requantization(
-        nothing.int(), nothing, nothing, 1.0, None, 1 / output.scale, output.zero_point, 0.0, LEVELS
+        nothing.int(),
+        nothing,
+        nothing,
+        1.0,
+        None,
+        1 / output.scale,
+        output.zero_point,
+        output.low,
+        output.high,
     )
 
 
-def _bounds(activation: Activation | None) -> tuple[float, float] | None:
+def clamping(activation: Activation | None) -> tuple[float, float] | None:
     """The range that an activation clamps to, None for one that does more than that."""
     if activation is None:
         return -inf, inf
@@ -89,25 +101,32 @@ def _bounds(activation: Activation | None) -> tuple[float, float] | None:
     return (activation.parameters[0], activation.parameters[1]) if activation.kind == "clamp" else None
 
 
-def _output_bounds(output: Quantization, bounds: tuple[float, float] | None) -> tuple[float, float]:
+def output_bounds(output: Quantization, bounds: tuple[float, float] | None) -> tuple[float, float]:
+    """The range of an activation in the output's units, within what the output can hold."""
     low, high = (bound / output.scale + output.zero_point for bound in bounds or (-inf, inf))
-    return min(max(low, 0.0), LEVELS), max(min(high, LEVELS), 0.0)
+    return min(max(low, output.low), output.high), max(min(high, output.high), output.low)
+
+
+def whole_bounds(output: Quantization, activation: Activation | None) -> tuple[int, int]:
+    """The same as whole numbers: those that the clamped levels round to, halves up."""
+    low, high = output_bounds(output, clamping(activation))
+    return floor(low + 0.5), floor(high + 0.5)
 
 
 def quantize(x: Tensor, quantization: Quantization) -> Tensor:
-    """float32 -> uint8; NaN becomes 0."""
+    """float32 -> whole numbers; NaN becomes the lowest."""
     zero_point = float(quantization.zero_point)
     y = fused_multiply_add(x, x.new_tensor(1 / quantization.scale), x.new_tensor(zero_point))
-    return to_levels(y, 0.0, LEVELS)
+    return to_levels(y, quantization.low, quantization.high, quantization.dtype)
 
 
-def to_levels(y: Tensor, low: float, high: float) -> Tensor:
-    """Clamp (NaN becomes `low`) and round to uint8, ties to even."""
-    return torch.fmax(y, y.new_tensor(low)).clamp(max=high).round().to(torch.uint8)
+def to_levels(y: Tensor, low: float, high: float, dtype: str = "uint8") -> Tensor:
+    """Clamp (NaN becomes `low`) and round to whole numbers, ties to even."""
+    return torch.fmax(y, y.new_tensor(low)).clamp(max=high).round().to(getattr(torch, dtype))
 
 
 def dequantize(q: Tensor, quantization: Quantization) -> Tensor:
-    """uint8 -> float32."""
+    """Whole numbers -> float32."""
     values = q.float()
     return (values - quantization.zero_point) * values.new_tensor(quantization.scale)
 

@@ -92,24 +92,25 @@ def mean_squared_error(histogram: Histogram) -> Range:
 
 
 def quantization_error(histogram: Histogram, quantization: Quantization) -> float:
-    """Sum of squared differences between the observed numbers and what uint8 makes of them."""
+    """Sum of squared differences between the observed numbers and what the quantization makes of them."""
     kept = histogram.counts > 0
     centres, counts = histogram.centres()[kept], histogram.counts[kept]
-    levels = (centres / quantization.scale + quantization.zero_point).round().clamp(0, LEVELS)
+    levels = (centres / quantization.scale + quantization.zero_point).round()
+    levels = levels.clamp(quantization.low, quantization.high)
     return float(
         (counts * ((levels - quantization.zero_point) * quantization.scale - centres).square()).sum()
     )
 
 
-def quantization_of(bounds: Range) -> Quantization:
-    """Scale and zero point for a range, widened to hold 0.
+def quantization_of(bounds: Range, high: int = LEVELS) -> Quantization:
+    """Scale and zero point for a range, widened to hold 0, of whole numbers from 0 to `high`.
 
     >>> quantization_of((-63.0, 192.0))
-    Quantization(scale=1.0, zero_point=63)
+    Quantization(scale=1.0, zero_point=63, low=0, high=255)
     """
-    low, high = min(bounds[0], 0.0), max(bounds[1], 0.0)
-    scale = (high - low) / LEVELS
-    return Quantization(scale, round(-low / scale)) if scale > 0 else Quantization(1.0, 0)
+    least, most = min(bounds[0], 0.0), max(bounds[1], 0.0)
+    scale = (most - least) / high
+    return Quantization(scale, round(-least / scale), 0, high) if scale > 0 else Quantization(1.0, 0, 0, high)
 
 
 OBSERVERS: dict[str, Observer] = {

@@ -9,13 +9,22 @@ from spokeshave.compiler.graph import Graph
 from spokeshave.compiler.operations import (
     Dequantize,
     Foreign,
+    Lookup,
     Operation,
     Quantize,
     Quantized,
+    QuantizedMean,
     QuantizedRecurrent,
+    QuantizedSum,
 )
 from spokeshave.compiler.quantization.arithmetic import dequantize, quantize
-from spokeshave.compiler.quantization.executor import run_quantized, run_quantized_recurrent
+from spokeshave.compiler.quantization.executor import (
+    run_lookup,
+    run_mean,
+    run_quantized,
+    run_quantized_recurrent,
+    run_sum,
+)
 from spokeshave.compiler.reference import bfloat16, elementwise, layers, moves, products, reduction, tokens
 from spokeshave.compiler.reference.foreign import run_foreign
 from spokeshave.compiler.reference.runner import Runner, Weights
@@ -32,6 +41,9 @@ RUNNERS: Mapping[type, Runner] = {
     **products.RUNNERS,
     Quantize: lambda op, inputs, weights, shape: quantize(inputs[0], op.quantization),
     Dequantize: lambda op, inputs, weights, shape: dequantize(inputs[0], op.quantization),
+    QuantizedSum: lambda op, inputs, weights, shape: run_sum(op, *inputs),
+    QuantizedMean: lambda op, inputs, weights, shape: run_mean(op, *inputs),
+    Lookup: lambda op, inputs, weights, shape: run_lookup(op, weights, *inputs),
     Quantized: lambda op, inputs, weights, shape: run_quantized(op, weights, *inputs),
     QuantizedRecurrent: lambda op, inputs, weights, shape: run_quantized_recurrent(
         op, weights, inputs, shape[-1]

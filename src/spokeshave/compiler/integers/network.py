@@ -1,0 +1,77 @@
+"""From a network and calibration data to a graph in whole numbers."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spokeshave.compiler.graph import Graph
+from spokeshave.compiler.importer import import_program
+from spokeshave.compiler.integers.convert import Choices, in_whole_numbers
+from spokeshave.compiler.integers.grids import choose_grids, observed, touched
+from spokeshave.compiler.integers.plan import Division, divide, modules
+from spokeshave.compiler.integers.ranges import check_accumulators
+from spokeshave.compiler.integers.settings import IntegerForm
+from spokeshave.compiler.integers.weights import whole_weights
+from spokeshave.compiler.passes.pipeline import optimise
+from spokeshave.compiler.quantization.calibrate import samples_of
+from spokeshave.export import export_network
+from spokeshave.plan import Plan
+
+SAMPLES, BATCH = 64, 16
+
+
+@dataclass(frozen=True)
+class WholeNetwork:
+    """A graph in whole numbers, how its outputs are nested, and what stayed float32: `(layer, reason)`."""
+
+    graph: Graph
+    structure: dict[str, Any]
+    floats: tuple[tuple[str, str], ...]
+
+
+def whole_network(
+    network: Any,
+    example: Tensor | tuple[Any, ...],
+    calibration: Iterable[Any],
+    form: IntegerForm | None = None,
+    plan: Plan | None = None,
+    samples: int = SAMPLES,
+) -> WholeNetwork:
+    """A network in whole numbers; weights that lie in a scheme of levels keep their levels.
+
+    `calibration`: batches, each a tensor of inputs or a tuple that begins with them, of which the first `samples`
+    samples show what values there are. Raises SpokeshaveError where there is none, where the network cannot be
+    exported, where a scale is impossible, and where sums may overflow the accumulators.
+    """
+    form = form or IntegerForm()
+    imported = import_program(export_network(network, example))
+    graph = modules(optimise(imported.graph), form)
+    division = divide(graph, form)
+    histograms = observed(graph, batched(calibration, samples), touched(graph, division))
+    schemes = plan.resolve(network) if plan is not None else {}
+    weights = whole_weights(graph, imported.graph.weights, schemes, form)
+    choices = Choices(choose_grids(graph, division, histograms, form), weights)
+    whole = in_whole_numbers(graph, division, choices, form)
+    check_accumulators(whole, form.accumulator_bits)
+    return WholeNetwork(whole, imported.structure.to_json(), stayed_float(graph, division))
+
+
+def batched(calibration: Iterable[Any], samples: int) -> list[tuple[Tensor, ...]]:
+    """The first samples of calibration data in batches."""
+    found = samples_of(calibration, samples)
+    return [
+        tuple(torch.cat(column) for column in zip(*found[start : start + BATCH], strict=True))
+        for start in range(0, len(found), BATCH)
+    ]
+
+
+def stayed_float(graph: Graph, division: Division) -> tuple[tuple[str, str], ...]:
+    """What is not in whole numbers, and why."""
+    return tuple(
+        (f"{node.layer} ({type(node.operation).__name__})", division.reasons[node.outputs[0]])
+        for node in graph.nodes
+        if node.outputs[0] in division.reasons
+    )

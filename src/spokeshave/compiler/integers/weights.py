@@ -1,0 +1,85 @@
+"""Weights as whole numbers with a scale for each row: codes of a scheme, or rounded here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import frexp
+
+import torch
+from torch import Tensor
+
+from spokeshave.compiler.graph import Graph
+from spokeshave.compiler.integers.settings import IntegerForm
+from spokeshave.compiler.operations import Convolution, Linear
+from spokeshave.compiler.quantization.arithmetic import LARGEST_WEIGHT
+from spokeshave.compiler.quantization.weights import quantize_rows
+from spokeshave.schemes.scheme import Scheme
+from spokeshave.schemes.whole_levels import whole_levels
+
+
+@dataclass(frozen=True)
+class WholeWeight:
+    """`levels`, int8 or int16 of the weight's shape, times `scale`, float64 `[rows]`."""
+
+    levels: Tensor
+    scale: Tensor
+
+
+def whole_weights(
+    graph: Graph, imported: Mapping[str, Tensor], schemes: Mapping[str, Scheme], form: IntegerForm
+) -> dict[str, WholeWeight]:
+    """The weights of all convolutions and linear layers; `imported` holds them before batch norms were folded in."""
+    found: dict[str, WholeWeight] = {}
+    for node in graph.nodes:
+        if not isinstance(node.operation, Convolution | Linear):
+            continue
+        name, parameter = node.operation.weight, f"{node.layer}.weight"
+        weight, source = graph.weights[name], imported.get(parameter)
+        coded = None
+        if parameter in schemes and source is not None and source.shape == weight.shape:
+            coded = whole_levels(schemes[parameter], source.detach())
+        found[name] = (
+            rounded_weight(weight, form)
+            if coded is None or source is None
+            else _scaled(coded, source, weight)
+        )
+    return found
+
+
+def rounded_weight(weight: Tensor, form: IntegerForm) -> WholeWeight:
+    """A weight rounded to the form's bits, symmetric about 0; rows on a grid of their own keep it at 8 bits."""
+    weight, most = weight.detach(), (1 << form.weight_bits - 1) - 1
+    if form.scales == "arbitrary" and form.per == "row" and most == LARGEST_WEIGHT:
+        levels, scale = quantize_rows(weight)
+        return WholeWeight(levels, scale.double())
+    largest = weight.double().flatten(1).abs().amax(1)
+    largest = largest if form.per == "row" else largest.amax().expand(len(largest))
+    scale = torch.where(largest > 0, largest / most, 1.0)
+    if form.scales == "power_of_two":
+        scale = torch.tensor([_next_power(value) for value in scale.tolist()], dtype=torch.float64)
+    return at_scale(weight, scale, form.weight_bits)
+
+
+def at_scale(weight: Tensor, scale: Tensor, bits: int) -> WholeWeight:
+    """The nearest whole numbers of so many bits at a scale, float64 `[rows]`, halves up."""
+    most = (1 << bits - 1) - 1
+    units = weight.detach().double() / scale.view(-1, *[1] * (weight.dim() - 1))
+    levels = (units + 0.5).floor().clamp(-most, most)
+    return WholeWeight(levels.to(torch.int8 if bits <= 8 else torch.int16), scale)
+
+
+def _next_power(value: float) -> float:
+    """The smallest power of two that is not below a value."""
+    fraction, exponent = frexp(value)
+    return 2.0 ** (exponent - 1 if fraction == 0.5 else exponent)
+
+
+def _scaled(coded: tuple[Tensor, Tensor], source: Tensor, weight: Tensor) -> WholeWeight:
+    """Codes with what a batch norm multiplied each row by in their scales."""
+    levels, scale = coded
+    before, after = source.detach().double().flatten(1), weight.detach().double().flatten(1)
+    largest = before.abs().argmax(1, keepdim=True)
+    before, after = before.gather(1, largest)[:, 0], after.gather(1, largest)[:, 0]
+    ratio = torch.where(before != 0, after / torch.where(before != 0, before, 1.0), 1.0)
+    sign = torch.where(ratio < 0, -1, 1).to(levels.dtype).view(-1, *[1] * (levels.dim() - 1))
+    small = int(levels.abs().max()) <= LARGEST_WEIGHT
+    return WholeWeight((levels * sign).to(torch.int8 if small else torch.int16), scale * ratio.abs())
