@@ -91,12 +91,12 @@ class Planes:
         """Whether planes overlap, since only a window of their lanes is alive at a time (`emit/bands.py`)."""
         return self.plane < int(self.lanes)
 
-    def leaves_one_lane(self, lanes: int) -> bool:
-        """Whether the true positions fill whole vectors of `lanes` and one lane more."""
+    def left(self, lanes: int) -> int:
+        """True lanes of the last vector, where whole vectors of `lanes` come before it; else 0."""
         if isinstance(self.height, Count) or isinstance(self.width, Count):
-            return False
+            return 0
         last = (self.height - 1) * self.pitch + self.width
-        return last > lanes and last % lanes == 1 and self.lanes - last < lanes
+        return last % lanes if last > lanes and self.lanes - last < lanes else 0
 
 
 Layout = Flat | Planes

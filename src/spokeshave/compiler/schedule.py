@@ -18,7 +18,9 @@ from spokeshave.compiler.layout import FLOAT_BYTES
 LOAD_CYCLES, COLUMN_CYCLES, ROW_CYCLES = 1.4, 0.1, 0.5
 SUBSET_ROWS = 4  # rows whose subsets have loops of their own: 15; more rows would mean hundreds
 ACCUMULATE_CYCLES = 2.0  # loading and storing one accumulator once more
-SINGLE_LANE = 0.25  # of a vector: a lane that is left over, computed with rows as lanes
+# Lanes of the last vector that are computed with rows as lanes: what each costs, of a vector, and the share of the
+# panel's rows up to which they are worth it.
+LEFT_LANE, LEFT_SHARE = 0.15, 0.65
 SUBSET_CYCLES = 8.0  # a loop begins and ends, once a register tile
 # Sums by AMX: 16 rows by 4 vectors or 32 by 2, four tile registers. Cycles of a column per vector of lanes are counted
 # from Intel's optimisation reference manual (248966, chapter on AMX), not measured: 16 cycles a product of 16 rows and
@@ -43,7 +45,7 @@ class Schedule:
     `rows` x `vectors` accumulators are the register tile; `chunk` vectors of lanes are one pass over all panels;
     workers share out lanes or else panels; with `by_blocks` the blocks of a scheme are accumulated one by one; with
     `reordered` rows of similar columns share panels; with `by_subsets` each subset of a panel's rows has columns of its
-    own; with `amx` sums are made in tile registers; with `single` the last vector's one true lane is computed alone.
+    own; with `amx` sums are made in tile registers; `left` lanes of the last vector are computed with rows as lanes.
     With `winograd` the register tile is `rows` tiles of the map by `vectors` of outputs, and `chunk` rows of tiles are
     one pass.
     """
@@ -56,7 +58,7 @@ class Schedule:
     reordered: bool = False
     by_subsets: bool = False
     amx: bool = False
-    single: bool = False
+    left: int = 0
     winograd: bool = False
 
 
@@ -75,8 +77,8 @@ class Product:
 
     `kept`: `[M, K / groups]`; `blocks`: row and column numbers of the blocks whose union is kept, where a scheme gave
     them; `channels`: planes read; `vectors`: vectors of lanes; `element`: type of what is read, a word of which is as
-    wide as a float; `unit`: rows that stay together, since they make one word of the output; `single`: the last vector
-    has one true lane; `tiles`: those of the map, where Winograd's algorithm can compute it.
+    wide as a float; `unit`: rows that stay together, since they make one word of the output; `left`: true lanes of
+    the last vector where there are others, or 0; `tiles`: those of the map, where Winograd's algorithm can compute it.
     """
 
     kept: np.ndarray
@@ -86,7 +88,7 @@ class Product:
     vectors: int
     element: str = "float32"
     unit: int = 1
-    single: bool = False
+    left: int = 0
     tiles: Tiles | None = None
 
     @cached_property
@@ -99,7 +101,7 @@ class Product:
             self.vectors,
             self.element,
             self.unit,
-            self.single,
+            self.left,
             self.tiles,
         )
         digest = sha256(repr(sizes).encode())
@@ -138,7 +140,7 @@ class Product:
         if schedule.by_subsets:
             return self._subset_cycles(schedule)
         if not schedule.by_blocks:
-            vectors = 1 - (1 - SINGLE_LANE) / self.vectors if schedule.single else 1.0
+            vectors = 1 - (1 - LEFT_LANE * schedule.left) / self.vectors if schedule.left else 1.0
             return self.panel_columns(schedule.rows, schedule.reordered) * column * vectors
         panels = [-(-len(rows) // schedule.rows) for rows, _ in self.blocks]
         lengths = [len(columns) for _, columns in self.blocks]
@@ -211,7 +213,7 @@ def forms(product: Product, isa: InstructionSet, tiles: tuple[tuple[int, int], .
                 by_blocks,
                 order,
                 by_subsets,
-                single=product.single and not by_blocks and not by_subsets,
+                left=0 if by_blocks or by_subsets else _left(product, rows, isa),
             )
             for rows, vectors in tiles or isa.rows_by_vectors
             if rows % product.unit == 0
@@ -219,6 +221,12 @@ def forms(product: Product, isa: InstructionSet, tiles: tuple[tuple[int, int], .
             if not by_subsets or rows == SUBSET_ROWS
         ]
     )
+
+
+def _left(product: Product, rows: int, isa: InstructionSet) -> int:
+    """Lanes of the last vector to compute with rows as lanes; more than one only where a vector holds the rows."""
+    worth = product.left == 1 or (rows <= isa.lanes and product.left <= LEFT_SHARE * rows)
+    return product.left if worth else 0
 
 
 def _winograd(product: Product, isa: InstructionSet) -> list[Schedule]:

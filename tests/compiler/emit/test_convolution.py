@@ -100,6 +100,9 @@ def test_any_convolution_equals_pytorch(back_end, isa, case):
         ((3, 3), {"padding": (1, 1, 1, 1), "stride": (2, 2), "residual": True}, (13, 14)),
         ((5, 2), {"padding": (2, 0, 2, 1), "stride": (1, 3)}, (7, 20)),
         ((1, 1), {"residual": True}, (7, 7)),
+        ((1, 1), {"residual": True}, (14, 14)),  # vectors of 16, and 4 lanes
+        ((1, 1), {}, (9, 13)),  # 5 lanes
+        ((1, 1), {"groups": 2}, (2, 9)),  # 2 lanes, for vectors of 4 and 8 as well
         ((3, 3), {"padding": (3, 80, 3, 80), "dilation": (3, 80)}, (7, 7)),
     ],
 )

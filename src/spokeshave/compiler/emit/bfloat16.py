@@ -49,7 +49,7 @@ def lower_rounded(lowering: Lowering, node: Node) -> None:
         activation,
         operation.output,
         schedule.amx,
-        schedule.single,
+        schedule.left,
     )
     lowering.call_kernel(
         kernel,

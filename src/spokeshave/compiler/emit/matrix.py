@@ -151,7 +151,7 @@ def _product(
         _blocks(lowering, operation.weight, groups),
         channels,
         int(written.lanes) // lanes,
-        single=not lowering.done and written.leaves_one_lane(lanes),
+        left=0 if lowering.done else written.left(lanes),
         tiles=tiles,
     )
 
@@ -178,7 +178,7 @@ def _panels(
     kernel = (
         SubsetKernel(schedule.rows, schedule.vectors, epilogue)
         if schedule.by_subsets
-        else PanelKernel(schedule.rows, schedule.vectors, epilogue, single=schedule.single)
+        else PanelKernel(schedule.rows, schedule.vectors, epilogue, left=schedule.left)
     )
     bias = _bias(lowering, node, matrix.shape[0])[panels.row_numbers]
     packed = SubsetPanels.of(panels) if schedule.by_subsets else panels

@@ -82,7 +82,7 @@ def lower_quantized(lowering: Lowering, node: Node) -> None:
         after.activation,
         operation.output is not None,
         schedule.amx,
-        schedule.single,
+        schedule.left,
     )
     lowering.call_kernel(
         kernel,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from spokeshave.compiler.count import Count
 from spokeshave.compiler.operations import Convolution
-from spokeshave.compiler.schedule import SINGLE_LANE
+from spokeshave.compiler.schedule import LEFT_LANE
 
 WORTH_IMAGES = 0.95  # of the vectors of a map with gaps: what making the images costs
 MOST_COLUMNS = 5  # of the kernel; wider ones would make more images than they are worth
@@ -49,7 +49,7 @@ def is_tight(kernel: tuple[int, int], written: tuple[int, int], lanes: int, word
 
 def _vectors(positions: int, lanes: int) -> float:
     whole, left = divmod(positions, lanes)
-    return whole + (SINGLE_LANE if left == 1 and whole else float(left > 0))
+    return whole + (LEFT_LANE if left == 1 and whole else float(left > 0))
 
 
 def taps(convolution: Convolution, kernel: tuple[int, int], tight: bool = False) -> tuple[Tap, ...]:

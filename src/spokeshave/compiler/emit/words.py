@@ -80,8 +80,8 @@ def word_panels(
         source, groups, offsets = lowering.place(node.inputs[0]), 1, np.arange(read.channels) * read.plane
     matrix = whole_words(word_matrix(weight, groups, CHANNELS_PER_WORD[element]), unit)
     vectors = int(written.lanes) // lowering.isa.lanes
-    single = written.leaves_one_lane(lowering.isa.lanes)
-    product = Product(matrix != 0, 1, (), read.channels, vectors, element, unit, single)
+    left = written.left(lowering.isa.lanes)
+    product = Product(matrix != 0, 1, (), read.channels, vectors, element, unit, left)
     schedule = lowering.choose(product)
     order = product.order if schedule.reordered else np.arange(len(matrix))
     panels = pack_word_panels(matrix, schedule.rows, unit, order)

@@ -48,7 +48,7 @@ INLINE vector power_of_two(vector v) {
     p = p * r + 1.0f;
     return p * (vector)((lanes_mask)shifted << 23);
 }
-INLINE vector activate_relu(vector v) { return (vector)((lanes_mask)v & ~(lanes_mask)(v < splat(0.0f))); }
+INLINE vector activate_relu(vector v) { return at_least(v, 0.0f); }
 INLINE vector activate_clamp(vector v, float low, float high) { return at_most(at_least(v, low), high); }
 INLINE vector activate_leaky_relu(vector v, float slope) { return select(v < splat(0.0f), v * slope, v); }
 INLINE vector activate_sigmoid(vector v) { return 1.0f / (1.0f + exponential(-v)); }

@@ -28,21 +28,21 @@ class PanelKernel:
     """Rows that share one list of columns, times many lanes: `rows x vectors` accumulators stay in registers.
 
     With `accumulate` the sums start from what the output holds and are stored raw: blocks whose kept rows differ from
-    block to block add up this way, and `FinishKernel` applies bias and epilogue once per strip. With `single` the last
-    vector has one true lane, for which rows are the lanes.
+    block to block add up this way, and `FinishKernel` applies bias and epilogue once per strip. With `left` the last
+    vector has so many true lanes, for which rows are the lanes.
     """
 
     rows: int
     vectors: int
     epilogue: Epilogue = Epilogue()
     accumulate: bool = False
-    single: bool = False
+    left: int = 0
 
     @property
     def name(self) -> str:
         """Name of the C function."""
         after = "accumulate" if self.accumulate else self.epilogue.name
-        return f"panel_r{self.rows}_v{self.vectors}_{after}{'_single' * self.single}"
+        return f"panel_r{self.rows}_v{self.vectors}_{after}{f'_left{self.left}' * (self.left > 0)}"
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class IntegerPanelKernel:
     """Rows that share one list of channel quads, times many lanes, in integers; then requantization.
 
     `residual` is its element type; `activation` is None where the bounds of requantization do its work; with `amx` the
-    sums are made in tile registers; `single` as in `PanelKernel`.
+    sums are made in tile registers; `left` as in `PanelKernel`.
     """
 
     rows: int
@@ -59,7 +59,7 @@ class IntegerPanelKernel:
     activation: Activation | None = None
     integer_output: bool = True
     amx: bool = False
-    single: bool = False
+    left: int = 0
 
     @property
     def unit(self) -> int:
@@ -72,7 +72,7 @@ class IntegerPanelKernel:
         after = [f"residual_{self.residual}"] * (self.residual is not None)
         after += [self.activation.kind] if self.activation else []
         after += ["to_uint8" if self.integer_output else "to_float32"]
-        after += ["amx"] * self.amx + ["single"] * self.single
+        after += ["amx"] * self.amx + [f"left{self.left}"] * (self.left > 0)
         return f"panel_int8_r{self.rows}_v{self.vectors}_{'_'.join(after)}"
 
 
@@ -80,7 +80,7 @@ class IntegerPanelKernel:
 class BFloat16PanelKernel:
     """Rows that share one list of channel pairs, times many lanes, with float32 sums.
 
-    `residual` is its element type; with `amx` the sums are made in tile registers; `single` as in
+    `residual` is its element type; with `amx` the sums are made in tile registers; `left` as in
     `PanelKernel`.
     """
 
@@ -90,7 +90,7 @@ class BFloat16PanelKernel:
     activation: Activation | None = None
     rounded_output: bool = True
     amx: bool = False
-    single: bool = False
+    left: int = 0
 
     @property
     def unit(self) -> int:
@@ -103,7 +103,7 @@ class BFloat16PanelKernel:
         after = [f"residual_{self.residual}"] * (self.residual is not None)
         after += [self.activation.kind] if self.activation else []
         after += ["to_bf16" if self.rounded_output else "to_float32"]
-        after += ["amx"] * self.amx + ["single"] * self.single
+        after += ["amx"] * self.amx + [f"left{self.left}"] * (self.left > 0)
         return f"panel_bf16_r{self.rows}_v{self.vectors}_{'_'.join(after)}"
 
 

@@ -106,6 +106,6 @@ def padded(columns: np.ndarray) -> np.ndarray:
 
 def with_room(weights: np.ndarray, schedule: Schedule, lanes: int) -> np.ndarray:
     """Weights as the kernels take them; those with rows as lanes read whole vectors, the last one past the end."""
-    if not schedule.single:
+    if not schedule.left:
         return weights
     return np.concatenate([weights.ravel(), np.zeros(-weights.shape[1] % lanes, weights.dtype)])

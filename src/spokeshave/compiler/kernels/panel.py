@@ -31,17 +31,21 @@ def panel_function(kernel: PanelKernel) -> str:
     return every_tile(kernel, _tile) + _driver(kernel)
 
 
-def every_tile(kernel: WithTiles, tile: Callable[[Any, int, bool], str]) -> str:
-    """The tiles of a kernel: of every width, and of these with a single lane more."""
-    widths = range(1, kernel.vectors + 1)
-    return "\n".join(
-        tile(kernel, width, single) for single in (False, True)[: 1 + kernel.single] for width in widths
-    )
+def every_tile(kernel: WithTiles, tile: Callable[[Any, int, int], str]) -> str:
+    """The tiles of a kernel: of every width, and of these with the lanes that are left."""
+    tiles = [tile(kernel, width, 0) for width in range(1, kernel.vectors + 1)]
+    tiles += [tile(kernel, width, kernel.left) for width in _widths_with_left(kernel.vectors, kernel.left)]
+    return "\n".join(tiles)
 
 
-def tile_name(kernel: WithTiles, vectors: int, single: bool) -> str:
+def _widths_with_left(most: int, left: int) -> range:
+    """Vectors of the tiles that also take the lanes that are left: more than one need the registers of a vector."""
+    return range(1, most + (left == 1 or most == 1)) if left else range(0)
+
+
+def tile_name(kernel: WithTiles, vectors: int, left: int) -> str:
     """Name of the C function of one tile."""
-    return f"{kernel.name}_tile_{vectors}{'_single' * single}"
+    return f"{kernel.name}_tile_{vectors}{'_left' * (left > 0)}"
 
 
 Cells = list[tuple[int, int]]
@@ -57,11 +61,15 @@ def sums(tile: Cells, start: str, kind: str = "vector") -> list[str]:
     return [f"    {kind} a{r}_{v} = {start.format(r, v)};" for r, v in tile]
 
 
-def use_column(rows: Sequence[int], vectors: int, single: bool = False) -> list[str]:
+def use_column(rows: Sequence[int], vectors: int, left: int = 0) -> list[str]:
     """Column j of x, loaded once, added to rows that have the next weights; columns further on are asked for."""
     lines = [
         *column("float", vectors),
-        *(_use_single(f"single[i] += load(weights + i * LANES) * p[{vectors} * LANES];") if single else []),
+        *_use_left(
+            left,
+            f"left[{{0}}][i] += w * p[{vectors} * LANES + {{0}}];",
+            "vector w = load(weights + i * LANES);",
+        ),
         *(f"        vector x{v} = load(p + {v} * LANES);" for v in range(vectors)),
     ]
     for index, row in enumerate(rows):
@@ -71,12 +79,12 @@ def use_column(rows: Sequence[int], vectors: int, single: bool = False) -> list[
     return [*lines, f"        weights += {len(rows)};"]
 
 
-def use_words(rows: int, vectors: int, dot: str, single: bool = False) -> list[str]:
+def use_words(rows: int, vectors: int, dot: str, left: int = 0) -> list[str]:
     """The same of column j of words; the macro `dot` multiplies them with words of weights and adds."""
-    one = f"{dot}(single[i], splat_word(p[{vectors} * LANES]), load_words(weights + i * LANES));"
+    add = f"{dot}(left[{{0}}][i], splat_word(p[{vectors} * LANES + {{0}}]), w);"
     lines = [
         *column("int32_t", vectors),
-        *(_use_single(one) if single else []),
+        *_use_left(left, add, "lanes_mask w = load_words(weights + i * LANES);"),
         *(f"        lanes_mask x{v} = load_words(p + {v} * LANES);" for v in range(vectors)),
     ]
     for row in range(rows):
@@ -86,25 +94,42 @@ def use_words(rows: int, vectors: int, dot: str, single: bool = False) -> list[s
     return [*lines, f"        weights += {rows};"]
 
 
-def _use_single(add: str) -> list[str]:
-    return [f"        for (int i = 0; i < SINGLE_VECTORS; i++) {add}"]
+def _use_left(left: int, add: str, weights: str) -> list[str]:
+    """`add` is the C statement for lane {0}."""
+    if not left:
+        return []
+    adds = " ".join(add.format(lane) for lane in range(left))
+    return [f"        for (int i = 0; i < ROW_VECTORS; i++) {{ {weights} {adds} }}"]
 
 
-def begin_single(rows: int, start: str, kind: str = "vector") -> list[str]:
-    """Sums of a single lane: there the rows are the lanes, and weights are read in whole vectors of them.
+def begin_left(left: int, rows: int, start: str, kind: str = "vector") -> list[str]:
+    """Sums of the lanes that are left: there the rows are the lanes, and weights are read in whole vectors of them.
 
     `start` is the C array of what they begin with.
     """
+    if not left:
+        return []
     return [
-        f"    enum {{ SINGLE_VECTORS = ({rows} + LANES - 1) / LANES }};",
-        f"    {kind} single[SINGLE_VECTORS] = {{{{0}}}};",
-        *(f"    single[{r} / LANES][{r} % LANES] = {start}[{r}];" for r in range(rows)),
+        f"    enum {{ ROW_VECTORS = ({rows} + LANES - 1) / LANES }};",
+        f"    {kind} left[{left}][ROW_VECTORS];",
+        "    for (int i = 0; i < ROW_VECTORS; i++) {",
+        f"        {kind} first = ({kind})load_part((const float *){start} + i * LANES, {rows} - i * LANES);",
+        *(f"        left[{lane}][i] = first;" for lane in range(left)),
+        "    }",
     ]
 
 
-def end_single(rows: int, vectors: int, splat: str = "splat", kind: str = "vector") -> list[str]:
-    """The sums of the single lane as a vector more of each row, all of whose lanes hold them."""
-    return [f"    {kind} a{r}_{vectors} = {splat}(single[{r} / LANES][{r} % LANES]);" for r in range(rows)]
+def end_left(left: int, rows: int, vectors: int, splat: str = "splat", kind: str = "vector") -> list[str]:
+    """The sums of the lanes that are left as a vector more of each row; those of a single one fill all its lanes."""
+    if left <= 1:
+        single = f"{splat}(left[0][{{0}} / LANES][{{0}} % LANES])"
+        return [f"    {kind} a{r}_{vectors} = {single.format(r)};" for r in range(rows) if left]
+    lanes = ", ".join(f"(vector)left[{lane}][0]" for lane in range(left))
+    return [
+        f"    vector turned[LANES] = {{{lanes}}};",
+        "    transpose(turned);",
+        *(f"    {kind} a{r}_{vectors} = ({kind})turned[{r}];" for r in range(rows)),
+    ]
 
 
 def column(element: str, vectors: int) -> list[str]:
@@ -134,27 +159,28 @@ def finished(epilogue: Epilogue, value: str, residual: str) -> str:
     return activation_call(epilogue.activation, value)
 
 
-def lane_loops(call: str, most: int, work: str, amx: bool = False, single: bool = False) -> str:
+def lane_loops(call: str, most: int, work: str, amx: bool = False, left: int = 0) -> str:
     """Lane chunks outside, so that the part of x in use stays in the level-2 cache; then panels; then tiles.
 
-    `call` is the tile's call with {0} for its vectors, `most` of them at the most; the last tile takes a `single` lane
-    of one vector more. Workers share out lanes, or panels
+    `call` is the tile's call with {0} for its vectors, `most` of them at the most; the last tile takes the lanes
+    that are `left` as well. Workers share out lanes, or panels
     by their share of `work` (a C array, panels + 1 sums); panels that accumulate may write the same rows, so those only
     share out lanes.
     """
     widths = range(1, most + 1)
-    tiles = {v: f"{v}" for v in widths} | ({most + v: f"{v}_single" for v in widths} if single else {})
+    tiles = {v: f"{v}" for v in widths} | {most + v: f"{v}_left" for v in _widths_with_left(most, left)}
     cases = "\n".join(f"                case {at}: {call.format(tile)}; break;" for at, tile in tiles.items())
-    which = f"width + (t + width == whole ? {most} : 0)" if single else "width"
-    whole = "    int whole = vectors - 1;\n" if single else ""
+    which = f"width + (t + width == whole ? {most} : 0)" if left else "width"
+    whole = "    int whole = vectors - 1;\n" if left else ""
+    behind = " + (to == whole)" if left > 1 else ""
     begin, end = ("    begin_tiles();\n", "    end_tiles();\n") if amx else ("", "")
-    return f"""{whole}    range lanes = share(by_lanes ? w : ALONE, {"whole" if single else "vectors"});
+    return f"""{whole}    range lanes = share(by_lanes ? w : ALONE, {"whole" if left else "vectors"});
     range own = share_panels(by_lanes ? ALONE : w, {work}, panels);
 {begin}    for (int from = lanes.from; from < lanes.to; from += chunk) {{
         int to = from + chunk < lanes.to ? from + chunk : lanes.to;
         for (int panel = own.from; panel < own.to; panel++) {{
             for (ptrdiff_t t = from; t < to;) {{
-                int tiles = ((int)(to - t) + {most - 1}) / {most};
+                int tiles = ((int)(to - t){behind} + {most - 1}) / {most};
                 int width = ((int)(to - t) + tiles - 1) / tiles;
                 switch ({which}) {{
 {cases}
@@ -172,23 +198,21 @@ _TILE_ARGUMENTS = (
 )
 
 
-def _tile(kernel: PanelKernel, vectors: int, single: bool) -> str:
+def _tile(kernel: PanelKernel, vectors: int, left: int) -> str:
     tile = cells(kernel.rows, vectors)
     start = "load(y + rows[{0}] + {1} * LANES)" if kernel.accumulate else "splat(bias[{0}])"
     raw = [f"    store(y + rows[{r}] + {v} * LANES, a{r}_{v});" for r, v in tile]
     lines = [
         *sums(tile, start),
-        *(begin_single(kernel.rows, "bias") if single else []),
+        *begin_left(left, kernel.rows, "bias"),
         "    for (int j = 0; j < count; j++) {",
-        *use_column(range(kernel.rows), vectors, single),
+        *use_column(range(kernel.rows), vectors, left),
         "    }",
-        *(end_single(kernel.rows, vectors) if single else []),
-        *(raw if kernel.accumulate else stores(kernel.epilogue, cells(kernel.rows, vectors + single))),
+        *end_left(left, kernel.rows, vectors),
+        *(raw if kernel.accumulate else stores(kernel.epilogue, cells(kernel.rows, vectors + (left > 0)))),
     ]
     return (
-        f"static void {tile_name(kernel, vectors, single)}({_TILE_ARGUMENTS}) {{\n"
-        + "\n".join(lines)
-        + "\n}\n"
+        f"static void {tile_name(kernel, vectors, left)}({_TILE_ARGUMENTS}) {{\n" + "\n".join(lines) + "\n}\n"
     )
 
 
@@ -203,5 +227,5 @@ def _driver(kernel: PanelKernel) -> str:
 static void {kernel.name}(worker w, const int32_t *columns, const int32_t *column_start, const float *weights,
                           const float *bias, const int32_t *rows, const int32_t *mask, int panels, int vectors,
                           int chunk, int by_lanes, const char *x, float *y, const float *residual) {{
-{lane_loops(call, kernel.vectors, "column_start", single=kernel.single)}}}
+{lane_loops(call, kernel.vectors, "column_start", left=kernel.left)}}}
 """

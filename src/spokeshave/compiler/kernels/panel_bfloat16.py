@@ -10,9 +10,9 @@ from spokeshave.compiler.kernels.activations import activation_call
 from spokeshave.compiler.kernels.amx import amx_sums, from_sums
 from spokeshave.compiler.kernels.instances import BFloat16PanelKernel
 from spokeshave.compiler.kernels.panel import (
-    begin_single,
+    begin_left,
     cells,
-    end_single,
+    end_left,
     every_tile,
     lane_loops,
     sums,
@@ -32,32 +32,30 @@ _TILE_ARGUMENTS = (
 )
 
 
-def _tile(kernel: BFloat16PanelKernel, vectors: int, single: bool) -> str:
+def _tile(kernel: BFloat16PanelKernel, vectors: int, left: int) -> str:
     store = _store_pair if kernel.rounded_output else _store_floats
     lines = [
-        *(_sums_by_amx(kernel.rows, vectors) if kernel.amx else _sums(kernel.rows, vectors, single)),
+        *(_sums_by_amx(kernel.rows, vectors) if kernel.amx else _sums(kernel.rows, vectors, left)),
         *(
             store(kernel, row, v)
             for row in range(0, kernel.rows, kernel.unit)
-            for v in range(vectors + single)
+            for v in range(vectors + (left > 0))
         ),
         "    (void)residual, (void)residual_rows;",
     ]
     return (
-        f"static void {tile_name(kernel, vectors, single)}({_TILE_ARGUMENTS}) {{\n"
-        + "\n".join(lines)
-        + "\n}\n"
+        f"static void {tile_name(kernel, vectors, left)}({_TILE_ARGUMENTS}) {{\n" + "\n".join(lines) + "\n}\n"
     )
 
 
-def _sums(rows: int, vectors: int, single: bool) -> list[str]:
-    loop = ["    for (int j = 0; j < count; j++) {", *use_words(rows, vectors, "DOT_PAIRS", single), "    }"]
+def _sums(rows: int, vectors: int, left: int) -> list[str]:
+    loop = ["    for (int j = 0; j < count; j++) {", *use_words(rows, vectors, "DOT_PAIRS", left), "    }"]
     lines = [
         *sums(cells(rows, vectors), "splat(bias[{0}])"),
-        *(begin_single(rows, "bias") if single else []),
+        *begin_left(left, rows, "bias"),
         *loop,
     ]
-    return [*lines, *(end_single(rows, vectors) if single else [])]
+    return [*lines, *end_left(left, rows, vectors)]
 
 
 def _sums_by_amx(rows: int, vectors: int) -> list[str]:
@@ -102,5 +100,5 @@ static void {kernel.name}(worker w, const int32_t *columns, const int32_t *colum
                           const float *bias, const int32_t *rows, const int32_t *residual_rows, const int32_t *mask,
                           int panels, int vectors, int chunk, int by_lanes, const char *x, int32_t *y,
                           const int32_t *residual) {{
-{lane_loops(call, kernel.vectors, "column_start", kernel.amx, kernel.single)}}}
+{lane_loops(call, kernel.vectors, "column_start", kernel.amx, kernel.left)}}}
 """

@@ -10,9 +10,9 @@ from spokeshave.compiler.kernels.activations import activation_call
 from spokeshave.compiler.kernels.amx import amx_sums, from_sums
 from spokeshave.compiler.kernels.instances import IntegerPanelKernel
 from spokeshave.compiler.kernels.panel import (
-    begin_single,
+    begin_left,
     cells,
-    end_single,
+    end_left,
     every_tile,
     lane_loops,
     sums,
@@ -33,28 +33,28 @@ _TILE_ARGUMENTS = (
 )
 
 
-def _tile(kernel: IntegerPanelKernel, vectors: int, single: bool) -> str:
-    lines = _sums_by_amx(kernel.rows, vectors) if kernel.amx else _sums(kernel.rows, vectors, single)
+def _tile(kernel: IntegerPanelKernel, vectors: int, left: int) -> str:
+    lines = _sums_by_amx(kernel.rows, vectors) if kernel.amx else _sums(kernel.rows, vectors, left)
     store = _store_words if kernel.integer_output else _store_floats
     lines += [
-        store(kernel, row, v) for row in range(0, kernel.rows, kernel.unit) for v in range(vectors + single)
+        store(kernel, row, v)
+        for row in range(0, kernel.rows, kernel.unit)
+        for v in range(vectors + (left > 0))
     ]
     lines += ["    (void)residual, (void)residual_rows, (void)q;"]
     return (
-        f"static void {tile_name(kernel, vectors, single)}({_TILE_ARGUMENTS}) {{\n"
-        + "\n".join(lines)
-        + "\n}\n"
+        f"static void {tile_name(kernel, vectors, left)}({_TILE_ARGUMENTS}) {{\n" + "\n".join(lines) + "\n}\n"
     )
 
 
-def _sums(rows: int, vectors: int, single: bool) -> list[str]:
-    loop = ["    for (int j = 0; j < count; j++) {", *use_words(rows, vectors, "DOT_WORDS", single), "    }"]
+def _sums(rows: int, vectors: int, left: int) -> list[str]:
+    loop = ["    for (int j = 0; j < count; j++) {", *use_words(rows, vectors, "DOT_WORDS", left), "    }"]
     lines = [
         *sums(cells(rows, vectors), "splat_word(start[{0}])", "lanes_mask"),
-        *(begin_single(rows, "start", "lanes_mask") if single else []),
+        *begin_left(left, rows, "start", "lanes_mask"),
         *loop,
     ]
-    return [*lines, *(end_single(rows, vectors, "splat_word", "lanes_mask") if single else [])]
+    return [*lines, *end_left(left, rows, vectors, "splat_word", "lanes_mask")]
 
 
 def _sums_by_amx(rows: int, vectors: int) -> list[str]:
@@ -104,5 +104,5 @@ static void {kernel.name}(worker w, const int32_t *columns, const int32_t *colum
                           const int32_t *start, const float *scale, const float *shift, const int32_t *rows,
                           const int32_t *residual_rows, const int32_t *mask, int panels, int vectors, int chunk,
                           int by_lanes, const char *x, int32_t *y, const int32_t *residual, requantization q) {{
-{lane_loops(call, kernel.vectors, "column_start", kernel.amx, kernel.single)}}}
+{lane_loops(call, kernel.vectors, "column_start", kernel.amx, kernel.left)}}}
 """
