@@ -4,6 +4,7 @@ from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 
+from spokeshave.devices.crossbars.aqfp import read_aqfp
 from spokeshave.devices.crossbars.reram import read_reram
 from spokeshave.devices.device import Device
 from spokeshave.devices.device_file import DeviceFile
@@ -12,14 +13,18 @@ from spokeshave.devices.roofline import read_roofline
 from spokeshave.errors import SpokeshaveError
 
 HOST = "host"
-FAMILIES: dict[str, Callable[[DeviceFile], Device]] = {"roofline": read_roofline, "reram": read_reram}
+FAMILIES: dict[str, Callable[[DeviceFile], Device]] = {
+    "roofline": read_roofline,
+    "reram": read_reram,
+    "aqfp": read_aqfp,
+}
 
 
 def device_names() -> tuple[str, ...]:
     """Names of the devices that come along: `host` first, then the modelled ones.
 
     >>> device_names()
-    ('host', 'forms', 'galaxy-s10-cpu', 'galaxy-s10-gpu', 'isaac')
+    ('host', 'aqfp', 'forms', 'galaxy-s10-cpu', 'galaxy-s10-gpu', 'isaac')
     """
     return (HOST, *sorted(_files()))
 

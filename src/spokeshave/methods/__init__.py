@@ -10,6 +10,7 @@ from spokeshave.methods.group_lasso import ReweightedGroupLasso
 from spokeshave.methods.masked import MaskedFineTuning
 from spokeshave.methods.one_shot import OneShot
 from spokeshave.methods.quantization_aware import QuantizationAware
+from spokeshave.methods.randomized_binary import RandomizedBinary
 from spokeshave.methods.reconstruction import Reconstruction
 from spokeshave.methods.rewinding import IterativeMagnitude, find_masks, prune_and_train, train_under
 from spokeshave.methods.schedule import Schedule, Steps
@@ -27,6 +28,7 @@ __all__ = [
     "MaskedFineTuning",
     "OneShot",
     "QuantizationAware",
+    "RandomizedBinary",
     "Reconstruction",
     "ReweightedGroupLasso",
     "Schedule",

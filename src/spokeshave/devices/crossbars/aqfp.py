@@ -1,0 +1,190 @@
+"""Binary networks on adiabatic superconducting crossbars: what they compute, bit by random bit, and what that costs.
+
+joules of a sample = sum over layers of  junctions * junction energy * positions * stream
+junctions of a layer = crossbars * (12 C^2 + 48 C) + outputs * (counter's gates and buffers)
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from spokeshave.deployment import Cost
+from spokeshave.devices.assignment import assign
+from spokeshave.devices.crossbars.aqfp_deployment import AQFPDeployment, deploy_binary
+from spokeshave.devices.crossbars.clocking import counter
+from spokeshave.devices.device_file import DeviceFile
+from spokeshave.devices.figure import Figure
+from spokeshave.errors import SpokeshaveError
+from spokeshave.plan import Plan
+from spokeshave.schemes.quantizers import Binary
+from spokeshave.schemes.scheme import Scheme
+from spokeshave.superconducting import Columns
+from spokeshave.workload import Layer, Workload, trace
+
+UNITS = {
+    "height": "1",
+    "stream": "1",
+    "grey_zone": "A",
+    "cell_current": "A",
+    "attenuation": "1",
+    "clock": "1/s",
+    "phases": "1",
+    "cell_junctions": "1",
+    "line_junctions": "1",
+    "gate_junctions": "1",
+    "buffer_junctions": "1",
+    "junction_energy": "J",
+    "cooling": "1",
+}
+WHOLE = ("height", "stream", "phases")
+
+
+@dataclass(frozen=True)
+class AQFPDevice:
+    """Crossbars of `height` x `height` cells of signs for every layer, so that all of them work at once.
+
+    `columns` is how they read. Layers that are not binary run elsewhere and are left out of its costs.
+    """
+
+    name: str
+    about: str
+    figures: Mapping[str, Figure]
+    file: str = ""
+    kind: Literal["modelled"] = "modelled"
+
+    @property
+    def columns(self) -> Columns:
+        """How its columns read."""
+        value = {key: figure.value for key, figure in self.figures.items()}
+        return Columns(
+            int(value["height"]),
+            value["grey_zone"],
+            value["cell_current"],
+            value["attenuation"],
+            int(value["stream"]),
+        )
+
+    @property
+    def crossbar_junctions(self) -> float:
+        """Josephson junctions of one crossbar."""
+        height = self.columns.height
+        return (
+            self.figures["cell_junctions"].value * height**2 + self.figures["line_junctions"].value * height
+        )
+
+    def with_figures(self, **values: float) -> "AQFPDevice":
+        """The same device with other numbers, marked as inferred."""
+        changed = {
+            key: replace(self.figures[key], value=value, status="inferred", source="set by hand")
+            for key, value in values.items()
+        }
+        return replace(self, figures={**self.figures, **changed})
+
+    def describe(self) -> str:
+        """Every figure with its unit, status and source, and what follows."""
+        lines = [f"{self.name} (modelled): {self.about}"]
+        lines += [f"{name.replace('_', ' ')}: {figure}" for name, figure in self.figures.items()]
+        attojoules = 1e18 * self.crossbar_junctions * self.figures["junction_energy"].value
+        cooled = attojoules * self.figures["cooling"].value
+        lines.append(
+            f"a crossbar: {self.crossbar_junctions:.0f} junctions, {attojoules:.4g} aJ a clock, {cooled:.4g} cooled"
+        )
+        return "\n".join([*lines, f"from {self.file}"])
+
+    def supports(self, scheme: Scheme, layer: Layer) -> str | None:
+        """None for binary weights of linear layers and convolutions of one group."""
+        if layer.kind not in ("linear", "convolution") or layer.groups != 1:
+            return (
+                f"columns of signs run linear layers and convolutions of one group, not {layer.kind} layers"
+            )
+        return (
+            None
+            if isinstance(scheme, Binary)
+            else f"a cell holds one bit: it runs binary weights, not {scheme}"
+        )
+
+    def junctions(self, layer: Layer) -> float:
+        """Josephson junctions of a layer: its crossbars, and a counter with its buffers for every output."""
+        tall, wide = -(-layer.columns // self.columns.height), -(-layer.rows // self.columns.height)
+        gates, buffers, _ = _counter(tall, int(self.figures["phases"].value))
+        counting = (
+            gates * self.figures["gate_junctions"].value + buffers * self.figures["buffer_junctions"].value
+        )
+        return tall * wide * self.crossbar_junctions + layer.rows * counting
+
+    def cost(self, workload: Workload, plan: Plan | None = None) -> Cost:
+        """One sample: energy at 4.2 K, without cooling, of the layers whose scheme is `Binary`.
+
+        Every layer has crossbars of its own, and a position takes them for the length of a stream. Raises
+        SpokeshaveError where no layer is binary.
+        """
+        layers = self._layers(workload, plan)
+        clock, stream = self.figures["clock"].value, self.columns.stream
+        at_the_wall = f"at 4.2 K; {self.figures['cooling'].value:g} times the energy at the wall"
+        joules = sum(self.junctions(layer) * layer.positions for layer in layers) * stream
+        by_layer = tuple((layer.name, self._seconds(layer)) for layer in layers)
+        return Cost(
+            kind="modelled",
+            source=f"{self.name} ({self.file}), {at_the_wall}",
+            latency_seconds=sum(seconds for _, seconds in by_layer),
+            energy_joules=joules * self.figures["junction_energy"].value,
+            weight_bytes=sum(layer.weight_count for layer in layers) // 8,
+            samples_per_second=clock / (stream * max(layer.positions for layer in layers)),
+            by_layer=by_layer,
+        )
+
+    def deploy(
+        self, network: Any, example: Tensor | tuple[Tensor, ...], plan: Plan | None = None, seed: int = 0
+    ) -> AQFPDeployment:
+        """The network as columns read it: binary layers at random, batch norms and signs behind them as comparisons.
+
+        `seed` begins the random bits; every call draws on. Raises SpokeshaveError for layers that the device cannot
+        run.
+        """
+        if plan is None or not isinstance(network, nn.Module):
+            raise SpokeshaveError(
+                f"{self.name} runs a PyTorch network under a plan that says which layers are binary"
+            )
+        cost = self.cost(trace(network, example), plan)
+        return deploy_binary(network, example, plan, self.columns, cost, seed)
+
+    def _layers(self, workload: Workload, plan: Plan | None) -> list[Layer]:
+        schemes = assign(workload, plan)
+        layers = [layer for layer in workload.layers if layer.parameter in schemes]
+        for layer in layers:
+            reason = self.supports(schemes[layer.parameter or ""], layer)
+            if reason is not None:
+                raise SpokeshaveError(f"{layer.name}: {reason}")
+        if not layers:
+            raise SpokeshaveError(
+                f"{self.name} runs binary layers alone; give at least one layer the scheme binary"
+            )
+        return layers
+
+    def _seconds(self, layer: Layer) -> float:
+        """All positions, one stream each, and the way through the counter: a gate a phase."""
+        tall, phases = -(-layer.columns // self.columns.height), int(self.figures["phases"].value)
+        depth = _counter(tall, phases)[2] / phases
+        return (layer.positions * self.columns.stream + depth) / self.figures["clock"].value
+
+
+@lru_cache(maxsize=256)
+def _counter(bits: int, phases: int) -> tuple[int, int, int]:
+    """Gates, buffers and depth of a counter."""
+    circuit = counter(bits)
+    return len(circuit.gates), circuit.buffers(phases), circuit.depth
+
+
+def read_aqfp(file: DeviceFile) -> AQFPDevice:
+    """Read a device of this family: a table for each of `UNITS`."""
+    file.check_tables(list(UNITS), list(UNITS))
+    figures = {key: file.figure((key,), unit) for key, unit in UNITS.items()}
+    for key in WHOLE:
+        if figures[key].value != int(figures[key].value):
+            raise file.mistake((key, "value"), f"must be a whole number, not {figures[key].value:g}")
+    if figures["phases"].value % 4:
+        raise file.mistake(("phases", "value"), "must be a multiple of 4")
+    return AQFPDevice(file.name, file.about, figures, file.path.name)
