@@ -9,7 +9,9 @@ from torch import nn
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.block_column_row import BlockColumnRow
+from spokeshave.schemes.n_of_m import NOfM
 from spokeshave.schemes.ranking import density
+from spokeshave.schemes.stacked import Stacked
 from spokeshave.schemes.unstructured import Unstructured
 from spokeshave.weights import weights_of
 
@@ -212,3 +214,34 @@ def test_no_plan_for_these_compressions() -> None:
 def test_weights_of_a_bare_layer() -> None:
     (weight,) = weights_of(nn.Linear(3, 2))
     assert (weight.parameter, weight.layers, weight.shape) == ("weight", ("",), (2, 3))
+
+
+class Mixture(nn.Module):
+    """Fused experts beside a router and a convolution over a sequence, whose weights have three axes as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sequence, self.router = nn.Conv1d(8, 8, 3), nn.Linear(8, 4)
+        self.experts = nn.Module()
+        self.experts.gate_up_proj = nn.Parameter(torch.randn(4, 6, 8))
+
+
+def test_every_expert_of_a_stack_is_in_the_scheme() -> None:
+    network = Mixture()
+    schemes = Plan((Rule("experts", NOfM(2, 4)), Rule("*", Unstructured(0.5)))).resolve(network)
+    assert schemes == {
+        "experts.gate_up_proj": Stacked(NOfM(2, 4)),
+        "sequence.weight": Unstructured(0.5),
+        "router.weight": Unstructured(0.5),
+    }
+    kept = schemes["experts.gate_up_proj"].project(network.experts.gate_up_proj)
+    assert torch.equal(kept, torch.stack([NOfM(2, 4).project(w) for w in network.experts.gate_up_proj]))
+    with pytest.raises(SpokeshaveError, match="a block of 8 x 8 is larger than the weight's matrix, 6 x 8"):
+        Plan((Rule("experts", BlockColumnRow(0.5, (8, 8))),)).resolve(network)
+
+
+def test_a_compression_clips_blocks_to_experts() -> None:
+    network = nn.Sequential(nn.Linear(8, 8), Mixture(), nn.Linear(8, 8))
+    schemes = Plan.for_compression(network, 4, block=(8, 16)).resolve(network)
+    assert schemes["1.experts.gate_up_proj"] == Stacked(BlockColumnRow(0.75, (6, 8)))
+    assert schemes["1.sequence.weight"] == BlockColumnRow(0.75, (8, 16))

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from glob import escape
-from math import prod
 from pathlib import Path
 
 from torch import nn
@@ -15,6 +14,7 @@ from spokeshave.errors import SpokeshaveError
 from spokeshave.plan_text import parse, render
 from spokeshave.schemes.block_column_row import BlockColumnRow
 from spokeshave.schemes.scheme import Scheme
+from spokeshave.schemes.stacked import Stacked
 from spokeshave.weights import Weight, layer_of, weights_of
 
 
@@ -98,8 +98,10 @@ class Plan:
         sparsity = 1 - 1 / compression
         rules = [Rule(pattern_for(weight, weights), None) for weight in dense]
         for weight in weights:
-            clipped = min(block[0], weight.shape[0]), min(block[1], prod(weight.shape[1:]))
-            group = 1 if weight.shape[1] % column_group or clipped[1] % column_group else column_group
+            rows, columns = weight.matrix
+            clipped = min(block[0], rows), min(block[1], columns)
+            inputs = columns if weight.stacked else weight.shape[1]
+            group = 1 if inputs % column_group or clipped[1] % column_group else column_group
             if weight not in dense and (*clipped, group) != (*block, column_group):
                 scheme = BlockColumnRow(sparsity, clipped, column_group=group)
                 rules.append(Rule(pattern_for(weight, weights), scheme))
@@ -108,8 +110,9 @@ class Plan:
     def resolve(self, network: nn.Module | ExportedProgram) -> dict[str, Scheme]:
         """Scheme by parameter name, for every weight that does not stay dense.
 
-        Wildcards mean the weights of convolutions, linear and recurrent layers; embeddings and other tables
-        must be named. Raises SpokeshaveError for a pattern that names no layer, and for a scheme that
+        Wildcards mean the weights of convolutions, linear and recurrent layers, and the experts of a mixture;
+        embeddings and other tables must be named. Of a stack of matrices, such as fused experts, each lies in the
+        scheme by itself. Raises SpokeshaveError for a pattern that names no layer, and for a scheme that
         does not suit a weight it is meant for.
         """
         weights = weights_of(network)
@@ -120,9 +123,14 @@ class Plan:
         for weight in weights:
             decisive = next((rule for rule in self.rules if rule.covers(weight)), None)
             if decisive is not None and decisive.scheme is not None:
-                _check_suits(decisive.pattern, decisive.scheme, weight)
-                schemes[weight.parameter] = decisive.scheme
+                scheme = _for_each(decisive.scheme) if weight.stacked else decisive.scheme
+                _check_suits(decisive.pattern, scheme, weight)
+                schemes[weight.parameter] = scheme
         return schemes
+
+
+def _for_each(scheme: Scheme) -> Scheme:
+    return scheme if isinstance(scheme, Stacked) else Stacked(scheme)
 
 
 def _check_suits(pattern: str, scheme: Scheme, weight: Weight) -> None:
@@ -138,7 +146,7 @@ def _names_nothing(pattern: str, weights: tuple[Weight, ...]) -> str:
 
 
 def _is_depthwise(weight: Weight) -> bool:
-    return len(weight.shape) > 2 and weight.shape[1] == 1
+    return len(weight.shape) > 2 and weight.shape[1] == 1 and not weight.stacked
 
 
 def pattern_for(weight: Weight, weights: Sequence[Weight]) -> str:

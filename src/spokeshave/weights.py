@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import nn
 from torch.export import ExportedProgram
+
+EXPERTS = "experts"  # the module that holds the matrices of a mixture, as networks of transformers call it
 
 
 @dataclass(frozen=True)
@@ -14,11 +17,18 @@ class Weight:
 
     `names`: every name it goes by (a tied weight has several), the one of `named_parameters()` first.
     `wanted`: whether a pattern with wildcards means it; tables and tokens are meant by their exact name only.
+    `stacked`: whether it is a stack of matrices, as the fused experts of a mixture are.
     """
 
     names: tuple[str, ...]
     shape: tuple[int, ...]
     wanted: bool
+    stacked: bool = False
+
+    @property
+    def matrix(self) -> tuple[int, int]:
+        """Rows and columns of its matrix, or of every matrix of the stack."""
+        return self.shape[-2 if self.stacked else 0], prod(self.shape[2 if self.stacked else 1 :])
 
     @property
     def parameter(self) -> str:
@@ -44,7 +54,12 @@ def weights_of(network: nn.Module | ExportedProgram) -> tuple[Weight, ...]:
         tensors[id(tensor)] = tensor
     tables = _embeddings(network)
     return tuple(
-        Weight(tuple(names[key]), tuple(tensor.shape), _is_wanted(names[key], tables))
+        Weight(
+            tuple(names[key]),
+            tuple(tensor.shape),
+            _is_wanted(names[key], tables),
+            _is_stacked(names[key], tensor),
+        )
         for key, tensor in tensors.items()
         if tensor.dim() > 1
     )
@@ -66,7 +81,13 @@ def _parameters(network: nn.Module | ExportedProgram) -> Iterator[tuple[str, tor
 
 
 def _is_wanted(names: list[str], embeddings: set[str]) -> bool:
-    return any("weight" in name.rpartition(".")[2] for name in names) and not embeddings.intersection(names)
+    meant = any("weight" in name.rpartition(".")[2] or EXPERTS in name.split(".") for name in names)
+    return meant and not embeddings.intersection(names)
+
+
+def _is_stacked(names: list[str], tensor: torch.Tensor) -> bool:
+    """Three axes and no layer's weight: those of convolutions over sequences are called so."""
+    return tensor.dim() == 3 and not any("weight" in name for name in names)
 
 
 def _embeddings(network: nn.Module | ExportedProgram) -> set[str]:

@@ -14,6 +14,7 @@ from spokeshave.schemes.n_of_m import NOfM
 from spokeshave.schemes.patterns import Patterns
 from spokeshave.schemes.polarized import Polarized
 from spokeshave.schemes.quantizers import Binary, Codebook, FixedPoint, PowerOfTwo
+from spokeshave.schemes.stacked import Stacked
 from spokeshave.schemes.unstructured import Unstructured
 from spokeshave.schemes.whole_blocks import BlockPunched, Blocks
 
@@ -55,6 +56,8 @@ EVERY = [
     NOfM() & Unstructured(0.7),
     Intersection((NOfM(), Codebook(2))),
     CrossbarPruned(0.6, crossbar=4, run=4) & Polarized(4) & FixedPoint(4),
+    Stacked(NOfM(1, 2)),
+    Stacked(BlockColumnRow(0.5, (2, 3)) & FixedPoint(4)),
 ]
 
 SHAPES = {

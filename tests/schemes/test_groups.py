@@ -12,6 +12,7 @@ from spokeshave.schemes.groups import groups_of
 from spokeshave.schemes.n_of_m import NOfM
 from spokeshave.schemes.patterns import Patterns
 from spokeshave.schemes.quantizers import FixedPoint
+from spokeshave.schemes.stacked import Stacked
 from spokeshave.schemes.unstructured import Unstructured
 from spokeshave.schemes.whole_blocks import BlockPunched, Blocks
 
@@ -28,6 +29,7 @@ EXACT = [
     (CrossbarPruned(0.6, "filters", crossbar=2), (10, 20)),
     (Unstructured(0.6), (10, 20)),
     (NOfM(2, 4), (8, 16)),
+    (Stacked(BlockColumnRow(0.6, (4, 6))), (3, 8, 12)),
 ]
 
 

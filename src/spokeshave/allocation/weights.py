@@ -64,6 +64,7 @@ def relative_error(name: str, weight: Tensor) -> float:
 
 
 def _check(weight: Weight, scheme: Scheme | None) -> None:
-    reason = scheme.supports(weight.shape) if scheme is not None else None
+    shape = weight.shape[1:] if weight.stacked else weight.shape
+    reason = scheme.supports(shape) if scheme is not None else None
     if reason is not None:
         raise SpokeshaveError(f"{weight.parameter}: {reason}; name the layer in dense, or choose by share")

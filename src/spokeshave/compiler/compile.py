@@ -24,7 +24,7 @@ from spokeshave.compiler.isa import InstructionSet, instruction_set, why_not_her
 from spokeshave.compiler.manifest import ForeignStage, Manifest, SegmentStage, Stage, StepRecord, ValueRecord
 from spokeshave.compiler.native import NativeDeployment
 from spokeshave.compiler.network_cache import cached_network, keep_network, network_key
-from spokeshave.compiler.operations import Convolution, Linear, Recurrent
+from spokeshave.compiler.operations import Convolution, Linear, Recurrent, SelectedLinear
 from spokeshave.compiler.passes.eliminate_dead import weight_names
 from spokeshave.compiler.passes.pipeline import optimise
 from spokeshave.compiler.quantization.bfloat16 import BFloat16, to_bfloat16
@@ -246,6 +246,8 @@ def _planned(node: Node) -> tuple[tuple[str, str], ...]:
     operation = node.operation
     if isinstance(operation, Convolution | Linear):
         return ((operation.weight, f"{node.layer}.weight"),)
+    if isinstance(operation, SelectedLinear):
+        return ((operation.weight, operation.weight),)
     if isinstance(operation, Recurrent):
         return tuple((name, name) for name in (operation.input_weight, operation.hidden_weight))
     return ()

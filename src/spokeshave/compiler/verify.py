@@ -18,6 +18,7 @@ from spokeshave.compiler.operations import (
     Embedding,
     Expand,
     Foreign,
+    Interleave,
     Linear,
     Lookup,
     MatMul,
@@ -252,6 +253,12 @@ def _permute(operation: Permute, graph: Graph, node: Node) -> str | None:
     return None if operation.axes[:1] == (0,) else "moves the sample axis"
 
 
+def _interleave(operation: Interleave, graph: Graph, node: Node) -> str | None:
+    read, written = graph.shape(node.inputs[0])[1], graph.shape(node.output)[1]
+    fits = read == written * operation.rows * operation.columns and written % operation.groups == 0
+    return None if fits else f"makes {written} channels of {read}"
+
+
 def _slice(operation: Slice, graph: Graph, node: Node) -> str | None:
     size = graph.shape(node.inputs[0])[operation.axis] if _along(operation, graph, node) is None else 0
     in_range = 0 <= operation.start <= operation.stop <= size and operation.step > 0
@@ -327,6 +334,7 @@ CHECKS: Mapping[type, Callable[[Any, Graph, Node], str | None]] = {
     TopK: _top_k,
     Permute: _permute,
     Slice: _slice,
+    Interleave: _interleave,
     Attention: _attention,
     Take: _along,
     Pad: _pad,

@@ -10,6 +10,7 @@ from spokeshave.schemes.intersection import Intersection
 from spokeshave.schemes.polarized import Polarized
 from spokeshave.schemes.quantizers import Codebook, RowQuantizer
 from spokeshave.schemes.ranking import support
+from spokeshave.schemes.stacked import Stacked
 
 
 @singledispatch
@@ -35,9 +36,17 @@ def _(scheme: Intersection, weight: Tensor) -> Tensor:
     return torch.stack(free).all(0)
 
 
+@free_weights.register
+def _(scheme: Stacked, weight: Tensor) -> Tensor:
+    return torch.stack([free_weights(scheme.each, matrix) for matrix in weight])
+
+
 def frozen_signs(scheme: object, weight: Tensor) -> Tensor | None:
     """The sign, 1 or -1, that each weight must keep (or be zero); None where either will do."""
     if isinstance(scheme, Intersection):
         found = (frozen_signs(part, weight) for part in scheme.parts)
         return next((signs for signs in found if signs is not None), None)
+    if isinstance(scheme, Stacked):
+        each = [signs for matrix in weight if (signs := frozen_signs(scheme.each, matrix)) is not None]
+        return torch.stack(each) if each else None
     return scheme.signs(weight) if isinstance(scheme, Polarized) else None

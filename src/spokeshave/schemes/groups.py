@@ -14,6 +14,7 @@ from spokeshave.schemes.density_adaptive_blocks import DensityAdaptiveBlocks
 from spokeshave.schemes.intersection import Intersection
 from spokeshave.schemes.n_of_m import NOfM
 from spokeshave.schemes.patterns import Patterns
+from spokeshave.schemes.stacked import Stacked
 from spokeshave.schemes.unstructured import Unstructured
 from spokeshave.schemes.whole_blocks import BlockPunched, Blocks
 
@@ -85,6 +86,13 @@ def _(scheme: Patterns, shape: Shape) -> tuple[Tensor, ...]:
 @groups_of.register
 def _(scheme: CrossbarPruned, shape: Shape) -> tuple[Tensor, ...]:
     return (scheme.unit_numbers(shape).contiguous(),)
+
+
+@groups_of.register
+def _(scheme: Stacked, shape: Shape) -> tuple[Tensor, ...]:
+    matrix = torch.arange(shape[0])[:, None, None]
+    kinds = groups_of(scheme.each, shape[1:])
+    return tuple(numbers + matrix * (int(numbers.max()) + 1) for numbers in kinds)
 
 
 @groups_of.register

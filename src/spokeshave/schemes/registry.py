@@ -16,6 +16,7 @@ from spokeshave.schemes.patterns import Patterns
 from spokeshave.schemes.polarized import Polarized
 from spokeshave.schemes.quantizers import Binary, Codebook, FixedPoint, PowerOfTwo
 from spokeshave.schemes.scheme import Scheme
+from spokeshave.schemes.stacked import Stacked
 from spokeshave.schemes.unstructured import Unstructured
 from spokeshave.schemes.whole_blocks import BlockPunched, Blocks
 
@@ -37,6 +38,7 @@ SCHEMES: dict[str, type] = {
     "codebook": Codebook,
     "mixed_rows": MixedRows,
     "intersection": Intersection,
+    "stacked": Stacked,
 }
 
 

@@ -1,5 +1,7 @@
 """Products of values, sums over channels and routing against PyTorch."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,10 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.compiler.conftest import run_back_end
 
-from spokeshave.compiler.emit.lower import supports
+from spokeshave.compiler.emit.lower import lower, supports
 from spokeshave.compiler.graph import Graph, Node, Value
+from spokeshave.compiler.isa import instruction_set
 from spokeshave.compiler.operations import Constant, MatMul, Mean, RMSNorm, SelectedLinear, Sum, TopK
 from spokeshave.compiler.reference import run_reference
+from spokeshave.schemes.block_column_row import BlockColumnRow
+from spokeshave.schemes.n_of_m import NOfM
+from spokeshave.schemes.unstructured import Unstructured
 
 
 def graph_of(operation, inputs, shapes, weights=None) -> Graph:
@@ -97,15 +103,68 @@ def test_top_k_does_not_hide_what_is_not_a_number(back_end):
     assert numbers.max() < 4
 
 
-@pytest.mark.parametrize(
-    ("tokens", "matrices", "rows", "width"), [(1, 1, 1, 1), (23, 4, 9, 33), (40, 2, 16, 16)]
-)
-def test_selected_linear(back_end, isa, tokens, matrices, rows, width):
-    weights = {"w": torch.randn(matrices, rows, width)}
-    inputs = [torch.randn(2, tokens, width), torch.randint(0, matrices, (2, tokens)).float()]
-    graph = graph_of(SelectedLinear("w"), inputs, [(tokens, rows)], weights)
-    (result,) = back_end(graph, inputs, isa)
+PRUNED = {
+    "dense": None,
+    "scattered": Unstructured(0.6),
+    "2:4": NOfM(2, 4),
+    "blocks": BlockColumnRow(0.75, (8, 16)),
+    "nothing": Unstructured(0.999),
+}
+
+
+def selected(tokens, matrices, rows, width, schemes) -> tuple[Graph, list]:
+    """Products with chosen matrices, one for each scheme; nobody chooses the last one where there are several."""
+    chosen = torch.randint(0, max(1, matrices - 1), (2, tokens)).float()
+    inputs = [torch.randn(2, tokens, width), chosen]
+    weights = {f"w{number}": pruned(matrices, rows, width, scheme) for number, scheme in enumerate(schemes)}
+    graph = graph_of(SelectedLinear("w0"), inputs, [(tokens, rows)] * len(weights), weights)
+    nodes = (
+        Node(f"layer{number}", SelectedLinear(f"w{number}"), graph.inputs, (output,))
+        for number, output in enumerate(graph.outputs)
+    )
+    return replace(graph, nodes=tuple(nodes)), inputs
+
+
+def pruned(matrices, rows, width, scheme):
+    weight = torch.randn(matrices, rows, width)
+    if scheme is None or scheme.supports((rows, width)) is not None:
+        return weight
+    return torch.stack([scheme.project(matrix) for matrix in weight])
+
+
+@pytest.mark.parametrize("sizes", [(1, 8, 9, 33), (23, 4, 33, 20), (75, 3, 21, 130)], ids=str)
+def test_selected_linear(back_end, isa, sizes):
+    graph, inputs = selected(*sizes, PRUNED.values())
+    for result, wanted in zip(back_end(graph, inputs, isa), run_reference(graph, inputs), strict=True):
+        close(result, wanted)
+
+
+@settings(deadline=None, max_examples=8)
+@given(st.integers(1, 90), st.integers(1, 5), sizes, st.integers(1, 200), st.floats(0.0, 0.99))
+def test_selected_linear_of_any_size(tokens, matrices, rows, width, sparsity):
+    graph, inputs = selected(tokens, matrices, rows, width, [Unstructured(sparsity)])
+    (result,) = run_back_end(graph, inputs)
     close(result, run_reference(graph, inputs)[0])
+
+
+@pytest.mark.parametrize(
+    ("tokens", "scheme", "kernel"),
+    [
+        (2, "dense", "selected_vector_r"),
+        (2, "2:4", "_segment16"),
+        (100, "blocks", "selected_panel_r8"),
+        (100, "scattered", "selected_subset_r4"),
+    ],
+)
+def test_pruned_matrices_are_multiplied_packed(tokens, scheme, kernel):
+    def packed(scheme):
+        graph, _ = selected(tokens, 4, 64, 128, [scheme])
+        program = lower(graph, instruction_set("avx512"), {})
+        return program.kernels[0].name, sum(array.nbytes for array in program.constants.values())
+
+    (name, size), (_, dense) = packed(PRUNED[scheme]), packed(None)
+    assert kernel in name
+    assert (size < 0.75 * dense) == (scheme != "dense")
 
 
 def test_sums_without_a_kernel_say_so():

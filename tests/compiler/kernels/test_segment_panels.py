@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spokeshave.compiler.emit.lower import lower
@@ -37,6 +37,7 @@ def as_kernels_read(panels: SegmentPanels, width: int) -> np.ndarray:
     return np.stack([found[row] for row in sorted(found)])
 
 
+@settings(deadline=None)
 @given(
     height=st.integers(1, 37), width=st.integers(16, 300), seed=st.integers(0, 10_000), by_weights=st.booleans(),
     density=st.sampled_from([0.0, 0.05, 0.3, 1.0]), rows=st.sampled_from([4, 16]), align=st.sampled_from([4, 16]),

@@ -13,6 +13,7 @@ from spokeshave.compiler.emit import (
     quantized,
     recurrent,
     reduction,
+    selected,
     shapes,
     tokens,
 )
@@ -36,6 +37,7 @@ from spokeshave.compiler.operations import (
     Expand,
     Foreign,
     GroupNorm,
+    Interleave,
     LayerNorm,
     Linear,
     MatMul,
@@ -86,6 +88,7 @@ LOWERINGS: dict[type, LoweringFunction] = {
     Slice: shapes.lower_slice,
     Pad: shapes.lower_pad,
     Patches: shapes.lower_patches,
+    Interleave: shapes.lower_interleave,
     Concatenate: shapes.lower_concatenate,
     Quantize: quantized.lower_quantize,
     Dequantize: quantized.lower_dequantize,
@@ -101,7 +104,7 @@ LOWERINGS: dict[type, LoweringFunction] = {
     Where: tokens.lower_where,
     Constant: tokens.lower_constant,
     MatMul: products.lower_matmul,
-    SelectedLinear: products.lower_selected_linear,
+    SelectedLinear: selected.lower_selected_linear,
     TopK: products.lower_top_k,
 }
 
@@ -136,6 +139,7 @@ WRITE_TRUE_ELEMENTS_ONLY = (
     Convert,
     Embedding,
     Expand,
+    Interleave,
     MatMul,
     Pad,
     Patches,

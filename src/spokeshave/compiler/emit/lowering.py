@@ -23,7 +23,7 @@ from spokeshave.compiler.emit.program import (
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.isa import InstructionSet
 from spokeshave.compiler.kernels.instances import Kernel, PointwiseKernel
-from spokeshave.compiler.layout import FLOAT_BYTES, Layout, Planes, round_up
+from spokeshave.compiler.layout import FLOAT_BYTES, Flat, Layout, Planes, round_up
 from spokeshave.compiler.operations import Activation
 from spokeshave.compiler.schedule import Chooser, Schedule
 from spokeshave.errors import SpokeshaveError
@@ -153,6 +153,23 @@ class Lowering:
     ) -> None:
         """Append the strided copy of `shape` elements."""
         self.call("copy", source, target, *axes(shape, from_strides, to_strides))
+
+    def row_major(self, value: str) -> Place:
+        """A value where it lies row-major, else room for such a copy of it."""
+        layout = self.layout(value)
+        return self.place(value if isinstance(layout, Flat) else self.temporary(Flat(layout.shape)))
+
+    def fetch_rows(self, value: str, rows: Place) -> None:
+        """Append the copy of a value into its row-major room, where it does not lie there itself."""
+        layout = self.layout(value)
+        if rows != self.place(value):
+            self.copy(self.place(value), layout.strides, rows, Flat(layout.shape).strides, layout.shape)
+
+    def store_rows(self, rows: Place, value: str) -> None:
+        """Append the copy the other way."""
+        layout = self.layout(value)
+        if rows != self.place(value):
+            self.copy(rows, Flat(layout.shape).strides, self.place(value), layout.strides, layout.shape)
 
     def pointwise(self, activation: Activation, source: str, output: str) -> None:
         """Append an activation over every element of a value (in place when both are the same)."""

@@ -1,5 +1,6 @@
 """Lowers convolutions and linear layers to panel kernels (many lanes) or vector kernels (one lane)."""
 
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -219,6 +220,14 @@ def _blocks(lowering: Lowering, weight: str, groups: int) -> tuple[tuple[np.ndar
     return tuple((np.asarray(block.rows), np.asarray(block.columns)) for block in packed.blocks)
 
 
+def panel_constants(panels: Panels | SubsetPanels, offsets: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The packed matrix as the kernels take it; `offsets` says where each column lies, in floats."""
+    columns = padded(offsets * FLOAT_BYTES)
+    if isinstance(panels, SubsetPanels):
+        return columns, panels.column_start, panels.ends, panels.weights, panels.weight_start
+    return columns, panels.column_start, panels.weights
+
+
 def _panel_arguments(
     lowering: Lowering,
     written: Planes,
@@ -227,12 +236,10 @@ def _panel_arguments(
     bias: np.ndarray,
     offsets: np.ndarray,
 ) -> tuple[Argument, ...]:
-    weights = [panels.column_start, with_room(panels.weights, schedule, lowering.isa.lanes)]
-    if isinstance(panels, SubsetPanels):
-        weights = [panels.column_start, panels.ends, panels.weights, panels.weight_start]
+    if isinstance(panels, Panels):
+        panels = replace(panels, weights=with_room(panels.weights, schedule, lowering.isa.lanes))
     return (
-        lowering.constant(padded(offsets[panels.columns] * FLOAT_BYTES)),
-        *(lowering.constant(array) for array in weights),
+        *(lowering.constant(array) for array in panel_constants(panels, offsets[panels.columns])),
         lowering.constant(bias),
         lowering.constant(panels.row_numbers * np.int32(written.plane)),
         lowering.along(lowering.mask(written)),

@@ -1,12 +1,12 @@
-"""Lowers products whose matrices are values, or are chosen by values."""
+"""Lowers products whose matrices are values, and the choice of the largest elements."""
 
 from spokeshave.compiler.emit.attention import product_kernel
 from spokeshave.compiler.emit.lowering import Lowering
 from spokeshave.compiler.emit.program import Argument
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.kernels.instances import MatMulKernel
-from spokeshave.compiler.layout import Flat, Planes
-from spokeshave.compiler.operations import SelectedLinear, TopK
+from spokeshave.compiler.layout import Planes
+from spokeshave.compiler.operations import TopK
 
 
 def lower_matmul(lowering: Lowering, node: Node) -> None:
@@ -49,28 +49,6 @@ def matmul_reason(graph: Graph, node: Node) -> str | None:
     """Matrices along at most two axes."""
     ranks = {len(graph.shape(name)) for name in (*node.inputs, node.output)}
     return None if max(ranks) <= 5 and min(ranks) >= 3 else "a product of values of this shape has no kernel"
-
-
-def lower_selected_linear(lowering: Lowering, node: Node) -> None:
-    """Row by row: tokens are turned into rows and the results back into planes."""
-    operation = node.operation
-    assert isinstance(operation, SelectedLinear)
-    matrices = lowering.weight(operation.weight)
-    read, written = lowering.layout(node.inputs[0]), lowering.layout(node.output)
-    rows, results = (lowering.temporary(Flat(layout.shape)) for layout in (read, written))
-    source, output = lowering.place(node.inputs[0]), lowering.place(node.output)
-    lowering.copy(source, read.strides, lowering.place(rows), Flat(read.shape).strides, read.shape)
-    places = (
-        lowering.place(node.inputs[1]),
-        lowering.constant(matrices),
-        lowering.place(rows),
-        lowering.place(results),
-    )
-    sizes: tuple[Argument, ...] = (*matrices.shape, read.shape[0], lowering.step, "r->fault")
-    lowering.call("selected_linear", *places, *sizes)
-    lowering.copy(
-        lowering.place(results), Flat(written.shape).strides, output, written.strides, written.shape
-    )
 
 
 def lower_top_k(lowering: Lowering, node: Node) -> None:

@@ -71,7 +71,7 @@ def _lower_steps(
     kernel = RecurrentKernel(layer.kind, product.kernel)
     steps, hidden = lowering.layout(node.outputs[0]).shape
     _begin(lowering, node, layer)
-    sequence = _row_major(lowering, node.outputs[0])
+    sequence = lowering.row_major(node.outputs[0])
     lowering.call_kernel(
         kernel,
         *product.constants,
@@ -85,7 +85,7 @@ def _lower_steps(
         *state,
         *GROUP,
     )
-    _copy(lowering, sequence, Flat((steps, hidden)).strides, node.outputs[0], reading=False)
+    lowering.store_rows(sequence, node.outputs[0])
 
 
 def _room(lowering: Lowering, node: Node, gates: int) -> Place:
@@ -96,9 +96,8 @@ def _room(lowering: Lowering, node: Node, gates: int) -> Place:
 
 def _sequence(lowering: Lowering, node: Node) -> Place:
     """The steps' features, row-major."""
-    name = node.inputs[0]
-    source = _row_major(lowering, name)
-    _copy(lowering, source, Flat(lowering.layout(name).shape).strides, name, reading=True)
+    source = lowering.row_major(node.inputs[0])
+    lowering.fetch_rows(node.inputs[0], source)
     return source
 
 
@@ -115,20 +114,3 @@ def _begin(lowering: Lowering, node: Node, layer: Recurrent) -> None:
             lowering.copy(lowering.place(given), strides, lowering.place(state), strides, shape)
         else:
             lowering.call("fill", lowering.place(state), 0.0, *axes(shape, strides))
-
-
-def _row_major(lowering: Lowering, value: str) -> Place:
-    """The value itself where it lies row-major, else room for a copy of it."""
-    layout = lowering.layout(value)
-    return lowering.place(value if isinstance(layout, Flat) else lowering.temporary(Flat(layout.shape)))
-
-
-def _copy(lowering: Lowering, room: Place, strides: tuple[int, ...], value: str, reading: bool) -> None:
-    """Between a value and its row-major copy, where it has one."""
-    layout, place = lowering.layout(value), lowering.place(value)
-    if room == place:
-        return
-    if reading:
-        lowering.copy(place, layout.strides, room, strides, layout.shape)
-    else:
-        lowering.copy(room, strides, place, layout.strides, layout.shape)

@@ -7,7 +7,7 @@ from spokeshave.compiler.emit.program import Place, Port
 from spokeshave.compiler.emit.tokens import integer_reason
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.layout import Flat, Layout, Planes
-from spokeshave.compiler.operations import Concatenate, Pad, Patches, Permute, Reshape, Slice
+from spokeshave.compiler.operations import Concatenate, Interleave, Pad, Patches, Permute, Reshape, Slice
 
 
 def lower_input(lowering: Lowering, value: str, index: int) -> None:
@@ -110,6 +110,22 @@ def lower_pad(lowering: Lowering, node: Node) -> None:
     start = sum(before * stride for before, stride in zip(operation.before[1:], written.strides, strict=True))
     lowering.copy(
         lowering.place(node.inputs[0]), read.strides, _moved(output, start), written.strides, read.shape
+    )
+
+
+def lower_interleave(lowering: Lowering, node: Node) -> None:
+    """One call, row by row of the output."""
+    operation = node.operation
+    assert isinstance(operation, Interleave)
+    read, written = lowering.layout(node.inputs[0]), lowering.layout(node.output)
+    channels, height, width = written.shape
+    lowering.call(
+        "interleave",
+        lowering.place(node.inputs[0]),
+        *read.strides[:2],
+        lowering.place(node.output),
+        *written.strides[:2],
+        *(channels, operation.groups, operation.rows, operation.columns, height, width),
     )
 
 

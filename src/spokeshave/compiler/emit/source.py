@@ -36,6 +36,7 @@ from spokeshave.compiler.kernels.instances import (
     PointwiseKernel,
     ProductKernel,
     RecurrentKernel,
+    SelectedKernel,
     SubsetKernel,
     VectorKernel,
     WinogradKernel,
@@ -47,6 +48,7 @@ from spokeshave.compiler.kernels.panel_integer import integer_panel_function
 from spokeshave.compiler.kernels.pointwise import finish_function, pointwise_function
 from spokeshave.compiler.kernels.product import product_function
 from spokeshave.compiler.kernels.recurrent import recurrent_function
+from spokeshave.compiler.kernels.selected import selected_function
 from spokeshave.compiler.kernels.subsets import subset_function
 from spokeshave.compiler.kernels.vector import vector_function
 from spokeshave.compiler.kernels.vector_integer import integer_vector_function
@@ -81,6 +83,7 @@ CALLERS = (
     AttentionKernel,
     MatMulKernel,
     RecurrentKernel,
+    SelectedKernel,
 )  # kernels whose `product` is a kernel that they call
 
 KERNEL_TEXTS: Mapping[type, Callable[[Any], str]] = {
@@ -93,6 +96,7 @@ KERNEL_TEXTS: Mapping[type, Callable[[Any], str]] = {
     VectorKernel: vector_function,
     IntegerVectorKernel: integer_vector_function,
     RecurrentKernel: recurrent_function,
+    SelectedKernel: selected_function,
     DepthwiseKernel: depthwise_function,
     PointwiseKernel: pointwise_function,
     ProductKernel: product_function,

@@ -29,26 +29,28 @@ class VectorProduct:
 
 
 def pack_vectors(
-    lowering: Lowering, matrix: np.ndarray, bias: np.ndarray, epilogue: Epilogue
+    lowering: Lowering, matrix: np.ndarray, bias: np.ndarray, epilogue: Epilogue, matrices: int = 1
 ) -> VectorProduct:
     """Pack a matrix `[M, K]` and its bias `[M]` for products with one or a few vectors.
+
+    So many `matrices` one below the other are packed one behind the other, each in panels of its own.
 
     Rows that keep different columns are packed in segments where that streams fewer bytes. A matrix whose every weight
     is a bfloat16 is stored as such: that loses nothing and halves what streams by.
     """
     isa, half = lowering.isa, not (matrix.view(np.uint32) & 0xFFFF).any()
-    panels = best_vectors(matrix, isa)
-    segments = best_segments(matrix, isa, half, streamed_bytes(panels))
+    panels = best_vectors(matrix, isa, matrices)
+    segments = best_segments(matrix, isa, half, streamed_bytes(panels), matrices)
     found = segments or panels
     piece = min(found.rows // (2 if half else 1), isa.lanes)
     weights = _half_words(found.weights, piece) if half else found.weights
     kernel = _instance(found, piece, weights, isa, matrix.shape[1], epilogue)
     arrays = {
-        "columns": found.columns.astype(np.int32 if kernel.wide else np.uint16),
+        "columns": (found.columns % matrix.shape[1]).astype(np.int32 if kernel.wide else np.uint16),
         "column_start": found.column_start,
         "weights": weights,
         "bias": bias[found.row_numbers],
-        "numbers": found.row_numbers,
+        "numbers": found.row_numbers % np.int32(len(matrix) // matrices),
     }
     arrays |= {"places": segments.place_words()} if segments else {}
     return VectorProduct(kernel, tuple(lowering.constant(arrays[name]) for _, name in kernel.constants))

@@ -8,13 +8,14 @@ from spokeshave.compiler.importer.context import Call, Context, ImportFunction
 from spokeshave.compiler.importer.maps import map_shape, over_both_axes, to_maps
 from spokeshave.compiler.importer.operands import Flow, NotTypedError
 from spokeshave.compiler.importer.products import matrices
+from spokeshave.compiler.importer.transposed import transposed_convolution
 from spokeshave.compiler.operations import Convolution, Linear
 
 
 def convolution(context: Context, call: Call) -> Flow:
     """A 1-D or 2-D convolution; the 1-D one becomes a 2-D one over maps of one row."""
     if call.get("transposed"):
-        raise NotTypedError("transposed convolutions have no kernel")
+        return transposed_convolution(context, call)
     source, weight = call.flow("input"), call.weight("weight")
     spatial = weight.tensor.dim() - 2
     if spatial not in (1, 2):

@@ -14,11 +14,13 @@ from spokeshave.compiler.importer import (
     recurrent,
     routing,
     shapes,
+    transposed,
 )
 from spokeshave.compiler.importer.context import ImportFunction
 
 OPERATORS: Mapping[str, ImportFunction] = {
     **convolution.OPERATORS,
+    **transposed.OPERATORS,
     **pooling.OPERATORS,
     **pointwise.OPERATORS,
     **normalisation.OPERATORS,

@@ -43,3 +43,31 @@ static void strided_image(worker w, const float *from, float *to, int channels, 
         for (int i = rows * pitch; i < lanes; i += LANES) store_part(out + i, zeros, lanes - i);
     }
 }
+
+/* Elements of a and b in turn, `count` of them. */
+INLINE void zip(const float *a, const float *b, float *to, int count) {
+    int i = 0;
+    for (; i + 2 * LANES <= count; i += 2 * LANES) {
+        vector x = load(a + i / 2), y = load(b + i / 2);
+        store(to + i, __builtin_shufflevector(x, y, FIRST_IN_TURN));
+        store(to + i + LANES, __builtin_shufflevector(x, y, LAST_IN_TURN));
+    }
+    for (; i < count; i++) to[i] = (i % 2 ? b : a)[i / 2];
+}
+
+/* Phases into one map; `channels` and its planes and rows are those of the output. Planes of a group's phases lie one behind the
+   other, phase by phase. */
+static void interleave(worker w, const float *from, ptrdiff_t from_plane, ptrdiff_t from_row, float *to, ptrdiff_t to_plane,
+                       ptrdiff_t to_row, int channels, int groups, int rows, int columns, int height, int width) {
+    range own = share(w, channels);
+    int each = channels / groups;
+    for (int c = own.from; c < own.to; c++)
+        for (int y = 0; y < height; y++) {
+            ptrdiff_t plane = ((ptrdiff_t)(c / each) * rows + y % rows) * columns * each + c % each;
+            const float *in = from + plane * from_plane + y / rows * from_row;
+            float *out = to + c * to_plane + y * to_row;
+            if (columns == 2) zip(in, in + each * from_plane, out, width);
+            else
+                for (int x = 0; x < width; x++) out[x] = in[x % columns * each * from_plane + x / columns];
+        }
+}

@@ -265,6 +265,18 @@ class RecurrentKernel:
 
 
 @dataclass(frozen=True)
+class SelectedKernel:
+    """Every token times a matrix of its own; `product` multiplies each matrix with the tokens that choose it."""
+
+    product: VectorKernel | PanelKernel | SubsetKernel
+
+    @property
+    def name(self) -> str:
+        """Name of the C function."""
+        return f"selected_{self.product.name}"
+
+
+@dataclass(frozen=True)
 class DepthwiseKernel:
     """A convolution of every channel on its own, `taps` = rows x columns of the kernel, stride 1 or 2 both ways."""
 
@@ -342,6 +354,7 @@ Kernel = (
     | VectorKernel
     | IntegerVectorKernel
     | RecurrentKernel
+    | SelectedKernel
     | DepthwiseKernel
     | PointwiseKernel
     | ProductKernel

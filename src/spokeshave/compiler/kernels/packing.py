@@ -85,10 +85,10 @@ def _join(pieces: list[tuple[np.ndarray, np.ndarray, np.ndarray]], rows: int) ->
     return Panels(rows, all_columns.astype(np.int64), starts.astype(np.int32), weights, row_numbers.ravel())
 
 
-def best_vectors(matrix: np.ndarray, isa: InstructionSet) -> Panels:
+def best_vectors(matrix: np.ndarray, isa: InstructionSet, groups: int = 1) -> Panels:
     """Pack a matrix for one or a few vectors: the rows of a panel are the lanes; the fewest bytes win."""
     return min(
-        (pack_panels(matrix, rows) for rows in VECTOR_ROWS if rows <= MOST_PIECES * isa.lanes),
+        (pack_panels(matrix, rows, groups) for rows in VECTOR_ROWS if rows <= MOST_PIECES * isa.lanes),
         key=streamed_bytes,
     )
 

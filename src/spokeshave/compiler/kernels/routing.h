@@ -1,4 +1,4 @@
-/* The largest channels of every token, and products with the matrices that tokens choose. */
+/* The largest channels of every token, and tokens in the order of the matrices that they choose. */
 
 /* Round by round, each lane finds the largest channel behind the last one found, by value and then by number. A lane
    that holds a NaN gives NaNs. */
@@ -28,54 +28,43 @@ static void top_channels(worker w, const float *from, float *values, float *numb
     }
 }
 
-#define SELECTED_ROWS 4
-#define SELECTED_TOKENS 4
-
-/* Up to four rows of a matrix times up to four tokens: dot products along the row. */
-INLINE void selected_tile(const float *matrix, int rows, int width, const float *const *tokens, int count, float *const *to) {
-    vector sums[SELECTED_ROWS][SELECTED_TOKENS] = {0};
-    int i = 0;
-    for (; i + LANES <= width; i += LANES)
-        for (int r = 0; r < rows; r++) {
-            vector v = load(matrix + (ptrdiff_t)r * width + i);
-            for (int t = 0; t < count; t++) sums[r][t] += v * load(tokens[t] + i);
-        }
-    for (int r = 0; r < rows; r++)
-        for (int t = 0; t < count; t++) {
-            float total = 0.0f;
-            for (int l = 0; l < LANES; l++) total += sums[r][t][l];
-            for (int j = i; j < width; j++) total += matrix[(ptrdiff_t)r * width + j] * tokens[t][j];
-            to[t][r] = total;
-        }
+/* Tokens in the order of the matrices that they choose, so that a matrix's stand side by side, from a multiple of `align`
+   on: `groups` says where, and its last where all end; `order` is the token in each place, and `place` that of each token.
+   A number outside counts as 0 and leaves `step` in `fault`, by which the caller knows. */
+static void group_tokens(worker w, const float *chosen, range *groups, int32_t *order, int32_t *place, int matrices, int tokens,
+                         int align, int step, int *fault) {
+    if (w.index) return;
+    for (int m = 0; m < matrices; m++) groups[m] = (range){0, 0};
+    for (int t = 0; t < tokens; t++) {
+        int inside = chosen[t] >= 0.0f && chosen[t] < (float)matrices;
+        if (!inside) __atomic_store_n(fault, step, __ATOMIC_RELAXED);
+        place[t] = inside ? (int)chosen[t] : 0;
+        groups[place[t]].to++;
+    }
+    int next = 0;
+    for (int m = 0; m <= matrices; m++) {
+        int from = next, end = m < matrices ? from + groups[m].to : from;
+        next = (end + align - 1) / align * align;
+        for (int i = end; i < next; i++) order[i] = 0;
+        groups[m] = (range){from, from};
+    }
+    for (int t = 0; t < tokens; t++) {
+        int at = groups[place[t]].to++;
+        order[at] = t, place[t] = at;
+    }
 }
 
-static void selected_rows(const float *matrix, int rows, int width, const float *const *tokens, int count, float *const *to) {
-    if (rows == SELECTED_ROWS && count == SELECTED_TOKENS) selected_tile(matrix, SELECTED_ROWS, width, tokens, SELECTED_TOKENS, to);
-    else if (rows == SELECTED_ROWS && count == 1) selected_tile(matrix, SELECTED_ROWS, width, tokens, 1, to);
-    else
-        for (int r = 0; r < rows; r++)
-            for (int t = 0; t < count; t++) selected_tile(matrix + (ptrdiff_t)r * width, 1, width, tokens + t, 1, (float *[]){to[t] + r});
+/* Row i is row `index[i]` of `from`. */
+static void pick_rows(worker w, const int32_t *index, const float *from, float *to, int width, int count) {
+    range own = share(w, count);
+    for (int i = own.from; i < own.to; i++)
+        memcpy(to + (ptrdiff_t)i * width, from + (ptrdiff_t)index[i] * width, (size_t)width * sizeof(float));
 }
 
-/* Row-major tokens, each times the matrix that its number names; workers share out the rows of every matrix. A number
-   outside leaves `step` in `fault`, by which the caller knows. */
-static void selected_linear(worker w, const float *numbers, const float *matrices, const float *from, float *to, int matrix_count,
-                            int rows, int width, int tokens, int step, int *fault) {
-    range own = share(w, (rows + SELECTED_ROWS - 1) / SELECTED_ROWS);
-    for (int t = 0; t < tokens; t++)
-        if (!(numbers[t] >= 0.0f && numbers[t] < (float)matrix_count)) __atomic_store_n(fault, step, __ATOMIC_RELAXED);
-    for (int m = 0; m < matrix_count; m++)
-        for (int block = own.from; block < own.to; block++) {
-            int first = block * SELECTED_ROWS, count = rows - first < SELECTED_ROWS ? rows - first : SELECTED_ROWS;
-            const float *matrix = matrices + ((ptrdiff_t)m * rows + first) * width, *read[SELECTED_TOKENS];
-            float *written[SELECTED_TOKENS];
-            int gathered = 0;
-            for (int t = 0; t < tokens; t++) {
-                if (numbers[t] == (float)m) read[gathered] = from + (ptrdiff_t)t * width, written[gathered++] = to + (ptrdiff_t)t * rows + first;
-                if (gathered == SELECTED_TOKENS || (gathered && t + 1 == tokens)) {
-                    selected_rows(matrix, count, width, read, gathered, written);
-                    gathered = 0;
-                }
-            }
-        }
+/* The same of lanes of planes. */
+static void pick_lanes(worker w, const int32_t *index, const float *from, ptrdiff_t from_plane, float *to, ptrdiff_t to_plane,
+                       int channels, int count) {
+    range own = share(w, channels);
+    for (int c = own.from; c < own.to; c++)
+        for (int i = 0; i < count; i++) to[c * to_plane + i] = from[c * from_plane + index[i]];
 }

@@ -83,20 +83,21 @@ class Way:
 
 
 def best_segments(
-    matrix: np.ndarray, isa: InstructionSet, half: bool, streamed: float
+    matrix: np.ndarray, isa: InstructionSet, half: bool, streamed: float, groups: int = 1
 ) -> SegmentPanels | None:
     """Pack a matrix `[M, K]` in segments if that streams fewer than so many bytes, in whichever way streams fewest.
 
-    With `half` its weights are bfloat16, which go by twos: a panel fills at least two registers.
+    With `half` its weights are bfloat16, which go by twos: a panel fills at least two registers. A panel's rows are of
+    one of the `groups` of neighbouring rows.
     """
     kept = matrix != 0
     least = np.count_nonzero(kept) * (4 + 4 / places_per_word(SEGMENT_LENGTHS[0]))
     ways = list(_ways(kept, isa, half)) if least < streamed else []
-    costs = [_streamed_bytes(kept, way, isa) for way in ways]
+    costs = [_streamed_bytes(kept, way, isa, groups) for way in ways]
     if not ways or min(costs) >= streamed:
         return None
     best = ways[int(np.argmin(costs))]
-    return pack_segments(matrix, best, isa.lanes)
+    return pack_segments(matrix, best, isa.lanes, groups)
 
 
 def _ways(kept: np.ndarray, isa: InstructionSet, half: bool) -> Iterator[Way]:
@@ -109,19 +110,17 @@ def _ways(kept: np.ndarray, isa: InstructionSet, half: bool) -> Iterator[Way]:
                 yield from (Way(rows, segment, by_weights) for by_weights in orders)
 
 
-def _order(kept: np.ndarray, way: Way) -> np.ndarray:
-    rows = np.arange(len(kept))
-    return np.argsort(-kept.sum(axis=1), kind="stable") if way.by_weights else rows
+def _members(kept: np.ndarray, way: Way, groups: int) -> np.ndarray:
+    """Row numbers `[panels, rows]`, group by group; the last row fills a group's last panel."""
+    counts = kept.sum(axis=1).reshape(groups, -1)
+    order = np.argsort(-counts * way.by_weights, axis=1, kind="stable")
+    order = np.pad(order, ((0, 0), (0, -order.shape[1] % way.rows)), "edge")
+    return (order + np.arange(groups)[:, None] * counts.shape[1]).reshape(-1, way.rows)
 
 
-def _members(order: np.ndarray, rows: int) -> np.ndarray:
-    """Row numbers `[panels, rows]`; the last row fills the last panel."""
-    return np.concatenate([order, np.repeat(order[-1:], -len(order) % rows)]).reshape(-1, rows)
-
-
-def _streamed_bytes(kept: np.ndarray, way: Way, isa: InstructionSet) -> float:
+def _streamed_bytes(kept: np.ndarray, way: Way, isa: InstructionSet, groups: int) -> float:
     """What one product reads, and its fixed shares of time as bytes; a few panels stand for all."""
-    members = _members(_order(kept, way), way.rows)
+    members = _members(kept, way, groups)
     sample = members[np.unique(np.linspace(0, len(members) - 1, SAMPLED_PANELS).round().astype(int))]
     slots = sum(int(active.sum()) for _, active, _, _ in _slots(kept, sample, way.segment, isa.lanes))
     fixed, pick = SLOT_AND_PICK_BYTES[isa.lanes][way.segment]
@@ -130,10 +129,10 @@ def _streamed_bytes(kept: np.ndarray, way: Way, isa: InstructionSet) -> float:
     return len(members) * (slots / len(sample) * slot + panel)
 
 
-def pack_segments(matrix: np.ndarray, way: Way, align: int) -> SegmentPanels:
+def pack_segments(matrix: np.ndarray, way: Way, align: int, groups: int = 1) -> SegmentPanels:
     """Pack a matrix `[M, K]`, K at least a segment; segments begin at multiples of `align`, or end with the row."""
     kept = matrix != 0
-    members = _members(_order(kept, way), way.rows)
+    members = _members(kept, way, groups)
     found = list(_slots(kept, members, way.segment, align))
     shape = (len(found), *members.shape)
     starts = np.array([start for start, *_ in found], np.int64).reshape(shape[:2])

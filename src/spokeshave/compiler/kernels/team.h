@@ -43,10 +43,10 @@ INLINE int panel_at(const int32_t *start, int panels, int64_t column) {
 }
 INLINE range share_panels(worker w, const int32_t *start, int panels) {
     if (w.count == 1) return (range){0, panels};
-    int64_t columns = start[panels];
+    int64_t columns = start[panels] - start[0];
     if (columns < panels) return share(w, panels); /* panels without a column still have a bias to store */
-    range own = {panel_at(start, panels, columns * w.index / w.count), panels};
-    if (w.index + 1 < w.count) own.to = panel_at(start, panels, columns * (w.index + 1) / w.count);
+    range own = {panel_at(start, panels, start[0] + columns * w.index / w.count), panels};
+    if (w.index + 1 < w.count) own.to = panel_at(start, panels, start[0] + columns * (w.index + 1) / w.count);
     return own;
 }
 

@@ -33,6 +33,7 @@ from spokeshave.compiler.operations.moves import (
     Concatenate,
     Constant,
     Expand,
+    Interleave,
     Pad,
     Patches,
     Permute,
@@ -76,6 +77,7 @@ Operation = (
     | Attention
     | Take
     | Expand
+    | Interleave
     | Embedding
     | Convert
     | Where
@@ -105,6 +107,7 @@ __all__ = [
     "Expand",
     "Foreign",
     "GroupNorm",
+    "Interleave",
     "LayerNorm",
     "Linear",
     "Lookup",

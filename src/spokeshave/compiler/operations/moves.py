@@ -16,6 +16,18 @@ class Permute:
 
 
 @dataclass(frozen=True)
+class Interleave:
+    """Maps of phases become one: element (y, x) is that of phase (y % rows, x % columns), at (y / rows, x / columns).
+
+    Channels are group by group, in a group phase by phase, row-major; what lies behind the output's end is left out.
+    """
+
+    rows: int
+    columns: int
+    groups: int = 1
+
+
+@dataclass(frozen=True)
 class Expand:
     """Axes of length 1 repeated to the output's shape."""
 

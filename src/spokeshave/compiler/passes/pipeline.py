@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from spokeshave.compiler.graph import Graph
 from spokeshave.compiler.passes.absorb_padding import absorb_padding
+from spokeshave.compiler.passes.delay_interleaves import delay_interleaves
 from spokeshave.compiler.passes.eliminate_dead import eliminate_dead
 from spokeshave.compiler.passes.embed_patches import add_to_patches, cut_patches, merge_constants
 from spokeshave.compiler.passes.expand_broadcasts import expand_broadcasts
@@ -36,8 +37,10 @@ PASSES: tuple[Pass, ...] = (
     merge_reshapes,
     eliminate_dead,
     absorb_padding,
+    delay_interleaves,
     fold_batch_norm,
     recognise_activations,
+    delay_interleaves,
     eliminate_dead,
     fuse_activation,
     cut_patches,

@@ -8,11 +8,20 @@ from torch import Tensor
 
 from spokeshave.compiler.emit.depthwise import is_depthwise
 from spokeshave.compiler.emit.layouts import choose_layouts
+from spokeshave.compiler.emit.selected import over_lanes
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.isa import InstructionSet
 from spokeshave.compiler.kernels.words import whole_words, word_matrix
 from spokeshave.compiler.layout import CHANNELS_PER_WORD, Layout, Planes, words
-from spokeshave.compiler.operations import Convolution, Linear, Recurrent, Round, Rounded, Widen
+from spokeshave.compiler.operations import (
+    Convolution,
+    Linear,
+    Recurrent,
+    Round,
+    Rounded,
+    SelectedLinear,
+    Widen,
+)
 from spokeshave.compiler.quantization.attention import attention_in_bfloat16
 from spokeshave.compiler.quantization.convert import convert_layers
 from spokeshave.compiler.quantization.record import LayerPrecision
@@ -22,6 +31,7 @@ PER_WORD = CHANNELS_PER_WORD["bfloat16"]
 
 WEIGHTS_ALONE = "its weights; over single vectors float32 computes with them"
 DEPTHWISE = "a depthwise convolution has no kernel in bfloat16"
+SELECTED = "matrices that many tokens choose have no kernel in bfloat16"
 SCATTERED = "its zeros are scattered: pairs of channels would be computed with them, float32 leaves them out"
 
 
@@ -49,6 +59,11 @@ def _segment(graph: Graph, isa: InstructionSet) -> tuple[Graph, list[LayerPrecis
     computed: set[str] = set()
     streamed: set[str] = set()
     for node in graph.nodes:
+        if isinstance(node.operation, SelectedLinear):
+            found = _selected(graph, node, layouts, isa)
+            records.append(LayerPrecision(node.layer, *found))
+            streamed |= {node.operation.weight} if found[0] == "bfloat16" else set()
+            continue
         if not isinstance(node.operation, Convolution | Linear | Recurrent):
             continue
         if is_depthwise(graph, node):
@@ -82,6 +97,17 @@ def _pays(graph: Graph, node: Node, layouts: Mapping[str, Layout], isa: Instruct
     rounded = Product(pairs, 1, (), words(read.channels, "bfloat16"), vectors, "bfloat16", PER_WORD)
     costs = [product.cycles(schedule_for(product, isa)) for product in (rounded, floats)]
     return costs[0] <= costs[1]
+
+
+def _selected(
+    graph: Graph, node: Node, layouts: Mapping[str, Layout], isa: InstructionSet
+) -> tuple[str, str]:
+    """Precision and reason of a layer whose matrices tokens choose."""
+    assert isinstance(node.operation, SelectedLinear)
+    matrices = len(graph.weights[node.operation.weight])
+    if over_lanes(matrices, layouts[node.inputs[0]], layouts[node.output], isa):
+        return "float32", SELECTED
+    return "bfloat16", WEIGHTS_ALONE
 
 
 def _weights(node: Node) -> set[str]:

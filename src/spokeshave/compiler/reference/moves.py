@@ -10,6 +10,7 @@ from spokeshave.compiler.operations import (
     Concatenate,
     Constant,
     Expand,
+    Interleave,
     Pad,
     Patches,
     Permute,
@@ -35,6 +36,13 @@ def _patches(op: Patches, inputs: list[Tensor], weights: Weights, shape: tuple[i
     return F.pad(grid.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2), (0, 0, op.before, 0))
 
 
+def _interleave(op: Interleave, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
+    _, _, height, width = inputs[0].shape
+    phases = inputs[0].reshape(-1, op.groups, op.rows, op.columns, shape[1] // op.groups, height, width)
+    whole = phases.permute(0, 1, 4, 5, 2, 6, 3).reshape(-1, shape[1], height * op.rows, width * op.columns)
+    return whole[..., : shape[2], : shape[3]]
+
+
 def _take(op: Take, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
     """Elements at constant places of one axis."""
     return inputs[0].index_select(op.axis, weights[op.indices])
@@ -58,5 +66,6 @@ RUNNERS: Mapping[type, Runner] = {
     Patches: _patches,
     Take: _take,
     Constant: _constant,
+    Interleave: _interleave,
     Expand: lambda op, inputs, weights, shape: inputs[0].expand(shape),
 }
