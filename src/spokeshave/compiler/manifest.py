@@ -131,12 +131,13 @@ def read_manifest(folder: Path) -> Manifest:
         raise SpokeshaveError(
             f"{path} has format {version}, this version reads format {FORMAT}; compile it again"
         )
-    _check_files(folder, files)
+    check_files(folder, files, (SOURCE, WEIGHTS, LIBRARY))
     return manifest
 
 
-def _check_files(folder: Path, files: dict[str, Any]) -> None:
-    for name in (SOURCE, WEIGHTS, LIBRARY):
+def check_files(folder: Path, files: dict[str, Any], names: tuple[str, ...]) -> None:
+    """Raise SpokeshaveError where a file is missing, or is not the one on record (`file_record`)."""
+    for name in names:
         path = folder / name
         if name not in files or not path.is_file():
             raise SpokeshaveError(f"the deployment {folder} is damaged: {name} is missing; save it again")

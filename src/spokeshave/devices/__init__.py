@@ -4,6 +4,7 @@ from spokeshave.devices.catalogue import device_names, load_device
 from spokeshave.devices.device import Device
 from spokeshave.devices.figure import Figure
 from spokeshave.devices.host import HostDevice
+from spokeshave.devices.integers import IntegerDevice
 from spokeshave.devices.profile import Profile, ProfileRow
 from spokeshave.devices.roofline import RooflineDevice
 
@@ -11,6 +12,7 @@ __all__ = [
     "Device",
     "Figure",
     "HostDevice",
+    "IntegerDevice",
     "Profile",
     "ProfileRow",
     "RooflineDevice",

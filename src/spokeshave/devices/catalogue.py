@@ -9,6 +9,7 @@ from spokeshave.devices.crossbars.reram import read_reram
 from spokeshave.devices.device import Device
 from spokeshave.devices.device_file import DeviceFile
 from spokeshave.devices.host import HostDevice
+from spokeshave.devices.integers import read_integers
 from spokeshave.devices.roofline import read_roofline
 from spokeshave.errors import SpokeshaveError
 
@@ -17,6 +18,7 @@ FAMILIES: dict[str, Callable[[DeviceFile], Device]] = {
     "roofline": read_roofline,
     "reram": read_reram,
     "aqfp": read_aqfp,
+    "integers": read_integers,
 }
 
 
@@ -24,7 +26,7 @@ def device_names() -> tuple[str, ...]:
     """Names of the devices that come along: `host` first, then the modelled ones.
 
     >>> device_names()
-    ('host', 'aqfp', 'forms', 'galaxy-s10-cpu', 'galaxy-s10-gpu', 'isaac')
+    ('host', 'aqfp', 'forms', 'galaxy-s10-cpu', 'galaxy-s10-gpu', 'integers-multiplier', 'integers-shift', 'isaac')
     """
     return (HOST, *sorted(_files()))
 

@@ -1,5 +1,6 @@
 """What a device is: it says what a network costs there, and runs it if it can."""
 
+from collections.abc import Iterable
 from typing import Any, Literal, Protocol
 
 from torch import Tensor
@@ -35,6 +36,13 @@ class Device(Protocol):
         """What one sample costs when the weights lie in the plan's schemes."""
 
     def deploy(
-        self, network: Any, example: Tensor | tuple[Tensor, ...], plan: Plan | None = None
+        self,
+        network: Any,
+        example: Tensor | tuple[Tensor, ...],
+        plan: Plan | None = None,
+        calibration: Iterable[Any] | None = None,
     ) -> Deployment:
-        """The network as the device runs it; raises SpokeshaveError when it cannot run networks."""
+        """The network as the device runs it; raises SpokeshaveError when it cannot run networks.
+
+        `calibration`, batches of inputs, shows devices that compute with whole numbers what values there are.
+        """

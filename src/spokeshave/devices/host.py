@@ -1,5 +1,6 @@
 """This CPU: costs measured by running the very kernels, and deployments of native code."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -72,9 +73,13 @@ class HostDevice:
         )
 
     def deploy(
-        self, network: Any, example: Tensor | tuple[Tensor, ...], plan: Plan | None = None
+        self,
+        network: Any,
+        example: Tensor | tuple[Tensor, ...],
+        plan: Plan | None = None,
+        calibration: Iterable[Any] | None = None,
     ) -> NativeDeployment:
-        """Compile the network for this CPU (see `compile_network`)."""
+        """Compile the network for this CPU in float32, which needs no calibration (see `compile_network`)."""
         return compile_network(network, example, plan, self.isa)
 
 

@@ -1,6 +1,6 @@
 """A device that exists as figures only: a roofline of arithmetic and memory, and a launch cost each layer."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Literal
@@ -100,7 +100,11 @@ class RooflineDevice:
         return self.launch.value + max(flop / (efficiency * self.peak.value), moved / self.bandwidth.value)
 
     def deploy(
-        self, network: Any, example: Tensor | tuple[Tensor, ...], plan: Plan | None = None
+        self,
+        network: Any,
+        example: Tensor | tuple[Tensor, ...],
+        plan: Plan | None = None,
+        calibration: Iterable[Any] | None = None,
     ) -> Deployment:
         """Always raises SpokeshaveError: there is nothing here to run a network on."""
         raise SpokeshaveError(

@@ -4,7 +4,7 @@ joules of a sample = sum over layers of  junctions * junction energy * positions
 junctions of a layer = crossbars * (12 C^2 + 48 C) + outputs * (counter's gates and buffers)
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
@@ -137,12 +137,17 @@ class AQFPDevice:
         )
 
     def deploy(
-        self, network: Any, example: Tensor | tuple[Tensor, ...], plan: Plan | None = None, seed: int = 0
+        self,
+        network: Any,
+        example: Tensor | tuple[Tensor, ...],
+        plan: Plan | None = None,
+        calibration: Iterable[Any] | None = None,
+        seed: int = 0,
     ) -> AQFPDeployment:
         """The network as columns read it: binary layers at random, batch norms and signs behind them as comparisons.
 
-        `seed` begins the random bits; every call draws on. Raises SpokeshaveError for layers that the device cannot
-        run.
+        `seed` begins the random bits; every call draws on. Calibration data is not needed. Raises SpokeshaveError for
+        layers that the device cannot run.
         """
         if plan is None or not isinstance(network, nn.Module):
             raise SpokeshaveError(

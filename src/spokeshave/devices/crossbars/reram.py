@@ -5,7 +5,7 @@ joules of a vector  = conversions * (converter + adder) + driven word lines * dr
                     + crossbars * seconds * (array + registers + tile)
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -165,7 +165,11 @@ class ReRAMDevice:
         return layer.vectors * a_vector
 
     def deploy(
-        self, network: Any, example: Tensor | tuple[Tensor, ...], plan: Plan | None = None
+        self,
+        network: Any,
+        example: Tensor | tuple[Tensor, ...],
+        plan: Plan | None = None,
+        calibration: Iterable[Any] | None = None,
     ) -> Deployment:
         """Always raises SpokeshaveError: crossbars compute with whole numbers, which calibration data must scale."""
         raise SpokeshaveError(

@@ -1,0 +1,183 @@
+"""An array of multiply-add units for whole numbers, from figures: bits, rates and energies, *modelled*.
+
+seconds of a layer = launch + max(multiply-adds / (units * clock), bytes / bandwidth)
+joules of a layer  = multiply-adds * (multiply + add) + outputs * rescale + bytes * byte_energy
+
+Bytes are those of weights, inputs and outputs at their bits.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Literal, get_args
+
+from torch import Tensor
+
+from spokeshave.compiler.integers import IntegerDeployment, IntegerForm, whole_network
+from spokeshave.compiler.integers.settings import Joins, Per, Rescaling, Scales
+from spokeshave.compiler.operations.integers import Rounding
+from spokeshave.deployment import Cost
+from spokeshave.devices.assignment import assign
+from spokeshave.devices.device_file import DeviceFile
+from spokeshave.devices.figure import Fact, Figure
+from spokeshave.errors import SpokeshaveError
+from spokeshave.plan import Plan
+from spokeshave.schemes.intersection import Intersection
+from spokeshave.schemes.mixed_rows import MixedRows
+from spokeshave.schemes.quantizers import Codebook, FixedPoint, RowQuantizer
+from spokeshave.schemes.scheme import Scheme
+from spokeshave.workload import Layer, Workload, trace
+
+UNITS = {
+    **dict.fromkeys(("weight_bits", "activation_bits", "accumulator_bits", "units"), "1"),
+    "clock": "Hz",
+    "bandwidth": "byte/s",
+    "launch": "s",
+    **dict.fromkeys(("multiply_energy", "add_energy", "rescale_energy", "byte_energy"), "J"),
+}
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "per": get_args(Per),
+    "scales": get_args(Scales),
+    "rescale": get_args(Rescaling),
+    "rounding": get_args(Rounding),
+    "joins": get_args(Joins),
+    "signed": (True, False),
+}
+BITS = ("weight_bits", "activation_bits", "accumulator_bits")
+
+
+@dataclass(frozen=True)
+class IntegerDevice:
+    """An array of whole numbers; `figures` and `facts` as its file has them, `form` what it computes with."""
+
+    name: str
+    about: str
+    figures: Mapping[str, Figure]
+    facts: Mapping[str, Fact]
+    form: IntegerForm
+    file: str = ""
+    kind: Literal["modelled"] = "modelled"
+
+    def describe(self) -> str:
+        """Every figure with its unit, status and source."""
+        lines = [f"{self.name} (modelled): {self.about}"]
+        entries = {**self.figures, **self.facts}
+        lines += [f"{name.replace('_', ' ')}: {entry}" for name, entry in entries.items()]
+        return "\n".join([*lines, f"from {self.file}"])
+
+    def supports(self, scheme: Scheme, layer: Layer) -> str | None:
+        """None for levels that its multipliers take; it profits from no zeros."""
+        if layer.kind not in ("convolution", "linear"):
+            return f"{layer.kind} layers stay float32 on {self.name}"
+        if isinstance(scheme, Intersection):
+            reasons = [self.supports(part, layer) for part in scheme.parts]
+            return None if None in reasons else reasons[0]
+        if not isinstance(scheme, RowQuantizer | MixedRows):
+            levels = "its levels are no multiples of a scale" if isinstance(scheme, Codebook) else None
+            return levels or f"{self.name} computes with the zeros too"
+        if self.form.rescale == "shift":
+            return f"{self.name} rescales by shifts alone, and the scales of these levels are any numbers"
+        return self._width_reason(scheme)
+
+    def _width_reason(self, scheme: RowQuantizer | MixedRows) -> str | None:
+        parts = (scheme.first, scheme.second) if isinstance(scheme, MixedRows) else (scheme,)
+        wide = [
+            part.bits for part in parts if isinstance(part, FixedPoint) and part.bits > self.form.weight_bits
+        ]
+        return (
+            f"{self.name} multiplies weights of {self.form.weight_bits} bits, not {max(wide)}"
+            if wide
+            else None
+        )
+
+    def cost(self, workload: Workload, plan: Plan | None = None) -> Cost:
+        """Modelled latency, energy and weight bytes of one sample; steps without matrices cost nothing."""
+        schemes = assign(workload, plan)
+        bits = {
+            layer.name: self._weight_bits(schemes.get(layer.parameter or "")) for layer in workload.layers
+        }
+        by_layer = tuple((layer.name, self.seconds(layer, bits[layer.name])) for layer in workload.layers)
+        weights = {layer.parameter: layer.weight_count * bits[layer.name] / 8 for layer in workload.layers}
+        return Cost(
+            kind="modelled",
+            source=f"array of integer units, {self.name} ({self.file})",
+            latency_seconds=sum(seconds for _, seconds in by_layer),
+            energy_joules=sum(self.joules(layer, bits[layer.name]) for layer in workload.layers),
+            weight_bytes=round(sum(weights.values())),
+            by_layer=by_layer,
+        )
+
+    def seconds(self, layer: Layer, weight_bits: float) -> float:
+        """Modelled seconds of one layer."""
+        multiplying = layer.multiply_adds / (self._value("units") * self._value("clock"))
+        moving = self._bytes(layer, weight_bits) / self._value("bandwidth")
+        return self._value("launch") + max(multiplying, moving)
+
+    def joules(self, layer: Layer, weight_bits: float) -> float:
+        """Modelled energy of one layer."""
+        product = self._value("multiply_energy") + self._value("add_energy")
+        rescaling = layer.rows * layer.positions * self._value("rescale_energy")
+        return (
+            layer.multiply_adds * product
+            + rescaling
+            + self._bytes(layer, weight_bits) * self._value("byte_energy")
+        )
+
+    def deploy(
+        self,
+        network: Any,
+        example: Tensor | tuple[Tensor, ...],
+        plan: Plan | None = None,
+        calibration: Iterable[Any] | None = None,
+    ) -> IntegerDeployment:
+        """The network in whole numbers, bit for bit as the array computes it.
+
+        Raises SpokeshaveError without calibration data, for schemes that the array cannot multiply with, and where sums
+        may overflow its accumulators.
+        """
+        if calibration is None:
+            raise SpokeshaveError(f"{self.name} computes with whole numbers: it needs calibration data")
+        workload = trace(network, example)
+        for layer in workload.layers:
+            scheme = assign(workload, plan).get(layer.parameter or "")
+            if isinstance(scheme, RowQuantizer | MixedRows) and self.supports(scheme, layer):
+                raise SpokeshaveError(f"{layer.name}: {self.supports(scheme, layer)}")
+        whole = whole_network(network, example, calibration, self.form, plan)
+        return IntegerDeployment(whole, self.form, self.cost(workload, plan), self.name)
+
+    def _value(self, name: str) -> float:
+        return self.figures[name].value
+
+    def _weight_bits(self, scheme: Scheme | None) -> float:
+        """Bits a weight takes; of rows of two formats on average."""
+        if isinstance(scheme, MixedRows):
+            first, second = (self._weight_bits(part) for part in (scheme.first, scheme.second))
+            return first + scheme.share * (second - first)
+        if isinstance(scheme, Intersection):
+            return min(self._weight_bits(part) for part in scheme.parts)
+        if isinstance(scheme, RowQuantizer):
+            return getattr(scheme, "bits", 1)
+        return self.form.weight_bits
+
+    def _bytes(self, layer: Layer, weight_bits: float) -> float:
+        read = prod(layer.input_shape) + (layer.rows * layer.columns if layer.parameter is None else 0)
+        values = read + layer.rows * layer.positions
+        return (layer.weight_count * weight_bits + values * self.form.activation_bits) / 8
+
+
+def read_integers(file: DeviceFile) -> IntegerDevice:
+    """Read a device of this family: a table for each of `UNITS` and `CHOICES`."""
+    names = [*UNITS, *CHOICES]
+    file.check_tables(names, names)
+    figures = {key: file.figure((key,), unit, 0 if key == "launch" else None) for key, unit in UNITS.items()}
+    facts = {key: file.fact((key,), choices) for key, choices in CHOICES.items()}
+    for key in BITS:
+        if figures[key].value != int(figures[key].value):
+            raise file.mistake((key, "value"), f"must be a whole number, not {figures[key].value:g}")
+    settings: dict[str, Any] = {key: int(figures[key].value) for key in BITS}
+    settings |= {key: fact.value for key, fact in facts.items()}
+    try:
+        form = IntegerForm(**settings)
+    except SpokeshaveError as error:
+        raise file.mistake((), f"contradicts itself: {error}") from error
+    return IntegerDevice(file.name, file.about, figures, facts, form, file.path.name)
