@@ -12,7 +12,7 @@ def test_the_list_has_every_system_with_its_state(spokeshave):
     assert len(entries) == 28
     for entry in entries.values():
         assert bool(entry["date"]) == ("claims reproduced" in entry["state"])
-    assert entries["superbnn"]["state"] == "no check yet"
+    assert entries["compvqc"]["state"] == "no check yet"
     code, out, _ = spokeshave("papers")
     assert code == 0
     assert "OPQ" in out
@@ -21,7 +21,7 @@ def test_the_list_has_every_system_with_its_state(spokeshave):
 def test_what_cannot_be_run_is_one_sentence(spokeshave, tmp_path, monkeypatch):
     for name, sentence in (
         ("opk", "there is no system 'opk'"),
-        ("superbnn", "superbnn has no check yet; there are"),
+        ("compvqc", "compvqc has no check yet; there are"),
     ):
         code, _, err = spokeshave("papers", "run", name)
         assert code == 2

@@ -1,6 +1,7 @@
 """One number of a device, with where it comes from."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
 PREFIXES = (
@@ -34,6 +35,15 @@ class Fact:
     def __str__(self) -> str:
         told = self.value if isinstance(self.value, str) else "yes" if self.value else "no"
         return f"{told} ({self.status}: {self.source})"
+
+
+def set_by_hand(figures: Mapping[str, Figure], values: Mapping[str, float]) -> dict[str, Figure]:
+    """The figures with other values, marked as such."""
+    changed = {
+        key: replace(figures[key], value=value, status="inferred", source="set by hand")
+        for key, value in values.items()
+    }
+    return {**figures, **changed}
 
 
 def readable(value: float, unit: str) -> str:

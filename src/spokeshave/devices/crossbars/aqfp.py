@@ -16,7 +16,7 @@ from spokeshave.devices.assignment import assign
 from spokeshave.devices.crossbars.aqfp_deployment import AQFPDeployment, deploy_binary
 from spokeshave.devices.crossbars.clocking import counter
 from spokeshave.devices.device_file import DeviceFile
-from spokeshave.devices.figure import Figure
+from spokeshave.devices.figure import Figure, set_by_hand
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan
 from spokeshave.schemes.quantizers import Binary
@@ -77,11 +77,7 @@ class AQFPDevice:
 
     def with_figures(self, **values: float) -> "AQFPDevice":
         """The same device with other numbers, marked as inferred."""
-        changed = {
-            key: replace(self.figures[key], value=value, status="inferred", source="set by hand")
-            for key, value in values.items()
-        }
-        return replace(self, figures={**self.figures, **changed})
+        return replace(self, figures=set_by_hand(self.figures, values))
 
     def describe(self) -> str:
         """Every figure with its unit, status and source, and what follows."""

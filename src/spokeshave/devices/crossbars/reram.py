@@ -6,21 +6,25 @@ joules of a vector  = conversions * (converter + adder) + driven word lines * dr
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
-from spokeshave.deployment import Cost, Deployment
+from spokeshave.compiler.integers import IntegerForm, whole_network
+from spokeshave.compiler.integers.network import batched
+from spokeshave.deployment import Cost
 from spokeshave.devices.assignment import assign
 from spokeshave.devices.crossbars.array import Array
+from spokeshave.devices.crossbars.deployment import CrossbarDeployment, measured_bits, program_graph
 from spokeshave.devices.crossbars.occupancy import Occupancy, occupancies, polarized_reason, replication
 from spokeshave.devices.device_file import DeviceFile
-from spokeshave.devices.figure import Fact, Figure
+from spokeshave.devices.figure import Fact, Figure, set_by_hand
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan
 from spokeshave.schemes.scheme import Scheme
-from spokeshave.workload import Layer, Workload
+from spokeshave.workload import Layer, Workload, trace
 
 NUMBERS = ("rows", "columns", "cell_bits", "weight_bits", "input_bits", "rows_at_once", "adc_bits")
 UNITS = {
@@ -45,6 +49,8 @@ UNITS = {
     "tile_power": "W",
     "tile_area": "mm2",
 }
+ACCUMULATOR_BITS = 48  # of shift-and-add: wide enough for 16-bit inputs and weights of any layer
+SHOWN = 16  # calibration samples on which input bits are measured
 FACTS: dict[str, tuple[str | bool, ...]] = {
     "encoding": ("pairs", "offset", "polarized"),
     "flipped": (True, False),
@@ -74,6 +80,15 @@ class ReRAMDevice:
         physics = {key: self.figures[key].value for key in ("variation", "low_resistance", "high_resistance")}
         facts = {key: self.facts[key].value for key in ("encoding", "flipped")}
         return Array(**numbers, **physics, **facts)  # type: ignore[arg-type]  # the file was checked
+
+    def with_figures(self, **values: float) -> "ReRAMDevice":
+        """The same device with other numbers, marked as inferred."""
+        return replace(self, figures=set_by_hand(self.figures, values))
+
+    def with_facts(self, **values: str | bool) -> "ReRAMDevice":
+        """The same device with other facts, marked as inferred."""
+        changed = {key: Fact(value, "inferred", "set by hand") for key, value in values.items()}
+        return replace(self, facts={**self.facts, **changed})
 
     @property
     def crossbar_area(self) -> float:
@@ -170,11 +185,27 @@ class ReRAMDevice:
         example: Tensor | tuple[Tensor, ...],
         plan: Plan | None = None,
         calibration: Iterable[Any] | None = None,
-    ) -> Deployment:
-        """Always raises SpokeshaveError: crossbars compute with whole numbers, which calibration data must scale."""
-        raise SpokeshaveError(
-            f"{self.name} computes with whole numbers and cannot run a float32 network as it is"
+        seed: int = 0,
+    ) -> CrossbarDeployment:
+        """The network in whole numbers, the sums of its layers by crossbars; `seed` draws the variation of cells.
+
+        Its cost is by the input bits that fragments needed on calibration data, where bits are skipped. Raises
+        SpokeshaveError without calibration data, and for weights that the crossbars cannot hold.
+        """
+        if calibration is None:
+            raise SpokeshaveError(f"{self.name} computes with whole numbers: it needs calibration data")
+        workload, batches = trace(network, example), list(calibration)
+        self._check(workload, plan)
+        array = self.array
+        form = IntegerForm(
+            weight_bits=array.weight_bits, activation_bits=array.input_bits, accumulator_bits=ACCUMULATOR_BITS
         )
+        whole = whole_network(network, example, batches, form, plan)
+        schemes = plan.resolve(network) if plan is not None else {}
+        products = program_graph(whole.graph, array, schemes, torch.Generator().manual_seed(seed))
+        shown = batched(batches, SHOWN)[0]
+        bits = measured_bits(whole.graph, products, shown) if self.facts["skipping"].value else None
+        return CrossbarDeployment(whole, form, self.cost(workload, plan, bits), self.name, products)
 
     def _vector_seconds(self, layer: Occupancy) -> float:
         return layer.steps * self.step_seconds

@@ -1,0 +1,128 @@
+"""A network in whole numbers whose layers' sums are those of crossbars."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from spokeshave.compiler.graph import Graph, Node
+from spokeshave.compiler.integers import IntegerDeployment
+from spokeshave.compiler.integers.batched import batch_values
+from spokeshave.compiler.operations import Convolution, Quantized
+from spokeshave.devices.crossbars.array import Array
+from spokeshave.devices.crossbars.occupancy import lockstep_bits, order_of
+from spokeshave.devices.crossbars.programmed import Programmed, program
+from spokeshave.devices.crossbars.skipping import effective_cycles
+from spokeshave.errors import SpokeshaveError
+from spokeshave.schemes.scheme import Scheme
+from spokeshave.schemes.word_lines import word_lines
+
+
+class CrossbarDeployment(IntegerDeployment):
+    """A network as crossbars compute it, converters and variation of cells included."""
+
+    def save(self, folder: Path | str) -> None:
+        """Always raises SpokeshaveError: a simulation is made anew from network, plan and device."""
+        raise SpokeshaveError(
+            "a simulation is not saved: save the network and its plan, and deploy them again"
+        )
+
+
+@dataclass(frozen=True)
+class OnCrossbars:
+    """One layer's matrices, one for each group of a convolution, and the shape of its weight."""
+
+    groups: tuple[Programmed, ...]
+    shape: tuple[int, ...]
+
+    def vectors(self, operation: Quantized, x: Tensor) -> tuple[Tensor, ...]:
+        """What is put on word lines, whole numbers from 0: `[vectors, inputs]` for each group."""
+        shifted = x.int() - operation.input.low
+        layer = operation.layer
+        if not isinstance(layer, Convolution):
+            return (shifted.reshape(-1, self.shape[1]),)
+        top, left, bottom, right = layer.padding
+        nothing = float(operation.input.zero_point - operation.input.low)
+        padded = F.pad(shifted.float(), (left, right, top, bottom), value=nothing)
+        patches = F.unfold(padded, self.shape[2:], layer.dilation, 0, layer.stride).int()
+        return patches.transpose(1, 2).flatten(0, 1).chunk(layer.groups, 1)
+
+    def as_output(self, operation: Quantized, sums: Tensor, x: Tensor) -> Tensor:
+        """`[vectors, outputs]` in the shape of the layer's output."""
+        layer = operation.layer
+        if not isinstance(layer, Convolution):
+            return sums.view(*x.shape[:-1], -1)
+        top, left, bottom, right = layer.padding
+        tall, wide = (
+            (length + pad - dilation * (kernel - 1) - 1) // stride + 1
+            for length, pad, dilation, kernel, stride in zip(
+                x.shape[2:],
+                (top + bottom, left + right),
+                layer.dilation,
+                self.shape[2:],
+                layer.stride,
+                strict=True,
+            )
+        )
+        return sums.view(len(x), tall, wide, -1).permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class CrossbarProducts:
+    """The sums of every layer of a graph by crossbars; `layers` by the name of their weight."""
+
+    layers: Mapping[str, OnCrossbars]
+
+    def __call__(self, node: Node, x: Tensor) -> Tensor:
+        """Sums of a layer, zero points taken off, float64."""
+        operation = node.operation
+        assert isinstance(operation, Quantized)
+        layer = self.layers[operation.weight]
+        nothing = operation.input.zero_point - operation.input.low  # stands for 0 on the word lines
+        shares = [
+            group.products(vectors) - nothing * group.weight.double().sum(1)
+            for group, vectors in zip(layer.groups, layer.vectors(operation, x), strict=True)
+        ]
+        return layer.as_output(operation, torch.cat(shares, 1), x)
+
+    def bits(self, graph: Graph, values: Mapping[str, Tensor]) -> dict[str, float]:
+        """Input bits that a fragment of each layer needs on these values, crossbars in lockstep."""
+        found = {}
+        for node in graph.nodes:
+            if isinstance(node.operation, Quantized):
+                layer = self.layers[node.operation.weight]
+                group, vectors = layer.groups[0], layer.vectors(node.operation, values[node.inputs[0]])[0]
+                cycles = effective_cycles(vectors, group.array.rows_at_once, group.mapped.lines)
+                found[node.layer] = lockstep_bits(cycles, group.array)
+        return found
+
+
+def program_graph(
+    graph: Graph, array: Array, schemes: Mapping[str, Scheme], generator: torch.Generator
+) -> CrossbarProducts:
+    """Write the weights of all layers in whole numbers to crossbars; `schemes` by parameter say the order of lines.
+
+    Raises SpokeshaveError, with the layer's name, for weights that the array cannot hold.
+    """
+    layers = {}
+    for node in graph.nodes:
+        if isinstance(node.operation, Quantized):
+            weight, layer = graph.weights[node.operation.weight], node.operation.layer
+            shape = tuple(weight.shape)
+            lines = word_lines(shape, order_of(schemes.get(f"{node.layer}.weight")))
+            groups = weight.flatten(1).chunk(layer.groups if isinstance(layer, Convolution) else 1)
+            try:
+                programmed = tuple(program(group, array, generator, lines) for group in groups)
+            except SpokeshaveError as reason:
+                raise SpokeshaveError(f"{node.layer}: {reason}") from reason
+            layers[node.operation.weight] = OnCrossbars(programmed, shape)
+    return CrossbarProducts(layers)
+
+
+def measured_bits(graph: Graph, products: CrossbarProducts, inputs: tuple[Tensor, ...]) -> dict[str, float]:
+    """Input bits that fragments need on a batch, by layer."""
+    with torch.inference_mode():
+        return products.bits(graph, batch_values(graph, inputs, products))
