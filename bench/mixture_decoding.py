@@ -1,6 +1,6 @@
 """Time of decoding one token by a small Mixtral whose experts are pruned; interleaved, one thread.
 
-    python -m bench.mixture_decoding --folder FOLDER [--bfloat16] [--rounds N] [--output FILE]
+    python -m bench.mixture_decoding --folder FOLDER [--precision P] [--rounds N] [--output FILE]
 
 Random weights, so speed only. Contenders are kept in FOLDER: a second run does nothing but time them. Every call
 decodes another token behind the same past, so that experts change from call to call as they do when text is written.
@@ -37,6 +37,7 @@ SIZES: dict[str, Any] = {
     "num_local_experts": 8,
     "vocab_size": 2048,
 }
+TOLERANCES = {"float32": 1e-4, "bfloat16": 0.05, "int8": 0.3}  # of the largest logit
 PAST, TOKENS = 64, 32  # keys behind the token; different tokens
 SCHEMES: dict[str, Scheme | None] = {
     "dense": None,
@@ -90,15 +91,16 @@ def steps() -> Iterator[tuple[Tensor, ...]]:
 
 def deployed(name: str, scheme: Scheme | None, arguments: argparse.Namespace) -> NativeDeployment:
     """Our code for a scheme, compiled and checked where it is not in the folder yet."""
-    folder = arguments.folder / f"{name}{' bfloat16' * arguments.bfloat16}".replace(":", " of ")
+    precision = arguments.precision
+    folder = arguments.folder / f"{name} {precision}".replace(":", " of ")
     if not folder.exists():
         network, plan = build(scheme)
-        precision = "bfloat16" if arguments.bfloat16 else "float32"
-        deployment = compile_network(network, next(steps()), plan, precision=precision)
+        samples = [(inputs,) for inputs in itertools.islice(steps(), TOKENS)] if precision == "int8" else None
+        deployment = compile_network(network, next(steps()), plan, precision=precision, calibration=samples)
         for inputs in itertools.islice(steps(), TOKENS):
             with torch.no_grad():
                 error = relative_error(deployment(*inputs), network(*inputs))
-            assert error < (0.05 if arguments.bfloat16 else 1e-4), f"{name}: {error}"
+            assert error < TOLERANCES[precision], f"{name}: {error}"
         deployment.save(folder)
     return load_deployment(folder)
 
@@ -140,7 +142,7 @@ def main() -> None:
     """Run `python -m bench.mixture_decoding`."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, required=True, help="where contenders are kept")
-    parser.add_argument("--bfloat16", action="store_true", help="our weights stored in bfloat16")
+    parser.add_argument("--precision", choices=TOLERANCES, default="float32", help="of our code")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--output", type=Path, help="file for the JSON document")
     arguments = parser.parse_args()
@@ -148,9 +150,7 @@ def main() -> None:
     own = {name: deployed(name, scheme, arguments) for name, scheme in SCHEMES.items()}
     with limited_threads(1):
         every: dict[str, Callable[..., Any]] = {**own, **peers(arguments.folder)}
-        document: dict[str, Any] = provenance(1) | {
-            "weights": "bfloat16" if arguments.bfloat16 else "float32"
-        }
+        document: dict[str, Any] = provenance(1) | {"precision": arguments.precision}
         run = interleave({name: in_turn(call) for name, call in every.items()}, arguments.rounds)
         experts = {name: experts_seconds(deployment) for name, deployment in own.items()}
     document["rows"] = [

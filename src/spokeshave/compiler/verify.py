@@ -33,6 +33,7 @@ from spokeshave.compiler.operations import (
     QuantizedMean,
     QuantizedPool,
     QuantizedRecurrent,
+    QuantizedSelected,
     QuantizedSum,
     Recurrent,
     Reshape,
@@ -295,6 +296,12 @@ def _quantized_recurrent(operation: QuantizedRecurrent, graph: Graph, node: Node
     return _recurrent(operation.layer, graph, node)
 
 
+def _quantized_selected(operation: QuantizedSelected, graph: Graph, node: Node) -> str | None:
+    weight = graph.weights.get(operation.layer.weight)
+    fits = weight is None or (weight.dtype == torch.int8 and weight.dim() == 3)
+    return None if fits else "has no stack of int8 matrices"
+
+
 def _attention(operation: Attention, graph: Graph, node: Node) -> str | None:
     (_, queries, width), (_, keys, key_width), (_, values, value_width) = (
         graph.shape(name) for name in node.inputs[:3]
@@ -341,4 +348,5 @@ CHECKS: Mapping[type, Callable[[Any, Graph, Node], str | None]] = {
     Recurrent: _recurrent,
     QuantizedPool: _quantized_pool,
     QuantizedRecurrent: _quantized_recurrent,
+    QuantizedSelected: _quantized_selected,
 }

@@ -12,7 +12,17 @@ from tests.compiler.conftest import run_back_end
 from spokeshave.compiler.emit.lower import lower, supports
 from spokeshave.compiler.graph import Graph, Node, Value
 from spokeshave.compiler.isa import instruction_set
-from spokeshave.compiler.operations import Constant, MatMul, Mean, RMSNorm, SelectedLinear, Sum, TopK
+from spokeshave.compiler.operations import (
+    Constant,
+    MatMul,
+    Mean,
+    Quantization,
+    RMSNorm,
+    SelectedLinear,
+    Sum,
+    TopK,
+)
+from spokeshave.compiler.quantization.selected import selected_layers_to_integers
 from spokeshave.compiler.reference import run_reference
 from spokeshave.schemes.block_column_row import BlockColumnRow
 from spokeshave.schemes.n_of_m import NOfM
@@ -137,6 +147,17 @@ def test_selected_linear(back_end, isa, sizes):
     graph, inputs = selected(*sizes, PRUNED.values())
     for result, wanted in zip(back_end(graph, inputs, isa), run_reference(graph, inputs), strict=True):
         close(result, wanted)
+
+
+@pytest.mark.parametrize("sizes", [(1, 8, 9, 33), (75, 3, 37, 130)], ids=str)
+def test_selected_linear_in_integers(back_end, integer_isa, sizes):
+    graph, inputs = selected(*sizes, PRUNED.values())
+    floats = run_reference(graph, inputs)
+    graph = selected_layers_to_integers(graph, set(graph.outputs), {"x0": Quantization(0.03, 120)})
+    results = back_end(graph, inputs, integer_isa)
+    for result, wanted, exact in zip(results, run_reference(graph, inputs), floats, strict=True):
+        assert torch.equal(result, wanted)
+        assert (result - exact).square().mean().sqrt() <= 0.03 * exact.square().mean().sqrt()
 
 
 @settings(deadline=None, max_examples=8)

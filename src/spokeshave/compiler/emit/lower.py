@@ -50,6 +50,7 @@ from spokeshave.compiler.operations import (
     Quantized,
     QuantizedPool,
     QuantizedRecurrent,
+    QuantizedSelected,
     Recurrent,
     Reshape,
     RMSNorm,
@@ -105,6 +106,7 @@ LOWERINGS: dict[type, LoweringFunction] = {
     Constant: tokens.lower_constant,
     MatMul: products.lower_matmul,
     SelectedLinear: selected.lower_selected_linear,
+    QuantizedSelected: selected.lower_quantized_selected,
     TopK: products.lower_top_k,
 }
 
@@ -147,6 +149,7 @@ WRITE_TRUE_ELEMENTS_ONLY = (
     Pool,
     QuantizedPool,
     QuantizedRecurrent,
+    QuantizedSelected,
     Recurrent,
     Reshape,
     SelectedLinear,

@@ -2,10 +2,11 @@
 
 import numpy as np
 
+from spokeshave.compiler.emit.literals import requantization_literal
 from spokeshave.compiler.emit.lowering import Lowering
 from spokeshave.compiler.emit.matrix import panel_constants
-from spokeshave.compiler.emit.program import Argument
-from spokeshave.compiler.emit.vectors import pack_vectors
+from spokeshave.compiler.emit.program import Argument, Place
+from spokeshave.compiler.emit.vectors import VectorProduct, pack_integer_vectors, pack_vectors
 from spokeshave.compiler.graph import Node
 from spokeshave.compiler.isa import InstructionSet
 from spokeshave.compiler.kernels.instances import (
@@ -13,12 +14,12 @@ from spokeshave.compiler.kernels.instances import (
     PanelKernel,
     SelectedKernel,
     SubsetKernel,
-    VectorKernel,
 )
 from spokeshave.compiler.kernels.packing import pack_panels
 from spokeshave.compiler.kernels.subsets import SubsetPanels
-from spokeshave.compiler.layout import Flat, Grid, Layout, Planes, round_up
-from spokeshave.compiler.operations import SelectedLinear
+from spokeshave.compiler.layout import FLOAT_BYTES, Flat, Grid, Layout, Planes, round_up, words
+from spokeshave.compiler.operations import QuantizedSelected, SelectedLinear
+from spokeshave.compiler.quantization.arithmetic import conversion, requantization
 from spokeshave.compiler.schedule import Product
 
 RANGE_WORDS = 2  # where a matrix's tokens begin and end
@@ -41,21 +42,51 @@ def over_lanes(matrices: int, read: Layout, written: Layout, isa: InstructionSet
     return planar and 2 * int(read.shape[0]) >= matrices * isa.lanes
 
 
+def lower_quantized_selected(lowering: Lowering, node: Node) -> None:
+    """The same in integers; tokens are vectors that are rounded before, each a row of whole words."""
+    operation = node.operation
+    assert isinstance(operation, QuantizedSelected)
+    weights = lowering.graph.weights
+    matrices, scale = weights[operation.layer.weight], weights[operation.weight_scale]
+    after = requantization(operation.product, matrices.flatten(0, 1), scale, None)
+    product = pack_integer_vectors(lowering, matrices.flatten(0, 1).numpy(), after, len(matrices))
+    tokens, width = lowering.layout(node.inputs[0]).shape
+    row = words(width, "uint8")
+    rows = lowering.place(lowering.temporary(Flat((tokens, row))))
+    convert = requantization_literal(conversion(operation.input))
+    source = _rows(lowering, node)
+    lowering.call("quantize_rows", source, rows, tokens, width, width, row * FLOAT_BYTES, convert)
+    _as_vectors(lowering, node, product, (*matrices.shape[:2], row), rows, convert)
+
+
 def _over_vectors(lowering: Lowering, node: Node, matrices: np.ndarray) -> None:
     count, rows, width = matrices.shape
     bias = np.zeros(count * rows, np.float32)
     product = pack_vectors(lowering, matrices.reshape(-1, width), bias, Epilogue(), count)
-    assert isinstance(product.kernel, VectorKernel)
-    source, output = lowering.row_major(node.inputs[0]), lowering.row_major(node.output)
+    _as_vectors(lowering, node, product, matrices.shape, _rows(lowering, node))
+
+
+def _rows(lowering: Lowering, node: Node) -> Place:
+    """The tokens, row-major."""
+    source = lowering.row_major(node.inputs[0])
     lowering.fetch_rows(node.inputs[0], source)
-    tokens = _tokens(lowering, node, matrices, product.kernel.rows)
-    in_order = (
-        Flat(lowering.layout(node.inputs[0]).shape),
-        Flat(lowering.layout(node.output).shape),
-    )
-    rooms = (lowering.place(lowering.temporary(layout)) for layout in in_order)
+    return source
+
+
+def _as_vectors(
+    lowering: Lowering,
+    node: Node,
+    product: VectorProduct,
+    shape: tuple[int, ...],
+    source: Place,
+    *settings: Argument,
+) -> None:
+    """The call with tokens as vectors, rows of as many words as the last of `shape`, that of the matrices."""
+    output, (tokens, rows) = lowering.row_major(node.output), lowering.layout(node.output).shape
+    arguments = _tokens(lowering, node, shape, product.kernel.rows)
+    room = (lowering.place(lowering.temporary(Flat((tokens, size)))) for size in (shape[-1], rows))
     kernel = SelectedKernel(product.kernel)
-    lowering.call_kernel(kernel, *product.constants, *tokens, source, output, *rooms)
+    lowering.call_kernel(kernel, *product.constants, *arguments, source, output, *room, *settings)
     lowering.store_rows(output, node.output)
 
 
@@ -85,7 +116,7 @@ def _over_lanes(lowering: Lowering, node: Node, matrices: np.ndarray) -> None:
         schedule.chunk,
         int(schedule.by_lanes),
         *(read.plane, written.plane, plane),
-        *_tokens(lowering, node, matrices, schedule.rows),
+        *_tokens(lowering, node, matrices.shape, schedule.rows),
         *(lowering.place(name) for name in (node.inputs[0], node.output)),
         *(lowering.place(lowering.temporary(Flat((size, plane)))) for size in (width, rows)),
         schedule=schedule,
@@ -97,9 +128,9 @@ def _slots(tokens: int, matrices: int, lanes: int) -> int:
     return round_up(int(tokens), lanes) + matrices * lanes
 
 
-def _tokens(lowering: Lowering, node: Node, matrices: np.ndarray, panel_rows: int) -> tuple[Argument, ...]:
+def _tokens(lowering: Lowering, node: Node, shape: tuple[int, ...], panel_rows: int) -> tuple[Argument, ...]:
     """The arguments that say which token meets which matrix, and room to put them in order."""
-    count, rows, width = matrices.shape
+    count, rows, width = shape
     tokens = lowering.layout(node.inputs[0]).shape[0]
     sizes = (RANGE_WORDS * (count + 1), _slots(tokens, count, lowering.isa.lanes), int(tokens))
     room = (lowering.place(lowering.temporary(Flat((size,)))) for size in sizes)

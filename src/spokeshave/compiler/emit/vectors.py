@@ -12,6 +12,7 @@ from spokeshave.compiler.kernels.instances import Epilogue, IntegerVectorKernel,
 from spokeshave.compiler.kernels.packing import Panels, best_vectors, streamed_bytes
 from spokeshave.compiler.kernels.segment_panels import SegmentPanels, best_segments
 from spokeshave.compiler.kernels.words import best_word_vectors
+from spokeshave.compiler.layout import words
 from spokeshave.compiler.quantization.arithmetic import Requantization
 
 MOST_VECTORS = 8
@@ -86,10 +87,13 @@ def _instance(
 
 
 def pack_integer_vectors(
-    lowering: Lowering, weight: np.ndarray, after: Requantization, **options: Any
+    lowering: Lowering, weight: np.ndarray, after: Requantization, matrices: int = 1, **options: Any
 ) -> VectorProduct:
-    """Pack an int8 matrix `[M, K]` and what follows its sums; `options` are further fields of the kernel instance."""
-    packed, isa = best_word_vectors(weight, lowering.isa), lowering.isa
+    """Pack an int8 matrix `[M, K]` and what follows its sums; `options` are further fields of the kernel instance.
+
+    `matrices` as of `pack_vectors`.
+    """
+    packed, isa = best_word_vectors(weight, lowering.isa, matrices), lowering.isa
     panels, wide = packed.panels, weight.shape[1] > 1 << 16
     kernel = IntegerVectorKernel(
         panels.rows,
@@ -100,7 +104,8 @@ def pack_integer_vectors(
         wide=wide,
         **options,
     )
-    columns = panels.columns.astype(np.int32 if wide else np.uint16)
+    width = weight.shape[1] if packed.gathered else words(weight.shape[1], "uint8")
+    columns = (panels.columns % width).astype(np.int32 if wide else np.uint16)
     rows = [tensor.numpy()[panels.row_numbers] for tensor in (after.start, after.scale, after.shift)]
     arrays = (columns, panels.column_start, panels.weights, *rows)
     return VectorProduct(kernel, tuple(lowering.constant(array) for array in arrays))

@@ -268,7 +268,7 @@ class RecurrentKernel:
 class SelectedKernel:
     """Every token times a matrix of its own; `product` multiplies each matrix with the tokens that choose it."""
 
-    product: VectorKernel | PanelKernel | SubsetKernel
+    product: VectorKernel | IntegerVectorKernel | PanelKernel | SubsetKernel
 
     @property
     def name(self) -> str:

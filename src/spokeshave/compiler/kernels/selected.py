@@ -7,7 +7,13 @@ lanes of planes. Packed matrices lie one behind the other, with as many panels e
 matrices that no token asks for cost nothing.
 """
 
-from spokeshave.compiler.kernels.instances import PanelKernel, SelectedKernel, SubsetKernel, VectorKernel
+from spokeshave.compiler.kernels.instances import (
+    IntegerVectorKernel,
+    PanelKernel,
+    SelectedKernel,
+    SubsetKernel,
+    VectorKernel,
+)
 
 _TOKENS = (
     "const float *chosen, int matrices, int panels, int rows, int width, int tokens, range *groups, int32_t *order, "
@@ -18,21 +24,25 @@ _TOKENS = (
 def selected_function(kernel: SelectedKernel) -> str:
     """C text of one kernel."""
     product = kernel.product
-    return (
-        _over_vectors(kernel, product) if isinstance(product, VectorKernel) else _over_lanes(kernel, product)
-    )
+    if isinstance(product, PanelKernel | SubsetKernel):
+        return _over_lanes(kernel, product)
+    return _over_vectors(kernel, product)
 
 
-def _over_vectors(kernel: SelectedKernel, product: VectorKernel) -> str:
+def _over_vectors(kernel: SelectedKernel, product: VectorKernel | IntegerVectorKernel) -> str:
+    """In integers a token is a row of words, `width` of them, each as wide as a float."""
     constants = ", ".join(f"const {type_} *{name}" for type_, name in product.constants)
-    by_panel = {"column_start": "first"} | dict.fromkeys(
-        ("places", "bias", "numbers"), f"first * {product.rows}"
-    )
+    of_rows = ("places", "bias", "numbers", "start", "scale", "shift")
+    by_panel = {"column_start": "first"} | dict.fromkeys(of_rows, f"first * {product.rows}")
     packed = ", ".join(
         f"{name} + {by_panel[name]}" if name in by_panel else name for _, name in product.constants
     )
+    settings, places = "", "gathered + from * width, width, to, to, rows"
+    if isinstance(product, IntegerVectorKernel):
+        settings = ", requantization q"
+        places = "(const uint8_t *)(gathered + from * width), 4 * width, to, rows, to, rows, q"
     return f"""
-static void {kernel.name}(worker w, {constants}, {_TOKENS}) {{
+static void {kernel.name}(worker w, {constants}, {_TOKENS}{settings}) {{
     group_tokens(w, chosen, groups, order, place, matrices, tokens, 1, step, fault);
     barrier(w);
     pick_rows(w, order, x, gathered, width, tokens);
@@ -41,7 +51,7 @@ static void {kernel.name}(worker w, {constants}, {_TOKENS}) {{
         ptrdiff_t first = (ptrdiff_t)m * panels, from = groups[m].from;
         int count = groups[m].to - groups[m].from;
         float *to = made + from * rows;
-        if (count) {product.name}(w, {packed}, rows, count, 0, gathered + from * width, width, to, to, rows);
+        if (count) {product.name}(w, {packed}, rows, count, 0, {places});
     }}
     barrier(w);
     pick_rows(w, place, made, y, rows, tokens);

@@ -89,12 +89,12 @@ class WordVectors:
         return words * word + self.panels.count * PANEL_BYTES
 
 
-def best_word_vectors(weight: np.ndarray, isa: InstructionSet) -> WordVectors:
+def best_word_vectors(weight: np.ndarray, isa: InstructionSet, groups: int = 1) -> WordVectors:
     """Pack an int8 matrix `[M, K]` for one or a few vectors, in words of neighbours or of any columns: fewest bytes."""
     heights = [rows for rows in VECTOR_ROWS if rows % isa.lanes == 0 and rows <= MOST_PIECES * isa.lanes]
     words = word_matrix(weight, 1, PER_WORD)
-    ways = [WordVectors(pack_panels(words, rows), gathered=False) for rows in heights]
-    ways += [WordVectors(_gathered(pack_panels(weight, rows)), gathered=True) for rows in heights]
+    ways = [WordVectors(pack_panels(words, rows, groups), gathered=False) for rows in heights]
+    ways += [WordVectors(_gathered(pack_panels(weight, rows, groups)), gathered=True) for rows in heights]
     return min(ways, key=WordVectors.streamed_bytes)
 
 

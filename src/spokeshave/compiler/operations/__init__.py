@@ -24,6 +24,7 @@ from spokeshave.compiler.operations.integers import (
     QuantizedMean,
     QuantizedPool,
     QuantizedRecurrent,
+    QuantizedSelected,
     QuantizedSum,
     Rescale,
     Steps,
@@ -68,6 +69,7 @@ Operation = (
     | Quantized
     | QuantizedPool
     | QuantizedRecurrent
+    | QuantizedSelected
     | QuantizedSum
     | QuantizedMean
     | Lookup
@@ -124,6 +126,7 @@ __all__ = [
     "QuantizedMean",
     "QuantizedPool",
     "QuantizedRecurrent",
+    "QuantizedSelected",
     "QuantizedSum",
     "RMSNorm",
     "Recurrent",

@@ -5,6 +5,7 @@ from typing import Literal
 
 from spokeshave.compiler.operations.elementwise import Activation
 from spokeshave.compiler.operations.layers import Convolution, Linear, Recurrent
+from spokeshave.compiler.operations.products import SelectedLinear
 from spokeshave.compiler.operations.reduction import Mean, Pool
 
 Rounding = Literal["once", "twice"]
@@ -120,6 +121,23 @@ class QuantizedRecurrent:
     def state_product(self) -> Quantized:
         """The state's share of the gates, without a bias."""
         return Quantized(Linear(self.layer.hidden_weight, None), self.hidden_scale, self.state)
+
+
+@dataclass(frozen=True)
+class QuantizedSelected:
+    """A product with matrices that tokens choose, in integers; tokens are float32 values that are rounded for it.
+
+    `layer` names int8 matrices, `weight_scale` their scales, one an output row of each.
+    """
+
+    layer: SelectedLinear
+    weight_scale: str
+    input: Quantization
+
+    @property
+    def product(self) -> Quantized:
+        """The product with all rows of all matrices, one below the other."""
+        return Quantized(Linear(self.layer.weight, None), self.weight_scale, self.input)
 
 
 @dataclass(frozen=True)

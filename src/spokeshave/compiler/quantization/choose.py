@@ -16,7 +16,9 @@ from spokeshave.compiler.operations import (
     Quantization,
     Quantized,
     QuantizedRecurrent,
+    QuantizedSelected,
     Recurrent,
+    SelectedLinear,
 )
 from spokeshave.compiler.quantization.attention import attention_in_bfloat16
 from spokeshave.compiler.quantization.calibrate import Sample, observe, quantizations, run_values, samples_of
@@ -154,17 +156,16 @@ def _records(pieces: Pieces, reasons: Mapping[str, str | None]) -> tuple[LayerPr
     for segment in (piece for piece in pieces if isinstance(piece, Graph)):
         for node in segment.nodes:
             operation = node.operation
-            if isinstance(operation, Quantized):
+            if isinstance(operation, Quantized | QuantizedSelected):
+                output = operation.output if isinstance(operation, Quantized) else None
                 scales = tuple(segment.weights[operation.weight_scale].tolist())
-                records.append(
-                    LayerPrecision(node.layer, "int8", "", operation.input, operation.output, scales)
-                )
+                records.append(LayerPrecision(node.layer, "int8", "", operation.input, output, scales))
             elif isinstance(operation, QuantizedRecurrent):
                 names = operation.input_scale, operation.hidden_scale
                 scales = tuple(scale for name in names for scale in segment.weights[name].tolist())
                 records.append(
                     LayerPrecision(node.layer, "int8", "", operation.input, operation.state, scales)
                 )
-            elif isinstance(operation, Convolution | Linear | Recurrent):
+            elif isinstance(operation, Convolution | Linear | Recurrent | SelectedLinear):
                 records.append(LayerPrecision(node.layer, "float32", reasons[node.outputs[0]] or ""))
     return tuple(records)

@@ -16,6 +16,7 @@ from spokeshave.compiler.operations import (
     Quantized,
     QuantizedMean,
     QuantizedRecurrent,
+    QuantizedSelected,
     QuantizedSum,
     Rescale,
     Steps,
@@ -181,6 +182,20 @@ def _clamped(levels: Tensor, output: Quantization, activation: Activation | None
 
 def _row_shape(operation: Quantized) -> tuple[int, ...]:
     return (-1, 1, 1) if isinstance(operation.layer, Convolution) else (-1,)
+
+
+def run_quantized_selected(
+    operation: QuantizedSelected, weights: Weights, x: Tensor, chosen: Tensor
+) -> Tensor:
+    """Every token times the matrix that it chooses, bit for bit."""
+    matrices = weights[operation.layer.weight]
+    after = requantization(operation.product, matrices.flatten(0, 1), weights[operation.weight_scale], None)
+    levels, number = quantize(x, operation.input), chosen.unsqueeze(-1)
+    sums = x.new_zeros(*x.shape[:-1], matrices.shape[1], dtype=torch.float64)
+    for index, matrix in enumerate(matrices):
+        sums = torch.where(number == index, integer_sums(operation.product, levels, matrix), sums)
+    scale, shift = (rows.view(matrices.shape[:2])[chosen.long()] for rows in (after.scale, after.shift))
+    return fused_multiply_add(sums.float(), scale, shift)
 
 
 def run_quantized_recurrent(

@@ -17,11 +17,13 @@ from spokeshave.compiler.operations import (
     Quantize,
     Quantized,
     Recurrent,
+    SelectedLinear,
 )
 from spokeshave.compiler.quantization.arithmetic import MOST_INPUTS
 from spokeshave.compiler.quantization.convert import convert_layers
 from spokeshave.compiler.quantization.pooling import pools_to_integers
 from spokeshave.compiler.quantization.recurrent import recurrent_layers_to_integers
+from spokeshave.compiler.quantization.selected import selected_layers_to_integers
 from spokeshave.compiler.quantization.weights import quantize_rows
 from spokeshave.compiler.verify import verify
 
@@ -32,22 +34,23 @@ def integer_layers(graph: Graph, isa: InstructionSet) -> dict[str, str | None]:
     return {
         node.outputs[0]: _reason(graph, node, layouts)
         for node in graph.nodes
-        if isinstance(node.operation, Convolution | Linear | Recurrent)
+        if isinstance(node.operation, Convolution | Linear | Recurrent | SelectedLinear)
     }
 
 
 def _reason(graph: Graph, node: Node, layouts: Mapping[str, Layout]) -> str | None:
     operation = node.operation
-    assert isinstance(operation, Convolution | Linear | Recurrent)
+    assert isinstance(operation, Convolution | Linear | Recurrent | SelectedLinear)
     if isinstance(operation, Recurrent):
         names: tuple[str, ...] = (operation.input_weight, operation.hidden_weight)
-    elif isinstance(operation, Linear) or all(
+    elif isinstance(operation, Linear | SelectedLinear) or all(
         isinstance(layouts[name], Planes) for name in (*node.inputs, node.output)
     ):
         names = (operation.weight,)
     else:
         return "a convolution of a single position has no kernel in integers"
-    most = max(graph.weights[name][0].numel() for name in names)
+    stacked = int(isinstance(operation, SelectedLinear))
+    most = max(graph.weights[name].flatten(0, stacked)[0].numel() for name in names)
     return None if most <= MOST_INPUTS else "its sums overflow int32"
 
 
@@ -55,7 +58,9 @@ def to_integers(graph: Graph, chosen: frozenset[str], quantizations: Mapping[str
     """The graph with the layers that make the values `chosen` in integers; `quantizations` by value."""
     recurrent = {node.outputs[0] for node in graph.nodes if isinstance(node.operation, Recurrent)}
     graph = recurrent_layers_to_integers(graph, chosen & recurrent, quantizations)
-    graph = convert_layers(graph, chosen - recurrent, _Integers(graph.weights, quantizations))
+    selected = {node.outputs[0] for node in graph.nodes if isinstance(node.operation, SelectedLinear)}
+    graph = selected_layers_to_integers(graph, chosen & selected, quantizations)
+    graph = convert_layers(graph, chosen - recurrent - selected, _Integers(graph.weights, quantizations))
     return verify(pools_to_integers(graph))
 
 

@@ -15,6 +15,7 @@ from spokeshave.compiler.operations import (
     Quantized,
     QuantizedMean,
     QuantizedRecurrent,
+    QuantizedSelected,
     QuantizedSum,
 )
 from spokeshave.compiler.quantization.arithmetic import dequantize, quantize
@@ -23,6 +24,7 @@ from spokeshave.compiler.quantization.executor import (
     run_mean,
     run_quantized,
     run_quantized_recurrent,
+    run_quantized_selected,
     run_sum,
 )
 from spokeshave.compiler.reference import bfloat16, elementwise, layers, moves, products, reduction, tokens
@@ -45,6 +47,7 @@ RUNNERS: Mapping[type, Runner] = {
     QuantizedMean: lambda op, inputs, weights, shape: run_mean(op, *inputs),
     Lookup: lambda op, inputs, weights, shape: run_lookup(op, weights, *inputs),
     Quantized: lambda op, inputs, weights, shape: run_quantized(op, weights, *inputs),
+    QuantizedSelected: lambda op, inputs, weights, shape: run_quantized_selected(op, weights, *inputs),
     QuantizedRecurrent: lambda op, inputs, weights, shape: run_quantized_recurrent(
         op, weights, inputs, shape[-1]
     ),
