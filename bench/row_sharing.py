@@ -34,7 +34,7 @@ COLUMN_GROUP = 4
 PRECISIONS = ("float32", "int8")
 RATES = {"resnet56": (2, 3), "gru": (2, 4, 8, 16)}
 SEEDS = {"resnet56": (0,), "gru": (0, 1, 2)}
-FITTED, TUNED = 2_048, 10_000  # images that the ResNet's layers are fitted to, and of its fine-tuning
+FITTED, TUNED = 512, 10_000  # images that the ResNet's layers are fitted to, and of its fine-tuning
 PRUNING = {
     "resnet56": f"layers fitted to {FITTED:,} images, then {TUNED:,} images of fine-tuning; one seed",
     "gru": "layers fitted to 150 clips, judged on 150 others, no training; means of three seeds",

@@ -13,6 +13,7 @@ in runs/papers, so a run that was stopped goes on where it was, and after `--pre
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,11 @@ from spokeshave.schemes.scheme import Scheme
 from spokeshave.schemes.unstructured import Unstructured
 from spokeshave.schemes.whole_blocks import BlockPunched, Blocks
 
-SUBJECTS = {"CNN": (cnn, 2), "transformer": (transformer, 2), "GRU": (gru, 4)}  # how many times fewer weights
+SUBJECTS: dict[str, tuple[Callable[[int, bool], Subject], int]] = {
+    "CNN": (partial(cnn, fitted=512, passes=1), 2),
+    "transformer": (transformer, 2),
+    "GRU": (gru, 4),
+}  # how many times fewer weights
 FromShape = Callable[[Shape], Scheme]
 
 
