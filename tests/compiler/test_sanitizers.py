@@ -190,8 +190,30 @@ def test_the_same_of_attention(name: str, sanitizer: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize("sanitizer", SANITIZERS)
 @pytest.mark.parametrize("name", ["avx512", "avx2", "portable"])
 def test_the_same_of_scattered_weights(name: str, sanitizer: str, tmp_path: Path) -> None:
+    isa, graph = isa_here(name), scattered_network()
+    program, x = lower(graph, isa, {}), torch.randn(SAMPLES, 141)
+    assert all("segment" in kernel.name for kernel in program.kernels) or isa.lanes == 4
+    results = run_in_own_process(graph, program, x, isa, SANITIZERS[sanitizer], tmp_path)
+    for result, reference in zip(results, run_reference(graph, [x]), strict=True):
+        torch.testing.assert_close(result, reference, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sanitizer", SANITIZERS)
+@pytest.mark.parametrize("name", ["avx512_bf16", "avx2", "portable"])
+def test_the_same_of_scattered_weights_in_integers(name: str, sanitizer: str, tmp_path: Path) -> None:
+    isa, graph = isa_here(name), scattered_network()
+    ranges = {value: Quantization(4 / 127, 128) for value in graph.values}
+    graph = to_integers(graph, frozenset("yh"), ranges)
+    program, x = lower(graph, isa, {}), torch.randn(SAMPLES, 141)
+    assert any("segment" in kernel.name for kernel in program.kernels) or isa.lanes == 4
+    results = run_in_own_process(graph, program, x, isa, SANITIZERS[sanitizer], tmp_path)
+    assert all(map(torch.equal, results, run_reference(graph, [x])))
+
+
+def scattered_network() -> Graph:
     """Weights picked from segments: rows in an order of their own, a last segment that begins anywhere."""
-    isa, generator = isa_here(name), torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     random = lambda *shape: torch.randn(shape, generator=generator)  # noqa: E731
     sparse = lambda *shape: random(*shape) * (torch.rand(shape, generator=generator) < 0.06)  # noqa: E731
     weights = {"w": sparse(45, 141), "gi": sparse(123, 45), "gh": sparse(123, 41)}
@@ -202,12 +224,7 @@ def test_the_same_of_scattered_weights(name: str, sanitizer: str, tmp_path: Path
     )
     shapes = {"x": (141,), "y": (45,), "r": (1, 45), "h": (1, 41), "h1": (41,)}
     values = {name: Value(name, (1, *shape)) for name, shape in shapes.items()}
-    graph = Graph(("x",), ("y", "h"), values, nodes, weights)
-    program, x = lower(graph, isa, {}), random(SAMPLES, 141)
-    assert all("segment" in kernel.name for kernel in program.kernels) or isa.lanes == 4
-    results = run_in_own_process(graph, program, x, isa, SANITIZERS[sanitizer], tmp_path)
-    for result, reference in zip(results, run_reference(graph, [x]), strict=True):
-        torch.testing.assert_close(result, reference, rtol=1e-5, atol=1e-5)
+    return Graph(("x",), ("y", "h"), values, nodes, weights)
 
 
 @pytest.mark.slow

@@ -72,6 +72,7 @@ LIBRARY_TEXTS = (
         "words.h",
         "segments.h",
         "integer.h",
+        "segment_bytes.h",
         "bfloat16.h",
         "normalised_words.h",
         "attention.h",

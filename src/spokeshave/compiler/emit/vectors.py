@@ -93,22 +93,32 @@ def pack_integer_vectors(
 
     `matrices` as of `pack_vectors`.
     """
-    packed, isa = best_word_vectors(weight, lowering.isa, matrices), lowering.isa
-    panels, wide = packed.panels, weight.shape[1] > 1 << 16
+    isa, wide = lowering.isa, weight.shape[1] > 1 << 16
+    packed = best_word_vectors(weight, isa, matrices)
+    segments = best_segments(weight, isa, False, packed.streamed_bytes(), matrices)
+    found = segments or packed.panels
+    in_words = not (segments or packed.gathered)
     kernel = IntegerVectorKernel(
-        panels.rows,
+        found.rows,
         isa.lanes,
-        vectors=_vectors(panels.rows // isa.lanes, isa),
-        gathered=packed.gathered,
-        prefetch=_is_far(panels.weights, isa),
+        vectors=_vectors(found.rows // isa.lanes, isa),
+        gathered=segments is None and packed.gathered,
+        prefetch=segments is not None or _is_far(found.weights, isa),
         wide=wide,
+        segment=segments.segment if segments else 0,
+        scattered=segments is not None and segments.scattered,
         **options,
     )
-    width = weight.shape[1] if packed.gathered else words(weight.shape[1], "uint8")
-    columns = (panels.columns % width).astype(np.int32 if wide else np.uint16)
-    rows = [tensor.numpy()[panels.row_numbers] for tensor in (after.start, after.scale, after.shift)]
-    arrays = (columns, panels.column_start, panels.weights, *rows)
-    return VectorProduct(kernel, tuple(lowering.constant(array) for array in arrays))
+    width = words(weight.shape[1], "uint8") if in_words else weight.shape[1]
+    arrays = {
+        "columns": (found.columns % width).astype(np.int32 if wide else np.uint16),
+        "column_start": found.column_start,
+        "weights": found.weights,
+        "numbers": found.row_numbers % np.int32(len(weight) // matrices),
+    }
+    arrays |= {"places": segments.place_words()} if segments else {}
+    arrays |= {name: getattr(after, name).numpy()[found.row_numbers] for name in ("start", "scale", "shift")}
+    return VectorProduct(kernel, tuple(lowering.constant(arrays[name]) for _, name in kernel.constants))
 
 
 def _vectors(pieces: int, isa: InstructionSet) -> int:

@@ -204,7 +204,8 @@ class VectorKernel:
 class IntegerVectorKernel:
     """The same in integers: a word of four int8 weights meets a word of four uint8 of the vector, then requantization.
 
-    With `gathered` the four are any columns, read one by one; else neighbours that are kept or left out together.
+    With `gathered` the four are any columns, read one by one; with `segment` every row's own, each within so many
+    behind a common one; else neighbours that are kept or left out together. `scattered` as in the float kernel.
     `lanes` is the width of a register, `residual` its element type; `activation` is None where the bounds of
     requantization do its work.
     """
@@ -218,18 +219,17 @@ class IntegerVectorKernel:
     residual: Literal["uint8", "float32"] | None = None
     activation: Activation | None = None
     integer_output: bool = False
+    segment: int = 0
+    scattered: bool = False
 
     @property
     def constants(self) -> tuple[tuple[str, str], ...]:
         """As those of the float kernel."""
-        sums = (("int32_t", "weights"), ("int32_t", "start"))
-        return (
-            (self.index, "columns"),
-            ("int32_t", "column_start"),
-            *sums,
-            ("float", "scale"),
-            ("float", "shift"),
-        )
+        places = (("int32_t", "places"),) if self.segment else ()
+        numbers = (("int32_t", "numbers"),) if self.scattered else ()
+        fixed = ((self.index, "columns"), ("int32_t", "column_start"), ("int32_t", "weights"))
+        after = (("int32_t", "start"), ("float", "scale"), ("float", "shift"))
+        return (*fixed, *places, *after, *numbers)
 
     @property
     def index(self) -> str:
@@ -240,6 +240,7 @@ class IntegerVectorKernel:
     def name(self) -> str:
         """Name of the C function."""
         options = "_gathered" * self.gathered + "_prefetch" * self.prefetch + "_wide" * self.wide
+        options += (f"_segment{self.segment}" if self.segment else "") + "_scattered" * self.scattered
         after = [f"residual_{self.residual}"] * (self.residual is not None)
         after += [self.activation.kind] if self.activation else []
         after += ["to_uint8" if self.integer_output else "to_float32"]
@@ -366,6 +367,11 @@ VECTOR_ROWS = (8, 16, 32, 64)
 SEGMENT_LENGTHS = (16, 32, 64, 128)
 
 
-def places_per_word(segment: int) -> int:
-    """How many places in a segment fill a word of 32 bits."""
-    return 32 // (segment - 1).bit_length()
+def place_bits(segment: int) -> int:
+    """How many bits a place in a segment takes."""
+    return (segment - 1).bit_length()
+
+
+def places_per_word(segment: int, each: int = 1) -> int:
+    """How many slots share a word of 32 bits, if each has so many places in parts of the word of their own."""
+    return 32 // each // place_bits(segment)

@@ -20,7 +20,7 @@ INLINE lanes_mask dot_halves(halves a, halves b) { /* a[2i] * b[2i] + a[2i + 1] 
     lanes_mask sums;
     __asm__("vpmaddwd %2, %1, %0" : "=v"(sums) : "v"(a), "v"(b));
     return sums;
-#elif defined(__SSE2__)
+#elif defined(__SSE2__) && LANES == 4
     __asm__("pmaddwd %1, %0" : "+x"(a) : "x"(b));
     return (lanes_mask)a;
 #else

@@ -12,7 +12,7 @@ With segments the rows of a panel keep different columns: `x[v][columns[j] + pla
 """
 
 from spokeshave.compiler.kernels.activations import activation_call
-from spokeshave.compiler.kernels.instances import Epilogue, VectorKernel, places_per_word
+from spokeshave.compiler.kernels.instances import Epilogue, VectorKernel, place_bits, places_per_word
 
 SUMS = 8  # accumulators that hide the latency of the multiply-add: 4 cycles, two a cycle
 PREFETCH_BYTES = 2048
@@ -65,7 +65,7 @@ def _tile(kernel: VectorKernel, vectors: int) -> str:
         f"static void {kernel.name}_tile_{vectors}({_tile_arguments(kernel)}) {{",
         f"    {kernel.name}_piece {', '.join(f'{name} = {{0}}' for name in sums)};",
         "    int j = 0;",
-        *(_segment_loops if kernel.segment else _loops)(kernel, unroll, vectors),
+        *(_picks if kernel.segment else _loops)(kernel, unroll, vectors),
         *(
             f"    s0_{v}_{p} = {' + '.join(f's{u}_{v}_{p}' for u in range(unroll))};"
             for v, p in cells
@@ -94,20 +94,28 @@ def _loops(kernel: VectorKernel, unroll: int, vectors: int) -> list[str]:
     ]
 
 
-def _segment_loops(kernel: VectorKernel, unroll: int, vectors: int) -> list[str]:
-    """A word of places serves several columns: it is shifted from one to the next."""
-    pieces, shared = range(kernel.rows // kernel.piece), places_per_word(kernel.segment)
-    words = [f"        lanes_mask i{p} = load_words(places + {p} * LANES);" for p in pieces]
-    shift = " ".join(f"i{p} = shifted_right(i{p}, {32 // shared});" for p in pieces)
-    unrolled = f"        {shift}\n".join(_picked(kernel, k, k % unroll, vectors) for k in range(shared))
-    return [
-        f"    for (; j + {shared} <= count; j += {shared}, places += {kernel.rows}) {{",
+def _picks(kernel: VectorKernel, unroll: int, vectors: int) -> list[str]:
+    shared, pieces = places_per_word(kernel.segment), kernel.rows // kernel.piece
+    columns = [_picked(kernel, j, j % unroll, vectors) for j in range(shared)]
+    return segment_loops(columns, kernel.segment, pieces)
+
+
+def segment_loops(columns: list[str], segment: int, pieces: int) -> list[str]:
+    """Loops over the columns of a panel, `columns` at a time, which share words of places.
+
+    A word is shifted from one column to the next.
+    """
+    shared, shift = len(columns), place_bits(segment)
+    words = [f"        lanes_mask i{p} = load_words(places + {p} * LANES);" for p in range(pieces)]
+    next_places = " ".join(f"i{p} = shifted_right(i{p}, {shift});" for p in range(pieces))
+    unrolled = f"        {next_places}\n".join(columns)
+    loops = [
+        f"    for (; j + {shared} <= count; j += {shared}, places += {pieces} * LANES) {{",
         *words,
         f"{unrolled}    }}",
-        "    if (j < count) {",
-        *words,
-        f"    for (; j < count; j++) {{\n{_picked(kernel, 0, 0, vectors)}        {shift}\n    }}\n    }}",
     ]
+    rest = f"    for (; j < count; j++) {{\n{columns[0]}        {next_places}\n    }}\n    }}"
+    return [*loops, *(["    if (j < count) {", *words, rest] if shared > 1 else [])]
 
 
 def _begin_column(kernel: VectorKernel, j: int) -> list[str]:
