@@ -208,6 +208,21 @@ def test_a_table_is_the_function_of_every_level():
     assert torch.equal(values[node.output].float(), expected)
 
 
+def test_a_row_that_is_next_to_nothing_leaves_room_for_its_bias():
+    network, x = joined()
+    network.second.weight.data[3] *= 1e-20
+    whole = in_integers(network, x, MULTIPLIER)
+    (operation,) = (
+        node.operation
+        for node in whole.graph.nodes
+        if node.layer == "second" and isinstance(node.operation, Quantized)
+    )
+    assert not whole.graph.weights[operation.weight][3].any()
+    assert whole.graph.weights[operation.weight][2].any()
+    (y,) = run_batch(whole.graph, [x])
+    assert (y - network(x)).norm() < 0.03 * network(x).norm()
+
+
 def test_scales_that_are_no_shift_apart_are_refused():
     network, x = joined()
     network.third.weight.data = PowerOfTwo(3).project(network.third.weight.data)

@@ -1,6 +1,6 @@
 """A graph run by PyTorch on whole batches: operations that keep samples apart by themselves take a batch at once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -61,26 +61,24 @@ def batch_values(
     graph: Graph, inputs: Sequence[Tensor], products: Products | None = None
 ) -> dict[str, Tensor]:
     """Every value of a graph on a batch."""
-    values, samples = dict(zip(graph.inputs, inputs, strict=True)), len(inputs[0])
+    values = dict(zip(graph.inputs, inputs, strict=True))
     for node in graph.nodes:
-        operands, shape = [values[name] for name in node.inputs], graph.shape(node.outputs[0])
-        if products is not None and isinstance(node.operation, Quantized):
-            sums = products(node, operands[0])
-            results = [after_sums(node.operation, graph.weights, sums, *operands[1:])]
-        elif isinstance(node.operation, TAKES_BATCHES):
-            shape = (samples, *shape[1:])
-            results = run_operation(node.operation, operands, graph.weights, shape, values)
-        else:
-            rows = [
-                run_operation(
-                    node.operation,
-                    [x[i : i + 1] for x in operands],
-                    graph.weights,
-                    shape,
-                    {name: values[name][i : i + 1] for name in node.inputs},
-                )
-                for i in range(samples)
-            ]
-            results = [torch.cat(row) for row in zip(*rows, strict=True)]
-        values.update(zip(node.outputs, results, strict=True))
+        values.update(zip(node.outputs, run_node(graph, node, values, products), strict=True))
     return values
+
+
+def run_node(
+    graph: Graph, node: Node, values: Mapping[str, Tensor], products: Products | None = None
+) -> list[Tensor]:
+    """What one node makes of a batch."""
+    operation, weights = node.operation, graph.weights
+    read, shape = [values[name] for name in node.inputs], graph.shape(node.outputs[0])
+    if products is not None and isinstance(operation, Quantized):
+        return [after_sums(operation, weights, products(node, read[0]), *read[1:])]
+    if isinstance(operation, TAKES_BATCHES):
+        return run_operation(operation, read, weights, (len(read[0]), *shape[1:]), values)
+    rows = []
+    for sample in range(len(read[0])):
+        alone = {name: values[name][sample : sample + 1] for name in node.inputs}
+        rows.append(run_operation(operation, [*alone.values()], weights, shape, alone))
+    return [torch.cat(row) for row in zip(*rows, strict=True)]

@@ -9,7 +9,7 @@ from torch import Tensor
 from spokeshave.compiler.activation import activate
 from spokeshave.compiler.graph import Graph, Node, Value
 from spokeshave.compiler.integers.grids import averaged
-from spokeshave.compiler.integers.plan import MOVES, Division
+from spokeshave.compiler.integers.plan import MOVES, Division, goes_on_whole
 from spokeshave.compiler.integers.settings import IntegerForm
 from spokeshave.compiler.integers.weights import WholeWeight
 from spokeshave.compiler.operations import (
@@ -178,7 +178,9 @@ class _Conversion:
         self.weights |= {names[0]: weight.levels, names[1]: weight.scale.float()}
         residual = inputs[1] if layer.residual else None
         of_floats = self.form.rescale == "float"
-        is_whole = self._is_read_whole(node) or (not of_floats and bool(layer.residual or layer.activation))
+        is_whole = goes_on_whole(self.graph, node, self.division) or (
+            not of_floats and bool(layer.residual or layer.activation)
+        )
         operation = Quantized(
             replace(layer, weight=names[0], bias=self._float_bias(layer.bias) if of_floats else None),
             names[1],
@@ -189,9 +191,6 @@ class _Conversion:
         if of_floats:
             return operation
         return replace(operation, rescale=self._rescale(node.output, operation, weight, layer.bias))
-
-    def _is_read_whole(self, node: Node) -> bool:
-        return any(reader.outputs[0] in self.division.whole for reader in self.graph.readers(node.output))
 
     def _float_bias(self, name: str | None) -> str | None:
         if name is None or name not in self.choices.biases:

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.integers.batched import batch_values
-from spokeshave.compiler.integers.plan import LAYERS, MOVES, Division
+from spokeshave.compiler.integers.plan import MOVES, Division
 from spokeshave.compiler.integers.settings import IntegerForm
-from spokeshave.compiler.operations import Activate, Binary, Mean, Pool, Quantization
+from spokeshave.compiler.operations import Mean, Pool, Quantization
 from spokeshave.compiler.quantization.observers import (
     OBSERVERS,
     SHRINKS,
@@ -78,7 +78,9 @@ def quantization_for(histogram: Histogram, form: IntegerForm, factor: float = 1.
     return powers_of_two(OBSERVERS[form.observer](histogram), form, factor)[0]
 
 
-def powers_of_two(bounds: tuple[float, float], form: IntegerForm, factor: float = 1.0) -> list[Quantization]:
+def powers_of_two(
+    bounds: tuple[float, float], form: IntegerForm, factor: float = 1.0, clipped_bits: int = CLIPPED_BITS
+) -> list[Quantization]:
     """Quantizations whose scales are powers of two: the smallest that holds the range, then ever smaller ones."""
     low, high, bits = *bounds, form.activation_bits
     signed = form.signed or low < 0
@@ -87,7 +89,7 @@ def powers_of_two(bounds: tuple[float, float], form: IntegerForm, factor: float 
     fraction, exponent = frexp(needed or 1.0)
     order = exponent - (fraction == 0.5)
     return [
-        Quantization(2.0 ** (order - clipped) * factor, 0, least, most) for clipped in range(CLIPPED_BITS + 1)
+        Quantization(2.0 ** (order - clipped) * factor, 0, least, most) for clipped in range(clipped_bits + 1)
     ]
 
 
@@ -117,28 +119,29 @@ def sharing(graph: Graph, division: Division) -> dict[str, str]:
         return name
 
     for node in graph.nodes:
-        if node.outputs[0] in division.whole and _passes_on(node):
+        if node.outputs[0] in division.whole and passes_on(node):
             for name in (*node.inputs[1:], *node.outputs):
                 owner[first(name)] = first(node.inputs[0])
     return {name: first(name) for name in [*owner]}
 
 
-def _passes_on(node: Node) -> bool:
+def passes_on(node: Node) -> bool:
     """Whether what a node makes has the whole numbers of what it reads."""
     operation = node.operation
     return isinstance(operation, MOVES) or (isinstance(operation, Pool) and operation.kind == "max")
 
 
 def _factor(graph: Graph, name: str, factors: Mapping[str, float], form: IntegerForm) -> float:
-    """What a scale holds besides a power of two: where shifts cannot divide by a window's size, the scale does."""
     maker = graph.maker(name)
     if form.rescale != "shift" or maker is None or maker.inputs[0] not in factors:
         return 1.0
-    factor = factors[maker.inputs[0]]
-    if isinstance(maker.operation, Mean | Pool):
-        count = averaged(graph, maker)
-        factor /= count / (count & -count)
-    return factor if isinstance(maker.operation, (*LAYERS, Mean, Pool, Binary, Activate)) else 1.0
+    return own_factor(graph, maker, factors[maker.inputs[0]])
+
+
+def own_factor(graph: Graph, node: Node, factor: float) -> float:
+    """What a scale holds besides a power of two, from what is read: shifts cannot divide by every window's size."""
+    count = averaged(graph, node)
+    return factor / (count / (count & -count))
 
 
 def averaged(graph: Graph, node: Node) -> int:

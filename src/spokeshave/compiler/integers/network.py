@@ -14,7 +14,8 @@ from spokeshave.compiler.integers.grids import choose_grids, observed, touched
 from spokeshave.compiler.integers.plan import Division, divide, modules
 from spokeshave.compiler.integers.ranges import check_accumulators
 from spokeshave.compiler.integers.settings import IntegerForm
-from spokeshave.compiler.integers.weights import whole_weights
+from spokeshave.compiler.integers.weights import whole_weights, with_room_for_biases
+from spokeshave.compiler.operations import Lookup, Quantize, Quantized, QuantizedMean, QuantizedSum
 from spokeshave.compiler.passes.pipeline import optimise
 from spokeshave.compiler.quantization.calibrate import samples_of
 from spokeshave.export import export_network
@@ -52,8 +53,11 @@ def whole_network(
     division = divide(graph, form)
     histograms = observed(graph, batched(calibration, samples), touched(graph, division))
     schemes = plan.resolve(network) if plan is not None else {}
+    grids = choose_grids(graph, division, histograms, form)
     weights = whole_weights(graph, imported.graph.weights, schemes, form)
-    choices = Choices(choose_grids(graph, division, histograms, form), weights)
+    if form.rescale == "multiplier":
+        weights = with_room_for_biases(graph, weights, grids, form)
+    choices = Choices(grids, weights)
     whole = in_whole_numbers(graph, division, choices, form)
     check_accumulators(whole, form.accumulator_bits)
     return WholeNetwork(whole, imported.structure.to_json(), stayed_float(graph, division))
@@ -74,4 +78,13 @@ def stayed_float(graph: Graph, division: Division) -> tuple[tuple[str, str], ...
         (f"{node.layer} ({type(node.operation).__name__})", division.reasons[node.outputs[0]])
         for node in graph.nodes
         if node.outputs[0] in division.reasons
+    )
+
+
+def quantization_operations(graph: Graph) -> int:
+    """How many operations round numbers to levels: conversions, and whatever has levels of its own at its end."""
+    return sum(
+        isinstance(node.operation, Quantize | QuantizedSum | QuantizedMean | Lookup)
+        or (isinstance(node.operation, Quantized) and node.operation.output is not None)
+        for node in graph.nodes
     )

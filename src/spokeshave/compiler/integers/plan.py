@@ -103,21 +103,26 @@ def _pool_reason(graph: Graph, node: Node, pool: Pool) -> str | None:
     )
 
 
+def goes_on_whole(graph: Graph, node: Node, division: Division) -> bool:
+    """Whether an operation in whole numbers reads what a node makes."""
+    return any(reader.outputs[0] in division.whole for reader in graph.readers(node.output))
+
+
 def modules(graph: Graph, form: IntegerForm) -> Graph:
     """The graph whose layers hold no more than the form does at once.
 
     Without float32 behind the sums an activation that is no mere clamp is an operation of its own, so that it can be a
-    table; with separate joins a residual sum is one, too.
+    table; with separate joins a residual sum is one, too, and by operators so is every activation.
     """
     nodes, values = [], dict(graph.values)
 
     def before(node: Node, what: str) -> str:
         name = f"{node.output} before {what}"
-        values[name] = Value(name, graph.shape(node.output))
+        values[name] = Value(name, values[node.output].shape)
         return name
 
     for node in graph.nodes:
-        activation = None if form.rescale == "float" else _taken_in(node)
+        activation = _taken_in(node, form)
         if activation is not None:
             made, kind = before(node, activation.kind), activation
             nodes += _joined(_without(node, made, activation=None), form, before)
@@ -145,8 +150,11 @@ def _without(node: Node, made: str, **changes: Any) -> Node:
     return replace(node, operation=replace(node.operation, **changes), outputs=(made,))
 
 
-def _taken_in(node: Node) -> Activation | None:
+def _taken_in(node: Node, form: IntegerForm) -> Activation | None:
+    """The activation of a node that must be an operation of its own."""
     if not isinstance(node.operation, Convolution | Linear | Binary | Affine):
         return None
-    activation = node.operation.activation
-    return None if clamping(activation) is not None else activation
+    activation, by_float = node.operation.activation, form.rescale == "float"
+    if form.joins == "operators":
+        return activation
+    return None if by_float or clamping(activation) is not None else activation

@@ -10,7 +10,7 @@ from spokeshave.errors import SpokeshaveError
 Per = Literal["row", "tensor"]
 Scales = Literal["arbitrary", "power_of_two"]
 Rescaling = Literal["float", "multiplier", "shift"]
-Joins = Literal["fused", "separate"]
+Joins = Literal["fused", "separate", "operators"]
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,11 @@ class IntegerForm:
     `weight_bits` is for weights that lie in no scheme of levels; `per`: one scale a row of a weight, or one for all.
     `scales`: arbitrary (values have zero points then) or powers of two. `rescale`: by a float32 scale, as this
     compiler's int8 does; by a whole multiplier and a shift; or by a shift alone, which needs scales that are powers of
-    two, one for each weight. `joins`: a residual is added to a layer's sums before these are rescaled, or to its
-    output, as one more operation. `rounding` "twice" is for multipliers and separate joins. `signed`: values that are
-    never negative have a sign too. `accumulator_bits` is what sums must fit. `observer` says which range of what was
-    observed is kept (`quantization/observers.py`).
+    two, one for each weight. `joins`: a residual is added to a layer's sums before these are rescaled ("fused"), or to
+    its output, as one more operation ("separate"); "operators" quantizes behind every operator, activations too.
+    `rounding` "twice" is for multipliers, without fused joins. `signed`: values that are never negative have a sign
+    too. `accumulator_bits` is what sums must fit. `observer` says which range of what was observed is kept
+    (`quantization/observers.py`).
     """
 
     weight_bits: int = 8
@@ -55,7 +56,7 @@ class IntegerForm:
                 )
         if self.rescale == "shift" and (self.scales, self.per) != ("power_of_two", "tensor"):
             raise SpokeshaveError("rescaling by shifts alone needs scales='power_of_two' and per='tensor'")
-        if self.rounding == "twice" and (self.rescale, self.joins) != ("multiplier", "separate"):
-            raise SpokeshaveError("rounding='twice' needs rescale='multiplier' and joins='separate'")
+        if self.rounding == "twice" and (self.rescale != "multiplier" or self.joins == "fused"):
+            raise SpokeshaveError("rounding='twice' needs rescale='multiplier' and joins that are not fused")
         if type(self.signed) is not bool:
             raise SpokeshaveError(f"signed must be true or false, not {self.signed!r}")

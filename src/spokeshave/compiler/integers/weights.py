@@ -9,7 +9,7 @@ from torch import Tensor
 
 from spokeshave.compiler.graph import Graph
 from spokeshave.compiler.integers.settings import IntegerForm
-from spokeshave.compiler.operations import Convolution, Linear
+from spokeshave.compiler.operations import Convolution, Linear, Quantization
 from spokeshave.compiler.quantization.arithmetic import LARGEST_WEIGHT
 from spokeshave.compiler.quantization.weights import quantize_rows
 from spokeshave.schemes.scheme import Scheme
@@ -65,6 +65,35 @@ def at_scale(weight: Tensor, scale: Tensor, bits: int) -> WholeWeight:
     units = weight.detach().double() / scale.view(-1, *[1] * (weight.dim() - 1))
     levels = (units + 0.5).floor().clamp(-most, most)
     return WholeWeight(levels.to(torch.int8 if bits <= 8 else torch.int16), scale)
+
+
+def with_room_for_biases(
+    graph: Graph,
+    weights: Mapping[str, WholeWeight],
+    grids: Mapping[str, Quantization],
+    form: IntegerForm,
+) -> dict[str, WholeWeight]:
+    """The weights, but rows that are next to nothing beside their bias get a scale at which the bias fits the sums.
+
+    What that rounds away is less than a 2^-30th of the bias (of accumulators with 32 bits).
+    """
+    fitting = dict(weights)
+    for node in graph.nodes:
+        layer = node.operation
+        if isinstance(layer, Convolution | Linear) and layer.bias is not None and node.inputs[0] in grids:
+            bias, found = graph.weights[layer.bias].detach().double().flatten(), fitting[layer.weight]
+            least = bias.abs() / (grids[node.inputs[0]].scale * (1 << form.accumulator_bits - 2))
+            fitting[layer.weight] = _at_least(graph.weights[layer.weight], found, least)
+    return fitting
+
+
+def _at_least(weight: Tensor, found: WholeWeight, least: Tensor) -> WholeWeight:
+    low = found.scale < least
+    if not bool(low.any()):
+        return found
+    scale = torch.where(low, least, found.scale)
+    rounded = at_scale(weight, scale, 8).levels.to(found.levels.dtype)
+    return WholeWeight(torch.where(low.view(-1, *[1] * (weight.dim() - 1)), rounded, found.levels), scale)
 
 
 def _next_power(value: float) -> float:
