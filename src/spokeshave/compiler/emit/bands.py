@@ -12,7 +12,6 @@ from itertools import pairwise
 
 from spokeshave.compiler.count import Count
 from spokeshave.compiler.emit.depthwise import is_depthwise
-from spokeshave.compiler.emit.layouts import reads_tight
 from spokeshave.compiler.emit.lowering import Lowering
 from spokeshave.compiler.emit.program import AROUND, UNITS, Along, Call, Place
 from spokeshave.compiler.emit.taps import taps
@@ -123,9 +122,7 @@ def _is_convolution(graph: Graph, node: Node, layouts: Mapping[str, Layout], isa
     planes = [layouts[name] for name in (node.inputs[0], node.output)]
     if not all(isinstance(plane, Planes) and not _changes(plane) for plane in planes):
         return False
-    if is_depthwise(graph, node) or reads_tight(graph, node, isa):
-        return False
-    return not is_cheaper(graph, node, layouts, isa)
+    return not is_depthwise(graph, node) and not is_cheaper(graph, node, layouts, isa)
 
 
 def _changes(planes: Layout) -> bool:

@@ -19,7 +19,7 @@ def images(
     value: str,
     written: Planes,
     all_taps: tuple[Tap, ...],
-    tight: bool,
+    tight: bool = False,
     zero_byte: int = 0,
 ) -> tuple[Place, Planes]:
     """Where the taps read: the input for stride 1 unless the taps are tight, else images on the output's grid.
@@ -44,7 +44,7 @@ def images(
     return lowering.place(temporary), layout
 
 
-def image_count(operation: Convolution, all_taps: tuple[Tap, ...], tight: bool) -> int:
+def image_count(operation: Convolution, all_taps: tuple[Tap, ...], tight: bool = False) -> int:
     """How many images of the input, or its own planes, the taps read."""
     return 1 if operation.stride == (1, 1) and not tight else len(_used(all_taps))
 

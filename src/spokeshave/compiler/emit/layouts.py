@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from spokeshave.compiler.count import Count
 from spokeshave.compiler.emit.depthwise import is_depthwise, strided_margins
-from spokeshave.compiler.emit.taps import is_tight, margins, phase_size, taps
+from spokeshave.compiler.emit.taps import lies_without_gaps, margins, phase_size, taps
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.isa import InstructionSet
 from spokeshave.compiler.layout import (
@@ -201,9 +201,9 @@ def _grids(graph: Graph, family: dict[str, str], isa: InstructionSet) -> dict[st
     width: dict[str, int] = {}
     margin: dict[str, tuple[int, int]] = {}
 
-    def widen(member: str, need_width: int, rows: int, columns: int) -> None:
+    def widen(member: str, need_width: int, rows: int, columns: int, gaps: bool = True) -> None:
         key = family[member]
-        width[key] = max(width.get(key, 0), int(need_width) + columns)
+        width[key] = max(width.get(key, 0), int(need_width) + columns * gaps)
         old = margin.get(key, (0, 0))
         margin[key] = (max(old[0], rows), max(old[1], columns))
 
@@ -220,21 +220,24 @@ def _grids(graph: Graph, family: dict[str, str], isa: InstructionSet) -> dict[st
 
 
 def reads_tight(graph: Graph, node: Node, isa: InstructionSet) -> bool:
-    """Whether a node is a convolution that reads an image for each column of its kernel."""
+    """Whether a node is a convolution in words that reads an image for each column of its kernel."""
+    return graph.values[node.inputs[0]].dtype != "float32" and _wants_no_gaps(graph, node, isa)
+
+
+def _wants_no_gaps(graph: Graph, node: Node, isa: InstructionSet) -> bool:
     convolution = layer_of(node)
     if not isinstance(convolution, Convolution) or is_depthwise(graph, node):
         return False
     shape = graph.weights[convolution.weight].shape
     words = graph.values[node.inputs[0]].dtype != "float32"
-    return is_tight((shape[2], shape[3]), _positions(graph.shape(node.output)), isa.lanes, words)
+    return lies_without_gaps((shape[2], shape[3]), _positions(graph.shape(node.output)), isa.lanes, words)
 
 
-def _widen_for(
-    graph: Graph, node: Node, isa: InstructionSet, widen: Callable[[str, int, int, int], None]
-) -> None:
+def _widen_for(graph: Graph, node: Node, isa: InstructionSet, widen: Callable[..., None]) -> None:
     """Make room for every shift of a convolution on the grid of the planes that its taps read.
 
-    That is the output's grid, which the input or its phase images share, but for strided kernels without such images.
+    That is before the planes, and in gaps unless the layer wants none. The grid is the output's, which the input or its
+    phase images share, but for strided kernels without such images.
     """
     convolution = layer_of(node)
     assert isinstance(convolution, Convolution)
@@ -246,4 +249,5 @@ def _widen_for(
     tight = reads_tight(graph, node, isa)
     all_taps = taps(convolution, (kernel[0], kernel[1]), tight)
     rows, columns = margins(all_taps, read, convolution.stride, written, tight)
-    widen(node.output, written[1] if tight else phase_size(read, convolution.stride)[1], rows, columns)
+    width = written[1] if tight else phase_size(read, convolution.stride)[1]
+    widen(node.output, width, rows, columns, not _wants_no_gaps(graph, node, isa))

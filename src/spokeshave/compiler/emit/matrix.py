@@ -1,27 +1,43 @@
 """Lowers convolutions and linear layers to panel kernels (many lanes) or vector kernels (one lane)."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
 
 from spokeshave.compiler.emit.depthwise import is_depthwise, lower_depthwise
 from spokeshave.compiler.emit.images import column_offsets, image_count, images
-from spokeshave.compiler.emit.layouts import reads_tight
 from spokeshave.compiler.emit.lowering import Lowering
 from spokeshave.compiler.emit.program import GROUP, Argument, Place
-from spokeshave.compiler.emit.taps import taps
+from spokeshave.compiler.emit.taps import edges, taps
 from spokeshave.compiler.emit.vectors import pack_vectors
 from spokeshave.compiler.emit.winograd import lower_winograd, tiles_of
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.kernels.instances import Epilogue, FinishKernel, PanelKernel, SubsetKernel
-from spokeshave.compiler.kernels.packing import Panels, pack_blocks, pack_panels, padded, with_room
+from spokeshave.compiler.kernels.packing import Panels, in_groups, pack_blocks, pack_panels, padded, with_room
 from spokeshave.compiler.kernels.subsets import SubsetPanels
 from spokeshave.compiler.layout import FLOAT_BYTES, Flat, Planes
 from spokeshave.compiler.operations import Convolution, Linear
 from spokeshave.compiler.schedule import Product, Schedule, Tiles
 from spokeshave.schemes.coded import CodedStructure
 from spokeshave.schemes.packed import DenseBlocks
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What the columns of a product read: from `source`, how many floats further on, and where the planes have too few
+    gaps, `masks` for the lanes, `[shifts, lanes]`, and which of them each column takes.
+    """
+
+    source: Place
+    offsets: np.ndarray
+    masks: np.ndarray | None = None
+    which: np.ndarray | None = None
+
+    @property
+    def shifts(self) -> int:
+        """How many masks there are."""
+        return 0 if self.masks is None else len(self.masks)
 
 
 def lower_linear(lowering: Lowering, node: Node) -> None:
@@ -34,9 +50,8 @@ def lower_linear(lowering: Lowering, node: Node) -> None:
         _vector(lowering, node, matrix, lowering.place(node.inputs[0]), prod(read.shape[:-1]))
     else:
         product = _product(lowering, node, matrix, read.channels)
-        offsets = np.arange(matrix.shape[1]) * read.plane
-        source = lowering.place(node.inputs[0])
-        _panels(lowering, node, matrix, product, lowering.choose(product), source, offsets)
+        columns = Columns(lowering.place(node.inputs[0]), np.arange(matrix.shape[1]) * read.plane)
+        _panels(lowering, node, matrix, product, lowering.choose(product), columns)
 
 
 def lower_convolution(lowering: Lowering, node: Node) -> None:
@@ -54,10 +69,9 @@ def lower_convolution(lowering: Lowering, node: Node) -> None:
         return
     assert isinstance(read, Planes)
     kernel = (weight.shape[2], weight.shape[3])
-    tight = reads_tight(lowering.graph, node, lowering.isa)
-    all_taps = taps(operation, kernel, tight)
+    all_taps = taps(operation, kernel)
     channels = lowering.graph.shape(node.inputs[0])[1]
-    matrix, planes = weight.reshape(weight.shape[0], -1), channels * image_count(operation, all_taps, tight)
+    matrix, planes = weight.reshape(weight.shape[0], -1), channels * image_count(operation, all_taps)
     tiles = None if lowering.done else tiles_of(lowering.graph, node, lowering.layouts, lowering.isa)
     product = _product(lowering, node, matrix, planes, tiles)
     schedule = lowering.choose(product)
@@ -68,9 +82,12 @@ def lower_convolution(lowering: Lowering, node: Node) -> None:
         )
         lower_winograd(lowering, node, weight, bias, residual, schedule)
         return
-    source, read = images(lowering, operation, node.inputs[0], written, all_taps, tight)
-    offsets = column_offsets(all_taps, channels, read, channels)
-    _panels(lowering, node, matrix, product, schedule, source, offsets)
+    source, read = images(lowering, operation, node.inputs[0], written, all_taps)
+    columns = Columns(source, column_offsets(all_taps, channels, read, channels))
+    if masked := edges(all_taps, read, written):
+        masks, which = masked
+        columns = replace(columns, masks=masks, which=np.tile(which, channels))
+    _panels(lowering, node, matrix, product, schedule, columns)
 
 
 def convolution_reason(graph: Graph, node: Node) -> str | None:
@@ -163,29 +180,30 @@ def _panels(
     matrix: np.ndarray,
     product: Product,
     schedule: Schedule,
-    source: Place,
-    offsets: np.ndarray,
+    columns: Columns,
 ) -> None:
     """Append the panel kernel's call, or the calls that accumulate block by block, as the schedule says."""
     written = lowering.layout(node.output)
     assert isinstance(written, Planes)
     if schedule.by_blocks:
         panels = pack_blocks([(*block, matrix[np.ix_(*block)]) for block in product.blocks], schedule.rows)
-        _accumulated(lowering, node, panels, schedule, source, offsets)
+        _accumulated(lowering, node, panels, schedule, columns)
         return
     panels = pack_panels(matrix, schedule.rows, product.groups, product.order if schedule.reordered else None)
     output = lowering.along(lowering.place(node.output))
-    epilogue = _epilogue(node)
+    tile = schedule.rows, schedule.vectors, _epilogue(node)
     kernel = (
-        SubsetKernel(schedule.rows, schedule.vectors, epilogue)
+        SubsetKernel(*tile, columns.shifts > 0)
         if schedule.by_subsets
-        else PanelKernel(schedule.rows, schedule.vectors, epilogue, left=schedule.left)
+        else PanelKernel(*tile, left=schedule.left, shifts=columns.shifts)
     )
     bias = _bias(lowering, node, matrix.shape[0])[panels.row_numbers]
     packed = SubsetPanels.of(panels) if schedule.by_subsets else panels
-    arguments = _panel_arguments(lowering, written, packed, schedule, bias, offsets)
+    arguments = _panel_arguments(lowering, written, packed, schedule, bias, columns)
     residual = _residual(lowering, node, output)
-    lowering.call_kernel(kernel, *arguments, lowering.along(source), output, residual, schedule=schedule)
+    lowering.call_kernel(
+        kernel, *arguments, lowering.along(columns.source), output, residual, schedule=schedule
+    )
 
 
 def _accumulated(
@@ -193,8 +211,7 @@ def _accumulated(
     node: Node,
     panels: Panels,
     schedule: Schedule,
-    source: Place,
-    offsets: np.ndarray,
+    columns: Columns,
 ) -> None:
     """Bias into every row, blocks added to it, then residual and activation."""
     written = lowering.layout(node.output)
@@ -203,9 +220,11 @@ def _accumulated(
     bias = _bias(lowering, node, written.channels)
     lanes = lowering.units(written.lanes, lowering.isa.lanes)
     lowering.call("fill_rows", lowering.constant(bias), output, written.channels, written.plane, lanes)
-    kernel = PanelKernel(schedule.rows, schedule.vectors, accumulate=True)
-    arguments = _panel_arguments(lowering, written, panels, schedule, np.zeros(1, np.float32), offsets)
-    lowering.call_kernel(kernel, *arguments, lowering.along(source), output, output, schedule=schedule)
+    kernel = PanelKernel(schedule.rows, schedule.vectors, accumulate=True, shifts=columns.shifts)
+    arguments = _panel_arguments(lowering, written, panels, schedule, np.zeros(1, np.float32), columns)
+    lowering.call_kernel(
+        kernel, *arguments, lowering.along(columns.source), output, output, schedule=schedule
+    )
     finish = FinishKernel(_epilogue(node))
     extent = written.channels, written.plane, lanes, lowering.along(lowering.mask(written))
     lowering.call_kernel(finish, output, _residual(lowering, node, output), *extent)
@@ -228,18 +247,34 @@ def panel_constants(panels: Panels | SubsetPanels, offsets: np.ndarray) -> tuple
     return columns, panels.column_start, panels.weights
 
 
+def _masks(
+    lowering: Lowering, panels: Panels | SubsetPanels, columns: Columns
+) -> tuple[Panels | SubsetPanels, tuple[Argument, ...]]:
+    """The panels in the order that the masks ask for, and the kernel's arguments about these."""
+    if columns.masks is None or columns.which is None:
+        return panels, ()
+    masks, which = lowering.along(lowering.constant(columns.masks)), columns.which[panels.columns]
+    lanes = columns.masks.shape[1]
+    if isinstance(panels, SubsetPanels):
+        return panels, (lowering.constant((which * lanes).astype(np.int32)), masks)
+    ordered, ends = in_groups(panels, which, columns.shifts)
+    return ordered, (lowering.constant(ends), masks, lanes)
+
+
 def _panel_arguments(
     lowering: Lowering,
     written: Planes,
     panels: Panels | SubsetPanels,
     schedule: Schedule,
     bias: np.ndarray,
-    offsets: np.ndarray,
+    columns: Columns,
 ) -> tuple[Argument, ...]:
+    panels, masks = _masks(lowering, panels, columns)
     if isinstance(panels, Panels):
         panels = replace(panels, weights=with_room(panels.weights, schedule, lowering.isa.lanes))
     return (
-        *(lowering.constant(array) for array in panel_constants(panels, offsets[panels.columns])),
+        *masks,
+        *(lowering.constant(array) for array in panel_constants(panels, columns.offsets[panels.columns])),
         lowering.constant(bias),
         lowering.constant(panels.row_numbers * np.int32(written.plane)),
         lowering.along(lowering.mask(written)),

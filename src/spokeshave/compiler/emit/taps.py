@@ -4,17 +4,22 @@ A convolution of stride s reads, for output row y and kernel row ky, the input r
 = s*(y + shift) + phase. Split into its s phase images, the input of every tap is one shifted image, and the
 convolution is a stride-1 convolution over (phase, channel) planes. Stride 1 has one phase: the input itself.
 
-A shift by columns needs zero columns between rows, which waste lanes: many on small maps. These are read *tight*: there
-each kernel column has images of its own, shifted already, and only shifts by whole rows are left.
+A shift by columns needs zero columns between rows, which waste lanes: many on small maps. These lie without such gaps.
+In float32 what a shift brings over from the next row is then masked (`edges`). In lower precision they are read
+*tight*: each kernel column has images of its own, shifted already, and only shifts by whole rows are left.
 """
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from spokeshave.compiler.count import Count
+from spokeshave.compiler.layout import Planes
 from spokeshave.compiler.operations import Convolution
 from spokeshave.compiler.schedule import LEFT_LANE
 
-WORTH_IMAGES = 0.95  # of the vectors of a map with gaps: what making the images costs
+# Vectors of a map without gaps, of those with gaps, up to which it is worth making images, or masking.
+WORTH_IMAGES, WORTH_MASKS = 0.95, 0.97
 MOST_COLUMNS = 5  # of the kernel; wider ones would make more images than they are worth
 
 
@@ -29,27 +34,31 @@ class Tap:
     shift: tuple[int, int]
 
 
-def is_tight(kernel: tuple[int, int], written: tuple[int, int], lanes: int, words: bool = False) -> bool:
-    """Whether a kernel that makes a map of size `written` reads one image for each of its columns.
+def lies_without_gaps(
+    kernel: tuple[int, int], written: tuple[int, int], lanes: int, words: bool = False
+) -> bool:
+    """Whether a kernel that makes a map of size `written` wants it without gaps, in float32 or in `words`.
 
-    Behind the last row there is no gap, so a single lane may be left. In words it costs more than images, which are
+    Behind the last row there is no gap, so a few lanes may be left. In words they cost more than images, which are
     a fraction as long there (measured at 14 x 14).
 
-    >>> [is_tight((3, 3), (size, size), 16) for size in (7, 14, 28)]
-    [True, False, False]
-    >>> [is_tight((3, 3), (size, size), 16, words=True) for size in (7, 14, 28)]
-    [True, True, False]
+    >>> [lies_without_gaps((3, 3), (size, size), 16) for size in (7, 14, 28, 56)]
+    [True, True, True, False]
+    >>> [lies_without_gaps((3, 3), (size, size), 16, words=True) for size in (7, 14, 28, 56)]
+    [True, True, False, False]
     """
     height, width = written
     if not 1 < kernel[1] <= MOST_COLUMNS or isinstance(height, Count) or isinstance(width, Count):
         return False
-    with_gaps = height * (width + 1) - (0 if words else 1)
-    return _vectors(height * width, lanes) <= WORTH_IMAGES * _vectors(with_gaps, lanes)
+    without = _vectors(height * width, lanes)
+    if words:
+        return without <= WORTH_IMAGES * _vectors(height * (width + 1), lanes)
+    return without <= WORTH_MASKS * _vectors(height * (width + 1) - 1, lanes)
 
 
 def _vectors(positions: int, lanes: int) -> float:
     whole, left = divmod(positions, lanes)
-    return whole + (LEFT_LANE if left == 1 and whole else float(left > 0))
+    return whole + (min(1.0, LEFT_LANE * left) if whole else float(left > 0))
 
 
 def taps(convolution: Convolution, kernel: tuple[int, int], tight: bool = False) -> tuple[Tap, ...]:
@@ -98,3 +107,25 @@ def margins(
         rows = max(rows, -tap.shift[0], written[0] + tap.shift[0] - height)
         columns = max(columns, -tap.shift[1], written[1] + tap.shift[1] - width)
     return rows, 0 if tight else columns
+
+
+def edges(all_taps: tuple[Tap, ...], read: Planes, written: Planes) -> tuple[np.ndarray, np.ndarray] | None:
+    """Where taps stay in the row of the planes that they read, which have the pitch of `written`.
+
+    Masks `[different shifts by columns, lanes]`, -1 where such a shift stays, and the number of each tap's; None where
+    there are gaps enough.
+
+    >>> from spokeshave.compiler.layout import Grid
+    >>> planes = Grid(3, 16).planes(1, 2, 3, 6)
+    >>> masks, which = edges(taps(Convolution("w", None, padding=(0, 1, 0, 1)), (1, 3)), planes, planes)
+    >>> masks.tolist()
+    [[0, -1, -1, 0, -1, -1], [-1, -1, -1, -1, -1, -1], [-1, -1, 0, -1, -1, 0]]
+    >>> which.tolist()
+    [0, 1, 2]
+    """
+    shifts, which = np.unique([tap.shift[1] for tap in all_taps], return_inverse=True)
+    reach = max(read.width - int(shifts[0]), written.width + int(shifts[-1]))
+    if reach <= written.pitch:
+        return None
+    column = np.arange(int(written.lanes)) % written.pitch + shifts[:, None]
+    return -((column >= 0) & (column < written.pitch)).astype(np.int32), which

@@ -29,7 +29,8 @@ class PanelKernel:
 
     With `accumulate` the sums start from what the output holds and are stored raw: blocks whose kept rows differ from
     block to block add up this way, and `FinishKernel` applies bias and epilogue once per strip. With `left` the last
-    vector has so many true lanes, for which rows are the lanes.
+    vector has so many true lanes, for which rows are the lanes. With `shifts` the columns of a
+    panel come in so many groups, each with a mask of the lanes that may read x.
     """
 
     rows: int
@@ -37,12 +38,14 @@ class PanelKernel:
     epilogue: Epilogue = Epilogue()
     accumulate: bool = False
     left: int = 0
+    shifts: int = 0
 
     @property
     def name(self) -> str:
         """Name of the C function."""
         after = "accumulate" if self.accumulate else self.epilogue.name
-        return f"panel_r{self.rows}_v{self.vectors}_{after}{f'_left{self.left}' * (self.left > 0)}"
+        left, shifts = f"_left{self.left}" * (self.left > 0), f"_shifts{self.shifts}" * (self.shifts > 0)
+        return f"panel_r{self.rows}_v{self.vectors}_{after}{left}{shifts}"
 
 
 @dataclass(frozen=True)
@@ -109,11 +112,15 @@ class BFloat16PanelKernel:
 
 @dataclass(frozen=True)
 class SubsetKernel:
-    """Rows that keep different columns, times many lanes: a loop for the columns of every subset of the rows."""
+    """Rows that keep different columns, times many lanes: a loop for the columns of every subset of the rows.
+
+    With `masked` each column has a mask of the lanes that may read x.
+    """
 
     rows: int
     vectors: int
     epilogue: Epilogue = Epilogue()
+    masked: bool = False
 
     @property
     def subsets(self) -> int:
@@ -123,7 +130,7 @@ class SubsetKernel:
     @property
     def name(self) -> str:
         """Name of the C function."""
-        return f"subset_r{self.rows}_v{self.vectors}_{self.epilogue.name}"
+        return f"subset_r{self.rows}_v{self.vectors}_{self.epilogue.name}{'_masked' * self.masked}"
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,16 @@ def pack_panels(matrix: np.ndarray, rows: int, groups: int = 1, order: np.ndarra
     )
 
 
+def in_groups(panels: Panels, group: np.ndarray, groups: int) -> tuple[Panels, np.ndarray]:
+    """The same panels, the columns of each in the order of their groups, and where these end: `[panels, groups]`."""
+    panel = np.repeat(np.arange(panels.count), np.diff(panels.column_start))
+    place = panel * groups + group
+    order = np.argsort(place, kind="stable")
+    counts = np.bincount(place, minlength=panels.count * groups).reshape(panels.count, groups)
+    ordered = replace(panels, columns=panels.columns[order], weights=panels.weights[order])
+    return ordered, np.cumsum(counts, axis=1).astype(np.int32)
+
+
 def pack_blocks(blocks: list[tuple[np.ndarray, np.ndarray, np.ndarray]], rows: int) -> Panels:
     """Pack dense blocks (row numbers, column numbers, values) each into panels of its own, to be accumulated."""
     pieces = []

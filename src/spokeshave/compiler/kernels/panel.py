@@ -4,8 +4,10 @@
 
 `columns` holds byte offsets into the planes of x, so that a pruned matrix, a convolution's taps and a dense matrix
 are all the same list. Each input vector is loaded once and used by every row of the panel (GRIM's load redundancy
-elimination, arXiv 2108.11033). Columns further on are prefetched because gathered rows defeat the hardware prefetcher,
-and weights a page further on because it stops where a page ends.
+elimination, arXiv 2108.11033). Where planes have no gaps between rows, the columns of a panel come in groups, by their
+shifts along the row, each with a mask that leaves out the lanes that the shift brings over from the next row. Columns
+further on are prefetched because gathered rows defeat the hardware prefetcher, and weights a page further on because it
+stops where a page ends.
 """
 
 from collections.abc import Callable, Sequence
@@ -61,16 +63,19 @@ def sums(tile: Cells, start: str, kind: str = "vector") -> list[str]:
     return [f"    {kind} a{r}_{v} = {start.format(r, v)};" for r, v in tile]
 
 
-def use_column(rows: Sequence[int], vectors: int, left: int = 0) -> list[str]:
-    """Column j of x, loaded once, added to rows that have the next weights; columns further on are asked for."""
+def use_column(rows: Sequence[int], vectors: int, left: int = 0, choose: bool = False) -> list[str]:
+    """Column j of x, loaded once, added to rows that have the next weights; columns further on are asked for.
+
+    `choose` from the lanes of x: those of `choices`.
+    """
+    add, read = "left[{0}][i] += w * p[{1} * LANES + {0}];", "load(p + {0} * LANES)"
+    if choose:
+        add = "left[{0}][i] = add_chosen(left[{0}][i], w, p + {1} * LANES + {0}, left{0});"
+        read = "load_chosen(p + {0} * LANES, k{0})"
     lines = [
         *column("float", vectors),
-        *_use_left(
-            left,
-            f"left[{{0}}][i] += w * p[{vectors} * LANES + {{0}}];",
-            "vector w = load(weights + i * LANES);",
-        ),
-        *(f"        vector x{v} = load(p + {v} * LANES);" for v in range(vectors)),
+        *_use_left(left, vectors, add, "vector w = load(weights + i * LANES);"),
+        *(f"        vector x{v} = {read.format(v)};" for v in range(vectors)),
     ]
     for index, row in enumerate(rows):
         lines.append(f"        {{ float w = weights[{index}];")
@@ -81,10 +86,10 @@ def use_column(rows: Sequence[int], vectors: int, left: int = 0) -> list[str]:
 
 def use_words(rows: int, vectors: int, dot: str, left: int = 0) -> list[str]:
     """The same of column j of words; the macro `dot` multiplies them with words of weights and adds."""
-    add = f"{dot}(left[{{0}}][i], splat_word(p[{vectors} * LANES + {{0}}]), w);"
+    add = f"{dot}(left[{{0}}][i], splat_word(p[{{1}} * LANES + {{0}}]), w);"
     lines = [
         *column("int32_t", vectors),
-        *_use_left(left, add, "lanes_mask w = load_words(weights + i * LANES);"),
+        *_use_left(left, vectors, add, "lanes_mask w = load_words(weights + i * LANES);"),
         *(f"        lanes_mask x{v} = load_words(p + {v} * LANES);" for v in range(vectors)),
     ]
     for row in range(rows):
@@ -94,11 +99,22 @@ def use_words(rows: int, vectors: int, dot: str, left: int = 0) -> list[str]:
     return [*lines, f"        weights += {rows};"]
 
 
-def _use_left(left: int, add: str, weights: str) -> list[str]:
-    """`add` is the C statement for lane {0}."""
+def choices(vectors: int, left: int = 0) -> list[str]:
+    """The lanes of x that may be read, from the masks `inside`: of each vector, and each lane that is left."""
+    return [
+        *(f"        choice k{v} = chosen(inside + {v} * LANES);" for v in range(vectors)),
+        *(
+            f"        choice left{lane} = all_or_none(inside[{vectors} * LANES + {lane}]);"
+            for lane in range(left)
+        ),
+    ]
+
+
+def _use_left(left: int, vectors: int, add: str, weights: str) -> list[str]:
+    """`add` is the C statement for lane {0} behind {1} vectors."""
     if not left:
         return []
-    adds = " ".join(add.format(lane) for lane in range(left))
+    adds = " ".join(add.format(lane, vectors) for lane in range(left))
     return [f"        for (int i = 0; i < ROW_VECTORS; i++) {{ {weights} {adds} }}"]
 
 
@@ -192,6 +208,10 @@ def lane_loops(call: str, most: int, work: str, amx: bool = False, left: int = 0
 {end}"""
 
 
+_GROUPS = (
+    "const int32_t *ends, const int32_t *inside, int inside_row, "  # of columns: ends, masks, lanes of a mask
+)
+
 _TILE_ARGUMENTS = (
     "const char *x, const int32_t *columns, int count, const float *weights, const float *bias, float *y, "
     "const int32_t *rows, const int32_t *mask, const float *residual"
@@ -205,27 +225,40 @@ def _tile(kernel: PanelKernel, vectors: int, left: int) -> str:
     lines = [
         *sums(tile, start),
         *begin_left(left, kernel.rows, "bias"),
-        "    for (int j = 0; j < count; j++) {",
-        *use_column(range(kernel.rows), vectors, left),
-        "    }",
+        *_columns(kernel, vectors, left),
         *end_left(left, kernel.rows, vectors),
         *(raw if kernel.accumulate else stores(kernel.epilogue, cells(kernel.rows, vectors + (left > 0)))),
     ]
-    return (
-        f"static void {tile_name(kernel, vectors, left)}({_TILE_ARGUMENTS}) {{\n" + "\n".join(lines) + "\n}\n"
-    )
+    arguments = _GROUPS * (kernel.shifts > 0) + _TILE_ARGUMENTS
+    return f"static void {tile_name(kernel, vectors, left)}({arguments}) {{\n" + "\n".join(lines) + "\n}\n"
+
+
+def _columns(kernel: PanelKernel, vectors: int, left: int) -> list[str]:
+    """The sums over all columns of a panel, group by group where each has masks of its own."""
+    use = use_column(range(kernel.rows), vectors, left, kernel.shifts > 0)
+    if not kernel.shifts:
+        return ["    for (int j = 0; j < count; j++) {", *use, "    }"]
+    return [
+        f"    for (int group = 0, j = 0; group < {kernel.shifts}; group++, inside += inside_row) {{",
+        *choices(vectors, left),
+        "    for (; j < ends[group]; j++) {",
+        *use,
+        "    }",
+        "    }",
+    ]
 
 
 def _driver(kernel: PanelKernel) -> str:
+    groups = f"ends + panel * {kernel.shifts}, inside + t * LANES, inside_row, " if kernel.shifts else ""
     call = (
-        f"{kernel.name}_tile_{{0}}(x + t * VECTOR_BYTES, columns + column_start[panel], "
+        f"{kernel.name}_tile_{{0}}({groups}x + t * VECTOR_BYTES, columns + column_start[panel], "
         f"column_start[panel + 1] - column_start[panel], weights + (size_t)column_start[panel] * {kernel.rows}, "
         f"bias + panel * {kernel.rows}, y + t * LANES, rows + panel * {kernel.rows}, mask + t * LANES, "
         "residual + t * LANES)"
     )
     return f"""
-static void {kernel.name}(worker w, const int32_t *columns, const int32_t *column_start, const float *weights,
-                          const float *bias, const int32_t *rows, const int32_t *mask, int panels, int vectors,
-                          int chunk, int by_lanes, const char *x, float *y, const float *residual) {{
+static void {kernel.name}(worker w, {_GROUPS * (kernel.shifts > 0)}const int32_t *columns, const int32_t *column_start,
+                          const float *weights, const float *bias, const int32_t *rows, const int32_t *mask, int panels,
+                          int vectors, int chunk, int by_lanes, const char *x, float *y, const float *residual) {{
 {lane_loops(call, kernel.vectors, "column_start", left=kernel.left)}}}
 """

@@ -12,7 +12,7 @@ import numpy as np
 
 from spokeshave.compiler.kernels.instances import SubsetKernel
 from spokeshave.compiler.kernels.packing import Panels
-from spokeshave.compiler.kernels.panel import cells, lane_loops, stores, sums, use_column
+from spokeshave.compiler.kernels.panel import cells, choices, lane_loops, stores, sums, use_column
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,8 @@ def subset_function(kernel: SubsetKernel) -> str:
     return tiles + _driver(kernel)
 
 
+_MASKS = "const int32_t *which, const int32_t *masks, "  # of each column where its mask begins, and the masks
+
 _TILE_ARGUMENTS = (
     "const char *x, const int32_t *columns, const int32_t *ends, const float *weights, const float *bias, float *y, "
     "const int32_t *rows, const int32_t *mask, const float *residual"
@@ -71,21 +73,30 @@ def _tile(kernel: SubsetKernel, vectors: int) -> str:
     lines = [*sums(cells(kernel.rows, vectors), "splat(bias[{0}])"), "    int j = 0;"]
     for subset in range(kernel.subsets):
         rows = [row for row in range(kernel.rows) if (subset + 1) >> row & 1]
-        lines += [f"    for (int end = ends[{subset}]; j < end; j++) {{", *use_column(rows, vectors), "    }"]
+        column = [*_choices(kernel, vectors), *use_column(rows, vectors, choose=kernel.masked)]
+        lines += [f"    for (int end = ends[{subset}]; j < end; j++) {{", *column, "    }"]
     lines += stores(kernel.epilogue, cells(kernel.rows, vectors))
-    return f"static void {kernel.name}_tile_{vectors}({_TILE_ARGUMENTS}) {{\n" + "\n".join(lines) + "\n}\n"
+    arguments = _MASKS * kernel.masked + _TILE_ARGUMENTS
+    return f"static void {kernel.name}_tile_{vectors}({arguments}) {{\n" + "\n".join(lines) + "\n}\n"
+
+
+def _choices(kernel: SubsetKernel, vectors: int) -> list[str]:
+    if not kernel.masked:
+        return []
+    return ["        const int32_t *inside = masks + which[j];", *choices(vectors)]
 
 
 def _driver(kernel: SubsetKernel) -> str:
+    masks = "which + column_start[panel], masks + t * LANES, " * kernel.masked
     call = (
-        f"{kernel.name}_tile_{{0}}(x + t * VECTOR_BYTES, columns + column_start[panel], "
+        f"{kernel.name}_tile_{{0}}({masks}x + t * VECTOR_BYTES, columns + column_start[panel], "
         f"ends + panel * {kernel.subsets}, weights + weight_start[panel], bias + panel * {kernel.rows}, y + t * LANES, "
         f"rows + panel * {kernel.rows}, mask + t * LANES, residual + t * LANES)"
     )
     return f"""
-static void {kernel.name}(worker w, const int32_t *columns, const int32_t *column_start, const int32_t *ends,
-                          const float *weights, const int32_t *weight_start, const float *bias, const int32_t *rows,
-                          const int32_t *mask, int panels, int vectors, int chunk, int by_lanes, const char *x,
-                          float *y, const float *residual) {{
+static void {kernel.name}(worker w, {_MASKS * kernel.masked}const int32_t *columns, const int32_t *column_start,
+                          const int32_t *ends, const float *weights, const int32_t *weight_start, const float *bias,
+                          const int32_t *rows, const int32_t *mask, int panels, int vectors, int chunk, int by_lanes,
+                          const char *x, float *y, const float *residual) {{
 {lane_loops(call, kernel.vectors, "weight_start")}}}
 """

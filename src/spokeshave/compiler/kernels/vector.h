@@ -40,6 +40,33 @@ INLINE void store_part(float *p, vector v, int count) {
     else memcpy(p, &v, (size_t)count * sizeof(float));
 #endif
 }
+/* Which lanes count: a predicate where the CPU has such, a mask elsewhere. */
+#if defined(__AVX512F__) && LANES == 16
+typedef uint16_t choice;
+INLINE choice chosen(const int32_t *mask) {
+    choice k;
+    __asm__("vpmovd2m %1, %0" : "=Yk"(k) : "v"(*(const unaligned_mask *)mask));
+    return k;
+}
+INLINE choice all_or_none(int32_t mask) { return (choice)mask; }
+INLINE vector load_chosen(const float *p, choice k) {
+    vector v;
+    __asm__("vmovups %1, %0%{%2%}%{z%}" : "=v"(v) : "m"(*(const unaligned_vector *)p), "Yk"(k));
+    return v;
+}
+INLINE vector add_chosen(vector sum, vector w, const float *x, choice k) { /* sum + w * x[0] */
+    __asm__("vfmadd231ps %1%{1to16%}, %2, %0%{%3%}" : "+v"(sum) : "m"(*x), "v"(w), "Yk"(k));
+    return sum;
+}
+#else
+typedef lanes_mask choice;
+INLINE choice chosen(const int32_t *mask) { return *(const unaligned_mask *)mask; }
+INLINE choice all_or_none(int32_t mask) { return mask - (lanes_mask){0}; }
+INLINE vector load_chosen(const float *p, choice k) { return (vector)((lanes_mask)load(p) & k); }
+INLINE vector add_chosen(vector sum, vector w, const float *x, choice k) {
+    return sum + w * (vector)((lanes_mask)(x[0] - (vector){0}) & k);
+}
+#endif
 /* gcc makes one broadcast of this; of a loop over lanes it makes as many as there are lanes. */
 INLINE vector splat(float s) { return s - (vector){0}; }
 
