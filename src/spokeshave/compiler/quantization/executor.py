@@ -192,8 +192,10 @@ def run_quantized_selected(
     after = requantization(operation.product, matrices.flatten(0, 1), weights[operation.weight_scale], None)
     levels, number = quantize(x, operation.input), chosen.unsqueeze(-1)
     sums = x.new_zeros(*x.shape[:-1], matrices.shape[1], dtype=torch.float64)
-    for index, matrix in enumerate(matrices):
-        sums = torch.where(number == index, integer_sums(operation.product, levels, matrix), sums)
+    asked_for = range(len(matrices)) if chosen.is_meta else chosen.unique().long().tolist()
+    for index in asked_for:
+        product = integer_sums(operation.product, levels, matrices[index])
+        sums = torch.where(number == index, product, sums)
     scale, shift = (rows.view(matrices.shape[:2])[chosen.long()] for rows in (after.scale, after.shift))
     return fused_multiply_add(sums.float(), scale, shift)
 
