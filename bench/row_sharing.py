@@ -3,11 +3,12 @@
     python -m bench.row_sharing
     python -m bench.row_sharing --network gru --prepare && python -m bench.row_sharing --network gru
 
-A pretrained CIFAR-10 ResNet-56 and the keyword network GRU-400 are pruned layer by layer (`papers/layerwise.py`), the
-former is then fine-tuned with the dense network as its teacher; compiled in float32 and int8, and judged through the
-deployment on test data. All deployments of a network are timed in one interleaved run, one thread, one sample. First
-layer and classifier stay dense. Kept columns come in fours, so that one pruned network serves both precisions. What was
-made is kept in runs/papers: a run that was stopped goes on where it was, and after `--prepare` only times.
+A pretrained CIFAR-10 ResNet-56 and the keyword network GRU-400 are pruned layer by layer (`papers/layerwise.py`), with
+`--images` the former is then fine-tuned with the dense network as its teacher; compiled in float32 and int8, and judged
+through the deployment on test data. All deployments of a network are timed in one interleaved run, one thread, one
+sample. First layer and classifier stay dense. Kept columns come in fours, so that one pruned network serves both
+precisions. What was made is kept in runs/papers: a run that was stopped goes on where it was, and after `--prepare`
+only times.
 """
 
 import argparse
@@ -34,10 +35,10 @@ COLUMN_GROUP = 4
 PRECISIONS = ("float32", "int8")
 RATES = {"resnet56": (2, 3), "gru": (2, 4, 8, 16)}
 SEEDS = {"resnet56": (0,), "gru": (0, 1, 2)}
-FITTED, TUNED = 512, 10_000  # images that the ResNet's layers are fitted to, and of its fine-tuning
+FITTED = 512  # images that the ResNet's layers are fitted to
 PRUNING = {
-    "resnet56": f"layers fitted to {FITTED:,} images, then {TUNED:,} images of fine-tuning; one seed",
-    "gru": "layers fitted to 150 clips, judged on 150 others, no training; means of three seeds",
+    "resnet56": f"layers fitted to {FITTED} images; one seed",
+    "gru": "layers fitted to 150 clips, judged on 150 others; means of three seeds",
 }
 
 
@@ -52,9 +53,9 @@ def subject_of(network: str, seed: int) -> Subject:
     return cnn(seed, False, 56, 10_000, FITTED, 1) if network == "resnet56" else gru(seed, False)
 
 
-def trials(kept: Store, network: str, subject: Subject, seed: int, rates: Sequence[int]) -> list[Trial]:
+def trials(kept: Store, subject: Subject, seed: int, rates: Sequence[int], tuned: int) -> list[Trial]:
     """Dense, then every number of rows at every rate, in both precisions."""
-    tuning = FineTuning(DATA["cifar10"](), TUNED) if network == "resnet56" else None
+    tuning = FineTuning(DATA["cifar10"](), tuned) if tuned else None
     made = [trial(kept, subject, "dense", None, seed, precision=precision) for precision in PRECISIONS]
     for rate, rows, precision in product(rates, ROWS, PRECISIONS):
         scheme = partial(shared_by, rows, rate)
@@ -63,23 +64,24 @@ def trials(kept: Store, network: str, subject: Subject, seed: int, rates: Sequen
     return made
 
 
-def made(network: str, rates: Sequence[int]) -> tuple[Subject, list[list[Trial]]]:
+def made(network: str, rates: Sequence[int], tuned: int) -> tuple[Subject, list[list[Trial]]]:
     """The first seed's subject, and every seed's trials; those of earlier runs from the disk."""
     subjects = {seed: subject_of(network, seed) for seed in SEEDS[network]}
     with store(False) as kept:
-        by_seed = [trials(kept, network, subject, seed, rates) for seed, subject in subjects.items()]
+        by_seed = [trials(kept, subject, seed, rates, tuned) for seed, subject in subjects.items()]
     return next(iter(subjects.values())), by_seed
 
 
-def measure(network: str, rates: Sequence[int], rounds: int) -> dict[str, Any]:
+def measure(network: str, rates: Sequence[int], tuned: int, rounds: int) -> dict[str, Any]:
     """Mean accuracy over seeds, and the time of the first seed's deployments."""
-    subject, by_seed = made(network, rates)
+    subject, by_seed = made(network, rates, tuned)
     origin, rows = provenance(1), []
     for first, *same in zip(with_times(by_seed[0], subject.example, rounds), *by_seed, strict=True):
         accuracies = [one.record["test"] for one in same]
         row = {key: value for key, value in first.items() if key not in ("kind", "seed", "test")}
         rows.append(row | {"accuracy": statistics.fmean(accuracies), "accuracies": accuracies})
-    found = {"network": network, "about": subject.about, "pruning": PRUNING[network], "seeds": SEEDS[network]}
+    pruning = f"{PRUNING[network]}; {f'{tuned:,} images of fine-tuning' if tuned else 'no training'}"
+    found = {"network": network, "about": subject.about, "pruning": pruning, "seeds": SEEDS[network]}
     return {**found, "best_point": best_point(rows), **origin, "rows": rows}
 
 
@@ -89,6 +91,9 @@ def main() -> int:
     )
     parser.add_argument("--network", choices=RATES, action="append", help="otherwise all")
     parser.add_argument("--rate", type=int, action="append", help="otherwise the network's own")
+    parser.add_argument(
+        "--images", type=int, default=0, help="of fine-tuning, for the ResNet; otherwise none"
+    )
     parser.add_argument("--rounds", type=int, default=31)
     parser.add_argument(
         "--prepare", action="store_true", help="prune and compile what is missing; time nothing"
@@ -97,11 +102,11 @@ def main() -> int:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for network in arguments.network or RATES:
-        rates = arguments.rate or RATES[network]
+        rates, tuned = arguments.rate or RATES[network], arguments.images if network == "resnet56" else 0
         if arguments.prepare:
-            made(network, rates)
+            made(network, rates, tuned)
         else:
-            join(arguments.output, measure(network, rates, arguments.rounds), ("network",))
+            join(arguments.output, measure(network, rates, tuned, arguments.rounds), ("network",))
     return 0
 
 
