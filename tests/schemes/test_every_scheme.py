@@ -102,6 +102,17 @@ def test_the_squared_weight_is_the_default_saliency(scheme: Scheme) -> None:
 
 
 @schemes
+def test_where_weights_lie_in_memory_does_not_matter(scheme: Scheme) -> None:
+    shape = SHAPES["convolution"]
+    if scheme.supports(shape) is None:
+        weight = normal(shape)
+        scattered = weight.to(memory_format=torch.channels_last)
+        projected = scheme.project(scattered)
+        assert torch.equal(projected, scheme.project(weight))
+        assert torch.equal(scheme.pack(projected).unpack(), projected)
+
+
+@schemes
 def test_parameters_give_plain_tensors(scheme: Scheme) -> None:
     assert not scheme.project(torch.nn.Parameter(normal(a_shape(scheme)))).requires_grad
 

@@ -53,7 +53,7 @@ class RowQuantizer(Composable):
         if digits < 1:
             raise SpokeshaveError(f"{self.name}: {weight.dtype} has too few digits for {self}")
         units, table = as_units(weight, self.per == "row"), self.table.to(weight.device)
-        importance = importance_of(weight, saliency).view(units.shape)
+        importance = importance_of(weight, saliency).reshape(units.shape)
         scales = fit_scales(units, importance, table, digits)
         points = table[nearest(units, scales, table)] * scales[:, None]
         return points.to(weight.dtype).view(weight.shape)
