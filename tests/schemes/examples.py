@@ -72,6 +72,18 @@ SHAPES = {
 }
 
 
+def best_of(units: list[tuple[int, float]], wanted: float) -> float:
+    """The most that units of (weights, worth) are worth together: of all choices that are at most 1 % below what is
+    wanted, or else that come nearest to it, of two that are equally near the smaller."""
+    totals: dict[int, float] = {0: 0.0}
+    for size, worth in units:
+        for total, value in list(totals.items()):
+            totals[total + size] = max(totals.get(total + size, 0.0), value + worth)
+    met = [total for total in totals if 0.99 * wanted - 1e-6 <= total <= wanted + 1e-6]
+    nearest = min(totals, key=lambda total: (round(abs(total - wanted), 6), total))
+    return max(totals[total] for total in met or [nearest])
+
+
 @st.composite
 def weights(draw, shape: tuple[int, ...]) -> Tensor:
     """Small integers, so that ties and zeros are common."""

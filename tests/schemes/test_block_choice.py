@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from spokeshave.schemes.block_choice import balanced, best_segments, together
+from spokeshave.schemes.block_choice import EvenColumns, balanced, best_segments, together
+from spokeshave.schemes.budgets import Budget
 from spokeshave.schemes.tiling import Kept, Tiling, column_scores, row_scores
 
 
@@ -24,9 +25,9 @@ def value(score: Tensor, kept: Kept) -> float:
 def choose(budget: str, tiling: Tiling, score: Tensor, rounds: int) -> Kept:
     prices = (tiling.heights() + 1) // 2
     if budget == "block":
-        columns = torch.full((tiling.tall * tiling.wide,), 3)
+        columns = EvenColumns.of(tiling, prices, tiling.height * tiling.width / 6)
         return balanced(score, prices.repeat_interleave(tiling.wide), columns, rounds)
-    return together(score, tiling, prices, tiling.height * tiling.width // 6, rounds)
+    return together(score, tiling, prices, Budget(0, tiling.height * tiling.width // 6), rounds)
 
 
 @pytest.mark.parametrize("budget", ["layer", "block"])
@@ -55,7 +56,8 @@ def test_neither_rows_nor_columns_can_be_bettered(budget) -> None:
             )
         if budget == "layer":
             prices = (tiling.heights() + 1) // 2
-            best = best_segments(tiling.by_strip(by_column), prices, tiling.height * tiling.width // 6)
+            budget = Budget(0, tiling.height * tiling.width // 6)
+            best = best_segments(tiling.by_strip(by_column), prices, budget)
             assert tiling.by_strip(by_column)[best].sum().item() == pytest.approx(value(score, kept))
 
 
@@ -74,7 +76,7 @@ def test_segments_against_every_choice(prices) -> None:
                 chosen = torch.tensor([bool(bits >> bit & 1) for bit in range(8)]).view(2, 4)
                 if int(cost[chosen].sum()) <= budget:
                     best = max(best, worth[chosen].sum().item())
-            kept = best_segments(worth, torch.tensor(prices), budget)
+            kept = best_segments(worth, torch.tensor(prices), Budget(0, budget))
             assert int(cost[kept].sum()) <= budget
             assert worth[kept].sum().item() == pytest.approx(best)
         if seed == 2:

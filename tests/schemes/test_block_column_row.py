@@ -1,19 +1,18 @@
 """Block column-row sparsity: in the set, within the budget, and as near as exhaustive search finds."""
 
 from collections.abc import Iterator
-from itertools import chain, combinations
 
 import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from tests.schemes.examples import best_of
 from torch import Tensor
 
 from spokeshave.errors import SpokeshaveError
 from spokeshave.schemes.block_column_row import BlockColumnRow
 from spokeshave.schemes.ranking import density, support
 from spokeshave.schemes.scheme import Scheme, as_matrix
-from spokeshave.schemes.unstructured import Unstructured
 
 SHAPES = [(1, 1), (1, 9), (7, 1), (4, 4), (5, 7), (9, 10), (6, 2, 3, 3), (3, 5, 2)]
 
@@ -31,6 +30,7 @@ def cases(draw, most_rows: float = 0.9, budgets=("layer", "block")) -> tuple[Blo
         min(sparsity, most_rows, draw(st.sampled_from([0, 0.25, 0.5]))),
         draw(st.sampled_from(budgets)),
     )
+    assume(scheme.supports(shape) is None)
     return scheme, torch.tensor(numbers, dtype=torch.float32).reshape(shape)
 
 
@@ -43,7 +43,8 @@ def test_projection_is_idempotent_and_in_the_set(case) -> None:
     assert torch.equal(scheme.project(projected), projected)
     kept = support(projected)
     assert torch.equal(projected[kept], weight[kept])
-    assert int(kept.sum()) <= weight.numel() * (1 - scheme.sparsity) + 1e-6
+    column = min(scheme.block[0], weight.shape[0])
+    assert int(kept.sum()) <= weight.numel() * (1 - scheme.sparsity) + column / 2 + 1e-6
 
 
 @given(cases())
@@ -71,13 +72,9 @@ def test_columns_only_is_the_nearest_point(case) -> None:
     matrix = as_matrix(weight)
     strips = matrix.split(scheme.block[0])
     segments = [(len(strip), energy) for strip in strips for energy in strip.square().sum(0).tolist()]
-    assume(len(segments) <= 12)
-    subsets = chain.from_iterable(combinations(segments, size) for size in range(len(segments) + 1))
-    budget = matrix.numel() * (1 - scheme.sparsity) + 1e-6
-    best = max(
-        sum(energy for _, energy in kept) for kept in subsets if sum(cost for cost, _ in kept) <= budget
+    assert scheme.project(weight).square().sum().item() == best_of(
+        segments, matrix.numel() * (1 - scheme.sparsity)
     )
-    assert scheme.project(weight).square().sum().item() == best
 
 
 @given(cases(most_rows=0, budgets=["block"]))
@@ -94,10 +91,11 @@ def test_balanced_columns_are_the_largest_of_each_block(case) -> None:
 
 @given(cases())
 @settings(max_examples=150, deadline=None)
-def test_never_nearer_than_unstructured(case) -> None:
+def test_never_nearer_than_any_as_many_weights(case) -> None:
     scheme, weight = case
-    kept = scheme.project(weight).square().sum()
-    assert kept <= Unstructured(scheme.sparsity).project(weight).square().sum()
+    projected = scheme.project(weight)
+    largest = weight.square().flatten().sort(descending=True).values[: int(support(projected).sum())]
+    assert projected.square().sum() <= largest.sum()
 
 
 @given(cases())

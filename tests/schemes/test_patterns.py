@@ -1,13 +1,13 @@
 """Patterns of 3x3 kernels: the nearest choice of all, shared where asked for, and stored by pattern."""
 
 from collections import Counter
-from itertools import combinations, product
+from itertools import product
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.schemes.examples import weights
+from tests.schemes.examples import best_of, weights
 from torch import Tensor
 
 from spokeshave.errors import SpokeshaveError
@@ -24,11 +24,7 @@ def best(weight: Tensor, scheme: Patterns) -> float:
         (len(group), max((group[:, channel] * mask).sum().item() for mask in masks))
         for group, channel in product(groups, range(weight.shape[1]))
     ]
-    budget = weight.shape[0] * weight.shape[1] * (1 - scheme.kernel_sparsity) + 1e-6
-    chosen = (combination for size in range(len(units) + 1) for combination in combinations(units, size))
-    return max(
-        sum(worth for _, worth in units) for units in chosen if sum(price for price, _ in units) <= budget
-    )
+    return best_of(units, weight.shape[0] * weight.shape[1] * (1 - scheme.kernel_sparsity))
 
 
 @given(weights((3, 3, 3, 3)), st.sampled_from([0, 0.4, 0.7]), st.sampled_from([1, 2, 3]))

@@ -1,18 +1,27 @@
 """Blocks that keep whole columns and whole rows: GRIM's block column-row pruning (arXiv 2108.11033)."""
 
 from dataclasses import dataclass
+from math import prod
 from typing import Literal
 
 from torch import Tensor
 
 from spokeshave.errors import SpokeshaveError
-from spokeshave.schemes.block_choice import balanced, together
+from spokeshave.schemes.block_choice import EvenColumns, balanced, together
 from spokeshave.schemes.block_packing import dense_blocks, tiling_of
-from spokeshave.schemes.checks import as_block, block_reason, check_choice, check_member, check_rates
+from spokeshave.schemes.budgets import Budget, budget_of, is_within_budget, kinds_of
+from spokeshave.schemes.checks import (
+    as_block,
+    block_reason,
+    check_choice,
+    check_member,
+    check_rates,
+    empty_reason,
+)
 from spokeshave.schemes.column_groups import group_order, grouped, spread
 from spokeshave.schemes.masking import project_by
 from spokeshave.schemes.packed import DenseBlocks
-from spokeshave.schemes.ranking import kept_count, support
+from spokeshave.schemes.ranking import support
 from spokeshave.schemes.scheme import Composable
 from spokeshave.schemes.tiling import Kept, Tiling, used
 
@@ -65,30 +74,36 @@ class BlockColumnRow(Composable):
         return project_by(NAME, self, weight, saliency, self._keep)
 
     def supports(self, shape: tuple[int, ...]) -> str | None:
-        """A block must not be larger than the matrix, and column groups must divide the input channels."""
-        reason = block_reason(self.block, shape)
-        if reason is None and shape[1] % self.column_group:
+        """A block must not be larger than the matrix, column groups divide its inputs, the sparsity leave a column."""
+        if reason := block_reason(self.block, shape):
+            return reason
+        if shape[1] % self.column_group:
             return f"{shape[1]} input channels are no whole groups of {self.column_group}"
-        return reason
+        groups = prod(shape[1:]) // self.column_group
+        tiling = Tiling(shape[0], groups, (self.block[0], self.block[1] // self.column_group))
+        kept = self._budget(tiling).most if self.budget == "layer" else self._even(tiling).size()
+        least = int(self._prices(tiling).min())
+        return empty_reason(kept, self.sparsity, least, shape[0] * groups, "column of a block")
 
     def contains(self, weight: Tensor) -> bool:
         """Whether the rows and columns in use fit: few enough in each block, and together within the budget.
 
-        The budget is floor((1 - sparsity) * size) weights; a used column of a block costs as many as the
-        block may keep rows.
+        The budget is (1 - sparsity) * size weights, as near as whole columns come to it (`budgets.py`); a used column
+        of a block costs as many as the block may keep rows.
         """
         if self.supports(tuple(weight.shape)):
             return False
         groups = grouped(support(weight), self.column_group).any(2)
         tiling = self._tiling(groups)
-        kept = used(tiling.split(groups))
-        prices = self._prices(tiling).to(weight.device).repeat_interleave(tiling.wide)
-        columns = kept.columns.sum(1)
+        kept, prices = used(tiling.split(groups)), self._prices(tiling)
+        columns = kept.columns.sum(1).cpu()
         if self.budget == "block":
-            columns_fit = bool((columns <= self._column_counts(tiling).to(weight.device)).all())
+            columns_fit = self._even(tiling).holds(columns)
         else:
-            columns_fit = int((columns * prices).sum()) <= self._budget(tiling)
-        return columns_fit and bool((kept.rows.sum(1) <= prices).all())
+            by_strip = columns.view(tiling.tall, -1).sum(1)
+            columns_fit = is_within_budget(by_strip, prices, self._budget(tiling), tiling.width)
+        rows_fit = kept.rows.sum(1).cpu() <= prices.repeat_interleave(tiling.wide)
+        return columns_fit and bool(rows_fit.all())
 
     def pack(self, weight: Tensor) -> DenseBlocks:
         """Store the used rows and columns of each block; raises SpokeshaveError outside the set."""
@@ -104,24 +119,22 @@ class BlockColumnRow(Composable):
     def _tiling(self, groups: Tensor) -> Tiling:
         return tiling_of(groups, (self.block[0], self.block[1] // self.column_group))
 
-    def _budget(self, tiling: Tiling) -> int:
-        """Column groups of one row each that may be kept."""
-        return (
-            kept_count(tiling.height * tiling.width * self.column_group, self.sparsity) // self.column_group
-        )
+    def _wanted(self, tiling: Tiling) -> float:
+        """Column groups of one row each that should be kept."""
+        return tiling.height * tiling.width * (1 - self.sparsity)
+
+    def _budget(self, tiling: Tiling) -> Budget:
+        return budget_of(kinds_of(self._prices(tiling), tiling.width), self._wanted(tiling))
+
+    def _even(self, tiling: Tiling) -> EvenColumns:
+        return EvenColumns.of(tiling, self._prices(tiling), self._wanted(tiling))
 
     def _choose(self, score: Tensor, tiling: Tiling) -> Kept:
         prices = self._prices(tiling).to(score.device)
         if self.budget == "block":
-            columns = self._column_counts(tiling).to(score.device)
-            return balanced(score, prices.repeat_interleave(tiling.wide), columns)
+            return balanced(score, prices.repeat_interleave(tiling.wide), self._even(tiling))
         return together(score, tiling, prices, self._budget(tiling))
 
     def _prices(self, tiling: Tiling) -> Tensor:
         """Rows that the blocks of each strip keep, which is what a column of theirs costs: `[tall]`."""
         return ((1 - self.row_sparsity) * tiling.heights() - 1e-6).ceil().long().clamp(min=1)
-
-    def _column_counts(self, tiling: Tiling) -> Tensor:
-        """Columns that each block keeps when all keep the same share, `[blocks]`."""
-        affordable = self._budget(tiling) // int(self._prices(tiling).sum())
-        return tiling.shared_out(affordable)

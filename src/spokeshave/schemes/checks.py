@@ -54,6 +54,16 @@ def block_reason(block: tuple[int, int], shape: tuple[int, ...]) -> str | None:
     return f"a block of {block[0]} x {block[1]} is larger than the weight's matrix, {rows} x {columns}"
 
 
+def empty_reason(kept: float, sparsity: float, least: int, total: int, unit: str) -> str | None:
+    """Why a sparsity is too high, or None: nothing of `total` is kept, and a unit of `least` is what can be."""
+    most = f"{1 - least / total:.10g}"
+    return (
+        None
+        if kept
+        else f"a sparsity of {sparsity} leaves no {unit}; for this shape it can be {most} at most"
+    )
+
+
 def check_weight(owner: str, scheme: "Scheme", weight: Tensor, saliency: Tensor | None = None) -> None:
     """Raise SpokeshaveError unless the scheme supports the weight and all is finite and of one shape."""
     if weight.dim() < 2 or weight.numel() == 0 or not weight.is_floating_point():

@@ -1,12 +1,13 @@
 """Blocks that keep as many rows and columns as each is worth: CSB, compressed structured blocks (arXiv 2005.05758)."""
 
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
 
 from spokeshave.schemes.block_packing import dense_blocks, tiling_of
-from spokeshave.schemes.checks import as_block, block_reason, check_fraction, check_member
+from spokeshave.schemes.checks import as_block, block_reason, check_fraction, check_member, empty_reason
 from spokeshave.schemes.masking import project_by
 from spokeshave.schemes.packed import DenseBlocks
 from spokeshave.schemes.ranking import kept_count, support
@@ -41,11 +42,14 @@ class CompressedBlocks(Composable):
         return project_by(NAME, self, weight, saliency, self._keep)
 
     def supports(self, shape: tuple[int, ...]) -> str | None:
-        """A block must not be larger than the matrix."""
-        return block_reason(self.block, shape)
+        """A block must not be larger than the matrix, and the sparsity leave a weight."""
+        if reason := block_reason(self.block, shape):
+            return reason
+        total = prod(shape)
+        return empty_reason(kept_count(total, self.sparsity), self.sparsity, 1, total, "weight")
 
     def contains(self, weight: Tensor) -> bool:
-        """Whether used rows times used columns, summed over the blocks, are within floor((1 - sparsity) * size)."""
+        """Whether used rows times used columns, over all blocks, are within (1 - sparsity) * size (`kept_count`)."""
         if self.supports(tuple(weight.shape)):
             return False
         kept = used(tiling_of(weight, self.block).split(support(as_matrix(weight))))
@@ -126,9 +130,11 @@ def _more_columns(tiles: Tensor, kept: Kept, whole: Kept, budget: int) -> Kept:
     """Columns, those worth most a weight first, while all fit; a block that is empty takes them with all rows."""
     rows = torch.where(kept.rows.any(1, keepdim=True), kept.rows, whole.rows)
     price = rows.sum(1, keepdim=True).expand(kept.columns.shape)
-    mean = torch.where(whole.columns & ~kept.columns, column_scores(tiles, rows) / price, 0).flatten()
+    left = budget - kept.size()
+    open_ = whole.columns & ~kept.columns & (price <= left)
+    mean = torch.where(open_, column_scores(tiles, rows) / price, -1).flatten()
     order = mean.argsort(descending=True, stable=True)
-    fits = (price.flatten()[order].cumsum(0) <= budget - kept.size()) & (mean[order] > 0)
+    fits = (price.flatten()[order].cumsum(0) <= left) & (mean[order] >= 0)
     added = torch.zeros_like(fits).index_put((order[fits],), torch.tensor(True, device=fits.device))
     columns = kept.columns | added.view(kept.columns.shape)
     return Kept(rows & columns.any(1, keepdim=True), columns)

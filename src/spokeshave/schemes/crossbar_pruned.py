@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from spokeshave.schemes.block_packing import dense_blocks
+from spokeshave.schemes.budgets import Budget, keep_within_budget
 from spokeshave.schemes.checks import check_choice, check_count, check_fraction, check_member
 from spokeshave.schemes.masking import project_by
 from spokeshave.schemes.packed import DenseBlocks
-from spokeshave.schemes.ranking import keep_within_budget, kept_count, support
+from spokeshave.schemes.ranking import support
 from spokeshave.schemes.scheme import Composable
 from spokeshave.schemes.word_lines import ORDERS, Order, from_fragments, in_fragments
 
@@ -70,9 +71,8 @@ class CrossbarPruned(Composable):
         return self._spread(torch.arange(len(self._sizes(weight))), weight)
 
     def _kept(self, worth: Tensor) -> Tensor:
-        kept = keep_within_budget(
-            self._by_unit(worth).sum(1), self._sizes(worth).to(worth.device), self._budget(worth)
-        )
+        budget = Budget(0, self._budget(worth))
+        kept = keep_within_budget(self._by_unit(worth).sum(1), self._sizes(worth).to(worth.device), budget)
         return self._spread(kept, worth)
 
     def _by_unit(self, weight: Tensor) -> Tensor:
@@ -90,7 +90,8 @@ class CrossbarPruned(Composable):
 
     def _budget(self, weight: Tensor) -> int:
         total = int(self._sizes(weight).sum())
-        return -(-max(1, kept_count(total, self.sparsity)) // self.crossbar) * self.crossbar
+        wanted = max(1, int(total * (1 - self.sparsity) + 1e-6))
+        return -(-wanted // self.crossbar) * self.crossbar
 
     def _spread(self, units: Tensor, weight: Tensor) -> Tensor:
         """What is said of every unit, for every weight."""

@@ -104,7 +104,7 @@ def _largest_of_each(matrix: Tensor, length: int) -> Tensor:
 
 def _lengths_within(worth: Tensor, prices: Tensor, budget: int) -> Tensor:
     """Choice of each row, `[rows]`, for the most worth; choice j is worth `worth[:, j]` and costs `prices[j]`."""
-    low, high = 0.0, float(worth.amax()) + 1
+    low, high = 0.0, 2 * float(worth.amax())
     chosen = torch.full((len(worth),), len(prices) - 1, device=worth.device)
     for _ in range(BISECTIONS):
         threshold = (low + high) / 2

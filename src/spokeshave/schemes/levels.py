@@ -23,8 +23,8 @@ def as_units(weight: Tensor, per_row: bool) -> Tensor:
 
 
 def importance_of(weight: Tensor, saliency: Tensor | None) -> Tensor:
-    """What a squared error costs, relative to the default: of the weight's shape, in double precision."""
-    if saliency is None:
+    """What a squared error costs, relative to the default (and just that where all saliencies are 0), float64."""
+    if saliency is None or not saliency.any():
         return torch.ones_like(weight, dtype=torch.float64)
     squared = weight.detach().square().double()
     return torch.where(squared > 0, saliency.double() / squared, 0)

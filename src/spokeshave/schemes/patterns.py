@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from spokeshave.schemes.checks import check_count, check_fraction, check_member
+from spokeshave.schemes.budgets import Budget, budget_of, is_within_budget, keep_within_budget, kinds_of
+from spokeshave.schemes.checks import check_count, check_fraction, check_member, empty_reason
 from spokeshave.schemes.dictionaries import Dictionary, as_masks, dictionary_of
 from spokeshave.schemes.masking import project_by
 from spokeshave.schemes.pattern_groups import PatternGroups, by_filters, pattern_numbers
-from spokeshave.schemes.ranking import keep_within_budget, kept_count, support
+from spokeshave.schemes.ranking import support
 from spokeshave.schemes.scheme import Composable
 
 NAME = "patterns"
@@ -42,10 +43,11 @@ class Patterns(Composable):
         return project_by(NAME, self, weight, saliency, self._keep)
 
     def supports(self, shape: tuple[int, ...]) -> str | None:
-        """Only convolutions with kernels of 3 x 3."""
-        if len(shape) == 4 and shape[2:] == (3, 3):
-            return None
-        return f"only convolutions with kernels of 3 x 3 have patterns, not a weight of shape {shape}"
+        """Only convolutions with kernels of 3 x 3, of which the sparsity leaves one."""
+        if len(shape) != 4 or shape[2:] != (3, 3):
+            return f"only convolutions with kernels of 3 x 3 have patterns, not a weight of shape {shape}"
+        kept, least = self._budget(shape).most, int(self._prices(shape).min())
+        return empty_reason(kept, self.kernel_sparsity, least, shape[0] * shape[1], "kernel")
 
     def contains(self, weight: Tensor) -> bool:
         """Whether each kernel lies in a pattern, shared as it must be, and few enough kernels are in use."""
@@ -53,8 +55,9 @@ class Patterns(Composable):
             return False
         used = by_filters(support(weight).flatten(2).int(), self.filters_sharing).any(1)
         numbers = pattern_numbers(used, self._masks())
-        in_use = int((self._prices(weight) * (numbers >= 0)).sum())
-        fits = in_use <= kept_count(weight.shape[:2].numel(), self.kernel_sparsity)
+        prices = self._prices(tuple(weight.shape))
+        in_use = (numbers >= 0).flatten().cpu()
+        fits = is_within_budget(in_use, prices.flatten(), self._budget(tuple(weight.shape)))
         return fits and bool((numbers < len(self._masks())).all())
 
     def pack(self, weight: Tensor) -> PatternGroups:
@@ -65,16 +68,20 @@ class Patterns(Composable):
     def _masks(self) -> Tensor:
         return as_masks(dictionary_of(self.dictionary))
 
-    def _prices(self, weight: Tensor) -> Tensor:
+    def _prices(self, shape: tuple[int, ...]) -> Tensor:
         """Filters of each group, which is how many kernels a channel of it has: `[groups, channels]`."""
-        filters = torch.ones(weight.shape[0], weight.shape[1], 1, dtype=torch.long, device=weight.device)
-        return by_filters(filters, self.filters_sharing).sum((1, 3))
+        filters = torch.arange(0, shape[0], self.filters_sharing)
+        return (shape[0] - filters).clamp(max=self.filters_sharing)[:, None].repeat(1, shape[1])
+
+    def _budget(self, shape: tuple[int, ...]) -> Budget:
+        wanted = shape[0] * shape[1] * (1 - self.kernel_sparsity)
+        return budget_of(kinds_of(self._prices(shape).flatten()), wanted)
 
     def _keep(self, worth: Tensor) -> Tensor:
         masks = self._masks().to(worth.device)
         by_group = by_filters(worth.flatten(2), self.filters_sharing).sum(1)
         best, pattern = (by_group @ masks.T.to(worth.dtype)).max(-1)
-        budget = kept_count(worth.shape[:2].numel(), self.kernel_sparsity)
-        kept = keep_within_budget(best.flatten(), self._prices(worth).flatten(), budget).view(best.shape)
+        prices, budget = self._prices(tuple(worth.shape)), self._budget(tuple(worth.shape))
+        kept = keep_within_budget(best.flatten(), prices.flatten().to(worth.device), budget).view(best.shape)
         mask = masks[pattern] & kept[..., None]
         return mask.repeat_interleave(self.filters_sharing, dim=0)[: len(worth)].view(worth.shape)

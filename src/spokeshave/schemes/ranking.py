@@ -4,16 +4,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+FAINT = 2.0**-40  # weights without saliency are ranked below this part of the largest
 SHORT = 16  # rows up to here are ranked by comparing all pairs, several times as fast
 
 
 def kept_count(total: int, sparsity: float) -> int:
-    """How many of `total` weights may stay.
+    """How many of `total` weights may stay: rounded down, or to the nearest where that is off by more than 1 %.
 
-    >>> kept_count(10, 0.9)
-    1
+    >>> kept_count(10, 0.9), kept_count(1005, 0.5), kept_count(7, 0.5), kept_count(9, 0.7)
+    (1, 502, 3, 3)
     """
-    return int(total * (1 - sparsity) + 1e-6)  # (1 - 0.9) * 10 is 0.999... in floating point
+    wanted = total * (1 - sparsity)
+    below = int(wanted + 1e-6)  # (1 - 0.9) * 10 is 0.999... in floating point
+    return below if below >= 0.99 * wanted - 1e-6 else int(wanted + 0.5 - 1e-6)
 
 
 def support(weight: Tensor) -> Tensor:
@@ -31,11 +34,28 @@ def density(weight: Tensor) -> float:
 
 
 def score(weight: Tensor, saliency: Tensor | None) -> Tensor:
-    """What ranks the weights: the saliency, or else the squared weight, scaled so that no square underflows."""
-    values = (weight if saliency is None else saliency).detach()
+    """What ranks the weights: the saliency, or else the squared weight, scaled so that no sum over- or underflows.
+
+    Weights without saliency come after all others, the larger ones first, and size alone ranks where all saliencies
+    are equal: so nothing is chosen by its place in the tensor, and a budget is met whatever the saliency says.
+    """
+    if saliency is None or saliency.max() == saliency.min():
+        return _scaled(weight).square()
+    worth = _scaled(saliency)
+    if (worth != 0).all():
+        return worth
+    least = float(torch.where(worth > 0, worth, 1).amin())
+    return torch.where(worth == 0, _scaled(weight).square() * (min(least, FAINT) * 2.0**-24), worth)
+
+
+def _scaled(values: Tensor) -> Tensor:
+    """Times the power of two that brings the largest into [1/2, 1): exact."""
+    values = values.detach()
     values = values if values.dtype == torch.float64 else values.float()
-    largest = values.abs().amax()
-    return values if saliency is not None or largest == 0 else (values / largest).square()
+    exponent = int(torch.frexp(values.abs().amax()).exponent)
+    if exponent == 0:
+        return values
+    return values * 2.0 ** (-exponent // 2) * 2.0 ** (-exponent - -exponent // 2)  # each factor has a float32
 
 
 def keep_largest(scores: Tensor, count: int) -> Tensor:
@@ -91,36 +111,3 @@ def _smallest_kept(scores: Tensor, counts: Tensor) -> Tensor:
         place = scores.shape[1] - most
         return torch.from_numpy(np.partition(scores.numpy(), place, axis=1)[:, place : place + 1])
     return scores.topk(most, dim=1).values.gather(1, (counts[:, None] - 1).clamp(min=0))
-
-
-def keep_within_budget(worth: Tensor, prices: Tensor, budget: int) -> Tensor:
-    """Bool mask of the entries of most worth whose prices, whole numbers, add up to at most `budget`: exact.
-
-    Of equal prices the entries of most worth are kept, so only how many of each price is open. Every choice is tried
-    for all prices but the most frequent, of which as many are kept as then fit: meant for four prices or fewer.
-
-    >>> keep_within_budget(torch.tensor([5.0, 4.0, 3.0]), torch.tensor([3, 2, 2]), budget=4)
-    tensor([False,  True,  True])
-    """
-    kinds, frequency = prices.unique(return_counts=True)
-    kinds = kinds[frequency.argsort(descending=True)]
-    totals = [_prefix_sums(worth[prices == kind]) for kind in kinds]
-    numbers = [torch.arange(len(total), device=worth.device) for total in totals[1:]]
-    numbers = [number.view(-1, *[1] * later) for later, number in enumerate(reversed(numbers))][::-1]
-    left = torch.full((), budget, device=worth.device)
-    value = worth.new_zeros((), dtype=torch.float64)
-    for kind, number, total in zip(kinds[1:], numbers, totals[1:], strict=True):
-        left, value = left - kind * number, value + total[number]
-    most = (left // kinds[0]).clamp(max=len(totals[0]) - 1)
-    value = torch.where(left < 0, -torch.inf, value + totals[0][most.clamp(min=0)])
-    best = torch.unravel_index(value.argmax(), value.shape)
-    kept = torch.zeros_like(worth, dtype=torch.bool)
-    for kind, count in zip(kinds, (most[best], *best), strict=True):
-        kept[prices == kind] = keep_largest(worth[prices == kind], int(count))
-    return kept
-
-
-def _prefix_sums(values: Tensor) -> Tensor:
-    """Sums of the k largest values for k = 0, 1, ..."""
-    ordered = values.double().sort(descending=True).values
-    return torch.cat([ordered.new_zeros(1), ordered.cumsum(0)])

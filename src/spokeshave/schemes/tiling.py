@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+ROUNDING = 1e-6  # shares are quotients: whole numbers of columns come out a little above or below
+
 
 @dataclass(frozen=True)
 class Tiling:
@@ -37,10 +39,10 @@ class Tiling:
         """True weights of each block, `[tall * wide]`."""
         return (self.heights()[:, None] * self.widths()).flatten()
 
-    def shared_out(self, columns: int) -> Tensor:
-        """Columns that each block may keep when a row of the matrix keeps `columns` in all, evenly, `[blocks]`."""
-        edges = torch.cat([torch.zeros(1, dtype=torch.long), self.widths().cumsum(0)])
-        return (edges * min(columns, self.width) // self.width).diff().repeat(self.tall)
+    def even_columns(self, share: float) -> tuple[Tensor, Tensor]:
+        """Columns that blocks keep when all keep the same share of them, rounded down and rounded up, `[blocks]`."""
+        exact = (self.widths() * share).repeat(self.tall)
+        return (exact + ROUNDING).floor().long(), (exact - ROUNDING).ceil().long()
 
     def split(self, matrix: Tensor, fill: float = 0) -> Tensor:
         """Blocks of a matrix, `[tall * wide, rows, columns]`; `fill` where the last ones stick out."""

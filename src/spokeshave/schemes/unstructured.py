@@ -1,10 +1,11 @@
 """Any single weight may be zero."""
 
 from dataclasses import dataclass
+from math import prod
 
 from torch import Tensor
 
-from spokeshave.schemes.checks import check_fraction, check_member
+from spokeshave.schemes.checks import check_fraction, check_member, empty_reason
 from spokeshave.schemes.masking import project_by
 from spokeshave.schemes.packed import Coordinates
 from spokeshave.schemes.ranking import keep_largest, kept_count, support
@@ -36,12 +37,17 @@ class Unstructured(Composable):
         )
 
     def supports(self, shape: tuple[int, ...]) -> str | None:
-        """Any matrix will do."""
-        return None if len(shape) > 1 else f"{shape} is not a matrix"
+        """Any matrix will do of which the sparsity leaves a weight."""
+        if len(shape) < 2:
+            return f"{shape} is not a matrix"
+        total = prod(shape)
+        return empty_reason(kept_count(total, self.sparsity), self.sparsity, 1, total, "weight")
 
     def contains(self, weight: Tensor) -> bool:
-        """Whether no more than floor((1 - sparsity) * size) weights are non-zero."""
-        return weight.dim() > 1 and int(support(weight).sum()) <= kept_count(weight.numel(), self.sparsity)
+        """Whether no more weights are non-zero than (1 - sparsity) * size, rounded (`kept_count`)."""
+        if self.supports(tuple(weight.shape)):
+            return False
+        return int(support(weight).sum()) <= kept_count(weight.numel(), self.sparsity)
 
     def pack(self, weight: Tensor) -> Coordinates:
         """Store as coordinates; raises SpokeshaveError when too many weights are non-zero."""
