@@ -24,7 +24,6 @@ from papers.record import Check, Finding, main, verdict
 from papers.small_mixtral import Training, batches, dense_checkpoint, load, perplexity, sequences, text
 from papers.trials import RUNS, ahead, remembered
 from spokeshave.methods import ExpertDistillation, MaskedFineTuning, begin
-from spokeshave.methods.experts import ExpertSession
 from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.n_of_m import NOfM
 from spokeshave.schemes.unstructured import Unstructured
@@ -123,7 +122,7 @@ def fine_tune(
     student.train()
     for batch in batches(tokens, steps, seed + 1000):
         loss = student(batch, labels=batch).loss
-        if isinstance(experts, ExpertSession):
+        if experts is not None:
             experts.balance(loss)
             loss = loss + experts.penalty()
         optimizer.zero_grad()

@@ -3,14 +3,17 @@
 import os
 import sys
 from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from spokeshave.data import Data
-from spokeshave.methods import ADMM, begin, train
+from spokeshave.criteria import Fisher
+from spokeshave.data import Batches, Data
+from spokeshave.methods import ADMM, DuringTraining, OneShot, begin, train
 from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.block_column_row import BlockColumnRow
 
@@ -27,14 +30,26 @@ def main() -> None:
     inputs = torch.randn(SAMPLES, 16)
     labels = inputs[:, :3].argmax(1)
     loader = DataLoader(TensorDataset(inputs, labels), BATCH // processes)
+    batches = Batches(inputs, labels, BATCH, shuffle=True)
+    own = list(batches.shared(rank, processes))
+    runs = {
+        "admm": (loader, ADMM(rho=0.3, update_steps=3)),
+        "during": (batches, DuringTraining(own, 1, 3, strength=0.01)),
+        "taylor": (batches, OneShot(Fisher(), own)),
+    }
+    for name, (data, method) in runs.items():
+        save_file(weights(data, method), f"{output}-{name}-{rank}.safetensors")
+
+
+def weights(data: Iterable[tuple[Tensor, Tensor]], method: Any) -> dict[str, Tensor]:
+    """What the network is after training with the method."""
+    torch.manual_seed(0)
     layers = OrderedDict(first=nn.Linear(16, 24), relu=nn.ReLU(), head=nn.Linear(24, 3))
     network = nn.Sequential(layers)
-    session = begin(
-        ADMM(rho=0.3, update_steps=3), network, Plan((Rule("first", BlockColumnRow(0.75, (4, 8))),))
-    )
-    train(network, Data(loader, loader, 3, "made up"), EPOCHS, session=session, accelerate=True)
+    session = begin(method, network, Plan((Rule("first", BlockColumnRow(0.75, (4, 8))),)))
+    train(network, Data(data, data, 3, "made up"), EPOCHS, session=session, accelerate=True)
     session.finish()
-    save_file(network.state_dict(), f"{output}-{rank}.safetensors")
+    return network.state_dict()
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from spokeshave.errors import SpokeshaveError
-from spokeshave.methods import ADMM, OneShot, begin
-from spokeshave.methods.callbacks import add_penalty, lightning_callback, trainer_callback
+from spokeshave.methods import ADMM, Distillation, FeatureDistillation, OneShot, Together, begin
+from spokeshave.methods.callbacks import STATE_FILE, add_penalty, lightning_callback, trainer_callback
 from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.block_column_row import BlockColumnRow
 
@@ -44,20 +44,42 @@ def batches(samples):
         yield torch.stack([s["inputs"] for s in part]), torch.stack([s["labels"] for s in part])
 
 
-@pytest.fixture(scope="module")
-def by_hand(samples):
-    network = Classifier()
-    session = begin(ADMM(rho=0.3), network, PLAN)
+def trained_by_hand(network, session, samples, parts=1):
     optimizer = torch.optim.SGD(network.parameters(), RATE)
     for _ in range(EPOCHS):
         for inputs, labels in batches(samples):
             optimizer.zero_grad()
-            (network(inputs, labels)["loss"] + session.penalty()).backward()
+            for some, their in zip(inputs.chunk(parts), labels.chunk(parts), strict=True):
+                ((network(some, their)["loss"] + session.penalty()) / parts).backward()
             optimizer.step()
             session.after_step()
         session.after_epoch()
     session.finish()
     return network
+
+
+@pytest.fixture(scope="module")
+def by_hand(samples):
+    network = Classifier()
+    return trained_by_hand(network, begin(ADMM(rho=0.3), network, PLAN), samples)
+
+
+def teacher():
+    network = Classifier()
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.add_(0.3)
+    return network
+
+
+def by_hand_in_parts(samples, parts):
+    network = Classifier()
+    return trained_by_hand(network, distilled(network, teacher()), samples, parts)
+
+
+@pytest.fixture(scope="module")
+def distilled_by_hand(samples):
+    return by_hand_in_parts(samples, 1)
 
 
 def same(first, second):
@@ -67,34 +89,88 @@ def same(first, second):
     )
 
 
-def test_transformers_trainer(samples, by_hand, tmp_path):
+class Constant(torch.optim.lr_scheduler.LambdaLR):
+    """The rate as it is."""
+
+    def __init__(self, optimizer):
+        super().__init__(optimizer, lambda step: 1.0)
+
+
+def fit_by_trainer(network, session, samples, folder, *, resume=None, **settings):
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("accelerate")
-    network = Classifier()
-    callback = trainer_callback(begin(ADMM(rho=0.3), network, PLAN))
+    choices = {
+        "num_train_epochs": EPOCHS,
+        "per_device_train_batch_size": BATCH,
+        "save_strategy": "no",
+    } | settings
     arguments = transformers.TrainingArguments(
-        output_dir=str(tmp_path), num_train_epochs=EPOCHS, per_device_train_batch_size=BATCH, use_cpu=True,
-        save_strategy="no", report_to=[], max_grad_norm=0, disable_tqdm=True, train_sampling_strategy="sequential",
+        output_dir=str(folder), use_cpu=True, report_to=[], max_grad_norm=0, disable_tqdm=True,
+        train_sampling_strategy="sequential", **choices,
     )  # fmt: skip
     optimizer = torch.optim.SGD(network.parameters(), RATE)
-    constant = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
     trainer = transformers.Trainer(
-        network, arguments, train_dataset=samples, callbacks=[callback], optimizers=(optimizer, constant)
-    )
-    trainer.train()
+        network, arguments, train_dataset=samples, callbacks=[trainer_callback(session)],
+        optimizers=(optimizer, Constant(optimizer)),
+    )  # fmt: skip
+    trainer.train(resume_from_checkpoint=resume)
+
+
+def distilled(network, teacher):
+    """A session whose penalty is of weights and of the forward pass."""
+    parts = (ADMM(rho=0.3), Distillation(teacher, 0.5), FeatureDistillation(teacher, ("layers.0",), 0.1))
+    return Together(tuple(begin(part, network, PLAN) for part in parts))
+
+
+def test_transformers_trainer(samples, by_hand, tmp_path):
+    network = Classifier()
+    session = begin(ADMM(rho=0.3), network, PLAN)
+    fit_by_trainer(network, session, samples, tmp_path)
     assert PLAN.rules[0].scheme.contains(network.layers[0].weight.detach())
     assert same(network, by_hand)
     with pytest.raises(SpokeshaveError, match="has been through a training"):
-        trainer.train()
+        fit_by_trainer(network, session, samples, tmp_path)
 
 
-def test_lightning(samples, by_hand, tmp_path):
+def test_the_trainer_of_another_network_is_refused(samples, tmp_path):
+    session = begin(ADMM(), Classifier(), PLAN)
+    with pytest.raises(SpokeshaveError, match="begun with another network"):
+        fit_by_trainer(Classifier(), session, samples, tmp_path)
+
+
+@pytest.mark.parametrize("gathered", [1, 2])
+def test_a_penalty_of_the_forward_pass_joins_the_trainers_loss(
+    gathered, samples, distilled_by_hand, tmp_path
+):
+    network = Classifier()
+    session = distilled(network, teacher())
+    sizes = {"per_device_train_batch_size": BATCH // gathered, "gradient_accumulation_steps": gathered}
+    fit_by_trainer(network, session, samples, tmp_path, **sizes)
+    assert same(network, distilled_by_hand if gathered == 1 else by_hand_in_parts(samples, gathered))
+
+
+def test_a_training_that_goes_on_from_a_checkpoint(samples, by_hand, tmp_path):
+    first, second = Classifier(), Classifier()
+    fit_by_trainer(
+        first, begin(ADMM(rho=0.3), first, PLAN), samples, tmp_path, num_train_epochs=2, save_strategy="epoch"
+    )
+    checkpoint = tmp_path / f"checkpoint-{2 * len(samples) // BATCH}"
+    fit_by_trainer(second, begin(ADMM(rho=0.3), second, PLAN), samples, tmp_path, resume=str(checkpoint))
+    assert same(second, by_hand)
+    (checkpoint / STATE_FILE).unlink()
+    third = Classifier()
+    with pytest.raises(SpokeshaveError, match="the session's state is not at"):
+        fit_by_trainer(third, begin(ADMM(rho=0.3), third, PLAN), samples, tmp_path, resume=str(checkpoint))
+
+
+@pytest.fixture
+def fit_by_lightning(samples, tmp_path):
     lightning = pytest.importorskip("lightning.pytorch")
 
     class Module(lightning.LightningModule):
-        def __init__(self):
+        def __init__(self, network):
             super().__init__()
-            self.network = Classifier()
+            self.network = network
 
         def training_step(self, batch, index):
             return self.network(*batch)["loss"]
@@ -102,20 +178,32 @@ def test_lightning(samples, by_hand, tmp_path):
         def configure_optimizers(self):
             return torch.optim.SGD(self.parameters(), RATE)
 
-    module = Module()
-    callback = lightning_callback(begin(ADMM(rho=0.3), module.network, PLAN))
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-
-    def trainer():
-        return lightning.Trainer(
-            max_epochs=EPOCHS, accelerator="cpu", callbacks=[callback], enable_model_summary=False,
-            default_root_dir=tmp_path, **quiet,
+    def fit(network, session, epochs=EPOCHS, checkpoint=None):
+        trainer = lightning.Trainer(
+            max_epochs=epochs, accelerator="cpu", callbacks=[lightning_callback(session)], logger=False,
+            enable_model_summary=False, enable_checkpointing=False, enable_progress_bar=False,
+            default_root_dir=tmp_path,
         )  # fmt: skip
+        loader = DataLoader(list(batches(samples)), batch_size=None)
+        trainer.fit(Module(network), loader, ckpt_path=checkpoint, weights_only=True)
+        return trainer
 
-    trainer().fit(module, DataLoader(list(batches(samples)), batch_size=None))
-    assert same(module.network, by_hand)
+    return fit
+
+
+def test_lightning(fit_by_lightning, by_hand):
+    network = Classifier()
+    session = begin(ADMM(rho=0.3), network, PLAN)
+    fit_by_lightning(network, session)
+    assert same(network, by_hand)
     with pytest.raises(SpokeshaveError, match="has been through a training"):
-        trainer().fit(module, DataLoader(list(batches(samples)), batch_size=None))
+        fit_by_lightning(network, session)
+
+
+def test_a_penalty_of_the_forward_pass_joins_lightnings_loss(fit_by_lightning, distilled_by_hand):
+    network = Classifier()
+    fit_by_lightning(network, distilled(network, teacher()))
+    assert same(network, distilled_by_hand)
 
 
 def test_a_missing_package_is_named(network, plan, monkeypatch):

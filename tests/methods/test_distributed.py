@@ -18,8 +18,11 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def trained(processes: int, folder: Path) -> list[dict[str, torch.Tensor]]:
-    """The weights of every process."""
+METHODS = ("admm", "during", "taylor")
+
+
+def trained(processes: int, folder: Path) -> dict[str, list[dict[str, torch.Tensor]]]:
+    """By method, the weights of every process."""
     output, port = folder / f"of-{processes}", str(free_port())
     started = [
         subprocess.Popen(
@@ -32,13 +35,22 @@ def trained(processes: int, folder: Path) -> list[dict[str, torch.Tensor]]:
     for process in started:
         errors = process.communicate(timeout=240)[1]
         assert process.returncode == 0, errors
-    return [load_file(f"{output}-{rank}.safetensors") for rank in range(processes)]
+    return {
+        name: [load_file(f"{output}-{name}-{rank}.safetensors") for rank in range(processes)]
+        for name in METHODS
+    }
 
 
-def test_two_processes_are_one(tmp_path):
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
     pytest.importorskip("accelerate")
-    (alone,) = trained(1, tmp_path)
-    first, second = trained(2, tmp_path)
+    folder = tmp_path_factory.mktemp("distributed")
+    return {processes: trained(processes, folder) for processes in (1, 2)}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_two_processes_are_one(runs, method):
+    (alone,), (first, second) = runs[1][method], runs[2][method]
     for name, weight in alone.items():
         assert torch.equal(first[name], second[name])
         assert torch.allclose(first[name], weight, atol=1e-5), name

@@ -79,3 +79,12 @@ def test_a_layer_of_another_kind_is_named():
     )
     with pytest.raises(SpokeshaveError, match="0 is a Conv2d; the inputs of linear layers"):
         session.finish()
+
+
+def test_a_stream_serves_as_well_as_a_list(make, plan, data):
+    batches = list(data.train)[:3]
+    networks = [make(), make()]
+    for network, given in zip(networks, (batches, iter(batches)), strict=True):
+        begin(Reconstruction(given), network, plan).finish()
+    first, second = (network.state_dict() for network in networks)
+    assert all(torch.equal(first[name], second[name]) for name in first)

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from spokeshave.errors import SpokeshaveError
-from spokeshave.methods import ADMM, MaskedFineTuning, OneShot, Reconstruction, begin
+from spokeshave.methods import ADMM, MaskedFineTuning, OneShot, Reconstruction, ReweightedGroupLasso, begin
 from spokeshave.plan import Plan, Rule
 
 OPTIMIZERS = [torch.optim.SGD, torch.optim.AdamW, torch.optim.RMSprop, torch.optim.Adagrad]
@@ -48,3 +48,37 @@ def test_a_plan_that_leaves_everything_dense(method, network):
 def test_a_state_of_something_else_is_refused(method, network, plan):
     with pytest.raises(SpokeshaveError, match="belongs to another network, plan or method"):
         begin(method, network, plan).restore({"auxiliary.first.weight": torch.zeros(3)})
+
+
+@pytest.mark.parametrize(
+    ("method", "called", "complaint"),
+    [
+        (ADMM(), ("penalty", "after_step"), r"never let ADMM work: call after_epoch\(\)"),
+        (ADMM(update_steps=2), ("penalty", "after_epoch"), r"never let ADMM work: call after_step\(\)"),
+        (ADMM(), ("after_step", "after_epoch"), r"never let ADMM work: add penalty\(\)"),
+        (ReweightedGroupLasso(), ("after_step", "after_epoch"), "never let ReweightedGroupLasso work"),
+    ],
+)
+def test_a_loop_that_skips_a_hook_is_told(method, called, complaint, network, plan):
+    before = network.first.weight.detach().clone()
+    session = begin(method, network, plan)
+    for hook in called:
+        getattr(session, hook)()
+    with pytest.raises(SpokeshaveError, match=complaint):
+        session.finish()
+    assert torch.equal(network.first.weight, before)
+
+
+def test_a_resumed_session_may_finish_at_once(network, plan):
+    session = begin(ADMM(), network, plan)
+    session.restore(begin(ADMM(), network, plan).state())
+    session.finish()
+    assert in_plan(network, plan)
+
+
+@pytest.mark.parametrize("hook", ["penalty", "after_step", "after_epoch", "finish"])
+def test_nothing_comes_after_the_end(hook, network, plan):
+    session = begin(OneShot(), network, plan)
+    session.finish()
+    with pytest.raises(SpokeshaveError, match=rf"session of OneShot has finished, {hook}\(\) comes too late"):
+        getattr(session, hook)()

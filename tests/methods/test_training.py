@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from spokeshave.data import Data
+from spokeshave.data import Batches, Data
 from spokeshave.errors import SpokeshaveError
 from spokeshave.methods import ADMM, Steps, Teacher, begin, refresh_batch_norm, train
 from spokeshave.methods.training import sgd
@@ -132,3 +132,21 @@ def test_bfloat16_operators_learn_with_float32_weights(make, data, accuracy):
     assert all(parameter.dtype == torch.float32 for parameter in rounded.parameters())
     assert largest_difference(exact, rounded) > 0
     assert accuracy(rounded) > 0.9
+
+
+def test_a_label_that_is_no_class(network, data):
+    wrong = Batches(data.train.inputs[:64], torch.full((64,), 10), 32)
+    with pytest.raises(SpokeshaveError, match="label 10 is out of range: there are scores for 10 classes"):
+        train(network, Data(wrong, wrong, 10, "wrong"), 1)
+
+
+def test_processes_share_out_every_batch(data):
+    loader = Batches(torch.arange(11.0)[:, None], torch.arange(11), 4)
+    parts = [list(loader.shared(number, 2)) for number in range(2)]
+    assert [len(part) for part in parts] == [len(loader.shared(0, 2))] * 2
+    for (whole, labels), *shares in zip(loader, *parts, strict=True):
+        assert torch.equal(torch.cat([share[0] for share in shares]), whole)
+        assert torch.equal(torch.cat([share[1] for share in shares]), labels)
+    assert (
+        len(Batches(torch.zeros(9, 1), torch.zeros(9), 4).shared(0, 2)) == 2
+    )  # one sample is not enough for two

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spokeshave.criteria.criterion import Batches, check_finite, parameters_of, required, saliencies
+from spokeshave.criteria.ranks import mean_over_ranks
+from spokeshave.data.labels import loss_of
 from spokeshave.errors import SpokeshaveError
 from spokeshave.export import evaluating
 from spokeshave.schemes.block_packing import tiling_of
@@ -170,12 +172,12 @@ def _gradients(
     for inputs, labels in islice(required(batches, criterion), criterion.passes):
         seen = True
         with _undisturbed(network) if training else evaluating(network), torch.enable_grad():
-            loss = criterion.loss(network(inputs), labels)
+            loss = loss_of(criterion.loss, network(inputs), labels)
             found = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
         for name, gradient in zip(weights, found, strict=True):
             if gradient is None:
                 raise SpokeshaveError(f"the loss does not depend on {name}, so it has no gradient")
-        yield dict(zip(weights, found, strict=True))
+        yield mean_over_ranks(dict(zip(weights, found, strict=True)))
     if not seen:
         raise SpokeshaveError(f"{type(criterion).__name__} was given not one batch of data")
 

@@ -15,7 +15,8 @@ class Batches:
     """A loader over tensors in memory: each pass gives `(inputs [N, ...] float32, labels [N] int64)`.
 
     A training loader (`shuffle`) draws its order and its augmentation from torch's global generator, so that
-    `torch.manual_seed` before a pass makes it repeat exactly. `per_pass` is the most samples of a pass.
+    `torch.manual_seed` before a pass makes it repeat exactly. `per_pass` is the most samples of a pass, `share` the
+    part of every batch that is given.
 
     >>> loader = Batches(torch.zeros(10, 1, 2, 2), torch.arange(10), size=4)
     >>> [len(labels) for _, labels in loader]
@@ -28,16 +29,26 @@ class Batches:
     shuffle: bool = False
     augment: Augmentation | None = None
     per_pass: int | None = None
+    share: tuple[int, int] = (0, 1)
 
     def __len__(self) -> int:
-        return -(-self.samples // self.size)
+        whole, rest = divmod(self.samples, self.size)
+        return whole + (rest >= max(1, self.share[1]))
 
     def __iter__(self) -> Iterator[Batch]:
         count = len(self.labels)
         order = torch.randperm(count) if self.shuffle else torch.arange(count)
+        number, processes = self.share
         for chosen in order[: self.samples].split(self.size):
+            if len(chosen) < processes:
+                return  # nobody may be left without a sample
             inputs = self.inputs[chosen]
-            yield (self.augment(inputs) if self.augment else inputs), self.labels[chosen]
+            inputs = self.augment(inputs) if self.augment else inputs
+            yield inputs.tensor_split(processes)[number], self.labels[chosen].tensor_split(processes)[number]
+
+    def shared(self, number: int, processes: int) -> "Batches":
+        """What process `number` of so many takes: its part of every batch, so that all make the same steps."""
+        return replace(self, share=(number, processes))
 
     @property
     def samples(self) -> int:

@@ -2,7 +2,7 @@
 
 from spokeshave.methods.admm import ADMM
 from spokeshave.methods.correlation import weight_correlation
-from spokeshave.methods.distillation import Teacher
+from spokeshave.methods.distillation import Distillation, Teacher
 from spokeshave.methods.during_training import DuringTraining
 from spokeshave.methods.experts import ExpertDistillation
 from spokeshave.methods.features import FeatureDistillation, Together
@@ -20,6 +20,7 @@ from spokeshave.methods.training import EpochResult, train
 
 __all__ = [
     "ADMM",
+    "Distillation",
     "DuringTraining",
     "EpochResult",
     "ExpertDistillation",

@@ -19,7 +19,7 @@ from spokeshave.methods.constraints import (
     relative_gap,
 )
 from spokeshave.methods.proximal import proximal
-from spokeshave.methods.session import begin
+from spokeshave.methods.session import open_session
 from spokeshave.plan import Plan
 
 
@@ -60,6 +60,11 @@ class ADMMSession:
         self._multipliers = [torch.zeros_like(weight) for weight in self._weights]
         self._rho, self._epochs, self._steps = method.rho, 0, 0
         self._targets = self._pull_towards()
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The penalty, and the hook that is the clock."""
+        return "penalty", "after_step" if self._method.update_steps else "after_epoch"
 
     @property
     def rho(self) -> float:
@@ -131,6 +136,6 @@ class ADMMSession:
         return list(torch._foreach_sub(self._auxiliary, self._multipliers))
 
 
-@begin.register
+@open_session.register
 def _(method: ADMM, network: nn.Module, plan: Plan) -> ADMMSession:
     return ADMMSession(method, constraints_of(network, plan))

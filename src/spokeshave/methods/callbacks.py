@@ -1,16 +1,25 @@
 """Sessions inside other people's training loops: the Trainer of transformers, and Lightning's.
 
-Both loops own the loss, so the session's penalty joins as its gradient, before the optimiser's step.
+Both loops own the loss. A penalty of weights alone joins as its gradient, before the optimiser's step; one of the
+last forward pass is part of the loss before it is differentiated.
 """
 
+from collections.abc import Callable, Mapping, MutableMapping
+from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import torch
-from torch import nn
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from spokeshave.data.extras import import_extra
 from spokeshave.errors import SpokeshaveError
-from spokeshave.methods.session import Session
+from spokeshave.methods.features import Together
+from spokeshave.methods.session import Begun, Session
+
+STATE_FILE = "spokeshave_session.safetensors"
+_claimed: WeakSet[Any] = WeakSet()
 
 
 def add_penalty(session: Session, network: nn.Module) -> None:
@@ -28,20 +37,25 @@ def add_penalty(session: Session, network: nn.Module) -> None:
 def trainer_callback(session: Session) -> Any:
     """A callback for `transformers.Trainer`; the session finishes when training ends.
 
-    The penalty's gradient is added after the Trainer has clipped the loss's. Use a callback for one training only;
-    raises SpokeshaveError when transformers is missing, and when a second training begins with it.
+    A penalty of weights alone is added after the Trainer has clipped the loss's gradient. The session's state is
+    saved in the Trainer's checkpoints, and goes on with them. One session serves one training; raises
+    SpokeshaveError when transformers is missing, when a second training begins with the session, when the Trainer
+    trains another network, and when a checkpoint holds no state of the session.
     """
     transformers = import_extra("transformers", "models", "the Trainer's callback")
 
     class _TrainerCallback(transformers.TrainerCallback):  # type: ignore[name-defined]
-        def __init__(self) -> None:
-            self._guard = _Guard()
-
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            self._guard.begin()
+            _claim(session, kwargs["model"])
+            if state.global_step:
+                _restore(session, Path(args.output_dir) / f"checkpoint-{state.global_step}" / STATE_FILE)
+            if _reads_forward(session):
+                join = _joins_loss(session, args.gradient_accumulation_steps)
+                self._handle = kwargs["model"].register_forward_hook(join, with_kwargs=True)
 
         def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            add_penalty(session, kwargs["model"])
+            if not _reads_forward(session):
+                add_penalty(session, kwargs["model"])
 
         def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             session.after_step()
@@ -49,7 +63,13 @@ def trainer_callback(session: Session) -> Any:
         def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             session.after_epoch()
 
+        def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            path = Path(args.output_dir) / f"checkpoint-{state.global_step}" / STATE_FILE
+            save_file({name: tensor.contiguous() for name, tensor in session.state().items()}, path)
+
         def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if _reads_forward(session):
+                self._handle.remove()
             session.finish()
 
     return _TrainerCallback()
@@ -58,20 +78,25 @@ def trainer_callback(session: Session) -> Any:
 def lightning_callback(session: Session) -> Any:
     """A callback for `lightning.Trainer` with automatic optimisation; the session finishes when the fit ends.
 
-    Use a callback for one fit only; raises SpokeshaveError when Lightning is missing, and when a second fit begins
-    with it.
+    The session's state is part of Lightning's checkpoints. One session serves one fit; raises SpokeshaveError when
+    Lightning is missing, when a second fit begins with the session, and when another network is fitted.
     """
     lightning = import_extra("lightning.pytorch", "lightning", "Lightning's callback")
 
     class _LightningCallback(lightning.Callback):  # type: ignore[name-defined]
         def __init__(self) -> None:
-            self._guard, self._steps = _Guard(), 0
+            self._steps = 0
 
         def on_fit_start(self, trainer: Any, pl_module: nn.Module) -> None:
-            self._guard.begin()
+            _claim(session, pl_module)
+
+        def on_before_backward(self, trainer: Any, pl_module: nn.Module, loss: Tensor) -> None:
+            if _reads_forward(session):
+                (session.penalty() / trainer.accumulate_grad_batches).backward(retain_graph=True)
 
         def on_before_optimizer_step(self, trainer: Any, pl_module: nn.Module, optimizer: Any) -> None:
-            add_penalty(session, pl_module)
+            if not _reads_forward(session):
+                add_penalty(session, pl_module)
 
         def on_train_batch_end(self, trainer: Any, *batch: Any) -> None:
             if trainer.global_step > self._steps:  # batches that only gather gradients are no steps
@@ -84,18 +109,53 @@ def lightning_callback(session: Session) -> Any:
         def on_train_end(self, trainer: Any, pl_module: nn.Module) -> None:
             session.finish()
 
+        def state_dict(self) -> dict[str, Any]:
+            return {"steps": self._steps, "session": session.state()}
+
+        def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+            self._steps = state_dict["steps"]
+            session.restore(state_dict["session"])
+
     return _LightningCallback()
 
 
-class _Guard:
-    """Lets one training begin."""
+def _reads_forward(session: Session) -> bool:
+    return getattr(session, "reads_forward", False)
 
-    def __init__(self) -> None:
-        self._begun = False
 
-    def begin(self) -> None:
-        if self._begun:
+def _joins_loss(session: Session, accumulated: int) -> Callable[..., Any]:
+    """A hook that adds the penalty to the loss that the network gives.
+
+    The Trainer divides losses by the number of batches whose gradients it gathers, unless it has told the network
+    how many items those have (`num_items_in_batch`).
+    """
+
+    def join(network: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any], output: Any) -> Any:
+        if not network.training:
+            return None
+        if not isinstance(output, MutableMapping) or "loss" not in output:
+            raise SpokeshaveError("the penalty joins the loss that the network gives; it gives none")
+        divided = accumulated if named.get("num_items_in_batch") is not None else 1
+        output["loss"] = output["loss"] + session.penalty() / divided
+        return output
+
+    return join
+
+
+def _restore(session: Session, path: Path) -> None:
+    if not path.is_file():
+        raise SpokeshaveError(f"the training goes on, but the session's state is not at {path}")
+    session.restore(load_file(path))
+
+
+def _claim(session: Session, network: nn.Module) -> None:
+    """Let one training of the network that the session was begun with use it."""
+    if session in _claimed:
+        raise SpokeshaveError("this session has been through a training; begin another session and callback")
+    _claimed.add(session)
+    for begun in session.sessions if isinstance(session, Together) else (session,):
+        own = next(begun.network.parameters(), None) if isinstance(begun, Begun) else None
+        if own is not None and all(own is not parameter for parameter in network.parameters()):
             raise SpokeshaveError(
-                "this callback has been through a training; begin another session and callback"
+                "the session was begun with another network than the one that is trained here"
             )
-        self._begun = True

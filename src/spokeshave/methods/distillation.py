@@ -1,11 +1,17 @@
 """Learning from the dense network as well as from the labels (Hinton et al., arXiv 1503.02531)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from spokeshave.errors import SpokeshaveError
+from spokeshave.methods.constraints import check_keys
+from spokeshave.methods.session import open_session
+from spokeshave.plan import Plan
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -38,3 +44,93 @@ def soft_cross_entropy(scores: Tensor, wanted: Tensor) -> Tensor:
     0.0
     """
     return F.kl_div(scores.log_softmax(-1), wanted.log_softmax(-1), reduction="batchmean", log_target=True)
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """Draw the network's scores towards the teacher's on the same inputs, in anybody's loop.
+
+    The penalty is `strength * temperature^2 * KL(softmax(teacher / temperature) || softmax(student / temperature))`
+    over the last axis, mean over all others. Networks may give scores, or what transformers' networks give
+    (`logits`).
+    """
+
+    teacher: nn.Module
+    strength: float = 1.0
+    temperature: float = 4.0
+
+    def __post_init__(self) -> None:
+        for name in ("strength", "temperature"):
+            if getattr(self, name) <= 0:
+                raise SpokeshaveError(f"Distillation: {name} must be above 0, not {getattr(self, name)!r}")
+
+
+class DistillationSession:
+    """A hook that runs the teacher beside the student in training mode."""
+
+    needs = ("penalty",)
+    reads_forward = True
+
+    def __init__(self, method: Distillation, network: nn.Module) -> None:
+        self._method = method
+        self._distance: Tensor | None = None
+        self._handle = network.register_forward_hook(self._compare, with_kwargs=True)
+
+    def penalty(self) -> Tensor:
+        """The distance in the last forward pass; raises SpokeshaveError when there was none in training mode."""
+        if self._distance is None:
+            raise SpokeshaveError("scores are compared after a forward pass in training mode; there was none")
+        distance, self._distance = self._distance, None
+        return self._method.strength * distance
+
+    def after_step(self) -> None:
+        """Nothing."""
+
+    def after_epoch(self) -> None:
+        """Nothing."""
+
+    def finish(self) -> None:
+        """Take the hook off."""
+        self._handle.remove()
+        self._distance = None
+
+    def residuals(self) -> dict[str, float]:
+        """Nothing: no weight is confined."""
+        return {}
+
+    def state(self) -> dict[str, Tensor]:
+        """Nothing to keep."""
+        return {}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Nothing to put back."""
+        check_keys(state, {})
+
+    def _compare(
+        self, network: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any
+    ) -> None:
+        if not network.training:
+            return
+        self._method.teacher.eval()
+        with torch.no_grad():
+            wanted = _scores(self._method.teacher(*inputs, **named))
+        found, temperature = _scores(output), self._method.temperature
+        if found.shape != wanted.shape:
+            raise SpokeshaveError(
+                f"the network's scores are {tuple(found.shape)}, the teacher's {tuple(wanted.shape)}"
+            )
+        rows = (scores.float().flatten(0, -2) / temperature for scores in (found, wanted))
+        self._distance = temperature**2 * soft_cross_entropy(*rows)
+
+
+def _scores(output: Any) -> Tensor:
+    if isinstance(output, Tensor):
+        return output
+    if isinstance(output, Mapping) and isinstance(output.get("logits"), Tensor):
+        return output["logits"]
+    raise SpokeshaveError(f"scores or `logits` are compared; the network gives {type(output).__name__}")
+
+
+@open_session.register
+def _(method: Distillation, network: nn.Module, plan: Plan) -> DistillationSession:
+    return DistillationSession(method, network)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from spokeshave.criteria import Taylor, saliencies
 from spokeshave.criteria.criterion import Batches
+from spokeshave.criteria.ranks import mean_over_ranks
 from spokeshave.errors import SpokeshaveError
 from spokeshave.methods.constraints import (
     Constraint,
@@ -23,7 +24,7 @@ from spokeshave.methods.constraints import (
     relative_gap,
     zero_penalty,
 )
-from spokeshave.methods.session import begin
+from spokeshave.methods.session import open_session
 from spokeshave.plan import Plan
 
 CLICK_TRAIN = Taylor(passes=1, training=True)
@@ -55,6 +56,8 @@ class DuringTraining:
 
 class DuringTrainingSession:
     """Counts epochs; from `choose_at` on it knows which weights go."""
+
+    needs = ("penalty",)
 
     def __init__(
         self, method: DuringTraining, network: nn.Module, constraints: tuple[Constraint, ...]
@@ -90,10 +93,11 @@ class DuringTrainingSession:
             self._cut()
 
     def finish(self) -> None:
-        """Zero what was removed; raises SpokeshaveError when training ended before anything was chosen."""
-        if self._epochs < self._method.choose_at:
+        """Zero what was removed; raises SpokeshaveError when training ended before the weights' removal."""
+        if self._epochs < self._method.cut_at:
             raise SpokeshaveError(
-                f"training ended after {self._epochs} epochs, before weights are chosen at {self._method.choose_at}"
+                f"training ended after {self._epochs} epochs (calls of after_epoch), before weights are removed "
+                f"at {self._method.cut_at}"
             )
         self._cut()
 
@@ -121,7 +125,7 @@ class DuringTrainingSession:
 
     def _choose(self) -> None:
         method, names = self._method, [constraint.name for constraint in self._constraints]
-        found = saliencies(method.criterion, self._network, names, method.batches)
+        found = mean_over_ranks(saliencies(method.criterion, self._network, names, method.batches))
         self._kept = [
             constraint.nearest(constraint.weight.detach(), found[constraint.name]) != 0
             for constraint in self._constraints
@@ -139,6 +143,6 @@ def _norms(weight: Tensor) -> Tensor:
     return (groups.square().sum(-1) + TINY).sqrt()
 
 
-@begin.register
+@open_session.register
 def _(method: DuringTraining, network: nn.Module, plan: Plan) -> DuringTrainingSession:
     return DuringTrainingSession(method, network, constraints_of(network, plan))

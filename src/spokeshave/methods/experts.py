@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from spokeshave.errors import SpokeshaveError
 from spokeshave.methods.constraints import check_keys
-from spokeshave.methods.session import begin
+from spokeshave.methods.session import open_session
 from spokeshave.plan import Plan
 
 
@@ -43,6 +43,9 @@ class Routed(NamedTuple):
 
 class ExpertSession:
     """Hooks that run the teacher beside the student and keep what the experts of both are given."""
+
+    needs = ("penalty",)
+    reads_forward = True
 
     def __init__(self, method: ExpertDistillation, network: nn.Module) -> None:
         self._method = method
@@ -165,6 +168,6 @@ def _keeper(name: str, store: dict[str, Routed]) -> Callable[..., None]:
     return keep
 
 
-@begin.register
+@open_session.register
 def _(method: ExpertDistillation, network: nn.Module, plan: Plan) -> ExpertSession:
     return ExpertSession(method, network)

@@ -10,7 +10,7 @@ from torch.utils.hooks import RemovableHandle
 
 from spokeshave.errors import SpokeshaveError
 from spokeshave.methods.constraints import check_keys
-from spokeshave.methods.session import Session, begin
+from spokeshave.methods.session import Session, open_session
 from spokeshave.plan import Plan
 
 
@@ -35,6 +35,9 @@ class FeatureDistillation:
 
 class FeatureSession:
     """Hooks that run the teacher beside the student and keep the outputs of both until the penalty is asked for."""
+
+    needs = ("penalty",)
+    reads_forward = True
 
     def __init__(self, method: FeatureDistillation, network: nn.Module) -> None:
         self._method, self._network = method, network
@@ -87,7 +90,7 @@ class FeatureSession:
             self._method.teacher(*inputs, **named)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Together:
     """Several sessions on one network as one: penalties add up, hooks run in order.
 
@@ -95,6 +98,11 @@ class Together:
     """
 
     sessions: tuple[Session, ...]
+
+    @property
+    def reads_forward(self) -> bool:
+        """Whether the penalty of any is of the last forward pass."""
+        return any(getattr(session, "reads_forward", False) for session in self.sessions)
 
     def penalty(self) -> Tensor:
         """The sum."""
@@ -157,6 +165,6 @@ def _distance(name: str, found: Tensor, wanted: Tensor) -> Tensor:
     return (found - wanted).square().sum() / wanted.square().sum().clamp(min=1e-12)
 
 
-@begin.register
+@open_session.register
 def _(method: FeatureDistillation, network: nn.Module, plan: Plan) -> FeatureSession:
     return FeatureSession(method, network)

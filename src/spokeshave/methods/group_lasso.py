@@ -14,7 +14,7 @@ from spokeshave.methods.constraints import (
     distances,
     project_weights,
 )
-from spokeshave.methods.session import begin
+from spokeshave.methods.session import open_session
 from spokeshave.plan import Plan
 from spokeshave.schemes.groups import groups_of
 
@@ -62,6 +62,8 @@ class _Groups:
 
 class GroupLassoSession:
     """The groups, their weights gamma, and the clock that refreshes them."""
+
+    needs = ("penalty",)
 
     def __init__(self, method: ReweightedGroupLasso, constraints: tuple[Constraint, ...]) -> None:
         self._method, self._constraints, self._epochs = method, constraints, 0
@@ -129,6 +131,6 @@ def _groups_of(constraint: Constraint) -> list[_Groups]:
     ]
 
 
-@begin.register
+@open_session.register
 def _(method: ReweightedGroupLasso, network: nn.Module, plan: Plan) -> GroupLassoSession:
     return GroupLassoSession(method, constraints_of(network, plan))

@@ -9,7 +9,7 @@ from torch.utils.hooks import RemovableHandle
 
 from spokeshave.errors import SpokeshaveError
 from spokeshave.methods.constraints import Constraint, check_keys, constraints_of, distances, zero_penalty
-from spokeshave.methods.session import begin
+from spokeshave.methods.session import open_session
 from spokeshave.plan import Plan
 from spokeshave.schemes.freedom import free_weights, frozen_signs
 
@@ -86,7 +86,7 @@ class MaskedSession:
         return self._weights[index].register_hook(lambda gradient: gradient * self._masks[index])
 
 
-@begin.register
+@open_session.register
 def _(method: MaskedFineTuning, network: nn.Module, plan: Plan) -> MaskedSession:
     constraints = constraints_of(network, plan)
     for constraint in constraints:

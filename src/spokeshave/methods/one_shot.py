@@ -8,9 +8,10 @@ from torch import nn
 
 from spokeshave.criteria import saliencies
 from spokeshave.criteria.criterion import Batches
+from spokeshave.criteria.ranks import mean_over_ranks
 from spokeshave.methods.constraints import Constraint, constraints_of, project_weights
 from spokeshave.methods.finish_only import FinishOnly
-from spokeshave.methods.session import begin
+from spokeshave.methods.session import open_session
 from spokeshave.plan import Plan
 
 
@@ -30,11 +31,11 @@ def project(method: OneShot, network: nn.Module, constraints: tuple[Constraint, 
     """Project every weight."""
     names = [constraint.name for constraint in constraints]
     chosen = method.criterion is not None
-    found = saliencies(method.criterion, network, names, method.batches) if chosen else None
+    found = mean_over_ranks(saliencies(method.criterion, network, names, method.batches)) if chosen else None
     project_weights(constraints, found)
 
 
-@begin.register
+@open_session.register
 def _(method: OneShot, network: nn.Module, plan: Plan) -> FinishOnly:
     constraints = constraints_of(network, plan)
     return FinishOnly(constraints, partial(project, method, network, constraints))

@@ -16,7 +16,7 @@ from spokeshave.methods.constraints import (
     project_weights,
     zero_penalty,
 )
-from spokeshave.methods.session import begin
+from spokeshave.methods.session import open_session
 from spokeshave.plan import Plan
 from spokeshave.schemes.quantizers import FixedPoint
 from spokeshave.schemes.scheme import Scheme, as_matrix
@@ -146,6 +146,6 @@ def _acting(method: QuantizationAware, constraint: Constraint) -> nn.Module:
     return _Stepped(constraint.scheme, constraint.weight)
 
 
-@begin.register
+@open_session.register
 def _(method: QuantizationAware, network: nn.Module, plan: Plan) -> QuantizationAwareSession:
     return QuantizationAwareSession(method, network, constraints_of(network, plan))

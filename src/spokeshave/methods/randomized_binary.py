@@ -17,7 +17,7 @@ from spokeshave.methods.constraints import (
     project_weights,
     zero_penalty,
 )
-from spokeshave.methods.session import begin
+from spokeshave.methods.session import open_session
 from spokeshave.plan import Plan
 from spokeshave.schemes.quantizers import Binary
 from spokeshave.superconducting import Columns
@@ -127,6 +127,6 @@ def _layer_of(network: nn.Module, constraint: Constraint) -> nn.Module:
     return network.get_submodule(constraint.name.rpartition(".")[0])
 
 
-@begin.register
+@open_session.register
 def _(method: RandomizedBinary, network: nn.Module, plan: Plan) -> RandomizedBinarySession:
     return RandomizedBinarySession(method, network, constraints_of(network, plan))

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from spokeshave.methods.constraints import Constraint, constraints_of
 from spokeshave.methods.finish_only import FinishOnly
 from spokeshave.methods.least_squares import reconstruct
 from spokeshave.methods.moments import input_moments
-from spokeshave.methods.session import begin
+from spokeshave.methods.session import open_session
 from spokeshave.methods.statistics import refresh_batch_norm
 from spokeshave.plan import Plan
 
@@ -32,15 +33,16 @@ def reconstruct_layers(
 ) -> None:
     """Replace every weight by the one of its scheme that changes the layer's outputs least."""
     layers = {constraint.name.rpartition(".")[0]: constraint for constraint in constraints}
-    moments = input_moments(network, layers, method.batches, method.passes)
+    batches = list(islice(method.batches, method.passes))  # they are needed twice, and may be a stream
+    moments = input_moments(network, layers, batches, method.passes)
     with torch.no_grad():
         for name, constraint in layers.items():
             weight = constraint.weight
             weight.copy_(reconstruct(weight.detach(), moments[name], constraint.scheme))
-    refresh_batch_norm(network, method.batches, method.passes)
+    refresh_batch_norm(network, batches, method.passes)
 
 
-@begin.register
+@open_session.register
 def _(method: Reconstruction, network: nn.Module, plan: Plan) -> FinishOnly:
     constraints = constraints_of(network, plan)
     return FinishOnly(constraints, partial(reconstruct_layers, method, network, constraints))

@@ -9,6 +9,12 @@ from torch import Tensor, nn
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan
 
+USES = {
+    "penalty": "add penalty() to the loss",
+    "after_step": "call after_step() after every step of the optimiser",
+    "after_epoch": "call after_epoch() after every pass over the data",
+}
+
 
 class Session(Protocol):
     """A method at work on a network, driven by whoever owns the training loop.
@@ -43,11 +49,86 @@ class Session(Protocol):
         """Go on from what `state` gave; raises SpokeshaveError when it belongs to another session."""
 
 
-@singledispatch
-def begin(method: Any, network: nn.Module, plan: Plan) -> Session:
+def begin(method: Any, network: nn.Module, plan: Plan) -> "Begun":
     """Begin a method on a network: `begin(ADMM(), network, plan)`.
 
     The network's own parameters are worked on; nothing is copied. Raises SpokeshaveError for an unknown
     method, and for a plan that constrains no weight of the network.
     """
+    return Begun(type(method).__name__, open_session(method, network, plan), network)
+
+
+@singledispatch
+def open_session(method: Any, network: nn.Module, plan: Plan) -> Session:
+    """The session of one kind of method; a new method registers its own here.
+
+    A session may name in `needs` the hooks without which it does nothing, and say with `reads_forward` that its
+    penalty is of the last forward pass, not of weights alone.
+    """
     raise SpokeshaveError(f"{method!r} is no method; give one of those of spokeshave.methods, such as ADMM()")
+
+
+class Begun:
+    """A session that has been begun, which sees to it that the loop drives it whole.
+
+    `finish` raises SpokeshaveError when a hook that the method needs was never called, and so does every hook
+    after `finish`. Everything else of the session can be reached through it.
+    """
+
+    def __init__(self, method: str, session: Session, network: nn.Module) -> None:
+        self.network = network
+        self._method, self._session = method, session
+        self._missing = list(getattr(session, "needs", ()))
+        self._finished = False
+
+    @property
+    def reads_forward(self) -> bool:
+        """Whether the penalty is of the last forward pass."""
+        return getattr(self._session, "reads_forward", False)
+
+    def penalty(self) -> Tensor:
+        """The session's."""
+        self._called("penalty")
+        return self._session.penalty()
+
+    def after_step(self) -> None:
+        """The session's."""
+        self._called("after_step")
+        self._session.after_step()
+
+    def after_epoch(self) -> None:
+        """The session's."""
+        self._called("after_epoch")
+        self._session.after_epoch()
+
+    def finish(self) -> None:
+        """The session's, once."""
+        if self._missing:
+            raise SpokeshaveError(f"the loop never let {self._method} work: {USES[self._missing[0]]}")
+        self._called("finish")
+        self._session.finish()
+        self._finished = True
+
+    def residuals(self) -> dict[str, float]:
+        """The session's."""
+        return self._session.residuals()
+
+    def state(self) -> dict[str, Tensor]:
+        """The session's."""
+        return self._session.state()
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """The session's; the hooks were called by the loop that went before."""
+        self._session.restore(state)
+        self._missing.clear()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    def _called(self, hook: str) -> None:
+        if self._finished:
+            raise SpokeshaveError(
+                f"this session of {self._method} has finished, {hook}() comes too late; begin another"
+            )
+        if hook in self._missing:
+            self._missing.remove(hook)

@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
-from spokeshave.data.data import Data
+from spokeshave.data.data import Batches, Data
 from spokeshave.data.extras import import_extra
+from spokeshave.data.labels import loss_of
 from spokeshave.errors import SpokeshaveError
 from spokeshave.methods.distillation import Loss, Teacher
 from spokeshave.methods.schedule import Schedule, one_cycle
@@ -86,7 +87,8 @@ def train(
     epochs, or another `schedule` (`Steps`). Every epoch is seeded by (seed, epoch), so that going on at
     `first_epoch` repeats what an uninterrupted run does there. `on_step` is told (steps done, steps in all),
     `on_epoch` each result.
-    `accelerate` runs the steps through Hugging Face Accelerate. With `precision` bfloat16 the network's
+    `accelerate` runs the steps through Hugging Face Accelerate; of several processes each takes its share of every
+    batch of `Batches`, other loaders are shared out as Accelerate does. With `precision` bfloat16 the network's
     operators run in it where autocast allows; weights, loss and optimiser stay float32. The session is not
     finished here. Raises SpokeshaveError when the loss is no longer finite, and when Accelerate is asked for and
     missing.
@@ -133,7 +135,7 @@ def _step(run: Training, engine: _Engine, inputs: Tensor, labels: Tensor) -> Ten
     with torch.autocast(inputs.device.type, torch.bfloat16, enabled=run.precision == torch.bfloat16):
         scores = run.network(inputs).float()
         wanted = run.teacher.scores(inputs) if run.teacher else None
-    loss = run.loss(scores, labels)
+    loss = loss_of(run.loss, scores, labels)
     if run.teacher and wanted is not None:
         loss = run.teacher.loss(scores, wanted, loss)
     run.optimizer.zero_grad()
@@ -185,8 +187,10 @@ def _engine(
     if not accelerate:
         return _Plain(network), network, optimizer, batches
     accelerator = import_extra("accelerate", "loop", "the Accelerate loop").Accelerator()
-    is_loader = isinstance(batches, torch.utils.data.DataLoader)
     prepared = accelerator.prepare(network, optimizer)
+    if isinstance(batches, Batches):
+        return accelerator, *prepared, batches.shared(accelerator.process_index, accelerator.num_processes)
+    is_loader = isinstance(batches, torch.utils.data.DataLoader)
     return accelerator, *prepared, accelerator.prepare(batches) if is_loader else batches
 
 
