@@ -16,7 +16,7 @@ from typing import Any
 from bench.catalogue import Case
 from bench.records import HERE, RESULTS, join, read, write
 from bench.standings import SPEEDUP
-from bench.trial import HEATS, Extra, trial
+from bench.trial import HEATS, Extra, in_batches, trial
 from bench.workers import DENSE
 from spokeshave.errors import SpokeshaveError
 from spokeshave.measure.interleave import CLOCKS
@@ -32,7 +32,8 @@ def main(module: str, about: str, cases: Mapping[str, Case], extra: Extra | None
     parser = _parser(module, about, cases)
     arguments = parser.parse_args()
     wanted = product(arguments.network or list(cases), arguments.heat, arguments.threads)
-    contests = [one for one in wanted if not (arguments.resume and one in _measured(arguments.output))]
+    measured = _measured(arguments.output) if arguments.resume else set()
+    contests = [one for one in wanted if (in_batches(one[0], arguments.batch), *one[1:]) not in measured]
     if len(contests) > 1:
         options = _options(parser, arguments)
         commands = [
@@ -93,6 +94,7 @@ def _parser(module: str, about: str, cases: Mapping[str, Case]) -> argparse.Argu
         choices=DENSE,
         help="otherwise all; in the second heat those close to the fastest",
     )
+    parser.add_argument("--batch", type=int, default=1, help="samples of a call (1)")
     window_options(parser, module)
     return parser
 

@@ -4,6 +4,7 @@
     python -m bench.networks resnet50 --threads 1 --rounds 9
     python -m bench.networks resnet50 --prepare    # make what is slow to make, time nothing
     python -m bench.networks gru_2x1024 --heat compressions --peer eager onnxruntime --output /tmp/one.json
+    python -m bench.networks gru_2x1024 --batch 8 --output bench/results/batches.json
 
 Weights are random and pruned in one shot: these tables say what a plan is worth in time, nothing about accuracy.
 """

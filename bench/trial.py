@@ -8,6 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from bench.catalogue import Case, make
@@ -59,25 +60,26 @@ def trial(
     case: Case, heat: str, threads: int, arguments: argparse.Namespace, extra: Extra | None = None
 ) -> dict[str, Any] | None:
     """The record of one heat; with `arguments.prepare` everything is made and kept for later, and nothing timed."""
-    network, inputs = make(case)
-    tell(f"{case.name}, {heat}, {threads} threads: our deployments")
-    folder = arguments.conversions / f"{case.name}-{_digest(network, inputs)}"
-    makes = Makes(case, network, inputs, folder / "own", arguments.tune)
+    network, sample = make(case)
+    name, inputs = in_batches(case.name, arguments.batch), batch_of(sample, arguments.batch)
+    tell(f"{name}, {heat}, {threads} threads: our deployments")
+    folder = arguments.conversions / f"{case.name}-{_digest(network, sample)}"
+    makes = Makes(case, network, sample, folder / "own", arguments.tune)
     ours, impossible = deployments(makes, arguments.compression or HEATS[heat], arguments.precision)
-    workload = trace(network, inputs)
+    workload = trace(network, sample)
     names = arguments.peer or (
-        list(DENSE) if heat == "peers" else close_peers(arguments.output, case.name, threads)
+        list(DENSE) if heat == "peers" else close_peers(arguments.output, name, threads)
     )
-    found, absent = _peers(network, inputs, threads, names, folder / "dense")
+    found, absent = _peers(network, inputs, threads, names, folder / f"dense-{arguments.batch}")
     contenders = [*(own_contender(own, inputs, threads) for own in ours), *peer_contenders(found)]
-    if heat == "peers":
+    if heat == "peers" and arguments.batch == 1:
         more, missing = _sparse(
             makes, workload, threads, None if arguments.peer else folder / "sparse", extra
         )
         contenders, absent = contenders + more, absent + missing
     if arguments.prepare:
         return None
-    about = {"network": case.name, "heat": heat, "about": case.about, "rows_sharing_columns": case.rows}
+    about = {"network": name, "heat": heat, "about": case.about, "rows_sharing_columns": case.rows}
     return {
         **about,
         "tuned": arguments.tune,
@@ -85,6 +87,16 @@ def trial(
         "absent": [vars(one) for one in (*impossible, *absent)],
         "build_seconds": {f"{own.precision} {own.compression:g}x": own.build_seconds for own in ours},
     }
+
+
+def in_batches(name: str, batch: int) -> str:
+    """What a network is called that is given so many samples at a time."""
+    return name if batch == 1 else f"{name}, batch of {batch}"
+
+
+def batch_of(sample: tuple[Tensor, ...], batch: int) -> tuple[Tensor, ...]:
+    """Different samples: one of them, its last axis turned."""
+    return tuple(torch.cat([tensor.roll(turn, -1) for turn in range(batch)]) for tensor in sample)
 
 
 def close_peers(results: Path, network: str, threads: int) -> list[str]:
@@ -114,7 +126,7 @@ def _timed(
     origin = provenance(threads)
     clock: Clock = arguments.clock if threads == 1 else "wall"
     run = contest(contenders, threads, arguments.rounds, clock, arguments.seconds)
-    multiply_adds = sum(layer.multiply_adds for layer in workload.layers)
+    multiply_adds = arguments.batch * sum(layer.multiply_adds for layer in workload.layers)
     return {
         "rounds": run.timings[0].rounds,
         "clock": clock,
@@ -132,7 +144,7 @@ def _peers(
     def ready(done: int, total: int, what: str) -> None:
         tell(f"  {done} of {total}: {what}")
 
-    return dense_peers(network, inputs, threads, names, ready, DENSE, folder)
+    return dense_peers(network, inputs, threads, names, ready, DENSE, folder, batched=True)
 
 
 def _sparse(

@@ -45,6 +45,15 @@ def test_peers_agree_with_eager_and_leave_the_network_as_it_was(one_thread):
     assert all(relative_error(peer.run(), expected) < 1e-4 for peer in peers)
 
 
+def test_a_whole_batch_in_one_call(one_thread):
+    network = small_network()
+    peers, absent = dense_peers(network, EXAMPLE, only=["eager", "onnxruntime"], batched=True)
+    with torch.inference_mode():
+        expected = network.eval()(EXAMPLE)
+    assert absent == []
+    assert all(relative_error(peer.run(), expected) < 1e-4 for peer in peers)
+
+
 def test_peers_do_not_follow_later_training(one_thread):
     network = small_network()
     (peer,), _ = dense_peers(network, EXAMPLE, only=["eager"])

@@ -72,9 +72,11 @@ def dense_peers(
     progress: Progress | None = None,
     makers: Mapping[str, Maker] = PEERS,
     folder: Path | None = None,
+    batched: bool = False,
 ) -> tuple[list[Peer], list[Absent]]:
     """The peers that run `network` on the first sample of `example`, and those that cannot, with reasons.
 
+    With `batched` they run it on all of its samples in one call.
     `only` names some of `makers`; those of float32 take part otherwise. A peer whose outputs differ from eager
     PyTorch's by more than its precision's limit (`TOLERANCES`) is left out. The peers work on a copy of the
     network in evaluation mode; run them under `limited_threads(threads)`. `folder` keeps converted networks for
@@ -85,7 +87,9 @@ def dense_peers(
     peers: list[Peer] = []
     absent: list[Absent] = []
     with _kept_or_temporary(folder) as conversions, limited_threads(threads):
-        task = Task(_evaluation_copy(network), one_sample(example), threads, conversions)
+        whole = example if isinstance(example, tuple) else (example,)
+        inputs = whole if batched else one_sample(example)
+        task = Task(_evaluation_copy(network), inputs, threads, conversions)
         expected = eager(task)()
         for index, maker in enumerate(chosen):
             made = _make(maker, task, expected)
