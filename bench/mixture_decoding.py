@@ -37,7 +37,8 @@ SIZES: dict[str, Any] = {
     "num_local_experts": 8,
     "vocab_size": 2048,
 }
-TOLERANCES = {"float32": 1e-4, "bfloat16": 0.05, "int8": 0.5}  # of the largest logit; a token may ask other experts
+# Largest difference, of the largest logit; at lower precision a token may ask other experts.
+TOLERANCES = {"float32": 1e-4, "bfloat16": 0.05, "int8": 0.5}
 PAST, TOKENS = 64, 32  # keys behind the token; different tokens
 SCHEMES: dict[str, Scheme | None] = {
     "dense": None,

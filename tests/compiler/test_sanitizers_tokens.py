@@ -5,12 +5,20 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.compiler.emit.test_products import selected
 from tests.compiler.own_process import SAMPLES, run_in_own_process
 from tests.compiler.test_sanitizers import SANITIZERS, isa_here
 from torch import Tensor, nn
 
 from spokeshave.compiler.compile import following
 from spokeshave.compiler.emit.lower import lower
+from spokeshave.compiler.importer import import_program
+from spokeshave.compiler.operations import Quantization
+from spokeshave.compiler.passes.pipeline import optimise
+from spokeshave.compiler.quantization.selected import selected_layers_to_integers
+from spokeshave.compiler.reference import run_reference
+from spokeshave.export import export_network
+from spokeshave.schemes.unstructured import Unstructured
 
 MOST, LENGTHS = (21, 17), (5, 16)
 
@@ -67,3 +75,38 @@ def test_no_step_outside_and_no_race(name: str, sanitizer: str, tmp_path: Path) 
     )
     for result, reference in zip(results, wanted, strict=True):
         assert (result - reference).abs().max() <= 1e-4 * reference.abs().max()
+
+
+class Phases(nn.Module):
+    """Transposed convolutions of both kinds, behind one another and from one position."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up = nn.Sequential(
+            nn.ConvTranspose2d(3, 5, 4, 2, 1), nn.ReLU(), nn.ConvTranspose2d(5, 2, 3, (3, 1))
+        )
+        self.sequence = nn.ConvTranspose1d(2, 3, 5, 2, 1, 1)
+        self.grow = nn.ConvTranspose2d(6, 2, 3)
+
+    def forward(self, x: Tensor, row: Tensor) -> tuple[Tensor, ...]:
+        return self.up(x), self.sequence(x[:, :2, 0]), self.grow(row[..., None, None])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sanitizer", SANITIZERS)
+@pytest.mark.parametrize("name", ["avx512", "avx2", "portable"])
+def test_phases_and_integer_experts(name: str, sanitizer: str, tmp_path: Path) -> None:
+    isa = isa_here(name)
+    torch.manual_seed(0)
+    network, given = Phases().eval(), [torch.randn(SAMPLES, 3, 5, 7), torch.randn(SAMPLES, 6)]
+    phases = optimise(import_program(export_network(network, tuple(given))).graph)
+    experts, routed = selected(19, 4, 21, 33, [None, Unstructured(0.7)])
+    experts = selected_layers_to_integers(experts, set(experts.outputs), {"x0": Quantization(0.03, 120)})
+    routed = [tensor[:1].expand(SAMPLES, *tensor.shape[1:]).contiguous() for tensor in routed]
+    for number, (graph, inputs) in enumerate([(phases, given), (experts, routed)]):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        program, wanted = lower(graph, isa, {}), run_reference(graph, inputs)
+        results = run_in_own_process(graph, program, inputs, isa, SANITIZERS[sanitizer], folder)
+        for result, reference in zip(results, wanted, strict=True):
+            assert (result - reference).abs().max() <= 1e-5 * reference.abs().max()
