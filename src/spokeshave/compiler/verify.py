@@ -12,6 +12,7 @@ from spokeshave.compiler.operations import (
     Affine,
     Attention,
     Concatenate,
+    Constant,
     Convert,
     Convolution,
     Dequantize,
@@ -30,10 +31,13 @@ from spokeshave.compiler.operations import (
     Quantization,
     Quantize,
     Quantized,
+    QuantizedMatMul,
     QuantizedMean,
+    QuantizedNorm,
     QuantizedPool,
     QuantizedRecurrent,
     QuantizedSelected,
+    QuantizedSoftmax,
     QuantizedSum,
     Recurrent,
     Reshape,
@@ -105,7 +109,7 @@ WHOLE_NUMBERS: Mapping[type, tuple[list[str], ...]] = {
 }
 
 
-MOVES = (Concatenate, Expand, Pad, Permute, Reshape, Slice, Take)
+MOVES = (Concatenate, Constant, Expand, Pad, Permute, Reshape, Slice, Take)
 LEVEL_TYPES = ("uint8", "int8", "int16", "int32")
 
 
@@ -124,7 +128,9 @@ def element_types(operation: Operation, count: int) -> list[str]:
         return [operation.quantization.dtype] * 2
     if isinstance(operation, QuantizedSum):
         return [quantization.dtype for quantization in (*operation.inputs, operation.output)]
-    if isinstance(operation, QuantizedMean):
+    if isinstance(operation, QuantizedMatMul):
+        return [operation.first.dtype, operation.second.dtype, operation.output.dtype]
+    if isinstance(operation, QuantizedMean | QuantizedNorm | QuantizedSoftmax):
         return [operation.input.dtype, operation.output.dtype]
     if isinstance(operation, Quantized):
         residual = [_stored(operation.residual)] * operation.layer.residual
@@ -316,7 +322,7 @@ def _attention(operation: Attention, graph: Graph, node: Node) -> str | None:
     return None if key_width == per_head * operation.key_heads else f"has keys {key_width} wide"
 
 
-def _matmul(operation: MatMul, graph: Graph, node: Node) -> str | None:
+def _matmul(operation: MatMul | QuantizedMatMul, graph: Graph, node: Node) -> str | None:
     first, second = (graph.shape(name) for name in node.inputs)
     return None if first[:-2] == second[:-2] and len(first) > 2 else f"multiplies {first} by {second}"
 
@@ -338,6 +344,7 @@ CHECKS: Mapping[type, Callable[[Any, Graph, Node], str | None]] = {
     Mean: _mean,
     Sum: _mean,
     MatMul: _matmul,
+    QuantizedMatMul: _matmul,
     TopK: _top_k,
     Permute: _permute,
     Slice: _slice,

@@ -26,8 +26,11 @@ from spokeshave.compiler.operations import (
     Pool,
     Quantize,
     Quantized,
+    QuantizedMatMul,
     QuantizedMean,
+    QuantizedNorm,
     QuantizedPool,
+    QuantizedSoftmax,
     QuantizedSum,
     Reshape,
     RMSNorm,
@@ -44,7 +47,18 @@ Products = Callable[[Node, Tensor], Tensor]
 TAKES_BATCHES = (
     *(Activate, Affine, Binary, Concatenate, Convolution, Dequantize, Expand, GroupNorm, LayerNorm, Linear),
     *(Lookup, MatMul, Mean, Pad, Patches, Permute, Pool, Quantize, Quantized, QuantizedMean, QuantizedPool),
-    *(QuantizedSum, Reshape, RMSNorm, Slice, Softmax, Sum, Take),
+    *(
+        QuantizedMatMul,
+        QuantizedNorm,
+        QuantizedSoftmax,
+        QuantizedSum,
+        Reshape,
+        RMSNorm,
+        Slice,
+        Softmax,
+        Sum,
+        Take,
+    ),
 )
 
 
@@ -73,6 +87,10 @@ def run_node(
     """What one node makes of a batch."""
     operation, weights = node.operation, graph.weights
     read, shape = [values[name] for name in node.inputs], graph.shape(node.outputs[0])
+    if not read:  # a constant
+        samples = len(values[graph.inputs[0]])
+        made = run_operation(operation, read, weights, shape, values)
+        return [tensor.expand(samples, *shape[1:]) for tensor in made]
     if products is not None and isinstance(operation, Quantized):
         return [after_sums(operation, weights, products(node, read[0]), *read[1:])]
     if isinstance(operation, TAKES_BATCHES):

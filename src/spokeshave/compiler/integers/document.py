@@ -4,10 +4,10 @@ from dataclasses import fields, is_dataclass
 from typing import Any, get_args
 
 from spokeshave.compiler.graph import Graph, Node, Value
-from spokeshave.compiler.operations import Activation, Operation, Quantization, Rescale, Steps
+from spokeshave.compiler.operations import Activation, Divided, Operation, Quantization, Rescale, Steps
 
 KINDS: dict[str, type] = {
-    kind.__name__: kind for kind in (*get_args(Operation), Activation, Quantization, Rescale, Steps)
+    kind.__name__: kind for kind in (*get_args(Operation), Activation, Divided, Quantization, Rescale, Steps)
 }
 
 

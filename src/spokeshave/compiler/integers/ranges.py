@@ -7,7 +7,7 @@ from torch import Tensor
 
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.integers.grids import averaged
-from spokeshave.compiler.operations import Quantized, QuantizedMean, QuantizedSum, Rescale
+from spokeshave.compiler.operations import Quantized, QuantizedMatMul, QuantizedMean, QuantizedSum, Rescale
 from spokeshave.errors import SpokeshaveError
 
 PRODUCT_BITS = 63  # of the executor's int64
@@ -53,6 +53,20 @@ def _range(graph: Graph, node: Node) -> AccumulatorRange | None:
     operation = node.operation
     if isinstance(operation, Quantized):
         low, high = _layer_range(graph, operation)
+    elif isinstance(operation, QuantizedMatMul):
+        ends = [
+            a * b
+            for a in (
+                operation.first.low - operation.first.zero_point,
+                operation.first.high - operation.first.zero_point,
+            )
+            for b in (
+                operation.second.low - operation.second.zero_point,
+                operation.second.high - operation.second.zero_point,
+            )
+        ]
+        count = int(graph.shape(node.inputs[0])[-1])
+        low, high = count * min(0, *ends), count * max(0, *ends)
     elif isinstance(operation, QuantizedMean):
         of, count = operation.input, averaged(graph, _as_averaged(node, operation))
         low, high = (of.low - of.zero_point) * count, (of.high - of.zero_point) * count

@@ -45,6 +45,12 @@ from spokeshave.compiler.operations.moves import (
 from spokeshave.compiler.operations.products import MatMul, SelectedLinear
 from spokeshave.compiler.operations.reduction import GroupNorm, LayerNorm, Mean, Pool, RMSNorm, Softmax, Sum
 from spokeshave.compiler.operations.tokens import Attention, Embedding, TopK
+from spokeshave.compiler.operations.transformers import (
+    Divided,
+    QuantizedMatMul,
+    QuantizedNorm,
+    QuantizedSoftmax,
+)
 
 Operation = (
     Convolution
@@ -71,6 +77,9 @@ Operation = (
     | QuantizedRecurrent
     | QuantizedSelected
     | QuantizedSum
+    | QuantizedMatMul
+    | QuantizedNorm
+    | QuantizedSoftmax
     | QuantizedMean
     | Lookup
     | Round
@@ -105,6 +114,7 @@ __all__ = [
     "Convert",
     "Convolution",
     "Dequantize",
+    "Divided",
     "Embedding",
     "Expand",
     "Foreign",
@@ -123,10 +133,13 @@ __all__ = [
     "Quantization",
     "Quantize",
     "Quantized",
+    "QuantizedMatMul",
     "QuantizedMean",
+    "QuantizedNorm",
     "QuantizedPool",
     "QuantizedRecurrent",
     "QuantizedSelected",
+    "QuantizedSoftmax",
     "QuantizedSum",
     "RMSNorm",
     "Recurrent",

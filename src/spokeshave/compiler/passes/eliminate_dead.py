@@ -11,8 +11,9 @@ WEIGHT_FIELDS = (
     *("mask", "indices", "yes", "no"),
     *("input_weight", "hidden_weight", "input_bias", "hidden_bias", "hidden_state", "cell_state"),
     *("weight_scale", "input_scale", "hidden_scale"),
-    *("multiplier", "residual", "table"),
+    *("multiplier", "residual", "table", "gamma", "beta"),
 )
+PARTS = ("layer", "rescale", "inverse", "power", "near", "far")  # of an operation, that name weights as well
 
 
 def eliminate_dead(graph: Graph) -> Graph:
@@ -34,6 +35,6 @@ def weight_names(node: Node, graph: Graph) -> set[str]:
     """Names of the weights that a node reads."""
     if isinstance(node.operation, Foreign):
         return {name for name in graph.weights if json.dumps({"weight": name}) in node.operation.arguments}
-    operations = (node.operation, *(getattr(node.operation, part, None) for part in ("layer", "rescale")))
+    operations = (node.operation, *(getattr(node.operation, part, None) for part in PARTS))
     fields = (getattr(operation, field, None) for operation in operations for field in WEIGHT_FIELDS)
     return {name for name in fields if isinstance(name, str)}

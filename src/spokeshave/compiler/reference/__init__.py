@@ -13,9 +13,12 @@ from spokeshave.compiler.operations import (
     Operation,
     Quantize,
     Quantized,
+    QuantizedMatMul,
     QuantizedMean,
+    QuantizedNorm,
     QuantizedRecurrent,
     QuantizedSelected,
+    QuantizedSoftmax,
     QuantizedSum,
 )
 from spokeshave.compiler.quantization.arithmetic import dequantize, quantize
@@ -27,6 +30,7 @@ from spokeshave.compiler.quantization.executor import (
     run_quantized_selected,
     run_sum,
 )
+from spokeshave.compiler.quantization.transformers import run_matmul, run_norm, run_softmax
 from spokeshave.compiler.reference import bfloat16, elementwise, layers, moves, products, reduction, tokens
 from spokeshave.compiler.reference.foreign import run_foreign
 from spokeshave.compiler.reference.runner import Runner, Weights
@@ -46,6 +50,9 @@ RUNNERS: Mapping[type, Runner] = {
     QuantizedSum: lambda op, inputs, weights, shape: run_sum(op, *inputs),
     QuantizedMean: lambda op, inputs, weights, shape: run_mean(op, *inputs),
     Lookup: lambda op, inputs, weights, shape: run_lookup(op, weights, *inputs),
+    QuantizedMatMul: lambda op, inputs, weights, shape: run_matmul(op, *inputs),
+    QuantizedNorm: lambda op, inputs, weights, shape: run_norm(op, weights, *inputs),
+    QuantizedSoftmax: lambda op, inputs, weights, shape: run_softmax(op, weights, *inputs),
     Quantized: lambda op, inputs, weights, shape: run_quantized(op, weights, *inputs),
     QuantizedSelected: lambda op, inputs, weights, shape: run_quantized_selected(op, weights, *inputs),
     QuantizedRecurrent: lambda op, inputs, weights, shape: run_quantized_recurrent(
