@@ -16,11 +16,11 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Measure the top-1 accuracy of a saved deployment on the held-out part of the data."""
-    from spokeshave.compiler import load_deployment
+    from spokeshave.compiler.saved import load_saved
     from spokeshave.measure.accuracy import evaluate as measure
     from spokeshave.references import resolve_data
 
-    accuracy = measure(load_deployment(deployment), resolve_data(data).held_out)
+    accuracy = measure(load_saved(deployment), resolve_data(data).held_out)
     if json:
         print_json({"accuracy": accuracy.top1, "correct": accuracy.correct, "total": accuracy.total})
         return

@@ -24,10 +24,10 @@ def run(
 ) -> None:
     """Run a saved deployment on a batch and write what it returns."""
     from spokeshave.cli.arrays import check_output_file, read_arrays, write_arrays
-    from spokeshave.compiler import load_deployment
+    from spokeshave.compiler.saved import load_saved
 
     check_output_file(output)
-    network = load_deployment(deployment)
+    network = load_saved(deployment)
     arrays = {name: tensor for path in inputs for name, tensor in read_arrays(path).items()}
     outputs = name_outputs(
         network(*order_inputs(arrays, [record.name for record in network.manifest.inputs]))

@@ -30,10 +30,11 @@ SAMPLES_AT_ONCE = 16  # so that values stay in the cache
 
 @dataclass(frozen=True)
 class IntegerManifest:
-    """How a deployment computes: its form, the sums of every layer, and what stays float32 and why."""
+    """How a deployment computes: its form, its inputs, the sums of every layer, what stays float32 and why."""
 
     device: str
     form: IntegerForm
+    inputs: tuple[ValueRecord, ...]
     accumulators: tuple[AccumulatorRange, ...]
     floats: tuple[tuple[str, str], ...]
 
@@ -54,9 +55,9 @@ class IntegerDeployment:
     ) -> None:
         self.network, self.cost, self._products = network, cost, products
         ranges = tuple(accumulator_ranges(network.graph))
-        self.manifest = IntegerManifest(device, form, ranges, network.floats)
+        records = tuple(_record(network.graph, name) for name in network.graph.inputs)
+        self.manifest = IntegerManifest(device, form, records, ranges, network.floats)
         self._structure = OutputStructure.from_json(network.structure)
-        self._records = tuple(_record(network.graph, name) for name in network.graph.inputs)
 
     @property
     def graph(self) -> Graph:
@@ -68,7 +69,7 @@ class IntegerDeployment:
         tensors: tuple[Any, ...] = inputs
         if not all(isinstance(tensor, Tensor) for tensor in inputs):
             tensors = tuple(flattened(inputs)[0])
-        samples = check_inputs(tensors, self._records)
+        samples = check_inputs(tensors, self.manifest.inputs)
         with torch.inference_mode():
             parts = [
                 run_batch(
