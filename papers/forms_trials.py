@@ -1,0 +1,271 @@
+"""What FORMS's check measures: LeNet-5 on MNIST under its schemes, ResNet-20 on crossbars, and modelled chips."""
+
+import copy
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from papers.pruning import Training, by_admm, realised_density, trained
+from spokeshave.data import DATA, Batches, Data
+from spokeshave.devices import load_device
+from spokeshave.devices.crossbars import effective_cycles
+from spokeshave.devices.crossbars.occupancy import lockstep_bits, used
+from spokeshave.devices.crossbars.reram import ReRAMDevice
+from spokeshave.locate import data_folder
+from spokeshave.measure import evaluate
+from spokeshave.methods import (
+    ADMM,
+    MaskedFineTuning,
+    OneShot,
+    Reconstruction,
+    begin,
+    refresh_batch_norm,
+    train,
+)
+from spokeshave.networks import cifar_resnet
+from spokeshave.networks.imagenet import resnet18
+from spokeshave.plan import Plan, Rule
+from spokeshave.schemes.crossbar_pruned import CrossbarPruned
+from spokeshave.schemes.intersection import Intersection
+from spokeshave.schemes.polarized import Polarized
+from spokeshave.schemes.quantizers import FixedPoint
+from spokeshave.schemes.scheme import Scheme
+from spokeshave.workload import Workload, trace
+
+FRAGMENTS = (4, 8, 16, 128)
+RAMPED = ADMM(rho=0.02, rho_growth=1.5, update_steps=15, rho_limit=2.0)
+DENSE_RATE, PRUNED_RATE = 2e-3, 1e-3
+VARIED = (0, 1)  # seeds of the variation of cells
+PRUNED = 0.7  # of word lines and of filters, before rounding up to whole crossbars
+
+
+def lenet() -> nn.Sequential:
+    """LeNet-5 with rectified linear units."""
+    return nn.Sequential(
+        *(nn.Conv2d(1, 20, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(20, 50, 5), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Flatten(), nn.Linear(800, 500), nn.ReLU(), nn.Linear(500, 10)),
+    )
+
+
+@cache
+def mnist() -> Data:
+    """MNIST; the first 1,000 test images. Raises SpokeshaveError where it is absent."""
+    file = np.load(data_folder("mnist") / "mnist.npz")
+    parts = [
+        Batches(
+            torch.from_numpy(file[f"x_{part}"][:most]).float()[:, None] / 255,
+            torch.from_numpy(file[f"y_{part}"][:most]).long(),
+            size,
+            shuffle=part == "train",
+        )
+        for part, size, most in (("train", 64, None), ("test", 250, 1_000))
+    ]
+    return Data(train=parts[0], held_out=parts[1], classes=10, name="mnist")
+
+
+def everywhere(scheme: Scheme) -> Plan:
+    """One scheme for all weights."""
+    return Plan((Rule("*.weight", scheme),))
+
+
+def forms_scheme(fragment: int = 8) -> Scheme:
+    """What FORMS trains: whole crossbars gone, fragments of one sign, eight bits."""
+    filters = CrossbarPruned(PRUNED, "filters", crossbar=32)
+    return Intersection((filters, CrossbarPruned(PRUNED, run=fragment), Polarized(fragment), FixedPoint(8)))
+
+
+def lenet_trial(seed: int, samples: int) -> dict[str, Any]:
+    """Accuracies of one network: dense, polarized in three ways at every fragment, and under all of FORMS."""
+    torch.manual_seed(seed)
+    data, dense = mnist().shortened(samples), lenet()
+    trained(dense, data, 3, DENSE_RATE, seed)
+    found: dict[str, Any] = {"seed": seed, "dense": accuracy(dense, data)}
+    for fragment in FRAGMENTS:
+        found[str(fragment)] = polarized_in_steps(dense, data, everywhere(Polarized(fragment)), seed)
+    plan, network = everywhere(forms_scheme()), copy.deepcopy(dense)
+    training = Training(admm=2, masked=1, pruning_rate=PRUNED_RATE, method=RAMPED)
+    by_admm(network, data, [plan], training, seed, nn.functional.cross_entropy)
+    names = [name for name, parameter in network.named_parameters() if parameter.dim() > 1]
+    found["forms"] = {"accuracy": accuracy(network, data), "density": realised_density(network, names)}
+    return found | {"on_crossbars": on_crossbars(dense, network, data, plan), "crossbars": lenet_crossbars()}
+
+
+def polarized_in_steps(dense: nn.Module, data: Data, plan: Plan, seed: int) -> dict[str, float]:
+    """Projected at once, or brought by ADMM, then retrained: accuracies, and how far ADMM was from its set."""
+    at_once, slowly = copy.deepcopy(dense), copy.deepcopy(dense)
+    begin(OneShot(), at_once, plan).finish()
+    found = {"one-shot": accuracy(at_once, data)}
+    trained(at_once, data, 1, PRUNED_RATE, seed, begin(MaskedFineTuning(), at_once, plan))
+    session = begin(RAMPED, slowly, plan)
+    optimizer = torch.optim.Adam(slowly.parameters(), PRUNED_RATE)
+    train(slowly, data, 2, optimizer=optimizer, session=session, seed=seed)
+    residual = max(session.residuals().values())
+    session.finish()
+    found |= {
+        "one-shot, retrained": accuracy(at_once, data),
+        "ADMM": accuracy(slowly, data),
+        "residual": residual,
+    }
+    trained(slowly, data, 1, PRUNED_RATE, seed, begin(MaskedFineTuning(), slowly, plan))
+    return found | {"ADMM, retrained": accuracy(slowly, data)}
+
+
+def accuracy(network: Any, data: Data) -> float:
+    """On the test images."""
+    return evaluate(network, data.held_out).top1
+
+
+def on_crossbars(dense: nn.Module, network: nn.Module, data: Data, plan: Plan) -> dict[str, Any]:
+    """Accuracies on simulated chips: without variation of cells, and with that of the files."""
+    chips = {"isaac": (eight_bits("isaac"), dense.eval(), everywhere(FixedPoint(8)))}
+    begin(OneShot(), dense, chips["isaac"][2]).finish()
+    chips["forms"] = eight_bits("forms"), network.eval(), plan
+    return {name: judged(*chip, data) for name, chip in chips.items()}
+
+
+def eight_bits(name: str) -> ReRAMDevice:
+    """A chip whose inputs have eight bits, which halves the time of its simulation."""
+    device = load_device(name)
+    assert isinstance(device, ReRAMDevice)
+    return device.with_figures(input_bits=8, effective_bits=8)
+
+
+def judged(device: ReRAMDevice, network: nn.Module, plan: Plan, data: Data) -> dict[str, Any]:
+    """Accuracies of a network on a chip, with converters wide enough as well."""
+    wide = device.with_figures(variation=0, adc_bits=12)
+    seen = [next(iter(data.train))[0]]
+    example = seen[0][:1]
+
+    def on(chip: ReRAMDevice, seed: int = 0) -> float:
+        return accuracy(chip.deploy(network, example, plan, seen, seed=seed), data)
+
+    return {
+        "whole numbers": on(wide),
+        "converters": on(device.with_figures(variation=0)),
+        "varied": [on(device, seed) for seed in VARIED],
+    }
+
+
+def lenet_crossbars() -> dict[str, float]:
+    """Crossbars of LeNet-5 in 32-bit weights on pairs of crossbars, and what each step of FORMS makes of them."""
+    workload = trace(lenet(), torch.zeros(1, 1, 28, 28))
+    array = eight_bits("forms").array
+    cells = {}
+    for name, scheme in (("dense", None), ("pruned", forms_scheme())):
+        sizes = [used(layer, scheme, array) for layer in workload.layers]
+        cells[name] = float(sum(lines * columns for lines, columns in sizes))
+    return {"pruning": cells["dense"] / cells["pruned"], "quantization": 32 / 8, "polarization": 2.0}
+
+
+def resnet_trial(test_images: int, steps: int) -> dict[str, Any]:
+    """The pretrained ResNet-20, polarized and in eight bits, and judged on crossbars; input bits of its fragments."""
+    torch.manual_seed(0)
+    data = DATA["cifar10"]()
+    assert isinstance(data.train, Batches)
+    assert isinstance(data.held_out, Batches)
+    tested = Batches(data.held_out.inputs[:test_images], data.held_out.labels[:test_images], 250)
+    some = Data(
+        train=data.batched(64).shortened(64 * steps).train, held_out=tested, classes=10, name="cifar10"
+    )
+    dense, plan = cifar_resnet(20, "pretrained").eval(), everywhere(Polarized(8) & FixedPoint(8))
+    network = copy.deepcopy(dense)
+    few = Batches(data.train.inputs[:512], data.train.labels[:512], 64)
+    begin(Reconstruction(few, 1), network, everywhere(Polarized(8))).finish()
+    begin(OneShot(), network, plan).finish()
+    found: dict[str, Any] = {"dense": accuracy(dense, some), "reconstructed": accuracy(network, some)}
+    session = begin(MaskedFineTuning(), network, plan)
+    train(network, some, 1, learning_rate=5e-3, session=session)
+    session.finish()
+    refresh_batch_norm(network, few, 1)
+    found |= {"polarized": accuracy(network.eval(), some), "bits": input_bits(network, few.inputs[:16])}
+    found["forms"] = judged(eight_bits("forms"), network, plan, some)
+    eight = copy.deepcopy(dense)
+    begin(OneShot(), eight, everywhere(FixedPoint(8))).finish()
+    return found | {"isaac": judged(eight_bits("isaac"), eight, everywhere(FixedPoint(8)), some)}
+
+
+def input_bits(network: nn.Module, images: Tensor) -> dict[str, Any]:
+    """Mean bits of 16 that fragments need: inputs in one format for the network, or in one for each layer."""
+    seen: dict[str, tuple[nn.Conv2d, Tensor]] = {}
+    handles = [
+        module.register_forward_pre_hook(
+            lambda module, inputs, name=name: seen.update({name: (module, inputs[0])})
+        )
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv2d) and name != "conv1"
+    ]
+    with torch.inference_mode():
+        network(images)
+    for handle in handles:
+        handle.remove()
+    largest = max(float(x.max()) for _, x in seen.values())
+    found: dict[str, Any] = {"by_layer": {}}
+    for fragment in FRAGMENTS[:3]:
+        shared, own = [], []
+        for name, (layer, x) in seen.items():
+            patches = nn.functional.unfold(x, 3, padding=1, stride=layer.stride)
+            vectors = patches.transpose(1, 2).flatten(0, 1)
+            cycles = [
+                effective_cycles((vectors / most * 65535).int(), fragment)
+                for most in (largest, float(x.max()))
+            ]
+            shared.append(float(cycles[0].double().mean()))
+            own.append(float(cycles[1].double().mean()))
+            if fragment == 8:
+                found["by_layer"][name] = lockstep_bits(cycles[0], eight_bits("forms").array)
+        found[str(fragment)] = {"shared": sum(shared) / len(shared), "own": sum(own) / len(own)}
+    return found
+
+
+def chips(bits: dict[str, float]) -> dict[str, Any]:
+    """Throughput by area and by power, modelled, as FORMS's ingredients come one by one, for two networks."""
+    networks = {
+        "ResNet-20": trace(cifar_resnet(20), torch.zeros(1, 3, 32, 32)),
+        "ResNet-18": trace(resnet18(), torch.zeros(1, 3, 224, 224)),
+    }
+    usual = sum(bits.values()) / len(bits)
+    found: dict[str, Any] = {}
+    for name, workload in networks.items():
+        steps = ingredients(bits if name == "ResNet-20" else {}, usual)
+        found[name] = {step: figures(*chip, workload) for step, chip in steps.items()}
+    return found
+
+
+def ingredients(
+    bits: dict[str, float], usual: float
+) -> dict[str, tuple[ReRAMDevice, Plan | None, dict[str, float]]]:
+    """From pairs of crossbars with 16-bit weights to FORMS, a step at a time: chip, plan, measured bits of inputs."""
+    isaac, forms = load_device("isaac"), load_device("forms")
+    assert isinstance(isaac, ReRAMDevice)
+    assert isinstance(forms, ReRAMDevice)
+    filters, lines = CrossbarPruned(PRUNED, "filters", crossbar=32), CrossbarPruned(PRUNED, run=8)
+    by_8 = everywhere(Intersection((filters, lines, Polarized(8))))
+    by_16 = everywhere(Intersection((filters, CrossbarPruned(PRUNED, run=16), Polarized(16))))
+    skipping = forms.with_figures(effective_bits=usual)
+    return {
+        "pairs, 16 bits": (isaac.with_figures(weight_bits=16).with_facts(encoding="pairs"), None, {}),
+        "offset, 16 bits (ISAAC)": (isaac.with_figures(weight_bits=16), None, {}),
+        "8 bits": (isaac, None, {}),
+        "crossbars pruned (optimised ISAAC)": (isaac, everywhere(Intersection((filters, lines))), {}),
+        "polarized fragments": (forms.with_facts(skipping=False), by_8, {}),
+        "zero bits skipped (FORMS)": (skipping, by_8, bits),
+        "fragments of 16 instead": (skipping.with_figures(rows_at_once=16), by_16, bits),
+    }
+
+
+def figures(
+    device: ReRAMDevice, plan: Plan | None, bits: dict[str, float], workload: Workload
+) -> dict[str, float]:
+    """Crossbars that hold the network once, samples a second and square millimetre, and a joule."""
+    cost = device.cost(workload, plan, bits)
+    assert cost.samples_per_second is not None
+    assert cost.area_mm2 is not None
+    assert cost.energy_joules is not None
+    return {
+        "crossbars": sum(layer.crossbars for layer in device.layers(workload, plan, bits)),
+        "per_mm2": cost.samples_per_second / cost.area_mm2,
+        "per_joule": 1 / cost.energy_joules,
+    }
