@@ -27,7 +27,7 @@ def test_a_file_of_no_tensors(tmp_path):
     assert load_aligned(tmp_path / "weights.safetensors") == {}
 
 
-def test_places_are_stored_in_16_bits_and_come_back_as_they_were(tmp_path):
+def test_places_are_stored_in_8_or_16_bits_and_come_back_as_they_were(tmp_path):
     generator = torch.Generator().manual_seed(0)
     few = torch.randint(-(2**31), 2**31, (1 << 16,), generator=generator)
     tensors = {
@@ -42,5 +42,26 @@ def test_places_are_stored_in_16_bits_and_come_back_as_they_were(tmp_path):
     save_weights(tensors, tmp_path / "weights.safetensors")
     check(load_aligned(tmp_path / "weights.safetensors"), tensors)
     stored = load_file(tmp_path / "weights.safetensors")
-    assert stored["few different/numbers"].element_size() == 2
+    assert stored["few different/numbers"].element_size() == 1
+    assert stored["as many as fit/numbers"].element_size() == 2
     assert {"too many", "all different", "none", "one"} <= stored.keys()
+
+
+def test_weights_of_few_levels_take_a_byte_each_and_come_back_to_the_bit(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    levels = torch.randn(15, generator=generator)
+    tensors = {
+        "codes": levels[torch.randint(15, (64, 256), generator=generator)],
+        "signs of zero": torch.tensor([0.0, -0.0]).repeat(500),
+        "rows": torch.randint(-7, 8, (256, 256), generator=generator)
+        * torch.rand(256, 1, generator=generator),
+        "dense": torch.randn(64, 256, generator=generator),
+    }
+    save_weights(tensors, tmp_path / "weights.safetensors")
+    found = load_aligned(tmp_path / "weights.safetensors")
+    check(found, tensors)
+    assert torch.equal(found["signs of zero"].signbit(), tensors["signs of zero"].signbit())
+    stored = load_file(tmp_path / "weights.safetensors")
+    assert stored["codes/numbers"].element_size() == 1
+    assert stored["rows/numbers"].element_size() == 2
+    assert "dense" in stored

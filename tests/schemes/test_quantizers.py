@@ -182,14 +182,25 @@ def test_sparse_and_quantized(sparse, levels, shape) -> None:
     assert packed.nbytes <= min(sparse.pack(projected).nbytes, levels.pack(projected).nbytes)
 
 
-def test_codes_take_a_byte_where_values_took_four() -> None:
-    scheme = BlockColumnRow(0.5, (4, 8)) & FixedPoint(8)
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_only_weights_that_are_kept_have_codes_of_few_bits(bits) -> None:
+    scheme = BlockColumnRow(0.5, (4, 8)) & FixedPoint(bits)
     projected = scheme.project(normal(16, 64))
     packed = scheme.pack(projected)
     assert isinstance(packed, CodedStructure)
     plain = BlockColumnRow(0.5, (4, 8)).pack(projected)
     kept = sum(block.values.numel() for block in plain.blocks)
-    assert packed.nbytes == plain.nbytes - 3 * kept + 16 * 4
+    assert packed.nbytes <= plain.nbytes - 4 * kept + -(-kept * bits // 8) + 16 * 4
+
+
+def test_a_bit_a_weight_where_indices_would_cost_more() -> None:
+    scheme = Unstructured(0.8) & Codebook(4)
+    projected = scheme.project(normal(64, 512))
+    packed, kept = scheme.pack(projected), int((projected != 0).sum())
+    assert torch.equal(packed.unpack(), projected)
+    assert (
+        packed.nbytes <= kept / 2 + 64 * 512 / 8 + 16 * 4 + 4 + 1
+    )  # a codebook, a scale, bits that fill up a byte
 
 
 def test_what_has_no_common_point_says_so() -> None:

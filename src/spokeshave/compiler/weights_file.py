@@ -1,7 +1,7 @@
 """The file of a deployment's weights.
 
-It is read into memory once: a mapped file would lie there beside its aligned copies. Places that kernels read, 32 bit
-integers of which few differ, are stored as a table and 16 bit numbers into it.
+It is read into memory once: a mapped file would lie there beside its aligned copies. Numbers of 32 bits of which few
+differ, places that kernels read and weights of few levels, are stored as a table and numbers of 8 or 16 bits into it.
 """
 
 import json
@@ -34,6 +34,7 @@ DTYPES = {
 
 
 MOST_DIFFERENT = 1 << 16
+SAMPLE = 1 << 14
 TABLE, NUMBERS = "/table", "/numbers"
 
 
@@ -41,17 +42,27 @@ def save_weights(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Write tensors as a safetensors file."""
     stored: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        stored |= _coded(name, tensor) if tensor.dtype == torch.int32 else {name: tensor.contiguous()}
+        stored |= _coded(name, tensor) if _may_repeat(tensor) else {name: tensor.contiguous()}
     save_file(stored, path)
 
 
 def _coded(name: str, tensor: Tensor) -> dict[str, Tensor]:
-    """A tensor as its different values and each element's number among them, where that takes less."""
-    values, numbers = np.unique(tensor.numpy(), return_inverse=True)
+    """A tensor as its different values, to the bit, and each element's number among them, where that takes less."""
+    words = tensor.contiguous().view(torch.int32).numpy()
+    values, numbers = np.unique(words, return_inverse=True)
     if len(values) > MOST_DIFFERENT or 2 * len(values) >= tensor.numel():
         return {name: tensor.contiguous()}
-    codes = torch.from_numpy(numbers.astype(np.uint16)).view(tensor.shape)
-    return {name + TABLE: torch.from_numpy(values), name + NUMBERS: codes}
+    kind = np.uint8 if len(values) <= 1 << 8 else np.uint16
+    codes = torch.from_numpy(numbers.astype(kind)).view(tensor.shape)
+    return {name + TABLE: torch.from_numpy(values).view(tensor.dtype), name + NUMBERS: codes}
+
+
+def _may_repeat(tensor: Tensor) -> bool:
+    """Whether places, or weights of which a sample repeats itself: few weights do, and sorting all takes long."""
+    if tensor.dtype != torch.float32:
+        return tensor.dtype == torch.int32
+    sample = tensor.flatten()[:: max(1, tensor.numel() // SAMPLE)]
+    return 4 * len(sample.unique()) < 3 * len(sample)
 
 
 def load_aligned(path: Path) -> dict[str, Tensor]:
@@ -74,7 +85,7 @@ def load_aligned(path: Path) -> dict[str, Tensor]:
 
 
 def _decoded(table: Tensor, numbers: Tensor) -> Tensor:
-    tensor = aligned_memory(4 * numbers.numel()).view(torch.int32).view(numbers.shape)
+    tensor = aligned_memory(4 * numbers.numel()).view(table.dtype).view(numbers.shape)
     np.take(table.numpy(), numbers.numpy(), out=tensor.numpy())
     return tensor
 

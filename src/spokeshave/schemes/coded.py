@@ -66,19 +66,26 @@ class Levels:
 
 @dataclass(frozen=True)
 class CodedStructure:
-    """The packed form of a sparse weight with codes, of one or two bytes, for values."""
+    """The packed form of a sparse weight with level numbers for values, in as few bits as tell the levels apart.
+
+    `structure` is that form with values that have only a shape (meta tensors); `stream` holds the numbers of all
+    values, in the order of the form's fields.
+    """
 
     structure: Packed
+    stream: Tensor
     coded: Coded
 
     @classmethod
     def of(cls, structure: Packed, coded: Coded) -> "CodedStructure":
         """Store a structure that holds the codes as floating-point values."""
-        dtype = torch.int8 if _fits_a_byte(coded) else torch.int16
+        values = _values_of(structure)
+        numbers = torch.cat([codes.flatten().long() for codes in values]) + (coded.zero or 0)
+        without = _with_values(structure, [codes.to("meta", torch.int16) for codes in values])
         empty = replace(
             coded, codes=coded.codes.new_zeros(0), table=coded.table.cpu(), scales=coded.scales.cpu()
         )
-        return cls(_with_values(structure, dtype), empty)
+        return cls(without, pack_bits(numbers, bits_for(len(coded.table))), empty)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -87,12 +94,20 @@ class CodedStructure:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the structure, the scales and a codebook."""
-        return self.structure.nbytes + self.coded.overhead
+        """Bytes of the structure's indices, the stream, the scales and a codebook."""
+        values = sum(values.nbytes for values in _values_of(self.structure))
+        return self.structure.nbytes - values + self.stream.nbytes + self.coded.overhead
 
     def unpack(self) -> Tensor:
         """The weight, bit for bit."""
-        return self.coded.decoded(self.structure.unpack())
+        empty = _values_of(self.structure)
+        sizes = [values.numel() for values in empty]
+        numbers = unpack_bits(self.stream, bits_for(len(self.coded.table)), sum(sizes)) - (
+            self.coded.zero or 0
+        )
+        codes = numbers.to(torch.int16).split(sizes)
+        values = [part.view(like.shape) for part, like in zip(codes, empty, strict=True)]
+        return self.coded.decoded(_with_values(self.structure, values).unpack())
 
 
 @dataclass(frozen=True)
@@ -120,20 +135,32 @@ class MixedLevels:
         return weight
 
 
-def _fits_a_byte(coded: Coded) -> bool:
-    zero = coded.zero or 0
-    return zero <= 1 << 7 and len(coded.table) - zero <= 1 << 7
-
-
-def _with_values(packed: Any, dtype: torch.dtype) -> Any:
-    """The same packed form with values, wherever in it they are, of another type."""
-    changes: dict[str, Any] = {}
+def _values_of(packed: Any) -> list[Tensor]:
+    """The values of a packed form, wherever in it they are."""
+    found: list[Tensor] = []
     for field in fields(packed):
         value = getattr(packed, field.name)
         if field.name == "values":
-            changes["values"] = value.to(dtype)
-        elif field.name == "dtype":
-            changes["dtype"] = dtype
+            found.append(value)
         elif isinstance(value, tuple) and value and is_dataclass(value[0]):
-            changes[field.name] = tuple(_with_values(part, dtype) for part in value)
-    return replace(packed, **changes)
+            found += [values for part in value for values in _values_of(part)]
+    return found
+
+
+def _with_values(packed: Any, values: list[Tensor]) -> Any:
+    """The same packed form with other values, in the order of `_values_of`."""
+    left = iter(values)
+
+    def exchanged(part: Any) -> Any:
+        changes: dict[str, Any] = {}
+        for field in fields(part):
+            value = getattr(part, field.name)
+            if field.name == "values":
+                changes["values"] = next(left)
+            elif field.name == "dtype":
+                changes["dtype"] = torch.int16
+            elif isinstance(value, tuple) and value and is_dataclass(value[0]):
+                changes[field.name] = tuple(exchanged(inner) for inner in value)
+        return replace(part, **changes)
+
+    return exchanged(packed)

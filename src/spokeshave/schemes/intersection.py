@@ -8,6 +8,7 @@ from torch import Tensor
 from spokeshave.errors import SpokeshaveError
 from spokeshave.schemes.checks import check_member, check_weight
 from spokeshave.schemes.coded import CodedStructure
+from spokeshave.schemes.packed import Bitmap
 from spokeshave.schemes.quantizers import Codebook, RowQuantizer
 from spokeshave.schemes.scheme import Composable, Packed, Scheme
 
@@ -53,7 +54,7 @@ class Intersection(Composable):
         return all(part.contains(weight) for part in self.parts)
 
     def pack(self, weight: Tensor) -> Packed:
-        """The smallest packed form of any part, with codes for values where another part has levels.
+        """The smallest packed form of any part, or a bit a weight, with codes for values where a part has levels.
 
         Raises SpokeshaveError outside the set.
         """
@@ -64,7 +65,6 @@ class Intersection(Composable):
             if isinstance(quantizer, RowQuantizer | Codebook) and quantizer.encode(weight).zero is not None:
                 coded = quantizer.encode(weight)
                 codes = coded.codes.to(weight.dtype)
-                forms += [
-                    CodedStructure.of(part.pack(codes), coded) for part in structures if part.contains(codes)
-                ]
+                sparse = [part.pack(codes) for part in structures if part.contains(codes)]
+                forms += [CodedStructure.of(form, coded) for form in (*sparse, Bitmap.of(codes))]
         return min(forms, key=lambda form: form.nbytes)

@@ -1,4 +1,4 @@
-"""The two forms in which pruned weights are stored: coordinates, and dense blocks on row and column lists.
+"""Forms in which pruned weights are stored: coordinates, a bit a weight, and dense blocks on row and column lists.
 
 Both keep the bits of what they store. A negative zero outside the stored part comes back as zero.
 """
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from spokeshave.schemes.bits import pack_bits, unpack_bits
 from spokeshave.schemes.scheme import as_matrix
 
 
@@ -53,6 +54,32 @@ class Coordinates:
         rows = torch.arange(len(matrix)).repeat_interleave(self.row_pointers.long().diff())
         matrix[rows, self.columns.long()] = self.values
         return matrix.view(self.shape)
+
+
+@dataclass(frozen=True)
+class Bitmap:
+    """Non-zero weights row by row, `[kept]`, and a bit for every weight that says which they are (`bits.py`)."""
+
+    shape: tuple[int, ...]
+    kept: Tensor
+    values: Tensor
+
+    @classmethod
+    def of(cls, weight: Tensor) -> "Bitmap":
+        """Store every weight that is not zero."""
+        flat = weight.detach().cpu().flatten()
+        return cls(tuple(weight.shape), pack_bits(flat != 0, 1), flat[flat != 0])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of values and bits."""
+        return self.values.nbytes + self.kept.nbytes
+
+    def unpack(self) -> Tensor:
+        """The weight, bit for bit."""
+        flat = self.values.new_zeros(torch.Size(self.shape).numel())
+        flat[unpack_bits(self.kept, 1, len(flat)).bool()] = self.values
+        return flat.view(self.shape)
 
 
 @dataclass(frozen=True)
