@@ -230,6 +230,27 @@ class Branches(nn.Module):
         return self.recurrent(self.outer(F.relu(features))[:, None])[0] + extra[:, None, None]
 
 
+@pytest.mark.parametrize("kind", ["GPT2", "Llama"])
+def test_a_decoder_with_a_cache_loses_hidden_units(kind):
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    if kind == "GPT2":
+        tokens = {"vocab_size": 50, "bos_token_id": 0, "eos_token_id": 0}
+        config = transformers.GPT2Config(n_embd=32, n_layer=2, n_head=4, n_positions=16, **tokens)
+        network, layer = transformers.GPT2Model(config).eval(), "h.0.mlp.c_fc"
+    else:
+        config = transformers.LlamaConfig(
+            hidden_size=32, num_hidden_layers=2, num_attention_heads=4, vocab_size=50, intermediate_size=128
+        )
+        network, layer = transformers.LlamaModel(config).eval(), "layers.0.mlp.up_proj"
+    smaller = remove_structures(network, (torch.randint(50, (1, 6)),), {"*mlp*": 0.5})
+    assert smaller.outputs[layer] == (64, 128)
+    tokens = torch.randint(50, (2, 7))
+    with torch.no_grad():
+        found, expected = (each(tokens).last_hidden_state for each in (smaller.network, smaller.masked))
+    assert torch.allclose(found, expected, atol=1e-5)
+
+
 def test_branches_and_what_has_to_stay():
     network, example = Branches().eval(), torch.zeros(1, 3, 4, 4)
     smaller = remove_structures(network, example, 0.5)

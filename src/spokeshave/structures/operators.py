@@ -86,6 +86,17 @@ def _linear(values: Values, node: fx.Node, given: dict[str, Any]) -> Axes:
     return (*inputs[:-1], weight[0])
 
 
+def _product_and_bias(values: Values, node: fx.Node, given: dict[str, Any]) -> Axes:
+    """A linear layer whose weight is `[inputs, outputs]`, such as GPT-2's."""
+    inputs, weight, bias = values.of(given["mat1"]), values.of(given["mat2"]), values.of(given["self"])
+    if len(bias) != 1 or (given["beta"], given["alpha"]) != (1, 1):
+        return values.fixed(node, f"{node.target} is more than a linear layer here")
+    values.produced.setdefault(given["mat2"].name, weight[1])
+    values.labels.tie(weight[1], bias[0], FIXED_AXIS)
+    values.labels.tie(weight[0], inputs[-1], "its inputs are the network's inputs")
+    return (*inputs[:-1], weight[1])
+
+
 def _batch_norm(values: Values, node: fx.Node, given: dict[str, Any]) -> Axes:
     axes = values.of(given["input"])
     for name in ("weight", "bias", "running_mean", "running_var"):
@@ -171,7 +182,9 @@ def _expand(values: Values, node: fx.Node, given: dict[str, Any]) -> Axes:
 
 
 def _concatenate(values: Values, node: fx.Node, given: dict[str, Any]) -> Axes:
-    parts, dim = [values.of(part) for part in given["tensors"]], given["dim"] % len(shape_of(node))
+    shapes = [shape_of(part) for part in given["tensors"]]  # PyTorch lets tensors [0] join any others
+    tensors = [part for part, shape in zip(given["tensors"], shapes, strict=True) if shape != (0,)]
+    parts, dim = [values.of(part) for part in tensors], given["dim"] % len(shape_of(node))
     found: list[Axis] = []
     for index in range(len(parts[0])):
         axes = [part[index] for part in parts]
@@ -183,7 +196,7 @@ def _concatenate(values: Values, node: fx.Node, given: dict[str, Any]) -> Axes:
         elif all(axis is None for axis in axes):
             found.append(None)
         else:
-            found.append(_joined(values, axes, [shape_of(part)[dim] for part in given["tensors"]]))
+            found.append(_joined(values, axes, [shape_of(part)[dim] for part in tensors]))
     return tuple(found)
 
 
@@ -308,6 +321,7 @@ RULES: dict[Any, Rule] = {
     **dict.fromkeys((aten.pad.default, aten.constant_pad_nd.default), _pad),
     **dict.fromkeys((aten.matmul.default, aten.bmm.default), _product),
     aten.linear.default: _linear,
+    aten.addmm.default: _product_and_bias,
     aten.batch_norm.default: _batch_norm,
     aten.layer_norm.default: _layer_norm,
     aten.mean.dim: _mean,
