@@ -37,9 +37,12 @@ def lower_selected_linear(lowering: Lowering, node: Node) -> None:
 
 
 def over_lanes(matrices: int, read: Layout, written: Layout, isa: InstructionSet) -> bool:
-    """Whether tokens are lanes: with so many matrices, each is asked for by half a vector of them."""
+    """Whether tokens are lanes: with so many matrices, each is asked for by a vector of them.
+
+    With fewer, vectors are faster (of 1024 x 512, an eighth kept or all, with 8 tokens each: by 1.4 to 2.1).
+    """
     planar = isinstance(read, Planes) and isinstance(written, Planes)
-    return planar and 2 * int(read.shape[0]) >= matrices * isa.lanes
+    return planar and int(read.shape[0]) >= matrices * isa.lanes
 
 
 def lower_quantized_selected(lowering: Lowering, node: Node) -> None:
