@@ -11,6 +11,7 @@ VERBS = [
     "demo",
     "profile",
     "compile",
+    "deploy",
     "run",
     "evaluate",
     "bench",
