@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from spokeshave.compiler.compile import compile_network
 from spokeshave.errors import SpokeshaveError
+from spokeshave.methods.group_lasso import ReweightedGroupLasso
 from spokeshave.methods.one_shot import OneShot
 from spokeshave.methods.session import begin
 from spokeshave.plan import Plan
@@ -66,5 +67,6 @@ def test_plans_methods_quantizers_and_the_compiler_take_it(row_balanced) -> None
     assert ((network[1].weight != 0).sum(1) == 5).all()
     x = normal(3, 12)
     torch.testing.assert_close(compile_network(network, x[:1], plan)(x), network(x), rtol=1e-4, atol=1e-5)
+    assert float(begin(ReweightedGroupLasso(), network, plan).penalty()) > 0
     both = row_balanced(0.75) & FixedPoint(8)
     assert both.contains(both.project(normal(8, 16)))

@@ -40,6 +40,17 @@ def test_projections_are_members_stay_and_pack(scheme: Scheme, shape: tuple[int,
     assert packed.shape == shape
 
 
+@pytest.mark.parametrize(("scheme", "shape"), PAIRS)
+def test_members_under_any_saliency(scheme: Scheme, shape: tuple[int, ...]) -> None:
+    """Random, of all sizes, zero in part, and zero everywhere: the weight comes into the set, and never to nothing."""
+    weight, random = normal(shape), torch.rand(shape, generator=torch.Generator().manual_seed(1))
+    for saliency in (random, random * 1e36, random * 1e-30, random * (random > 0.5), torch.zeros(shape)):
+        projected = scheme.project(weight, saliency)
+        assert scheme.contains(projected)
+        assert bool((projected != 0).any())
+        assert torch.equal(scheme.pack(projected).unpack(), projected)
+
+
 @schemes
 def test_shapes_that_are_not_supported_are_refused_with_the_reason(scheme: Scheme) -> None:
     assert scheme.supports((4,))

@@ -90,7 +90,8 @@ class CrossbarPruned(Composable):
 
     def _budget(self, weight: Tensor) -> int:
         total = int(self._sizes(weight).sum())
-        wanted = max(1, int(total * (1 - self.sparsity) + 1e-6))
+        unit = int(self._sizes(weight).max())  # never less than one filter, or run
+        wanted = max(unit, int(total * (1 - self.sparsity) + 1e-6))
         return -(-wanted // self.crossbar) * self.crossbar
 
     def _spread(self, units: Tensor, weight: Tensor) -> Tensor:
