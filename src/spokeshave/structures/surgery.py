@@ -82,7 +82,9 @@ def _tell_sizes(module: nn.Module) -> None:
         module.out_features, module.in_features = module.weight.shape
     elif isinstance(module, _BatchNorm) and module.running_mean is not None:
         module.num_features = len(module.running_mean)
-    elif type(module).__name__ == "Conv1D" and hasattr(module, "nf"):  # transformers' linear layer, transposed
+    elif type(module).__name__ == "Conv1D" and hasattr(
+        module, "nf"
+    ):  # transformers' linear layer, transposed
         module.nx, module.nf = module.weight.shape
 
 
