@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from copy import deepcopy
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -85,7 +85,7 @@ def _tell_sizes(module: nn.Module) -> None:
     elif type(module).__name__ == "Conv1D" and hasattr(
         module, "nf"
     ):  # transformers' linear layer, transposed
-        module.nx, module.nf = module.weight.shape
+        module.nx, module.nf = cast(Tensor, module.weight).shape
 
 
 def _tell_heads(module: nn.Module, heads: Heads, left: int) -> None:
