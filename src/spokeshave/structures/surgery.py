@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from copy import deepcopy
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -82,10 +82,11 @@ def _tell_sizes(module: nn.Module) -> None:
         module.out_features, module.in_features = module.weight.shape
     elif isinstance(module, _BatchNorm) and module.running_mean is not None:
         module.num_features = len(module.running_mean)
-    elif type(module).__name__ == "Conv1D" and hasattr(
-        module, "nf"
-    ):  # transformers' linear layer, transposed
-        module.nx, module.nf = cast(Tensor, module.weight).shape
+    elif type(module).__name__ == "Conv1D" and isinstance(
+        module.weight, Tensor
+    ):  # transformers' transposed one
+        for name, size in zip(("nx", "nf"), module.weight.shape, strict=True):
+            setattr(module, name, size)
 
 
 def _tell_heads(module: nn.Module, heads: Heads, left: int) -> None:
