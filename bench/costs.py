@@ -5,7 +5,8 @@
 
 The information content of the weights is what kept values take, and for every group of rows that share their columns
 the numbers of these in as few bits as suffice. Memory is that of a process that loads the saved deployment and calls
-it: the most that it ever has resident, less what it had resident before.
+it, after a small one (so that what Python loads once does not count): the most that it ever has resident, less what it
+had resident before.
 """
 
 import argparse
@@ -49,11 +50,15 @@ from spokeshave.compiler import load_deployment
 torch.set_num_threads(1)
 def resident(kind):
     return 1024 * int(next(line for line in open("/proc/self/status") if line.startswith(kind)).split()[1])
-inputs = torch.load(sys.argv[2], weights_only=True)
+def use(folder):
+    inputs = torch.load(f"{folder}/inputs.pt", weights_only=True)
+    deployment = load_deployment(f"{folder}/saved")
+    for _ in range(3):
+        deployment(*inputs)
+    return deployment
+small = use(sys.argv[1])
 before = resident("VmRSS")
-deployment = load_deployment(sys.argv[1])
-for _ in range(3):
-    deployment(*inputs)
+deployment = use(sys.argv[2])
 print(resident("VmHWM") - before)
 """
 
@@ -115,14 +120,18 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def packed_and_resident_bytes(deployment: NativeDeployment, inputs: tuple[Tensor, ...]) -> tuple[int, int]:
-    """The weights' file, and the most that loading and calling a deployment adds to a process."""
+    """The weights' file, and the most that loading and calling a deployment adds to a process that has used another."""
+    layer, vector = nn.Linear(4, 4), (torch.zeros(1, 4),)
+    pairs = {"small": (compile_network(layer, vector), vector), "network": (deployment, inputs)}
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        deployment.save(folder / "saved")
-        torch.save(inputs, folder / "inputs.pt")
-        command = [sys.executable, "-c", RESIDENT, str(folder / "saved"), str(folder / "inputs.pt")]
+        folders = [Path(name) / each for each in pairs]
+        for folder, (each, given) in zip(folders, pairs.values(), strict=True):
+            folder.mkdir()
+            each.save(folder / "saved")
+            torch.save(given, folder / "inputs.pt")
+        command = [sys.executable, "-c", RESIDENT, *map(str, folders)]
         resident = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-        return (folder / "saved" / WEIGHTS).stat().st_size, resident
+        return (folders[1] / "saved" / WEIGHTS).stat().st_size, resident
 
 
 def live_bytes(graph: Graph) -> int:

@@ -200,5 +200,7 @@ def test_what_cannot_be_met_or_read_gets_a_sentence(network, batches):
         EqualSlope(shares=(1.0, 0.5, 0.2))
     with pytest.raises(SpokeshaveError, match="remaining must be a fraction"):
         EqualSlope(50)
+    with pytest.raises(SpokeshaveError, match="more than once: give a list or a loader"):
+        allocate_equal_slope(EqualSlope(0.5), network, EXAMPLE, iter(batches), unstructured)
     with pytest.raises(SpokeshaveError, match="not one batch"):
         allocate_equal_slope(EqualSlope(), network, EXAMPLE, [], unstructured)

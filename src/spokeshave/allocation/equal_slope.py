@@ -111,6 +111,10 @@ def allocate_equal_slope(
     those of an earlier allocation that differed in `remaining`, `floor` and `tolerance` alone: their work is saved.
     Raises SpokeshaveError for a target out of reach, saying the nearest, and for curves of other weights or shares.
     """
+    if iter(batches) is batches:
+        raise SpokeshaveError(
+            f"{OWNER} goes through the batches more than once: give a list or a loader, no iterator"
+        )
     weights = allocated_weights(network, method.dense)
     work = work_of(trace(network, example), weights)
     if curves is None:
