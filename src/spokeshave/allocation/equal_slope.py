@@ -111,7 +111,7 @@ def allocate_equal_slope(
     those of an earlier allocation that differed in `remaining`, `floor` and `tolerance` alone: their work is saved.
     Raises SpokeshaveError for a target out of reach, saying the nearest, and for curves of other weights or shares.
     """
-    if iter(batches) is batches:
+    if curves is None and iter(batches) is batches:
         raise SpokeshaveError(
             f"{OWNER} goes through the batches more than once: give a list or a loader, no iterator"
         )
