@@ -6,7 +6,7 @@ import sys
 import sysconfig
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from io import StringIO
 from pathlib import Path
@@ -25,11 +25,12 @@ from spokeshave.nesting import CACHES, flattened, know_caches
 
 
 def export_network(
-    network: nn.Module | ExportedProgram, example: Tensor | tuple[Any, ...]
+    network: nn.Module | ExportedProgram, example: Tensor | tuple[Any, ...], axes: Sequence[int] | None = None
 ) -> ExportedProgram:
     """Export a network for one sample, `example[:1]` of every input, in evaluation mode; weights are shared.
 
-    Inputs may be nested: tuples, lists and dictionaries of tensors, caches of past keys.
+    Inputs may be nested: tuples, lists and dictionaries of tensors, caches of past keys. `axes` are their batch axes,
+    where those are not the first.
 
     An exported program is taken as it is when it was made for one sample, and exported again when its batch
     is free. The modules' training flags are put back afterwards. Raises SpokeshaveError with the reason and
@@ -41,7 +42,7 @@ def export_network(
     """
     if CACHES in sys.modules:  # the network may return one
         know_caches()
-    inputs = one_sample(example)
+    inputs = one_sample(example, axes)
     if isinstance(network, ExportedProgram):
         return network if _takes(network, inputs) else _again(network, inputs)
     _check_count(network, inputs)
@@ -52,8 +53,8 @@ def export_network(
             raise SpokeshaveError(f"the network cannot be exported: {_reason(error, network)}") from error
 
 
-def one_sample(example: Tensor | tuple[Any, ...]) -> tuple[Any, ...]:
-    """The first sample of every input, with its batch axis, nested as the inputs are."""
+def one_sample(example: Tensor | tuple[Any, ...], axes: Sequence[int] | None = None) -> tuple[Any, ...]:
+    """The first sample of every input, with its batch axis (the first unless told), nested as the inputs are."""
     leaves, nesting = flattened((example,) if isinstance(example, Tensor) else tuple(example))
     for position, tensor in enumerate(leaves):
         if not isinstance(tensor, Tensor) or tensor.dim() == 0 or tensor.shape[0] == 0:
@@ -63,7 +64,8 @@ def one_sample(example: Tensor | tuple[Any, ...]) -> tuple[Any, ...]:
             raise SpokeshaveError(
                 f"input {position} of the example must be a batch of tensors, but it is {found}"
             )
-    inputs: tuple[Any, ...] = tree_unflatten([tensor[:1] for tensor in leaves], nesting)
+    cut = [tensor.narrow(axis, 0, 1) for tensor, axis in zip(leaves, axes or [0] * len(leaves), strict=True)]
+    inputs: tuple[Any, ...] = tree_unflatten(cut, nesting)
     return inputs
 
 

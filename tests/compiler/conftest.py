@@ -67,7 +67,7 @@ def _pointers(tensors: list[Tensor]) -> ctypes.Array:
 
 def run_foreign(graph: Graph, inputs: list[Tensor], isa: str, packed=None) -> list[Tensor]:
     """The same for another kind of CPU: as plain C, built by a cross compiler and run under an emulator."""
-    structure = {"layout": {"tuple": ["tensor"] * len(graph.outputs)}}
+    structure = {"layout": {"tuple": ["tensor"] * len(graph.outputs)}, "places": []}
     generated = generate_from_graph(graph, structure, packed or {}, instruction_set(isa))
     return list(run_as_c(generated, inputs, ("-O1", "-Wall", "-Wextra", "-Werror")).outputs)
 

@@ -113,3 +113,14 @@ def test_register_tiles_fit_the_registers():
         for rows, vectors in entry.rows_by_vectors:
             assert rows * vectors + vectors + 1 <= entry.registers, (entry.name, rows, vectors)
     assert runs_here(instruction_set("portable"))
+
+
+def test_a_named_compiler_may_have_arguments(monkeypatch):
+    monkeypatch.setenv("CC", "gcc -m64")
+    assert find_compiler().command[1:] == ("-m64",)
+
+
+def test_a_compiler_that_says_nothing_is_one_sentence():
+    compiler = build.Compiler(("false",), "a silent compiler")
+    with pytest.raises(SpokeshaveError, match="exit status 1 without a message"):
+        build_library("int f;", best_here(), compiler)

@@ -138,8 +138,9 @@ def _check_c(
     from spokeshave.measure import relative_error
     from spokeshave.report import figures
 
-    run = run_as_c(generated, example)
-    expected = _sample_by_sample(network, example)
+    axes = generated.manifest.input_axes
+    run = run_as_c(generated, [x.movedim(axis, 0) for x, axis in zip(example, axes, strict=True)])
+    expected = _sample_by_sample(network, example, axes)
     pairs = zip(expected, run.outputs, strict=True)
     error = relative_error(run.outputs, [wanted.reshape(found.shape) for wanted, found in pairs])
     if not error <= MOST_ERROR:
@@ -153,7 +154,7 @@ def _check_c(
         lines.append(f"  {figures.seconds(run.milliseconds / 1e3)} a sample, measured, one thread")
 
 
-def _sample_by_sample(network: Any, example: "tuple[Tensor, ...]") -> "list[Tensor]":
+def _sample_by_sample(network: Any, example: "tuple[Tensor, ...]", axes: tuple[int, ...]) -> "list[Tensor]":
     """The network's outputs with samples in front, wherever it puts its batch axis itself."""
     import torch
     from torch.utils._pytree import tree_leaves
@@ -162,7 +163,8 @@ def _sample_by_sample(network: Any, example: "tuple[Tensor, ...]") -> "list[Tens
         network.eval() if hasattr(network, "eval") else network.module()
     )  # exported programs are evaluated as such
     with torch.inference_mode():
-        rows = [tree_leaves(run(*(x[i : i + 1] for x in example))) for i in range(len(example[0]))]
+        cut = [x.split(1, axis) for x, axis in zip(example, axes, strict=True)]
+        rows = [tree_leaves(run(*sample)) for sample in zip(*cut, strict=True)]
     columns = [[leaf for leaf in row if isinstance(leaf, torch.Tensor)] for row in rows]
     return [torch.stack(column) for column in zip(*columns, strict=True)]
 

@@ -9,6 +9,7 @@ without intrinsics serves every route and no second emitter is needed.
 import ctypes
 import importlib.util
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -49,7 +50,7 @@ def find_compiler() -> Compiler:
     """The C compiler to use; raises SpokeshaveError when there is none."""
     named = os.environ.get("CC")
     if named:
-        compiler = _on_path(named)
+        compiler = _on_path(*_words(named))
         if compiler is None:
             raise SpokeshaveError(f"the environment variable CC names {named!r}, which is not on the path")
         return compiler
@@ -67,9 +68,19 @@ def available_compilers() -> tuple[Compiler, ...]:
     return tuple(compiler for compiler in found if compiler is not None)
 
 
-def _on_path(command: str) -> Compiler | None:
+def _words(named: str) -> list[str]:
+    """A command and its arguments, as `ccache gcc` or `gcc -m64`; no shell reads them."""
+    try:
+        return shlex.split(named) or [named]
+    except ValueError:  # a quotation that does not end
+        return [named]
+
+
+def _on_path(command: str, *arguments: str) -> Compiler | None:
     found = shutil.which(command)
-    return Compiler((found,), _version((found,))) if found else None
+    if found is None:
+        return None
+    return Compiler((found, *arguments), _version((found, *arguments)))
 
 
 def zig_compiler() -> Compiler | None:
@@ -116,14 +127,18 @@ def _compile(source: str, library: Path, compiler: Compiler, options: tuple[str,
         command = [*compiler.command, *options, str(text), "-o", str(built), "-lm"]
         finished = subprocess.run(command, capture_output=True, text=True, check=False)
         if finished.returncode:
-            reason = next(
-                (line for line in finished.stderr.splitlines() if "error" in line), finished.stderr[:200]
-            )
-            raise SpokeshaveError(f"{compiler.version} could not build the generated C: {reason}")
+            raise SpokeshaveError(f"{compiler.version} could not build the generated C: {_reason(finished)}")
         digest = Path(folder) / "digest"
         digest.write_text(_digest(built))
         built.replace(library)
         digest.replace(_digest_file(library))
+
+
+def _reason(finished: subprocess.CompletedProcess[str]) -> str:
+    """The compiler's first error, else what it said first, else how it ended."""
+    lines = [line.strip() for line in finished.stderr.splitlines() if line.strip()]
+    said = next((line for line in lines if "error" in line), " ".join(lines[:3])[:200])
+    return said or f"exit status {finished.returncode} without a message"
 
 
 def _is_whole(library: Path) -> bool:

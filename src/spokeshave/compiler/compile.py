@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.export import ExportedProgram
 from torch.utils._pytree import tree_unflatten
 
+from spokeshave.batch import BatchAxes, find_batch_axes
 from spokeshave.compiler.build import Compiler, build_library, find_compiler
 from spokeshave.compiler.dynamic import Dynamic, Extent, Length, follow_lengths, lengths_of, resized
 from spokeshave.compiler.emit.arena import Arena, plan_arena
@@ -19,7 +20,7 @@ from spokeshave.compiler.emit.program import Program, Step
 from spokeshave.compiler.emit.source import emit_source
 from spokeshave.compiler.generated import Generated
 from spokeshave.compiler.graph import Graph, Node
-from spokeshave.compiler.importer import import_program
+from spokeshave.compiler.importer import Imported, import_program
 from spokeshave.compiler.isa import InstructionSet, instruction_set, why_not_here
 from spokeshave.compiler.manifest import ForeignStage, Manifest, SegmentStage, Stage, StepRecord, ValueRecord
 from spokeshave.compiler.native import NativeDeployment
@@ -28,6 +29,7 @@ from spokeshave.compiler.operations import Convolution, Linear, Recurrent, Selec
 from spokeshave.compiler.passes.eliminate_dead import weight_names
 from spokeshave.compiler.passes.pipeline import optimise
 from spokeshave.compiler.quantization.bfloat16 import BFloat16, to_bfloat16
+from spokeshave.compiler.quantization.calibrate import batch_first
 from spokeshave.compiler.quantization.choose import Int8, lower_precision
 from spokeshave.compiler.quantization.record import LayerPrecision
 from spokeshave.compiler.schedule import Chooser
@@ -84,8 +86,9 @@ def compile_network(
     if dynamic or isinstance(settings, Int8):
         built = build(generate(network, example, plan, isa, tuner, settings, dynamic), compiler)
     else:
-        program = export_network(network, example)
-        built = _generate_once(program, example, plan, instruction_set(isa), tuner, settings, compiler)
+        axes = find_batch_axes(network, example)
+        program = export_network(network, example, axes.inputs)
+        built = _generate_once(program, axes, example, plan, instruction_set(isa), tuner, settings, compiler)
     deployment = NativeDeployment(*built)
     deployment.threads = threads
     return deployment
@@ -93,6 +96,7 @@ def compile_network(
 
 def _generate_once(
     program: ExportedProgram,
+    axes: BatchAxes,
     example: Tensor | tuple[Any, ...],
     plan: Plan | None,
     isa: InstructionSet,
@@ -103,11 +107,12 @@ def _generate_once(
     """Generate and build a network, or take it from the cache where the same one was compiled before."""
     rules = plan.to_yaml() if plan is not None else None
     timed = (cpu_name(), tuner.threads) if tuner else None
-    key = network_key(program, compiler, (rules, isa.name, timed, precision))
+    key = network_key(program, compiler, (axes, rules, isa.name, timed, precision))
     generated = cached_network(key)
     if generated is not None:
         return generated, build_library(generated.source, isa, compiler)
-    built = build(generate(program, example, plan, isa.name, tuner, precision), compiler)
+    imported = import_program(program, axes)
+    built = build(_generate(imported, axes, program, plan, isa, tuner, precision), compiler)
     keep_network(key, *built)
     return built
 
@@ -125,31 +130,49 @@ def generate(
 
     `precision` is None for float32.
     """
-    imported = import_program(export_network(network, example))
-    graph = optimise(imported.graph)
-    schemes = plan.resolve(network) if plan is not None else {}
-    structure = imported.structure.to_json()
-    packed = pack_planned(graph, imported.graph, schemes)
+    axes = find_batch_axes(network, example)
+    imported = import_program(export_network(network, example, axes.inputs), axes)
     if not dynamic:
-        return generate_from_graph(graph, structure, packed, instruction_set(isa), tuner, precision)
-    graph, extents, lengths = following(network, example, dynamic)
-    generated = generate_from_graph(graph, structure, packed, instruction_set(isa), tuner, precision)
+        return _generate(imported, axes, network, plan, instruction_set(isa), tuner, precision)
+    graph, extents, lengths = following(network, example, dynamic, axes)
+    generated = _generate(imported, axes, network, plan, instruction_set(isa), tuner, precision, graph)
     names, capacity = tuple(length.name for length in lengths), tuple(length.greatest for length in lengths)
     manifest = replace(generated.manifest, dynamic=extents, lengths=names, capacity=capacity)
     return replace(generated, manifest=manifest)
 
 
+def _generate(
+    imported: Imported,
+    axes: BatchAxes,
+    network: Any,
+    plan: Plan | None,
+    isa: InstructionSet,
+    tuner: Tuner | None,
+    precision: Precision | None,
+    followed: Graph | None = None,
+) -> Generated:
+    """Turn an imported network into C; `followed` is its optimised graph with the sizes that change."""
+    graph = optimise(imported.graph)
+    schemes = plan.resolve(network) if plan is not None else {}
+    packed = pack_planned(graph, imported.graph, schemes)
+    if isinstance(precision, Int8):
+        precision = replace(precision, calibration=batch_first(precision.calibration, axes.inputs))
+    structure = imported.structure.to_json()
+    generated = generate_from_graph(followed or graph, structure, packed, isa, tuner, precision)
+    return replace(generated, manifest=replace(generated.manifest, input_axes=axes.inputs))
+
+
 def following(
-    network: Any, example: Tensor | tuple[Any, ...], dynamic: Dynamic
+    network: Any, example: Tensor | tuple[Any, ...], dynamic: Dynamic, axes: BatchAxes
 ) -> tuple[Graph, tuple[Extent, ...], tuple[Length, ...]]:
     """A network's graph with its changing sizes, the axes of inputs and outputs that change, and the lengths."""
-    inputs, nesting = flattened(one_sample(example))
-    names = export_network(network, example).graph_signature.user_inputs
-    lengths = lengths_of([str(name) for name in names], inputs, dynamic)
+    inputs, nesting = flattened(one_sample(example, axes.inputs))
+    names = export_network(network, example, axes.inputs).graph_signature.user_inputs
+    lengths = lengths_of([str(name) for name in names], inputs, dynamic, axes.inputs)
 
     def at(sizes: tuple[int, ...]) -> Graph:
         given = tree_unflatten(resized(inputs, lengths, sizes), nesting)
-        return optimise(import_program(export_network(network, given)).graph)
+        return optimise(import_program(export_network(network, given, axes.inputs), axes).graph)
 
     marked, extents = follow_lengths(at, lengths)
     for node in marked.nodes:

@@ -12,7 +12,7 @@ from spokeshave.compiler.quantization.record import LayerPrecision, layer_precis
 from spokeshave.compiler.schedule import Schedule
 from spokeshave.errors import SpokeshaveError
 
-FORMAT = 4
+FORMAT = 5
 MANIFEST, SOURCE, WEIGHTS, LIBRARY = "manifest.json", "model.c", "weights.safetensors", "model.so"
 
 
@@ -89,6 +89,7 @@ class Manifest:
         LayerPrecision, ...
     ] = ()  # of lower precision than float32 asked for: what became of every layer
 
+    input_axes: tuple[int, ...] = ()  # the batch axis of every input; values have theirs in front
     dynamic: tuple[Extent, ...] = ()  # axes that follow the caller's lengths
     lengths: tuple[str, ...] = ()  # their names
     capacity: tuple[int, ...] = ()  # the greatest of each
@@ -166,7 +167,7 @@ def _parse(document: dict[str, Any]) -> Manifest:
     layers = tuple(layer_precision(entry) for entry in document["layers"])
     extents = tuple(_extent(entry) for entry in document["dynamic"])
     tuples = {"stages": stages, "outputs": tuple(document["outputs"]), "layers": layers, "dynamic": extents}
-    tuples |= {key: tuple(document[key]) for key in ("lengths", "capacity")}
+    tuples |= {key: tuple(document[key]) for key in ("lengths", "capacity", "input_axes")}
     return Manifest(**(document | values | tuples))
 
 

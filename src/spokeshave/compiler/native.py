@@ -68,6 +68,7 @@ class NativeDeployment:
         shapes = {value.name: value.shape for value in manifest.values}
         first = manifest.inputs[0]
         self._first_input = (first.shape[1:], getattr(torch, first.dtype))
+        self._moves = any(manifest.input_axes)
         self._runners = tuple(
             SegmentRunner(stage, library_code, self._tensors, shapes, manifest.dynamic)
             if isinstance(stage, SegmentStage)
@@ -79,6 +80,8 @@ class NativeDeployment:
         """Run the network on a batch; returns what the network returns."""
         if not all(isinstance(tensor, Tensor) for tensor in inputs):
             inputs, _ = flattened(inputs)
+        if self._moves:
+            inputs = self._batch_first(inputs)
         return self._structure.build(self._run(inputs))
 
     @property
@@ -99,7 +102,7 @@ class NativeDeployment:
 
     def profile(self, *inputs: Any, repeats: int = 31) -> tuple[LayerTime, ...]:
         """Median seconds per sample of every step, in the order in which they run."""
-        inputs, _ = flattened(inputs)
+        inputs = self._batch_first(flattened(inputs)[0])
         runs: list[list[float]] = []
         for _ in range(repeats + 2):
             seconds: list[float] = []
@@ -114,7 +117,9 @@ class NativeDeployment:
     @cached_property
     def cost(self) -> Cost:
         """Latency of one sample, measured here on random inputs, and the packed weights' bytes."""
-        inputs = [_random_input(record) for record in self.manifest.inputs]
+        made = [_random_input(record) for record in self.manifest.inputs]
+        axes = self.manifest.input_axes or (0,) * len(made)
+        inputs = [tensor.movedim(0, axis) for tensor, axis in zip(made, axes, strict=True)]
         times = []
         for _ in range(COST_ROUNDS + 2):
             start = time.perf_counter()
@@ -158,9 +163,9 @@ class NativeDeployment:
         if self.manifest.dynamic:
             names = [record.name for record in self.manifest.inputs]
             lengths = lengths_given(names, inputs, self.manifest.dynamic, self.manifest.capacity)
-            check_inputs(inputs, self._at_lengths(lengths))
+            check_inputs(inputs, self._at_lengths(lengths), self.manifest.input_axes)
         elif not self._takes(inputs):
-            check_inputs(inputs, self.manifest.inputs)
+            check_inputs(inputs, self.manifest.inputs, self.manifest.input_axes)
         samples = inputs[0].shape[0]
         values: Values = {
             record.name: tensor for record, tensor in zip(self.manifest.inputs, inputs, strict=True)
@@ -168,6 +173,16 @@ class NativeDeployment:
         for runner in self._runners:
             runner.run(values, samples, seconds, self._threads, lengths)
         return [values[name] if name in values else self._tensors[name] for name in self.manifest.outputs]
+
+    def _batch_first(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Inputs with their samples along axis 0; what is no such input is left for `check_inputs`."""
+        axes = self.manifest.input_axes
+        if len(axes) != len(inputs) or not self._moves:
+            return inputs
+        return tuple(
+            tensor.movedim(axis, 0) if isinstance(tensor, Tensor) and tensor.dim() > axis else tensor
+            for tensor, axis in zip(inputs, axes, strict=True)
+        )
 
     def _at_lengths(self, lengths: tuple[int, ...]) -> tuple[ValueRecord, ...]:
         """The inputs as they must be at the caller's lengths."""
@@ -192,26 +207,32 @@ def _fits(tensor: Any, shape: tuple[int, ...], dtype: torch.dtype) -> bool:
     )
 
 
-def check_inputs(inputs: tuple[Any, ...], expected: tuple[ValueRecord, ...]) -> int:
-    """Number of samples in a batch; raises SpokeshaveError where an input is not what the network takes."""
+def check_inputs(
+    inputs: tuple[Any, ...], expected: tuple[ValueRecord, ...], axes: tuple[int, ...] = ()
+) -> int:
+    """Number of samples in a batch; raises SpokeshaveError where an input is not what the network takes.
+
+    Samples are along axis 0; `axes` are where the caller has them.
+    """
     if len(inputs) != len(expected):
         raise SpokeshaveError(f"the network takes {len(expected)} inputs, {len(inputs)} were given")
     for position, (tensor, record) in enumerate(zip(inputs, expected, strict=True)):
-        _check_input(position, tensor, record)
+        _check_input(position, tensor, record, axes[position] if axes else 0)
     counts = {len(tensor) for tensor in inputs}
     if len(counts) > 1:
         raise SpokeshaveError(f"the inputs hold different numbers of samples: {sorted(counts)}")
     return counts.pop()
 
 
-def _check_input(position: int, tensor: Any, record: ValueRecord) -> None:
+def _check_input(position: int, tensor: Any, record: ValueRecord, axis: int) -> None:
     where = f"input {position}"
     if not isinstance(tensor, Tensor):
         raise SpokeshaveError(f"{where} must be a torch.Tensor, not {type(tensor).__name__}")
-    wanted = ("any number of samples", *record.shape[1:])
     if tuple(tensor.shape[1:]) != record.shape[1:] or tensor.ndim == 0:
+        wanted = [*record.shape[1 : axis + 1], "any number of samples", *record.shape[axis + 1 :]]
+        given = tensor.movedim(0, axis) if tensor.ndim > axis else tensor
         raise SpokeshaveError(
-            f"{where} has shape {tuple(tensor.shape)}, the network takes ({', '.join(map(str, wanted))})"
+            f"{where} has shape {tuple(given.shape)}, the network takes ({', '.join(map(str, wanted))})"
         )
     if str(tensor.dtype).removeprefix("torch.") != record.dtype:
         raise SpokeshaveError(f"{where} is {tensor.dtype}, the network takes torch.{record.dtype}")

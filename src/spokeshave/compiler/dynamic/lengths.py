@@ -22,14 +22,19 @@ class Length:
     greatest: int
 
 
-def lengths_of(names: Sequence[str], example: Sequence[Tensor], dynamic: Dynamic) -> tuple[Length, ...]:
+def lengths_of(
+    names: Sequence[str], example: Sequence[Tensor], dynamic: Dynamic, batch: Sequence[int] | None = None
+) -> tuple[Length, ...]:
     """Every length; raises SpokeshaveError for names, axes and lengths that cannot be meant.
 
     `dynamic` is `{input: axis}` for one length, or `{length: {input: axis}}` for several; an input is a name, a
     shell-style pattern over names, or a position. An axis that belongs to several lengths is as long as all of them.
+    `batch` are the inputs' batch axes, the first unless told.
     """
     groups = _groups(dynamic)
-    axes = {length: _axes(names, example, group) for length, group in groups.items()}
+    axes = {
+        length: _axes(names, example, group, batch or [0] * len(names)) for length, group in groups.items()
+    }
     return tuple(Length(length, axes[length], _greatest(length, axes, example)) for length in axes)
 
 
@@ -44,7 +49,9 @@ def _groups(dynamic: Dynamic) -> dict[str, Axes]:
     return grouped
 
 
-def _axes(names: Sequence[str], example: Sequence[Tensor], group: Axes) -> dict[int, int]:
+def _axes(
+    names: Sequence[str], example: Sequence[Tensor], group: Axes, batch: Sequence[int]
+) -> dict[int, int]:
     axes: dict[int, int] = {}
     for key, axis in group.items():
         positions = (
@@ -54,7 +61,7 @@ def _axes(names: Sequence[str], example: Sequence[Tensor], group: Axes) -> dict[
         if not positions:
             raise SpokeshaveError(f"there is no input {key!r}; the inputs are {', '.join(names)}")
         for position in positions:
-            if not 0 < axis < example[position].dim():
+            if not 0 <= axis < example[position].dim() or axis == batch[position]:
                 raise SpokeshaveError(f"input {key!r} has no axis {axis} whose length could change")
             axes[position] = axis
     return axes

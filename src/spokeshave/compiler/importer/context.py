@@ -93,9 +93,15 @@ class Context:
 
     def reshaped(self, call: Call, value: str, shape: Sequence[int]) -> str:
         """The value under another shape."""
+        return self.under(value, shape, call.layer, call.node.name)
+
+    def under(self, value: str, shape: Sequence[int], layer: str = "", base: str | None = None) -> str:
+        """The value under another shape, for no operator in particular."""
         if self.values[value].shape == tuple(shape):
             return value
-        return self.add(call, Reshape(), (value,), shape, self.values[value].dtype)
+        output = self.declare(base or value, shape, self.values[value].dtype)
+        self.nodes.append(Node(layer, Reshape(), (value,), (output,)))
+        return output
 
     def result(self, call: Call, value: str, dtype: str = "float32") -> Flow:
         """A value as the operator's result."""

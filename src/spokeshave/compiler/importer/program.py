@@ -11,12 +11,21 @@ from torch._ops import OpOverload
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, InputKind, InputSpec, OutputKind
 
+from spokeshave.batch import BatchAxes
 from spokeshave.compiler.graph import Graph
 from spokeshave.compiler.importer.context import Call, Context
 from spokeshave.compiler.importer.foreign import add_foreign, materialised
 from spokeshave.compiler.importer.names import layer_name, plain_path
-from spokeshave.compiler.importer.operands import Flow, NotTypedError, Operand, Selected, Weight, dtype_name
-from spokeshave.compiler.importer.structure import TENSOR, OutputStructure, structure_of
+from spokeshave.compiler.importer.operands import (
+    Flow,
+    NotTypedError,
+    Operand,
+    Selected,
+    Weight,
+    dtype_name,
+    with_sample_axis,
+)
+from spokeshave.compiler.importer.structure import TENSOR, OutputStructure, Place, structure_of
 from spokeshave.compiler.importer.table import ANY_TYPE, OPERATORS
 from spokeshave.errors import SpokeshaveError
 from spokeshave.nesting import plainly_nested
@@ -33,8 +42,8 @@ class Imported:
     structure: OutputStructure
 
 
-def import_program(program: ExportedProgram) -> Imported:
-    """Import a program that was exported for one sample.
+def import_program(program: ExportedProgram, axes: BatchAxes | None = None) -> Imported:
+    """Import a program that was exported for one sample, its batch along `axes` (in front unless told).
 
     Weights keep their qualified names and are shared with the program; what is computed from weights alone is
     computed now. An operator without a typed operation becomes `Foreign`. Raises SpokeshaveError for operators that
@@ -44,7 +53,7 @@ def import_program(program: ExportedProgram) -> Imported:
         warnings.simplefilter("ignore")
         program = plainly_nested(program).run_decompositions({})
     _check_signature(program)
-    reader = _Reader(program)
+    reader = _Reader(program, axes)
     for node in program.graph.nodes:
         if node.op == "placeholder":
             reader.read_input(node)
@@ -58,6 +67,7 @@ class _Reader:
     """Walks the exported program; `bound` says what each of its nodes became."""
 
     program: ExportedProgram
+    axes: BatchAxes | None = None
     context: Context = field(default_factory=Context)
     bound: dict[fx.Node, Any] = field(default_factory=dict)
     inputs: list[str] = field(default_factory=list)
@@ -79,13 +89,16 @@ class _Reader:
         if isinstance(spec.arg, ConstantArgument):
             return
         shape, dtype = tuple(node.meta["val"].shape), dtype_name(node.meta["val"])
-        if shape[:1] != (1,) or not all(isinstance(size, int) for size in shape):
+        axis = self.axes.inputs[len(self.inputs)] if self.axes else 0
+        if shape[axis : axis + 1] != (1,) or not all(isinstance(size, int) for size in shape):
             raise SpokeshaveError(
                 f"input {node.name!r} was exported with shape {shape}; export the network with one sample and no "
                 "other free sizes"
             )
-        self.bound[node] = Flow(self.context.declare(node.name, shape, dtype), shape, dtype)
-        self.inputs.append(node.name)
+        in_front = (1, *shape[:axis], *shape[axis + 1 :])
+        name = self.context.declare(node.name, in_front, dtype)
+        self.inputs.append(name)
+        self.bound[node] = Flow(self.context.under(name, with_sample_axis(shape)), shape, dtype)
 
     def _tensor(self, spec: InputSpec) -> Tensor:
         name = str(spec.target)
@@ -104,6 +117,7 @@ class _Reader:
         self._check_target(node)
         if node.meta.get("val") is None:  # an assertion
             return None
+        _check_sizes(node)
         return self._fold(node) if self._is_constant(node) else self._read_operator(node)
 
     def _is_constant(self, node: fx.Node) -> bool:
@@ -191,7 +205,28 @@ class _Reader:
             nodes=tuple(context.nodes),
             weights=context.weights,
         )
-        return Imported(graph, structure_of(self.program.call_spec.out_spec, leaves))
+        places = self._places(operands)
+        return Imported(graph, structure_of(self.program.call_spec.out_spec, leaves, places))
+
+    def _places(self, operands: list[Operand]) -> tuple[Place, ...]:
+        """Where every output has its batch; nothing where all have it in front."""
+        if self.axes is None or self.axes.outputs is None:
+            return ()
+        places = tuple(
+            _place(position, operand, axis)
+            for position, (operand, axis) in enumerate(zip(operands, self.axes.outputs, strict=True))
+        )
+        return places if any(place not in (Place(0), Place(None)) for place in places) else ()
+
+
+def _place(position: int, operand: Operand, axis: int | None) -> Place:
+    """Where an output has its batch; raises SpokeshaveError where its values are no samples'."""
+    if isinstance(operand, Flow) and axis is not None:
+        return Place(axis, operand.unbatched)
+    if isinstance(operand, Flow) or axis is not None:
+        follows = "is the same for every sample" if axis is None else "depends on the batch's size alone"
+        raise SpokeshaveError(f"output {position} {follows}, which a deployment cannot give; leave it out")
+    return Place(None)
 
 
 def _check_signature(program: ExportedProgram) -> None:
@@ -210,6 +245,18 @@ def _plain_tensor(operand: Operand) -> Tensor:
         if isinstance(operand, Weight)
         else torch.empty(operand.shape, dtype=getattr(torch, operand.dtype))
     )
+
+
+def _check_sizes(node: fx.Node) -> None:
+    made = node.meta["val"]
+    results = made if isinstance(made, list | tuple) else [made]
+    if any(
+        isinstance(size, torch.SymInt) for each in results if isinstance(each, Tensor) for size in each.shape
+    ):
+        raise SpokeshaveError(
+            f"layer {layer_name(node)!r} uses {node.target}, and the shape of what it gives depends on the values in a "
+            "tensor, which cannot be compiled; keep every shape fixed, by a mask for example"
+        )
 
 
 def _first_result(node: fx.Node) -> Tensor:

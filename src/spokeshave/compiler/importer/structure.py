@@ -1,7 +1,7 @@
 """How a network's outputs are nested, kept as JSON so that a saved deployment needs no Python class."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any
 
 from torch import Tensor
@@ -13,32 +13,57 @@ TENSOR = "tensor"
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where an output has its batch: `axis`, or None where it stays in front.
+
+    `extra`: whether its value has one axis more than the network's tensor (`Flow.unbatched`).
+    """
+
+    axis: int | None
+    extra: bool = False
+
+    def put(self, value: Tensor) -> Tensor:
+        """A value `[samples, ...]` as the network gives it.
+
+        >>> Place(1, extra=True).put(Tensor(3, 2, 1, 24)).shape
+        torch.Size([2, 3, 24])
+        """
+        if self.axis is None or (self.axis == 0 and not self.extra):
+            return value
+        apart = value if self.extra else value.unsqueeze(1)
+        return apart.movedim(0, self.axis).flatten(self.axis, self.axis + 1)
+
+
+@dataclass(frozen=True)
 class OutputStructure:
     """How outputs are nested, in the order of torch's pytrees.
 
     `layout` is "tensor", {"constant": value}, {"tuple": [layout, ...]}, {"list": [layout, ...]} or
     {"dict": [[key, layout], ...]}; named tuples become tuples, dataclasses and `transformers`' outputs dictionaries,
     its caches of past keys tuples of their parts, which a deployment takes in place of a cache.
-    An output that has no batch axis gets one when the deployment runs, so that samples stay apart.
+    `places` says for each tensor where the network has its batch; empty where that is in front of all.
     """
 
     layout: Any
+    places: tuple["Place", ...] = ()
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> "OutputStructure":
         """Read what `to_json` wrote."""
-        return cls(document["layout"])
+        return cls(document["layout"], tuple(Place(**place) for place in document["places"]))
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-able document."""
-        return {"layout": self.layout}
+        return {"layout": self.layout, "places": [asdict(place) for place in self.places]}
 
     def build(self, tensors: Sequence[Tensor]) -> Any:
-        """Nest a flat list of tensors.
+        """Nest a flat list of tensors, each with its samples in front; they are put where the network has them.
 
         >>> OutputStructure({"dict": [["a", "tensor"], ["b", {"list": ["tensor", {"constant": 2}]}]]}).build([1, 2])
         {'a': 1, 'b': [2, 2]}
         """
+        if self.places:
+            tensors = [place.put(tensor) for place, tensor in zip(self.places, tensors, strict=True)]
         return _nest(self.layout, iter(tensors))
 
     def names(self) -> list[str]:
@@ -55,13 +80,15 @@ class _Leaf:
     layout: Any
 
 
-def structure_of(specification: pytree.TreeSpec, leaves: Sequence[Any]) -> OutputStructure:
+def structure_of(
+    specification: pytree.TreeSpec, leaves: Sequence[Any], places: Sequence[Place] = ()
+) -> OutputStructure:
     """The structure of an exported program's outputs; a leaf is TENSOR or a constant that the network returns.
 
     Raises SpokeshaveError for containers that cannot be built again without their class.
     """
     marked = [_Leaf(TENSOR if leaf is TENSOR else {"constant": leaf}) for leaf in leaves]
-    return OutputStructure(_describe(pytree.tree_unflatten(marked, specification)))
+    return OutputStructure(_describe(pytree.tree_unflatten(marked, specification)), tuple(places))
 
 
 def _describe(outputs: Any) -> Any:

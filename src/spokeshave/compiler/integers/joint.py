@@ -15,11 +15,10 @@ from torch import Tensor
 
 from spokeshave.compiler.activation import activate
 from spokeshave.compiler.graph import Graph, Node
-from spokeshave.compiler.importer import import_program
 from spokeshave.compiler.integers.batched import batch_values, run_node
 from spokeshave.compiler.integers.convert import Choices, in_whole_numbers
 from spokeshave.compiler.integers.grids import own_factor, powers_of_two, sharing
-from spokeshave.compiler.integers.network import WholeNetwork, batched, stayed_float
+from spokeshave.compiler.integers.network import WholeNetwork, batched, import_batch_first, stayed_float
 from spokeshave.compiler.integers.plan import Division, divide, goes_on_whole, modules
 from spokeshave.compiler.integers.ranges import check_accumulators
 from spokeshave.compiler.integers.settings import IntegerForm
@@ -28,7 +27,6 @@ from spokeshave.compiler.operations import Convolution, Linear, Quantization, Qu
 from spokeshave.compiler.passes.pipeline import optimise
 from spokeshave.compiler.quantization.executor import integer_sums
 from spokeshave.errors import SpokeshaveError
-from spokeshave.export import export_network
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ def joint_network(
     if form.rescale != "shift":
         raise SpokeshaveError("joint quantization is for rescale='shift'")
     search = search or JointSearch()
-    imported = import_program(export_network(network, example))
+    imported = import_batch_first(network, example)
     graph = modules(optimise(imported.graph), form)
     division = divide(graph, form)
     batches = batched(calibration, search.samples)

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spokeshave.batch import find_batch_axes
 from spokeshave.compiler.graph import Graph
-from spokeshave.compiler.importer import import_program
+from spokeshave.compiler.importer import Imported, import_program
 from spokeshave.compiler.integers.convert import Choices, in_whole_numbers
 from spokeshave.compiler.integers.grids import choose_grids, observed, touched
 from spokeshave.compiler.integers.plan import Division, divide, modules
@@ -18,6 +19,7 @@ from spokeshave.compiler.integers.weights import whole_weights, with_room_for_bi
 from spokeshave.compiler.operations import Lookup, Quantize, Quantized, QuantizedMean, QuantizedSum
 from spokeshave.compiler.passes.pipeline import optimise
 from spokeshave.compiler.quantization.calibrate import samples_of
+from spokeshave.errors import SpokeshaveError
 from spokeshave.export import export_network
 from spokeshave.plan import Plan
 
@@ -48,7 +50,7 @@ def whole_network(
     exported, where a scale is impossible, and where sums may overflow the accumulators.
     """
     form = form or IntegerForm()
-    imported = import_program(export_network(network, example))
+    imported = import_batch_first(network, example)
     graph = modules(optimise(imported.graph), form)
     division = divide(graph, form)
     histograms = observed(graph, batched(calibration, samples), touched(graph, division))
@@ -61,6 +63,17 @@ def whole_network(
     whole = in_whole_numbers(graph, division, choices, form)
     check_accumulators(whole, form.accumulator_bits)
     return WholeNetwork(whole, imported.structure.to_json(), stayed_float(graph, division))
+
+
+def import_batch_first(network: Any, example: Any) -> Imported:
+    """A network imported for one sample; raises SpokeshaveError unless its inputs' first axis is the batch."""
+    axes = find_batch_axes(network, example)
+    if not axes.in_front:
+        raise SpokeshaveError(
+            f"the batch axes of the network's inputs are {axes.inputs}; a network in whole numbers needs its batch "
+            "in front"
+        )
+    return import_program(export_network(network, example), axes)
 
 
 def batched(calibration: Iterable[Any], samples: int) -> list[tuple[Tensor, ...]]:

@@ -1,6 +1,6 @@
 """Calibration: running the float32 graph on a few samples and observing every value."""
 
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from itertools import islice
 from typing import Any
 
@@ -11,12 +11,13 @@ from spokeshave.compiler.operations import Quantization
 from spokeshave.compiler.quantization.observers import Histogram, Observer, add, empty, quantization_of
 from spokeshave.compiler.reference import run_operation
 from spokeshave.errors import SpokeshaveError
+from spokeshave.nesting import flattened
 
 Sample = tuple[Tensor, ...]
 
 
 def samples_of(batches: Iterable[Any], most: int) -> list[Sample]:
-    """The first samples of batches: tensors, or tuples whose first entry is the inputs (a tensor or a tuple of them).
+    """The first samples of batches: tensors, or tuples whose first entry is the inputs (a tensor, or nested).
 
     Raises SpokeshaveError where there is none.
     """
@@ -28,10 +29,23 @@ def samples_of(batches: Iterable[Any], most: int) -> list[Sample]:
 
 def _samples(batches: Iterable[Any]) -> Iterator[Sample]:
     for batch in batches:
-        first = batch[0] if isinstance(batch, tuple | list) else batch
-        inputs = tuple(first) if isinstance(first, tuple | list) else (first,)
+        inputs = _inputs(batch)
         for index in range(len(inputs[0])):
             yield tuple(tensor[index : index + 1] for tensor in inputs)
+
+
+def batch_first(batches: Iterable[Any], axes: Sequence[int]) -> Iterable[Any]:
+    """Batches with the samples of every input along axis 0 instead of along `axes`."""
+    if not any(axes):
+        return batches
+    return (
+        (tuple(tensor.movedim(axis, 0) for tensor, axis in zip(inputs, axes, strict=True)),)
+        for inputs in map(_inputs, batches)
+    )
+
+
+def _inputs(batch: Any) -> tuple[Tensor, ...]:
+    return flattened(batch[0] if isinstance(batch, tuple | list) else batch)[0]
 
 
 def observe(graph: Graph, samples: Iterable[Sample], names: Set[str]) -> dict[str, Histogram]:
