@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from spokeshave.compiler import NativeDeployment, compile_network, isa, load_deployment
-from spokeshave.compiler.manifest import LIBRARY, MANIFEST, SOURCE, WEIGHTS
+from spokeshave.compiler.manifest import LIBRARY, MANIFEST, SOURCE, WEIGHTS, document_digest
 from spokeshave.errors import SpokeshaveError
 
 
@@ -46,6 +46,24 @@ def test_saving_again_replaces_a_deployment_but_nothing_else(deployment, saved, 
     assert (other / "thesis.tex").read_text() == "years of work"
 
 
+def rewrite(saved, change) -> None:
+    """Change what a manifest says, and its digest with it."""
+    document = json.loads((saved / MANIFEST).read_text())
+    document.pop("sha256")
+    changed = change(document)
+    if isinstance(changed, dict):
+        changed = changed | {"sha256": document_digest(changed)}
+    (saved / MANIFEST).write_text(json.dumps(changed))
+
+
+def test_a_manifest_that_was_changed_is_found_before_any_code_is_loaded(saved):
+    document = json.loads((saved / MANIFEST).read_text())
+    document["stages"][0]["arena_floats"] = 0
+    (saved / MANIFEST).write_text(json.dumps(document))
+    with pytest.raises(SpokeshaveError, match="its digest is not that of what it says"):
+        load_deployment(saved)
+
+
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
@@ -53,11 +71,12 @@ def test_saving_again_replaces_a_deployment_but_nothing_else(deployment, saved, 
         (lambda document: {"format": document["format"]}, "it lacks 'files'"),
         (lambda document: {k: v for k, v in document.items() if k != "stages"}, "it lacks 'stages'"),
         (lambda document: document | {"isa": "avx9"}, "was built for avx9"),
+        (lambda document: document | {"files": ["model.c"]}, "is damaged"),
+        (lambda document: document | {"files": document["files"] | {WEIGHTS: {}}}, "is damaged"),
     ],
 )
 def test_a_manifest_that_is_none_is_one_sentence(saved, damage, sentence):
-    manifest = json.loads((saved / MANIFEST).read_text())
-    (saved / MANIFEST).write_text(json.dumps(damage(manifest)))
+    rewrite(saved, damage)
     with pytest.raises(SpokeshaveError, match=sentence):
         load_deployment(saved)
 
@@ -92,8 +111,7 @@ def test_a_damaged_manifest_is_one_sentence(saved, text):
 
 
 def test_another_cpu_is_refused(saved):
-    document = json.loads((saved / MANIFEST).read_text())
-    (saved / MANIFEST).write_text(json.dumps(document | {"machine": "sparc"}))
+    rewrite(saved, lambda document: document | {"machine": "sparc"})
     with pytest.raises(SpokeshaveError, match="sparc"):
         load_deployment(saved)
 

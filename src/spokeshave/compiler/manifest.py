@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass
-from hashlib import file_digest
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any, get_args
 
@@ -101,11 +101,16 @@ class Manifest:
 
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:
-    """Write the manifest with the size and SHA-256 digest of every other file in `folder`."""
+    """Write the manifest with the size and SHA-256 digest of every other file in `folder`, and a digest of its own."""
     files = {path.name: file_record(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST}
     stages = [_stage_document(stage) for stage in manifest.stages]
     document = {"format": FORMAT, **asdict(manifest), "stages": stages, "files": files}
-    (folder / MANIFEST).write_text(json.dumps(document, indent=1))
+    (folder / MANIFEST).write_text(json.dumps(document | {"sha256": document_digest(document)}, indent=1))
+
+
+def document_digest(document: dict[str, Any]) -> str:
+    """Digest of what a JSON document says, whatever the order of its keys."""
+    return sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 def file_record(path: Path) -> dict[str, Any]:
@@ -123,16 +128,20 @@ def read_manifest(folder: Path) -> Manifest:
         document = json.loads(path.read_text())
         if not isinstance(document, dict):
             raise ValueError("it is no JSON object")
-        version, files = document.pop("format"), document.pop("files")
-        manifest = _parse(document) if version == FORMAT else None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if document["format"] != FORMAT:
+            raise SpokeshaveError(
+                f"{path} has format {document['format']}, this version reads format {FORMAT}; compile it again"
+            )
+        if document.pop("sha256") != document_digest(document):
+            raise ValueError("its digest is not that of what it says")
+        files = document.pop("files")
+        manifest = _parse({key: value for key, value in document.items() if key != "format"})
+        check_files(folder, files, (SOURCE, WEIGHTS, LIBRARY))
+    except SpokeshaveError:
+        raise
+    except Exception as error:  # whatever reading a file that somebody changed ends in
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise SpokeshaveError(f"{path} is damaged: {reason}; save the deployment again") from error
-    if manifest is None:
-        raise SpokeshaveError(
-            f"{path} has format {version}, this version reads format {FORMAT}; compile it again"
-        )
-    check_files(folder, files, (SOURCE, WEIGHTS, LIBRARY))
     return manifest
 
 

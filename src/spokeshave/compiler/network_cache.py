@@ -47,7 +47,7 @@ def cached_network(key: str) -> Generated | None:
     try:
         generated = read_generated(folder)
         folder.touch()
-    except (SpokeshaveError, OSError):
+    except Exception:  # however an entry is damaged, the network is compiled again
         shutil.rmtree(folder, ignore_errors=True)
         return None
     return generated

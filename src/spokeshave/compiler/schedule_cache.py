@@ -8,14 +8,13 @@ damaged cache is rebuilt by the next tuning.
 import json
 import tempfile
 from dataclasses import asdict, fields
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from spokeshave.compiler.build import FLAGS, Compiler
 from spokeshave.compiler.isa import InstructionSet
-from spokeshave.compiler.kernels.instances import PanelKernel
-from spokeshave.compiler.kernels.panel import panel_function
 from spokeshave.compiler.schedule import Schedule
 from spokeshave.errors import SpokeshaveError
 from spokeshave.locate import cache_folder
@@ -26,13 +25,12 @@ class ScheduleCache:
     """The schedules of one machine and compiler, by the key of their product."""
 
     def __init__(self, isa: InstructionSet, compiler: Compiler, threads: int) -> None:
-        code = sha256((panel_function(PanelKernel(2, 2)) + " ".join(FLAGS)).encode()).hexdigest()
         self._about = {
             "cpu": cpu_name(),
             "isa": isa.name,
             "compiler": compiler.version,
             "threads": threads,
-            "kernels": code[:16],
+            "kernels": _kernels_digest()[:16],
         }
         name = sha256(json.dumps(self._about).encode()).hexdigest()[:16]
         self.path = cache_folder() / "schedules" / f"{name}.json"
@@ -63,6 +61,18 @@ class ScheduleCache:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return {}
         return {key: Schedule(**entry) for key, entry in entries if _is_schedule(entry)}
+
+
+@cache
+def _kernels_digest() -> str:
+    """Digest of the text of all kernels and of those who make and time them."""
+    digest = sha256(" ".join(FLAGS).encode())
+    root = Path(__file__).parent
+    for room in ("kernels", "emit"):
+        for path in sorted((root / room).rglob("*")):
+            if path.suffix in (".py", ".h", ".toml"):
+                digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def _is_schedule(entry: Any) -> bool:
