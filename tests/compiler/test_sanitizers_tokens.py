@@ -10,6 +10,7 @@ from tests.compiler.own_process import SAMPLES, run_in_own_process
 from tests.compiler.test_sanitizers import SANITIZERS, isa_here
 from torch import Tensor, nn
 
+from spokeshave.batch import find_batch_axes
 from spokeshave.compiler.compile import following
 from spokeshave.compiler.emit.lower import lower
 from spokeshave.compiler.importer import import_program
@@ -64,7 +65,8 @@ def test_no_step_outside_and_no_race(name: str, sanitizer: str, tmp_path: Path) 
     torch.manual_seed(0)
     network, given = Routed().eval(), inputs(*LENGTHS)
     dynamic = {"tokens": {"words": 1, "mask": 1}, "past": {"past": 2, "mask": 1}}
-    graph, _, _ = following(network, tuple(inputs(*MOST)), dynamic)
+    example = tuple(inputs(*MOST))
+    graph, _, _ = following(network, example, dynamic, find_batch_axes(network, example))
     with torch.no_grad():
         rows = [network(*(tensor[i : i + 1] for tensor in given)) for i in range(SAMPLES)]
     wanted = [torch.cat(column) for column in zip(*rows, strict=True)]
