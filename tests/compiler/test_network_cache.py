@@ -116,3 +116,19 @@ def test_a_cache_that_cannot_be_written_loses_nothing(generated, monkeypatch):
     (cache_folder()).mkdir(parents=True, exist_ok=True)
     (cache_folder() / "networks").write_text("in the way")
     assert torch.allclose(compile_network(network(), X)(X), network()(X), atol=1e-6)
+
+
+def test_the_batch_is_looked_for_once_and_steps_of_another_example_are_not_taken_for_a_batch(
+    generated, monkeypatch
+):
+    looks = []
+    original = compile_module.find_batch_axes
+    monkeypatch.setattr(compile_module, "find_batch_axes", lambda *given: looks.append(1) or original(*given))
+    layer = nn.GRU(3, 4).eval()  # its batch is the second axis
+    for steps in (5, 5, 2):
+        inputs = torch.randn(steps, 1, 3)
+        found, state = compile_network(layer, inputs)(inputs)
+        expected, last = layer(inputs)
+        assert torch.allclose(found, expected, atol=1e-5)
+        assert torch.allclose(state, last, atol=1e-5)
+    assert len(looks) == len(generated) == 2

@@ -86,17 +86,14 @@ def compile_network(
     if dynamic or isinstance(settings, Int8):
         built = build(generate(network, example, plan, isa, tuner, settings, dynamic), compiler)
     else:
-        axes = find_batch_axes(network, example)
-        program = export_network(network, example, axes.inputs)
-        built = _generate_once(program, axes, example, plan, instruction_set(isa), tuner, settings, compiler)
+        built = _generate_once(network, example, plan, instruction_set(isa), tuner, settings, compiler)
     deployment = NativeDeployment(*built)
     deployment.threads = threads
     return deployment
 
 
 def _generate_once(
-    program: ExportedProgram,
-    axes: BatchAxes,
+    network: Any,
     example: Tensor | tuple[Any, ...],
     plan: Plan | None,
     isa: InstructionSet,
@@ -104,17 +101,36 @@ def _generate_once(
     precision: Precision | None,
     compiler: Compiler,
 ) -> tuple[Generated, Path]:
-    """Generate and build a network, or take it from the cache where the same one was compiled before."""
+    """Generate and build a network, or take it from the cache where the same one was compiled before.
+
+    Its batch is looked for where it is new alone: that takes longer than to export it.
+    """
     rules = plan.to_yaml() if plan is not None else None
     timed = (cpu_name(), tuner.threads) if tuner else None
-    key = network_key(program, compiler, (axes, rules, isa.name, timed, precision))
+    program = _exported_in_front(network, example)
+    axes = None if program is not None else find_batch_axes(network, example)
+    program = program or export_network(network, example, axes.inputs if axes else None)
+    shapes = tuple(
+        tuple(tensor.shape) for tensor in flattened(example)[0]
+    )  # steps, where the batch is second
+    key = network_key(program, compiler, (axes, shapes, rules, isa.name, timed, precision))
     generated = cached_network(key)
     if generated is not None:
         return generated, build_library(generated.source, isa, compiler)
+    axes = axes or find_batch_axes(network, example)
+    program = program if axes.in_front else export_network(network, example, axes.inputs)
     imported = import_program(program, axes)
     built = build(_generate(imported, axes, program, plan, isa, tuner, precision), compiler)
     keep_network(key, *built)
     return built
+
+
+def _exported_in_front(network: Any, example: Tensor | tuple[Any, ...]) -> ExportedProgram | None:
+    """The network's first sample along the first axis of every input; None where it does not run so."""
+    try:
+        return export_network(network, example)
+    except SpokeshaveError:
+        return None
 
 
 def generate(
