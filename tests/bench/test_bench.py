@@ -44,6 +44,7 @@ def arguments(tmp_path):
     return Namespace(
         compression=[1.0, 4.0],
         precision=["fp32", "int8"],
+        batch=1,
         tune=False,
         prepare=False,
         clock="processor",

@@ -135,7 +135,6 @@ TYPED |= {
 }
 FOREIGN = {
     "adaptive uneven": lambda m, x: F.adaptive_avg_pool2d(x, (3, 4)),
-    "transposed convolution": lambda m, x: F.conv_transpose2d(x, m.weight.transpose(0, 1)),
     "3-D convolution": lambda m, x: F.conv3d(x.unsqueeze(1), m.weight[:, :1].unsqueeze(2)),
     "convolution of many maps": lambda m, x: F.conv2d(x.transpose(0, 1), m.weight[:, :1]),
     "weight computed from the input": lambda m, x: F.conv2d(x, m.weight * x.mean()),
