@@ -85,7 +85,9 @@ def test_any_convolution_equals_pytorch(back_end, isa, case):
     bias = torch.randn(shape[0], generator=generator)
     graph = convolution_graph(weight, bias, size, operation)
     x = torch.randn(samples, *graph.shape("x")[1:], generator=generator)
-    residual = torch.randn(samples, *graph.shape("y")[1:], generator=generator) if operation.residual else None
+    residual = (
+        torch.randn(samples, *graph.shape("y")[1:], generator=generator) if operation.residual else None
+    )
     reason = supports(graph.nodes[0], graph)
     if reason is not None:
         assert operation.groups > 1 or "a 1 x 1 map that grows" in reason, reason
