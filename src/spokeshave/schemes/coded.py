@@ -80,7 +80,8 @@ class CodedStructure:
     def of(cls, structure: Packed, coded: Coded) -> "CodedStructure":
         """Store a structure that holds the codes as floating-point values."""
         values = _values_of(structure)
-        numbers = torch.cat([codes.flatten().long() for codes in values]) + (coded.zero or 0)
+        flat = [torch.zeros(0, dtype=torch.long), *(codes.flatten().long().cpu() for codes in values)]
+        numbers = torch.cat(flat) + (coded.zero or 0)
         without = _with_values(structure, [codes.to("meta", torch.int16) for codes in values])
         empty = replace(
             coded, codes=coded.codes.new_zeros(0), table=coded.table.cpu(), scales=coded.scales.cpu()

@@ -15,8 +15,8 @@ def test_partial_rows_equal_pytorch_and_are_accumulated(back_end, isa):
     scheme = BlockColumnRow(0.9, block=(16, 64), row_sparsity=0.5)
     weight = scheme.project(torch.randn(40, 32, 3, 3))
     weights = {"w": weight, "b": torch.randn(40)}
-    shape = (1, 40, 9, 11)
-    values = {"x": Value("x", (1, 32, 9, 11)), "r": Value("r", shape), "y": Value("y", shape)}
+    shape = (1, 40, 33, 35)
+    values = {"x": Value("x", (1, 32, 33, 35)), "r": Value("r", shape), "y": Value("y", shape)}
     operation = Convolution("w", "b", padding=(1, 1, 1, 1), residual=True, activation=Activation("relu"))
     graph = Graph(("x", "r"), ("y",), values, (Node("layer", operation, ("x", "r"), ("y",)),), weights)
     packed = {"w": scheme.pack(weight)}
@@ -25,7 +25,7 @@ def test_partial_rows_equal_pytorch_and_are_accumulated(back_end, isa):
         call.function for step in lower(graph, instruction_set(isa), packed).steps for call in step.calls
     ]
     assert any(name.endswith("_accumulate") for name in functions)
-    x, residual = torch.randn(2, 32, 9, 11), torch.randn(2, *shape[1:])
+    x, residual = torch.randn(2, 32, 33, 35), torch.randn(2, *shape[1:])
     (result,) = back_end(graph, [x, residual], isa, packed)
     reference = F.relu(F.conv2d(x, weight, weights["b"], padding=1) + residual)
     assert (result - reference).abs().max() <= 1e-5 * reference.abs().max()

@@ -5,6 +5,7 @@ import pytest
 import torch
 from tests.compiler.integers.deit_tiny import deit_graph
 
+from spokeshave.compiler.importer.structure import OutputStructure
 from spokeshave.compiler.integers import IntegerDeployment, IntegerForm, WholeNetwork, load_integer_deployment
 from spokeshave.compiler.integers.batched import run_batch
 from spokeshave.compiler.integers.ranges import accumulator_ranges, check_accumulators
@@ -35,7 +36,7 @@ def test_logits_are_those_of_the_trace(raw, graph):
 
 
 def test_it_is_saved_whole(graph, tmp_path):
-    network = WholeNetwork(graph, {"layout": "tensor"}, ())
+    network = WholeNetwork(graph, OutputStructure("tensor").to_json(), ())
     IntegerDeployment(network, IntegerForm(), Cost("modelled", "nothing")).save(tmp_path / "deit")
     loaded = load_integer_deployment(tmp_path / "deit").graph
     assert loaded.nodes == graph.nodes

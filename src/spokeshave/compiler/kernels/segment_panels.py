@@ -42,10 +42,10 @@ WORD_BYTES = 4
 MOST_SHORT_PIECES = (
     2  # registers that the rows of a panel fill: where hardly anything is loaded for all, more are slower
 )
-# Of the float32 bytes that panels stream, the part that segments may stream at most to be faster where all stays in the
-# caches: matrices of 128 columns whose rows share columns partly (CSB, BSP) are 15 to 50 % slower in segments at 0.66
-# to 0.84 of the bytes, scattered ones twice as fast at 0.34 (Zen 5).
-MOST_OF_PANELS = 0.6
+# Of the float32 bytes that panels stream, by lanes, the part that segments may stream at most to be faster where all
+# stays in the caches: matrices of 128 columns whose rows share columns partly (CSB, BSP) are 15 to 50 % slower in
+# segments at 0.66 to 0.84 of the bytes, scattered ones twice as fast at 0.34 (Zen 5; not measured of fewer lanes).
+MOST_OF_PANELS = {16: 0.6}
 SCATTER_BYTES = 4  # the same of a row that is stored by its number
 
 
@@ -113,7 +113,7 @@ def best_segments(
     two registers. A panel's rows are of one of the `groups` of neighbouring rows.
     """
     kept, each = matrix != 0, _each(matrix)
-    streamed *= MOST_OF_PANELS if each == 1 else 1
+    streamed *= MOST_OF_PANELS.get(isa.lanes, 1) if each == 1 else 1
     least = np.count_nonzero(kept) / each * (4 + 4 / places_per_word(SEGMENT_LENGTHS[0], each))
     ways = list(_ways(kept, isa, half, each)) if least < streamed else []
     costs = [_streamed_bytes(kept, way, isa, each, groups) for way in ways]
