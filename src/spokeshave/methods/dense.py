@@ -1,10 +1,8 @@
 """Training without a plan, for loops that expect a session."""
 
-from collections.abc import Mapping
-
 from torch import Tensor, nn
 
-from spokeshave.methods.constraints import check_keys
+from spokeshave.methods.unconfined import Unconfined
 
 State = dict[str, Tensor]
 
@@ -14,7 +12,7 @@ def snapshot(network: nn.Module) -> State:
     return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
 
 
-class DenseSession:
+class DenseSession(Unconfined):
     """Confines nothing; `early` is the network as it was after `early_epochs` epochs, None until then."""
 
     def __init__(self, network: nn.Module, early_epochs: int) -> None:
@@ -26,9 +24,6 @@ class DenseSession:
         """Zero, on the device of the weights."""
         return next(self._network.parameters()).new_zeros(())
 
-    def after_step(self) -> None:
-        """Nothing."""
-
     def after_epoch(self) -> None:
         """Count."""
         self._left -= 1
@@ -37,15 +32,3 @@ class DenseSession:
 
     def finish(self) -> None:
         """Nothing."""
-
-    def residuals(self) -> dict[str, float]:
-        """None: no weight is confined."""
-        return {}
-
-    def state(self) -> State:
-        """Nothing to keep."""
-        return {}
-
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Nothing to put back."""
-        check_keys(state, {})

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spokeshave.errors import SpokeshaveError
-from spokeshave.methods.constraints import check_keys
 from spokeshave.methods.session import open_session
+from spokeshave.methods.unconfined import Unconfined, taught
 from spokeshave.plan import Plan
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -65,7 +65,7 @@ class Distillation:
                 raise SpokeshaveError(f"Distillation: {name} must be above 0, not {getattr(self, name)!r}")
 
 
-class DistillationSession:
+class DistillationSession(Unconfined):
     """A hook that runs the teacher beside the student in training mode."""
 
     needs = ("penalty",)
@@ -83,37 +83,17 @@ class DistillationSession:
         distance, self._distance = self._distance, None
         return self._method.strength * distance
 
-    def after_step(self) -> None:
-        """Nothing."""
-
-    def after_epoch(self) -> None:
-        """Nothing."""
-
     def finish(self) -> None:
         """Take the hook off."""
         self._handle.remove()
         self._distance = None
-
-    def residuals(self) -> dict[str, float]:
-        """Nothing: no weight is confined."""
-        return {}
-
-    def state(self) -> dict[str, Tensor]:
-        """Nothing to keep."""
-        return {}
-
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Nothing to put back."""
-        check_keys(state, {})
 
     def _compare(
         self, network: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any
     ) -> None:
         if not network.training:
             return
-        self._method.teacher.eval()
-        with torch.no_grad():
-            wanted = _scores(self._method.teacher(*inputs, **named))
+        wanted = _scores(taught(self._method.teacher, inputs, named))
         found, temperature = _scores(output), self._method.temperature
         if found.shape != wanted.shape:
             raise SpokeshaveError(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from spokeshave.errors import SpokeshaveError
 from spokeshave.methods.constraints import check_keys
 from spokeshave.methods.session import open_session
+from spokeshave.methods.unconfined import Unconfined, taught
 from spokeshave.plan import Plan
 
 
@@ -41,7 +42,7 @@ class Routed(NamedTuple):
     chosen: Tensor
 
 
-class ExpertSession:
+class ExpertSession(Unconfined):
     """Hooks that run the teacher beside the student and keep what the experts of both are given."""
 
     needs = ("penalty",)
@@ -83,12 +84,6 @@ class ExpertSession:
             )
         return self._strength * self.distance()
 
-    def after_step(self) -> None:
-        """Nothing."""
-
-    def after_epoch(self) -> None:
-        """Nothing."""
-
     def finish(self) -> None:
         """Take the hooks off both networks."""
         for handle in self._handles:
@@ -96,10 +91,6 @@ class ExpertSession:
         self._taught.clear()
         self._own.clear()
         self._distance = None
-
-    def residuals(self) -> dict[str, float]:
-        """Nothing: no weight is confined."""
-        return {}
 
     def state(self) -> dict[str, Tensor]:
         """The strength; NaN as long as it is not known."""
@@ -115,9 +106,7 @@ class ExpertSession:
         if not network.training:
             return
         self._distance = None
-        self._method.teacher.eval()
-        with torch.no_grad():
-            self._method.teacher(*inputs, **named)
+        taught(self._method.teacher, inputs, named)
 
     def _layer(self, name: str) -> Tensor:
         student, teacher = self._pairs[name]

@@ -11,6 +11,7 @@ from torch.utils.hooks import RemovableHandle
 from spokeshave.errors import SpokeshaveError
 from spokeshave.methods.constraints import check_keys
 from spokeshave.methods.session import Session, open_session
+from spokeshave.methods.unconfined import Unconfined, taught
 from spokeshave.plan import Plan
 
 
@@ -33,7 +34,7 @@ class FeatureDistillation:
             raise SpokeshaveError(f"FeatureDistillation: strength must be above 0, not {self.strength!r}")
 
 
-class FeatureSession:
+class FeatureSession(Unconfined):
     """Hooks that run the teacher beside the student and keep the outputs of both until the penalty is asked for."""
 
     needs = ("penalty",)
@@ -57,12 +58,6 @@ class FeatureSession:
         self._found.clear()
         return self._method.strength * torch.stack(terms).sum()
 
-    def after_step(self) -> None:
-        """Nothing."""
-
-    def after_epoch(self) -> None:
-        """Nothing."""
-
     def finish(self) -> None:
         """Take the hooks off both networks."""
         for handle in self._handles:
@@ -70,24 +65,10 @@ class FeatureSession:
         self._found.clear()
         self._wanted.clear()
 
-    def residuals(self) -> dict[str, float]:
-        """Nothing: no weight is confined."""
-        return {}
-
-    def state(self) -> dict[str, Tensor]:
-        """Nothing to keep."""
-        return {}
-
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Nothing to put back."""
-        check_keys(state, {})
-
     def _teach(self, network: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
         if not network.training:
             return
-        self._method.teacher.eval()
-        with torch.no_grad():
-            self._method.teacher(*inputs, **named)
+        taught(self._method.teacher, inputs, named)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,38 @@
+"""What sessions have in common that confine no weight: teachers, and training without a plan."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spokeshave.methods.constraints import check_keys
+
+
+class Unconfined:
+    """Hooks that do nothing, no residuals, and no state unless a session has its own."""
+
+    def after_step(self) -> None:
+        """Nothing."""
+
+    def after_epoch(self) -> None:
+        """Nothing."""
+
+    def residuals(self) -> dict[str, float]:
+        """None: no weight is confined."""
+        return {}
+
+    def state(self) -> dict[str, Tensor]:
+        """Nothing to keep."""
+        return {}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Nothing to put back."""
+        check_keys(state, self.state())
+
+
+def taught(teacher: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+    """What a teacher gives on a student's inputs; it does not learn."""
+    teacher.eval()
+    with torch.no_grad():
+        return teacher(*inputs, **named)
