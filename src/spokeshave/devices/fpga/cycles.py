@@ -1,0 +1,80 @@
+"""Cycles of the engine, counted job by job as `engine.py` says it works."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from spokeshave.devices.fpga.engine import HANDOVER, STORE_LATENCY, Engine
+from spokeshave.devices.fpga.schedule import Job, Outer, Product, jobs
+
+
+@dataclass(frozen=True)
+class Cycles:
+    """Cycles of a product from the first load to the last output, and how long each phase was at work."""
+
+    total: int
+    load: int
+    compute: int
+    store: int
+    loaded_bytes: int
+    outer: Outer
+
+
+def load_cycles(engine: Engine, job: Job) -> int:
+    """Beats of what a job loads."""
+    beats = 0
+    if job.loads_weights:
+        beats += job.words * engine.beats(engine.weight_word_bits)
+        beats += engine.parameter_words * engine.beats(engine.parameter_word_bits) if job.first else 0
+    if job.loads_inputs:
+        beats += job.positions * job.words * engine.beats(engine.input_word_bits)
+    return beats
+
+
+def compute_cycles(engine: Engine, job: Job) -> int:
+    """Pairs of words, and what is still in the pipeline behind the last."""
+    return job.positions * job.words + engine.compute_latency + HANDOVER
+
+
+def store_cycles(engine: Engine, job: Job) -> int:
+    """Outputs of a job that makes the last pass, else 0."""
+    return job.positions * engine.parameter_words + STORE_LATENCY + HANDOVER if job.last else 0
+
+
+def count(engine: Engine, work: Iterable[Job], outer: Outer = "rows") -> Cycles:
+    """The three phases side by side, each waiting for what `engine.py` says."""
+    loaded = stored = 0
+    computed, sums_free = [0, 0], [0, 0]  # ends of the last two
+    busy = [0, 0, 0]
+    beats = 0
+    for job in work:
+        load, compute, store = (
+            load_cycles(engine, job),
+            compute_cycles(engine, job),
+            store_cycles(engine, job),
+        )
+        if load:
+            loaded = max(loaded, computed[0]) + load + HANDOVER
+        begins = max(loaded, computed[1], sums_free[0] if job.first else 0)
+        computed = [computed[1], begins + compute]
+        if job.last:
+            stored = max(stored, computed[1]) + store
+            sums_free = [sums_free[1], stored]
+        busy = [busy[0] + load, busy[1] + compute, busy[2] + store]
+        beats += load
+    return Cycles(max(stored, computed[1]), *busy, beats * engine.load_bytes, outer)
+
+
+@lru_cache(maxsize=65536)
+def product_cycles(engine: Engine, product: Product) -> Cycles:
+    """Cycles of a product in the better order of its tiles.
+
+    >>> from spokeshave.devices.fpga.engine import Lanes
+    >>> engine = Engine(Lanes(int8=64), columns=32, positions=64)
+    >>> product_cycles(engine, Product((("int8", 768),), 768, 197)).total / (12 * 24 * 197) < 1.1
+    True
+    """
+    orders: tuple[Outer, ...] = ("rows", "positions")
+    return min(
+        (count(engine, jobs(engine, product, outer), outer) for outer in orders), key=lambda c: c.total
+    )

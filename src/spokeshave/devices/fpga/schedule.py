@@ -1,0 +1,127 @@
+"""A matrix product cut into the engine's jobs, in the order in which it does them."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from spokeshave.devices.fpga.engine import Engine, LaneKind
+from spokeshave.errors import SpokeshaveError
+
+Outer = Literal["rows", "positions"]
+HOLDS: dict[
+    LaneKind, tuple[LaneKind, ...]
+] = {  # the formats of weights that a lane computes with, its own first
+    "int8": ("int8", "int4", "shift"),
+    "int4": ("int4",),
+    "shift": ("shift",),
+    "binary": ("binary",),
+}
+
+
+@dataclass(frozen=True)
+class Product:
+    """`[rows, columns] @ [columns, positions]`; `rows` by the format of their weights."""
+
+    rows: tuple[tuple[LaneKind, int], ...]
+    columns: int
+    positions: int
+
+    @property
+    def row_count(self) -> int:
+        """All rows."""
+        return sum(count for _, count in self.rows)
+
+    @property
+    def multiply_adds(self) -> int:
+        """Products of two numbers in it."""
+        return self.row_count * self.columns * self.positions
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is loaded, computed and stored together; `words` of columns for each of `positions`."""
+
+    row_tile: int
+    column_pass: int
+    position_tile: int
+    words: int
+    positions: int
+    loads_weights: bool
+    loads_inputs: bool
+    first: bool
+    last: bool
+
+
+def row_tiles(engine: Engine, product: Product) -> int:
+    """Tiles of rows, each with a row for every lane, until all rows have had one.
+
+    Rows stay on lanes of their own format; int8 lanes, which hold int4's and powers of two as well, take over what would
+    keep the others busy longer. Raises SpokeshaveError for formats that no lane computes with.
+
+    >>> from spokeshave.devices.fpga.engine import Lanes
+    >>> row_tiles(Engine(Lanes(int8=4, shift=8), 16), Product((("int8", 8), ("shift", 24)), 64, 10))
+    3
+    """
+    waiting = dict(product.rows)
+    for kind, count in waiting.items():
+        if count and not any(engine.lanes.of(lane) for lane, held in HOLDS.items() if kind in held):
+            raise SpokeshaveError(f"the engine has no lanes for {kind} weights")
+    most = -(-product.row_count // engine.rows)
+    while not _served(engine, waiting, most):
+        most += 1
+    return most
+
+
+def _served(engine: Engine, waiting: Mapping[LaneKind, int], tiles: int) -> bool:
+    """Whether so many tiles have a place for every row."""
+    room = tiles * engine.lanes.int8 - waiting.get("int8", 0)
+    over = sum(max(0, waiting.get(kind, 0) - tiles * engine.lanes.of(kind)) for kind in ("int4", "shift"))
+    return over <= room and waiting.get("binary", 0) <= tiles * engine.lanes.binary
+
+
+def jobs(engine: Engine, product: Product, outer: Outer = "rows") -> Iterator[Job]:
+    """The jobs of a product; `outer` says whether tiles of rows or of positions change last.
+
+    >>> from spokeshave.devices.fpga.engine import Lanes
+    >>> small = Engine(Lanes(int8=4), columns=8, depth=2, positions=3)
+    >>> for job in jobs(small, Product((("int8", 4),), 24, 5)):
+    ...     print(job.position_tile, job.column_pass, job.words, job.positions, job.first, job.last)
+    0 0 2 3 True False
+    0 1 1 3 False True
+    1 0 2 2 True False
+    1 1 1 2 False True
+    """
+    passes = _evenly(-(-product.columns // engine.columns), engine.depth)
+    spans = _evenly(product.positions, engine.positions)
+    held_weights = held_inputs = (-1, -1)
+    for row_tile, position_tile in _tiles(row_tiles(engine, product), len(spans), outer):
+        for number, size in enumerate(passes):
+            weights, inputs = (row_tile, number), (position_tile, number)
+            yield Job(
+                row_tile,
+                number,
+                position_tile,
+                size,
+                spans[position_tile],
+                weights != held_weights,
+                inputs != held_inputs,
+                number == 0,
+                number == len(passes) - 1,
+            )
+            held_weights, held_inputs = weights, inputs
+
+
+def _evenly(total: int, most: int) -> list[int]:
+    """So many in as few parts of at most `most` as they need, the larger ones first.
+
+    >>> _evenly(197, 64)
+    [50, 49, 49, 49]
+    """
+    parts = -(-total // most)
+    return [total // parts + (number < total % parts) for number in range(parts)]
+
+
+def _tiles(rows: int, positions: int, outer: Outer) -> Iterator[tuple[int, int]]:
+    if outer == "rows":
+        return ((row, position) for row in range(rows) for position in range(positions))
+    return ((row, position) for position in range(positions) for row in range(rows))
