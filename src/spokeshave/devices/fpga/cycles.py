@@ -10,13 +10,12 @@ from spokeshave.devices.fpga.schedule import Job, Outer, Product, jobs
 
 @dataclass(frozen=True)
 class Cycles:
-    """Cycles of a product from the first load to the last output, and how long each phase was at work."""
+    """Cycles of a product from the first load to the last output, and how many each phase was at work."""
 
     total: int
     load: int
     compute: int
     store: int
-    loaded_bytes: int
     outer: Outer
 
 
@@ -45,8 +44,7 @@ def count(engine: Engine, work: Iterable[Job], outer: Outer = "rows") -> Cycles:
     """The three phases side by side, each waiting for what `engine.py` says."""
     loaded = stored = 0
     computed, sums_free = [0, 0], [0, 0]  # ends of the last two
-    busy = [0, 0, 0]
-    beats = 0
+    busy = (0, 0, 0)
     for job in work:
         load, compute, store = (
             load_cycles(engine, job),
@@ -60,9 +58,8 @@ def count(engine: Engine, work: Iterable[Job], outer: Outer = "rows") -> Cycles:
         if job.last:
             stored = max(stored, computed[1]) + store
             sums_free = [sums_free[1], stored]
-        busy = [busy[0] + load, busy[1] + compute, busy[2] + store]
-        beats += load
-    return Cycles(max(stored, computed[1]), *busy, beats * engine.load_bytes, outer)
+        busy = (busy[0] + load, busy[1] + compute, busy[2] + store)
+    return Cycles(max(stored, computed[1]), *busy, outer)
 
 
 @lru_cache(maxsize=65536)

@@ -2,7 +2,8 @@
 
     sums[rows, positions] = weights[rows, columns] @ inputs[columns, positions]
 
-**Lanes.** The engine computes `rows` rows at once, one lane a row, `columns` products a lane and cycle, for one position:
+**Lanes.** The engine computes `rows` rows at once, one lane a row, with `columns` products a lane and cycle, for one
+position:
 
     int8, int4  w * x by DSP blocks, two lanes a block: ((w1 << 18) + w0) * x, so both lanes share x
     shift       +-x << e, in LUTs, for weights 0 and +-2^e, e = 0 .. 6
@@ -10,26 +11,28 @@
 
 Every lane sums its products in a tree, a register behind each level, and adds to an accumulator.
 
-**Weight codes** in memory: int8 and int4 two's complement (without -128 and -8); shift 4 bits, the sign above e + 1, 0 for the
-weight 0; binary 1 for +1. A weight word holds `columns` codes of every lane: lane 0's first, lowest bits first; lanes in
-the order int8, int4, shift, binary. An input word holds `columns` activations of one position, lowest bits first. Columns
-that a matrix lacks are zeros in both; of binary words they are bits 1 and 0, each of which takes 1 off the sum: the bias
-gives it back.
+**Weight codes** in memory: int8 and int4 two's complement (without -128 and -8); shift 4 bits, the sign above e + 1,
+0 for the weight 0; binary 1 for +1. A weight word holds `columns` codes of every lane: lane 0's first, lowest bits
+first; lanes in the order int8, int4, shift, binary. An input word holds `columns` activations of one position, lowest
+bits first. Columns that a matrix lacks are zeros in both; of binary words they are bits 1 and 0, each of which takes
+1 off the sum: the bias gives it back.
 
 **Memories.** Three of two halves each: weights (`depth` words a half), inputs (`positions * depth` words a half, words
 of a position side by side) and sums (`positions` words a half, each of `rows` sums). Rows' parameters (bias,
 multiplier, shift: 72 bits, 40 without multiplier) lie beside the weights, `outputs` rows to a word.
 
 **Jobs.** A product is cut into jobs (`schedule.py`), in which everything fits: a tile of rows, one pass over at most
-`depth * columns` columns, a tile of positions; passes and tiles of positions are as equal as they can be. A job loads only what differs from the job before. Weights, inputs and
-sums change halves with each load of weights, each load of inputs, and each job that begins new sums (`first`).
+`depth * columns` columns, a tile of positions; passes and tiles of positions are as equal as they can be. A job loads
+only what differs from the job before. Weights, inputs and sums change halves with each load of weights, each load of
+inputs, and each job that begins new sums (`first`).
 
     load     `load_bytes` a cycle, each word in whole beats: parameters of rows (where `first` and weights are loaded),
              weight words, input words, in this order
     compute  for each position, for each word: read weights[word] and inputs[position, word], one pair a cycle; behind
-             the last word of a position its sums are written, to which, unless `first`, those that stood there are added
+             the last word of a position its sums are written, with those that stood there added unless `first`
     store    of the last pass over the columns: for each position, `outputs` sums a cycle through as many requantizers:
-             clamp(((sum + bias) * multiplier + half) >> shift, low, high), or without multiplier; half = 1 << shift - 1 or 0
+             clamp(((sum + bias) * multiplier + half) >> shift, low, high), or without multiplier;
+             half = 1 << shift - 1, or 0 without shift
 
 Load, compute and store go on side by side, each in the order of jobs:
 
@@ -38,9 +41,9 @@ Load, compute and store go on side by side, each in the order of jobs:
                       these are stored
     store             begins when its last pass has been computed and the store before it has ended
 
-A phase takes its beats, `positions * words` or `positions * ceil(rows / outputs)` cycles, and `HANDOVER` cycles to begin;
-computing also `compute_latency` and storing `STORE_LATENCY`, in which what is in the pipeline comes out. `cycles.py` counts
-exactly this.
+A phase takes its beats, `positions * words` or `positions * ceil(rows / outputs)` cycles, and `HANDOVER` cycles to
+begin; computing also `compute_latency` and storing `STORE_LATENCY`, in which what is in the pipeline comes out.
+`cycles.py` counts exactly this.
 """
 
 from dataclasses import dataclass

@@ -55,8 +55,8 @@ class Job:
 def row_tiles(engine: Engine, product: Product) -> int:
     """Tiles of rows, each with a row for every lane, until all rows have had one.
 
-    Rows stay on lanes of their own format; int8 lanes, which hold int4's and powers of two as well, take over what would
-    keep the others busy longer. Raises SpokeshaveError for formats that no lane computes with.
+    Rows stay on lanes of their own format; int8 lanes, which hold int4's and powers of two as well, take over what
+    would keep the others busy longer. Raises SpokeshaveError for formats that no lane computes with.
 
     >>> from spokeshave.devices.fpga.engine import Lanes
     >>> row_tiles(Engine(Lanes(int8=4, shift=8), 16), Product((("int8", 8), ("shift", 24)), 64, 10))
