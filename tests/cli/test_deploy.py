@@ -28,9 +28,32 @@ def test_a_network_in_whole_numbers_is_evaluated_and_run(folder, spokeshave, dev
     assert set(json.loads(out)) == {"output", "device", "accumulator_bits", "float32"}
 
 
-def test_other_devices_are_refused(folder, spokeshave):
-    command = ("deploy", "parts.py:network", *SHAPE, "--calibration", "parts.py:data", "--output", "whole")
-    code, _, err = spokeshave(*command, "--device", "galaxy-s10-cpu")
+def test_a_phone_gets_plain_c(folder, spokeshave):
+    command = ("deploy", "parts.py:network", *SHAPE, "--output", "phone", "--device", "galaxy-s10-cpu")
+    code, out, err = spokeshave(*command)
+    assert code == 0, err
+    assert "modelled" in out
+    assert (folder / "phone" / "model.c").is_file()
+
+
+@pytest.mark.parametrize(
+    ("device", "sentence"),
+    [
+        ("galaxy-s10-gpu", "cost model, which cannot run networks"),
+        ("integers-shift", "it needs calibration data"),
+        ("host", "host is this machine; see `spokeshave compile`"),
+    ],
+)
+def test_what_cannot_be_deployed_is_told(folder, spokeshave, device, sentence):
+    command = ("deploy", "parts.py:network", *SHAPE, "--output", "whole", "--device", device)
+    code, _, err = spokeshave(*command)
     assert code == 2
-    assert "cost model, which cannot run networks" in err
+    assert sentence in err
     assert not (folder / "whole").exists()
+
+
+def test_simulations_are_not_saved(folder, spokeshave):
+    command = ("deploy", "parts.py:network", *SHAPE, "--calibration", "parts.py:data", "--output", "whole")
+    code, _, err = spokeshave(*command, "--device", "isaac")
+    assert code == 2
+    assert "a simulation is not saved" in err

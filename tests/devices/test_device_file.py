@@ -1,8 +1,14 @@
+import re
+import tomllib
+from importlib import resources
+from pathlib import Path
+
 import pytest
 
 from spokeshave.devices import load_device
 from spokeshave.errors import SpokeshaveError
 
+MODELLED = Path(str(resources.files("spokeshave.devices"))) / "modelled"
 FIGURE = 'value = {value}\nunit = "{unit}"\nstatus = "inferred"\nsource = "a guess"\n'
 UNITS = {
     "peak": "flop/s",
@@ -95,6 +101,70 @@ def test_a_mistake_is_told_with_file_line_and_key(tmp_path, old, new, sentence):
         load_device(str(path))
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "sentence"),
+    [
+        (
+            "galaxy-s10-cpu",
+            'value = "neon"',
+            'value = "mips"',
+            r"code\.value must be one of .*neon.*not 'mips'",
+        ),
+        ("galaxy-s10-cpu", "[code]", "[kode]", "kode is not known here"),
+        ("galaxy-s10-cpu", 'unit = "W"', 'unit = "mW"', r"power\.unit must be 'W', not 'mW'"),
+        (
+            "integers-shift",
+            '[rounding]\nvalue = "',
+            '[rounding]\nvalue = "x',
+            r"rounding\.value must be one of",
+        ),
+        ("integers-shift", "[clock]", "[klock]", "klock is not known here"),
+        (
+            "forms",
+            "[rows_at_once]\nvalue = 8",
+            "[rows_at_once]\nvalue = 7",
+            "rows_at_once must divide the 128",
+        ),
+        (
+            "forms",
+            "[rows_at_once]\nvalue = 8",
+            "[rows_at_once]\nvalue = 7.5",
+            "must be a whole number, not 7.5",
+        ),
+        (
+            "isaac",
+            '[encoding]\nvalue = "offset"',
+            '[encoding]\nvalue = "bias"',
+            "must be one of pairs, offset",
+        ),
+        ("aqfp", "[phases]\nvalue = 4", "[phases]\nvalue = 6", r"phases\.value must be a multiple of 4"),
+        ("aqfp", "[height]\n", "[height]\nheight = 3\n", "height.height is not known here"),
+    ],
+)
+def test_every_family_tells_a_mistake_with_its_line(tmp_path, name, old, new, sentence):
+    text = (MODELLED / f"{name}.toml").read_text()
+    assert old in text
+    path = tmp_path / "mine.toml"
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(SpokeshaveError, match=sentence) as caught:
+        load_device(str(path))
+    assert re.match(rf"{re.escape(str(path))}, line \d+: ", str(caught.value))
+
+
+def test_every_figure_that_comes_along_has_a_source_and_an_honest_status():
+    for path in MODELLED.glob("*.toml"):
+        for name, table in _figures(tomllib.loads(path.read_text())):
+            assert table["status"] in ("seen", "recalled", "inferred"), (path.name, name)
+            assert len(table["source"]) >= 10, (path.name, name)
+
+
+def _figures(table, name=""):
+    if "value" in table:
+        return [(name, table)]
+    nested = [(f"{name}.{key}", value) for key, value in table.items() if isinstance(value, dict)]
+    return [found for key, value in nested for found in _figures(value, key)]
 
 
 def test_a_file_that_is_not_there_or_no_text(tmp_path):

@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from spokeshave.devices import load_device
+from spokeshave.devices import device_names, load_device
 from spokeshave.devices.assignment import packed_size
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.block_column_row import BlockColumnRow
+from spokeshave.schemes.quantizers import FixedPoint, PowerOfTwo
 from spokeshave.schemes.unstructured import Unstructured
 from spokeshave.workload import Layer, Workload, trace
 
@@ -120,7 +121,7 @@ def test_the_table_that_the_figures_come_from_is_reproduced(device):
 
 
 def test_a_scheme_without_an_efficiency_is_not_supported():
-    device = replace(GPU, efficiency={"dense": GPU.efficiency["dense"]})
+    device = replace(GPU, efficiency={"dense": GPU.efficiency["dense"]}, integer_speed=None)
     layer = linear(64, 64, 1)
     assert GPU.supports(EIGHTH, layer) is None
     assert GPU.supports(Unstructured(0.5), layer) is None
@@ -132,7 +133,49 @@ def test_a_scheme_without_an_efficiency_is_not_supported():
         device.seconds(layer, EIGHTH)
 
 
+@pytest.mark.parametrize("positions", [1, 4000])
+def test_weights_of_bytes_move_a_quarter_and_multiply_faster(positions):
+    layer = linear(512, 1024, positions)
+    eight = CPU.seconds(layer, FixedPoint(8)) - CPU.launch.value
+    operations = 2 * 512 * 1024 * positions
+    levels = FixedPoint(8).pack(FixedPoint(8).project(torch.randn(512, 1024))).nbytes
+    activations = (512 + 1024) * positions
+    moved = levels + (activations if activations > CPU.cache.value else 0)
+    assert eight == pytest.approx(max(operations / (4 * 0.376 * 219e9), moved / 34.1e9), rel=0.01)
+    assert CPU.seconds(layer, EIGHTH & FixedPoint(8)) < min(
+        CPU.seconds(layer, EIGHTH), CPU.seconds(layer, FixedPoint(8))
+    )
+
+
+def test_integers_need_a_speed_and_few_bits():
+    layer = linear(64, 64, 1)
+    assert "no efficiency for fixed_point of 12 bits" in CPU.supports(FixedPoint(12), layer)
+    assert "no efficiency for fixed_point" in replace(CPU, integer_speed=None).supports(FixedPoint(8), layer)
+    assert "no efficiency for power_of_two" in CPU.supports(EIGHTH & PowerOfTwo(4), layer)
+
+
+def test_code_for_a_phone_is_called_here_and_saved_as_c(tmp_path):
+    network, example = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3)), torch.randn(5, 8)
+    deployment = CPU.deploy(network, example)
+    with torch.inference_mode():
+        torch.testing.assert_close(deployment(example), network(example))
+    assert deployment.cost == CPU.cost(trace(network, example))
+    deployment.save(tmp_path / "phone")
+    assert "neon" in (tmp_path / "phone" / "README.md").read_text()
+    assert (tmp_path / "phone" / "model.c").is_file()
+
+
+@pytest.mark.parametrize("name", [name for name in device_names() if name.startswith(("galaxy", "rasp"))])
+def test_devices_of_one_kind_are_costed_alike(name):
+    device = load_device(name)
+    layers = (linear(256, 256, 64),)
+    dense, pruned = (device.cost(Workload(layers), plan) for plan in (None, Plan((Rule("layer", EIGHTH),))))
+    assert pruned.latency_seconds < dense.latency_seconds
+    assert pruned.energy_joules < dense.energy_joules
+
+
 def test_a_cost_model_runs_nothing():
+    assert GPU.deployment == ""
     with pytest.raises(SpokeshaveError, match="galaxy-s10-gpu is a cost model, which cannot run networks"):
         GPU.deploy(nn.Linear(2, 2), torch.zeros(1, 2), None)
 

@@ -22,19 +22,17 @@ def devices(context: typer.Context) -> None:
 
 @app.command("list", epilog="Example: spokeshave devices list")
 def list_devices(json: Json = False) -> None:
-    """List the devices, and whether their costs are measured or modelled."""
-    from spokeshave.devices import device_names, load_device
-    from spokeshave.report.table import plain_table
+    """List the devices: the schemes that each can use, where its costs come from, what its deployment is."""
+    from dataclasses import asdict
 
-    entries = [
-        {"name": name, "kind": load_device(name).kind, "about": load_device(name).about}
-        for name in device_names()
-    ]
+    from spokeshave.devices.capabilities import capabilities
+    from spokeshave.report.table import device_table
+
+    entries = [asdict(entry) for entry in capabilities()]
     if json:
         print_json(entries)
         return
-    rows = [(entry["name"], entry["kind"], entry["about"]) for entry in entries]
-    console().print(plain_table("Devices", ("name", "costs", "what it is"), rows))
+    console().print(device_table(entries))
 
 
 @app.command("show", epilog="Example: spokeshave devices show host")

@@ -25,8 +25,8 @@ FAMILIES: dict[str, Callable[[DeviceFile], Device]] = {
 def device_names() -> tuple[str, ...]:
     """Names of the devices that come along: `host` first, then the modelled ones.
 
-    >>> device_names()
-    ('host', 'aqfp', 'forms', 'galaxy-s10-cpu', 'galaxy-s10-gpu', 'integers-multiplier', 'integers-shift', 'isaac')
+    >>> device_names()[:3]
+    ('host', 'aqfp', 'forms')
     """
     return (HOST, *sorted(_files()))
 

@@ -26,6 +26,10 @@ class Device(Protocol):
     def about(self) -> str:
         """What it is, in one line."""
 
+    @property
+    def deployment(self) -> str:
+        """What `deploy` gives, in a few words; empty where a device exists as costs alone."""
+
     def describe(self) -> str:
         """Its figures, each with its unit and source, for people to read."""
 

@@ -26,6 +26,7 @@ class HostDevice:
     isa: str | None = None
     name: str = "host"
     kind: Literal["measured"] = "measured"
+    deployment: str = "native code, timed here"
 
     @property
     def about(self) -> str:

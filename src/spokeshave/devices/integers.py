@@ -57,6 +57,7 @@ class IntegerDevice:
     form: IntegerForm
     file: str = ""
     kind: Literal["modelled"] = "modelled"
+    deployment: str = "whole numbers, bit for bit"
 
     def describe(self) -> str:
         """Every figure with its unit, status and source."""
@@ -74,10 +75,18 @@ class IntegerDevice:
             return None if None in reasons else reasons[0]
         if not isinstance(scheme, RowQuantizer | MixedRows):
             levels = "its levels are no multiples of a scale" if isinstance(scheme, Codebook) else None
-            return levels or f"{self.name} computes with the zeros too"
+            reason = levels or f"{self.name} computes with the zeros too"
+            return f"{reason}; it uses {self._usable()}"
         if self.form.rescale == "shift":
-            return f"{self.name} rescales by shifts alone, and the scales of these levels are any numbers"
+            reason = f"{self.name} rescales by shifts alone, and the scales of these levels are any numbers"
+            return f"{reason}; it uses {self._usable()}"
         return self._width_reason(scheme)
+
+    def _usable(self) -> str:
+        """The schemes that it can use, for people to read."""
+        if self.form.rescale == "shift":
+            return "dense layers, which it puts into whole numbers itself"
+        return f"fixed_point of up to {self.form.weight_bits} bits, power_of_two, binary and mixed_rows"
 
     def _width_reason(self, scheme: RowQuantizer | MixedRows) -> str | None:
         parts = (scheme.first, scheme.second) if isinstance(scheme, MixedRows) else (scheme,)

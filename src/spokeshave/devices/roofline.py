@@ -7,15 +7,19 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from spokeshave.deployment import Cost, Deployment
+from spokeshave.compiler.isa import instruction_sets
+from spokeshave.deployment import Cost
 from spokeshave.devices.assignment import assign, packed_size
+from spokeshave.devices.code_elsewhere import CodeElsewhere, code_elsewhere
 from spokeshave.devices.device_file import DeviceFile
-from spokeshave.devices.figure import Figure
+from spokeshave.devices.figure import Fact, Figure
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan
+from spokeshave.schemes.intersection import Intersection
+from spokeshave.schemes.quantizers import FixedPoint
 from spokeshave.schemes.registry import SCHEMES
 from spokeshave.schemes.scheme import Scheme
-from spokeshave.workload import Layer, Workload
+from spokeshave.workload import Layer, Workload, trace
 
 DENSE = "dense"
 UNITS = {
@@ -25,9 +29,13 @@ UNITS = {
     "launch": "s",
     "value_size": "byte",
     "power": "W",
+    "integer_speed": "1",
     "efficiency": "1",
 }
-OPTIONAL = ("power",)
+OPTIONAL = ("power", "integer_speed")
+CODE = "code"
+FLOAT_BYTES = 4  # of a weight as it is packed here
+MOST_BITS = 8  # of weights that are multiplied as integers
 
 
 @dataclass(frozen=True)
@@ -35,8 +43,9 @@ class RooflineDevice:
     """Costs by roofline: `launch + max(flop / (efficiency * peak), bytes / bandwidth)` for each layer.
 
     Two flop a multiply-add; bytes are the packed weights with their indices, and the layer's inputs and outputs
-    when these do not fit `cache` together. `efficiency` goes by scheme name, `dense` included. Energy is power
-    times latency.
+    when these do not fit `cache` together. `efficiency` goes by scheme name, `dense` included. Layers whose weights
+    are `FixedPoint` of up to eight bits compute `integer_speed` times as fast, where the device has that figure, with
+    activations of a byte. Energy is power times latency. `code`: the instruction set that code is written for.
     """
 
     name: str
@@ -48,30 +57,46 @@ class RooflineDevice:
     value_size: Figure
     efficiency: Mapping[str, Figure]
     power: Figure | None = None
+    integer_speed: Figure | None = None
+    code: Fact | None = None
     file: str = ""
     kind: Literal["modelled"] = "modelled"
+
+    @property
+    def deployment(self) -> str:
+        """Plain C, where it has a CPU that code is written for."""
+        return "" if self.code is None else f"plain C for its CPU ({self.code.value}, float32)"
 
     def describe(self) -> str:
         """Every figure with its unit, status and source."""
         lines = [f"{self.name} (modelled): {self.about}"]
         lines += [f"{name}: {figure}" for name, figure in self.figures().items()]
+        lines += [] if self.code is None else [f"code: {self.code}"]
         return "\n".join([*lines, f"from {self.file}"])
 
     def figures(self) -> dict[str, Figure]:
         """All figures by name."""
         names = ("peak", "bandwidth", "cache", "launch", "value_size")
         single = {name.replace("_", " "): getattr(self, name) for name in names}
-        power = {} if self.power is None else {"power": self.power}
+        optional = {name.replace("_", " "): getattr(self, name) for name in OPTIONAL}
+        known = {name: figure for name, figure in optional.items() if figure is not None}
         return (
-            single | power | {f"efficiency, {scheme}": figure for scheme, figure in self.efficiency.items()}
+            single | known | {f"efficiency, {scheme}": figure for scheme, figure in self.efficiency.items()}
         )
 
     def supports(self, scheme: Scheme, layer: Layer) -> str | None:
-        """None when there is an efficiency for the scheme."""
-        name = scheme_name(scheme)
-        if name in self.efficiency:
+        """None when there is an efficiency for the scheme, and for integers where it has a speed for them."""
+        unknown = [name for part in _parts(scheme) if (name := self._lacking(part)) is not None]
+        if not unknown:
             return None
-        return f"{self.name} has no efficiency for {name}; it has some for {', '.join(self.efficiency)}"
+        known = [*self.efficiency, *(["fixed_point up to 8 bits"] if self.integer_speed else [])]
+        return f"{self.name} has no efficiency for {unknown[0]}; it has some for {', '.join(known)}"
+
+    def _lacking(self, part: Scheme) -> str | None:
+        """The name of a scheme, one that holds no others, that there is no figure for."""
+        if self.integer_speed is not None and isinstance(part, FixedPoint):
+            return None if part.bits <= MOST_BITS else f"fixed_point of {part.bits} bits"
+        return None if scheme_name(part) in self.efficiency else scheme_name(part)
 
     def cost(self, workload: Workload, plan: Plan | None = None) -> Cost:
         """Modelled latency, energy and weight bytes of one sample; steps without matrices cost nothing."""
@@ -94,10 +119,23 @@ class RooflineDevice:
         reason = self.supports(scheme, layer) if scheme is not None else None
         if reason is not None:
             raise SpokeshaveError(f"{layer.name}: {reason}")
-        efficiency = self.efficiency[DENSE if scheme is None else scheme_name(scheme)].value
         flop = 2 * layer.multiply_adds * _density(layer, scheme)
-        moved = self._weight_bytes(layer, scheme) + self._activation_bytes(layer)
-        return self.launch.value + max(flop / (efficiency * self.peak.value), moved / self.bandwidth.value)
+        moved = self.moved_bytes(layer, scheme)
+        return self.launch.value + max(flop / self.rate(scheme), moved / self.bandwidth.value)
+
+    def rate(self, scheme: Scheme | None) -> float:
+        """Flop (or integer operations) a second of layers under a scheme."""
+        names = [scheme_name(part) for part in _parts(scheme) if not isinstance(part, FixedPoint)] or [DENSE]
+        efficiency = min(self.efficiency[name].value for name in names)
+        return efficiency * self.peak.value * (self._integer_speed if _whole(scheme) else 1.0)
+
+    def moved_bytes(self, layer: Layer, scheme: Scheme | None) -> float:
+        """Bytes between memory and processor: weights, and activations that do not stay in the cache."""
+        return self._weight_bytes(layer, scheme) + self._activation_bytes(layer, scheme)
+
+    @property
+    def _integer_speed(self) -> float:
+        return 1.0 if self.integer_speed is None else self.integer_speed.value
 
     def deploy(
         self,
@@ -105,32 +143,39 @@ class RooflineDevice:
         example: Tensor | tuple[Tensor, ...],
         plan: Plan | None = None,
         calibration: Iterable[Any] | None = None,
-    ) -> Deployment:
-        """Always raises SpokeshaveError: there is nothing here to run a network on."""
+    ) -> CodeElsewhere:
+        """The network as plain C for the device's CPU, called here by this CPU; needs no calibration.
+
+        Raises SpokeshaveError for devices without `code`: there is nothing to run a network with.
+        """
+        if self.code is not None:
+            cost = self.cost(trace(network, example), plan)
+            return code_elsewhere(network, example, plan, str(self.code.value), cost)
         raise SpokeshaveError(
             f"{self.name} is a cost model, which cannot run networks; "
             f"deploy on host, or ask {self.name} for costs only"
         )
 
-    def _activation_bytes(self, layer: Layer) -> float:
+    def _activation_bytes(self, layer: Layer, scheme: Scheme | None) -> float:
         """Bytes of inputs and outputs that reach the memory."""
-        size = (_elements_read(layer) + layer.rows * layer.positions) * self.value_size.value
+        each = 1.0 if _whole(scheme) else self.value_size.value
+        size = (_elements_read(layer) + layer.rows * layer.positions) * each
         return size if size > self.cache.value else 0.0
 
     def _weight_bytes(self, layer: Layer, scheme: Scheme | None) -> float:
         if scheme is None:
             return layer.weight_count * self.value_size.value
         kept, index_bytes = packed_size(layer.weight_shape, scheme)
-        return kept * self.value_size.value + index_bytes
+        return kept * (FLOAT_BYTES if _whole(scheme) else self.value_size.value) + index_bytes
 
 
 def read_roofline(file: DeviceFile) -> RooflineDevice:
     """Read a device of this family.
 
     Its file has the tables `peak`, `bandwidth`, `cache`, `launch`, `value_size`, `efficiency.<scheme>`
-    (`efficiency.dense` among them) and, if it is known, `power`.
+    (`efficiency.dense` among them) and, where they are known, `power`, `integer_speed` and `code`.
     """
-    file.check_tables(list(UNITS), [key for key in UNITS if key not in OPTIONAL])
+    file.check_tables([*UNITS, CODE], [key for key in UNITS if key not in OPTIONAL])
     return RooflineDevice(
         name=file.name,
         about=file.about,
@@ -141,6 +186,8 @@ def read_roofline(file: DeviceFile) -> RooflineDevice:
         value_size=_figure(file, "value_size"),
         efficiency=_efficiency(file),
         power=_figure(file, "power") if "power" in file.document else None,
+        integer_speed=_figure(file, "integer_speed") if "integer_speed" in file.document else None,
+        code=file.fact((CODE,), tuple(instruction_sets())) if CODE in file.document else None,
         file=file.path.name,
     )
 
@@ -164,8 +211,22 @@ def scheme_name(scheme: Scheme) -> str:
     return next((name for name, kind in SCHEMES.items() if type(scheme) is kind), type(scheme).__name__)
 
 
+def _parts(scheme: Scheme | None) -> tuple[Scheme, ...]:
+    """The schemes that one is made of."""
+    return scheme.parts if isinstance(scheme, Intersection) else () if scheme is None else (scheme,)
+
+
+def _whole(scheme: Scheme | None) -> bool:
+    """Whether a layer computes with whole numbers."""
+    return any(isinstance(part, FixedPoint) for part in _parts(scheme))
+
+
 def _density(layer: Layer, scheme: Scheme | None) -> float:
-    return 1.0 if scheme is None else packed_size(layer.weight_shape, scheme)[0] / layer.weight_count
+    """The share of weights that is computed with: zeros among the levels of a quantizer are."""
+    if all(isinstance(part, FixedPoint) for part in _parts(scheme)):
+        return 1.0
+    assert scheme is not None
+    return packed_size(layer.weight_shape, scheme)[0] / layer.weight_count
 
 
 def _elements_read(layer: Layer) -> int:

@@ -22,6 +22,18 @@ def plain_table(
     return table
 
 
+def device_table(devices: Sequence[dict[str, Any]]) -> Table:
+    """What every device takes and gives: rows as in `devices.capabilities`."""
+    most = max(len(device["schemes"]) for device in devices)
+    table = Table("name", "costs", "schemes it can use", "deployment", "what it is", title="Devices")
+    table.title_justify, table.title_style = "left", "bold"
+    for device in devices:
+        names = "all" if len(device["schemes"]) == most else ", ".join(device["schemes"])
+        deployment = device["deployment"] or "none: costs alone"
+        table.add_row(device["name"], device["kind"], names or "dense alone", deployment, device["about"])
+    return table
+
+
 def comparison_table(rows: Sequence[dict[str, Any]], caption: str | None = None) -> Table:
     """Time beside the peers: rows as in `result.json`'s `table`."""
     heads = ("one sample, one thread", "precision", "median", "quartiles", "speed-up")

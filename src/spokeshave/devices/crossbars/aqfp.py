@@ -54,6 +54,7 @@ class AQFPDevice:
     figures: Mapping[str, Figure]
     file: str = ""
     kind: Literal["modelled"] = "modelled"
+    deployment: str = "signs, read at random over bit streams"
 
     @property
     def columns(self) -> Columns:

@@ -72,6 +72,7 @@ class ReRAMDevice:
     facts: Mapping[str, Fact]
     file: str = ""
     kind: Literal["modelled"] = "modelled"
+    deployment: str = "whole numbers, sums by simulated crossbars and converters"
 
     @property
     def array(self) -> Array:
