@@ -4,7 +4,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.devices.fpga.test_schedule import ENGINES, PRODUCTS
 
-from spokeshave.devices.fpga.cycles import compute_cycles, count, load_cycles, product_cycles, store_cycles
+from spokeshave.devices.fpga.cycles import (
+    compute_cycles,
+    count,
+    load_cycles,
+    product_cycles,
+    step_cycles,
+    store_cycles,
+)
 from spokeshave.devices.fpga.engine import HANDOVER, Engine, Lanes
 from spokeshave.devices.fpga.schedule import Job, Outer, Product, jobs
 
@@ -66,6 +73,15 @@ def test_no_phase_is_longer_than_the_whole(engine: Engine, product: Product) -> 
     found = product_cycles(engine, product)
     assert max(found.load, found.compute, found.store) <= found.total
     assert found.total >= product.multiply_adds / engine.products
+
+
+def test_weights_that_stay_are_not_loaded_again() -> None:
+    engine, product = Engine(Lanes(int8=64), columns=32, load_bytes=32), Product((("int8", 512),), 128, 1)
+    staying, streamed = step_cycles(engine, product), product_cycles(engine, product)
+    assert staying.load == 4
+    assert streamed.total > 50 * staying.total / 8
+    narrow = Engine(Lanes(int8=64), columns=32, load_bytes=32, depth=31)
+    assert step_cycles(narrow, product).load > 8 * 4 * 64
 
 
 def test_a_starved_engine_waits_for_its_loads() -> None:

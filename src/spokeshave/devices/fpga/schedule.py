@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from spokeshave.devices.fpga.engine import Engine, LaneKind
+from spokeshave.devices.fpga.engine import PARAMETER_DEPTH, Engine, LaneKind
 from spokeshave.errors import SpokeshaveError
 
 Outer = Literal["rows", "positions"]
@@ -50,6 +50,14 @@ class Job:
     loads_inputs: bool
     first: bool
     last: bool
+    weight_base: int = 0
+    parameter_base: int = 0
+
+
+def stays(engine: Engine, product: Product) -> bool:
+    """Whether all weights of a product fit one half of the memory, so that they can stay for many."""
+    tiles, words = row_tiles(engine, product), -(-product.columns // engine.columns)
+    return tiles * words <= engine.depth and tiles * engine.parameter_words <= PARAMETER_DEPTH
 
 
 def row_tiles(engine: Engine, product: Product) -> int:
@@ -79,8 +87,10 @@ def _served(engine: Engine, waiting: Mapping[LaneKind, int], tiles: int) -> bool
     return over <= room and waiting.get("binary", 0) <= tiles * engine.lanes.binary
 
 
-def jobs(engine: Engine, product: Product, outer: Outer = "rows") -> Iterator[Job]:
+def jobs(engine: Engine, product: Product, outer: Outer = "rows", resident: bool = False) -> Iterator[Job]:
     """The jobs of a product; `outer` says whether tiles of rows or of positions change last.
+
+    `resident`: its weights (which fit: `stays`) have been loaded before.
 
     >>> from spokeshave.devices.fpga.engine import Lanes
     >>> small = Engine(Lanes(int8=4), columns=8, depth=2, positions=3)
@@ -98,15 +108,17 @@ def jobs(engine: Engine, product: Product, outer: Outer = "rows") -> Iterator[Jo
         for number, size in enumerate(passes):
             weights, inputs = (row_tile, number), (position_tile, number)
             yield Job(
-                row_tile,
-                number,
-                position_tile,
-                size,
-                spans[position_tile],
-                weights != held_weights,
-                inputs != held_inputs,
-                number == 0,
-                number == len(passes) - 1,
+                row_tile=row_tile,
+                column_pass=number,
+                position_tile=position_tile,
+                words=size,
+                positions=spans[position_tile],
+                loads_weights=weights != held_weights and not resident,
+                loads_inputs=inputs != held_inputs,
+                first=number == 0,
+                last=number == len(passes) - 1,
+                weight_base=row_tile * sum(passes) if resident else 0,
+                parameter_base=row_tile * engine.parameter_words if resident else 0,
             )
             held_weights, held_inputs = weights, inputs
 
