@@ -20,7 +20,8 @@ bits first. Columns that a matrix lacks are zeros in both; of binary words they 
 **Memories.** Three of two halves each: weights (`depth` words a half), inputs (`positions * depth` words a half, words
 of a position side by side) and sums (`positions` words a half, each of `rows` sums). Rows' parameters (bias,
 multiplier, shift: 72 bits, 40 without multiplier; lowest bits first) lie beside the weights, `outputs` rows to a word,
-`PARAMETER_DEPTH` words a half.
+in four parts of `PARAMETER_DEPTH` words that are loaded by turns: those of sums that are still being stored must stand
+while two more are loaded.
 
 **Jobs.** A product is cut into jobs (`schedule.py`), in which everything fits: a tile of rows, one pass over at most
 `depth * columns` columns, a tile of positions; passes and tiles of positions are as equal as they can be. A job loads
@@ -61,7 +62,7 @@ CODE_BITS: dict[LaneKind, int] = {"int8": 8, "int4": 4, "shift": 4, "binary": 1}
 LARGEST_SHIFT = 6
 PACKING_OFFSET = 18  # of the upper weight in a DSP block: a product of 8 and 9 bits has 17
 HANDOVER = 1
-PARAMETER_DEPTH = 256  # two halves of it are as deep as a block RAM
+PARAMETER_DEPTH = 128  # four parts of it are as deep as a block RAM
 STORE_LATENCY = 4  # reading, bias, product, shift and clamp
 PARAMETER_BITS: dict[Requantizer, int] = {"shift": 40, "multiplier": 72}
 
