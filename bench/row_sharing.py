@@ -94,7 +94,8 @@ def trials(
 def made(network: str, rates: Sequence[float], tuned: bool) -> Made:
     """Of every seed; what earlier runs made comes from the disk."""
     with store(False) as kept:
-        found, subject, tuning = [], None, None
+        found: list[list[Trial]] = []
+        subject, tuning = None, None
         for seed in reversed(SEEDS[network]):
             subject = subject_of(network, seed)
             tuning = tuning_of(network, subject) if tuned else None
