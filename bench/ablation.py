@@ -29,7 +29,7 @@ from bench.records import join, provenance, read
 from bench.store import Made, kept
 from spokeshave.compiler import NativeDeployment
 from spokeshave.compiler.build import find_compiler
-from spokeshave.compiler.compile import build, generate_from_graph
+from spokeshave.compiler.compile import build
 from spokeshave.compiler.graph import Graph
 from spokeshave.compiler.importer import import_program
 from spokeshave.compiler.isa import best_here
@@ -40,6 +40,7 @@ from spokeshave.compiler.passes.fuse_activation import fuse_activation
 from spokeshave.compiler.passes.fuse_residual import fuse_residual
 from spokeshave.compiler.passes.pipeline import PASSES
 from spokeshave.compiler.schedule import Chooser, Product, Schedule, schedule_for
+from spokeshave.compiler.stages import generate_from_graph
 from spokeshave.compiler.tuner import Tuner
 from spokeshave.compiler.verify import verify
 from spokeshave.export import export_network

@@ -193,6 +193,20 @@ def test_compile_in_integers_says_what_stays_float32(folder, spokeshave):
     assert document["kept_float32"] == {}
 
 
+def test_a_network_that_was_compiled_before_comes_from_the_cache(folder, spokeshave, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    made = "import torch, parts\ndef network():\n    torch.manual_seed(3)\n    return parts.network()\n"
+    (folder / "seeded.py").write_text(made)
+    monkeypatch.syspath_prepend(folder)
+    command = ("compile", "seeded.py:network", *SHAPE, "--precision", "int8", "--calibration", "digits")
+    for name in ("first", "second"):
+        assert spokeshave(*command, "--output", name)[0] == 0
+    (entry,) = (folder / "cache/spokeshave/networks").iterdir()
+    assert (folder / "second/manifest.json").read_bytes() == (entry / "manifest.json").read_bytes()
+    assert spokeshave(*command, "--isa", "avx2", "--output", "lesser")[0] == 0
+    assert len(list(entry.parent.iterdir())) == 2
+
+
 def test_compile_in_bfloat16_and_evaluate(folder, spokeshave):
     command = ("compile", "parts.py:network", *SHAPE, "--precision", "bfloat16", "--output", "half", "--json")
     code, out, err = spokeshave(*command)

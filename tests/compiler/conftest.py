@@ -9,13 +9,13 @@ from torch import Tensor
 
 from spokeshave.compiler.artifact import run_as_c, why_not_checked
 from spokeshave.compiler.build import build_library, load_library
-from spokeshave.compiler.compile import generate_from_graph
 from spokeshave.compiler.emit.arena import plan_arena
 from spokeshave.compiler.emit.lower import lower, supports
 from spokeshave.compiler.emit.program import Program
 from spokeshave.compiler.emit.source import emit_source
 from spokeshave.compiler.graph import Graph
 from spokeshave.compiler.isa import InstructionSet, instruction_set, instruction_sets, runs_here
+from spokeshave.compiler.stages import generate_from_graph
 
 INTEGER_ISAS = [name for name, isa in instruction_sets().items() if runs_here(isa)]
 # Float code is the same for all instruction sets of one march.

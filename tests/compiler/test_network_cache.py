@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from spokeshave.compiler import compile as compile_module
-from spokeshave.compiler import compile_network, load_deployment, network_cache
+from spokeshave.compiler import compile_network, exports, load_deployment, network_cache
+from spokeshave.errors import SpokeshaveError
 from spokeshave.locate import cache_folder
 from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.block_column_row import BlockColumnRow
@@ -122,8 +123,8 @@ def test_the_batch_is_looked_for_once_and_steps_of_another_example_are_not_taken
     generated, monkeypatch
 ):
     looks = []
-    original = compile_module.find_batch_axes
-    monkeypatch.setattr(compile_module, "find_batch_axes", lambda *given: looks.append(1) or original(*given))
+    original = exports.find_batch_axes
+    monkeypatch.setattr(exports, "find_batch_axes", lambda *given: looks.append(1) or original(*given))
     layer = nn.GRU(3, 4).eval()  # its batch is the second axis
     for steps in (5, 5, 2):
         inputs = torch.randn(steps, 1, 3)
@@ -132,3 +133,68 @@ def test_the_batch_is_looked_for_once_and_steps_of_another_example_are_not_taken
         assert torch.allclose(found, expected, atol=1e-5)
         assert torch.allclose(state, last, atol=1e-5)
     assert len(looks) == len(generated) == 2
+
+
+def batches(seed: int = 0):
+    """Calibration data as a stream, which can be read once."""
+    generator = torch.Generator().manual_seed(seed)
+    return ((torch.randn(4, 8, generator=generator), torch.zeros(4)) for _ in range(20))
+
+
+def test_integers_come_from_the_cache_for_equal_calibration_data(generated):
+    first = compile_network(network(), X, precision="int8", calibration=batches())
+    second = compile_network(network(), X, precision="int8", calibration=list(batches()))
+    assert len(generated) == 1
+    assert torch.equal(first(X), second(X))
+    assert second.manifest == first.manifest
+    other = compile_network(network(), X, precision="int8", calibration=batches(1))
+    assert len(generated) == 2
+    assert other.manifest.layers != first.manifest.layers
+
+
+def test_calibration_data_beyond_what_is_read_change_nothing(generated):
+    data = list(batches())
+    compile_network(network(), X, precision="int8", calibration=data)
+    compile_network(network(), X, precision="int8", calibration=[*data[:16], *batches(1)])
+    assert len(generated) == 1
+    compile_network(network(), X, precision="int8", calibration=[*data[:15], *batches(1)])
+    assert len(generated) == 2
+
+
+def test_calibration_data_of_a_time_major_network_are_samples_and_not_steps(generated):
+    layer = nn.GRU(3, 4).eval()
+    steps = [torch.randn(70, 2, 3, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
+    example = torch.randn(70, 1, 3)
+    for data in (steps, steps, [*steps[:2], 2 * steps[2]]):  # 64 steps are in the first batch alone
+        compile_network(layer, example, precision="int8", calibration=iter(data))
+    assert len(generated) == 2
+
+
+def test_changing_lengths_come_from_the_cache_unless_shorter_ones_do_other_work(generated):
+    class Tokens(nn.Module):
+        def __init__(self, least):
+            super().__init__()
+            torch.manual_seed(0)
+            self.least, self.layer = least, nn.Linear(4, 4)
+
+        def forward(self, x):
+            made = self.layer(x)
+            return made.relu() if x.shape[1] > self.least else made
+
+    x = torch.randn(1, 6, 4)
+    for _ in range(2):
+        made = compile_network(Tokens(0), x, dynamic={"x": 1})
+    assert len(generated) == 1
+    assert torch.allclose(made(x[:, :3]), Tokens(0)(x[:, :3]), atol=1e-6)
+    compile_network(Tokens(0), x)  # of one length
+    compile_network(Tokens(0), torch.cat([x, x], 1), dynamic={"x": 1})
+    assert len(generated) == 3
+    with pytest.raises(SpokeshaveError, match="other work"):
+        compile_network(Tokens(4), x, dynamic={"x": 1})
+
+
+def test_an_exported_program_of_any_batch_decides_alone(generated):
+    program = torch.export.export(network(), (X,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    first, second = compile_network(program, X), compile_network(program, X)
+    assert len(generated) == 1
+    assert torch.equal(first(X), second(X))

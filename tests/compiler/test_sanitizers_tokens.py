@@ -10,9 +10,9 @@ from tests.compiler.own_process import SAMPLES, run_in_own_process
 from tests.compiler.test_sanitizers import SANITIZERS, isa_here
 from torch import Tensor, nn
 
-from spokeshave.batch import BatchAxes
 from spokeshave.compiler.compile import following
 from spokeshave.compiler.emit.lower import lower
+from spokeshave.compiler.exports import Exports
 from spokeshave.compiler.importer import import_program
 from spokeshave.compiler.operations import Quantization
 from spokeshave.compiler.passes.pipeline import optimise
@@ -22,7 +22,6 @@ from spokeshave.export import export_network
 from spokeshave.schemes.unstructured import Unstructured
 
 MOST, LENGTHS = (25, 17), (5, 16)  # tokens are lanes where three experts share so many
-ONE_SAMPLE = BatchAxes((0, 0, 0), None)  # what the network below is written for
 
 
 class Routed(nn.Module):
@@ -67,7 +66,7 @@ def test_no_step_outside_and_no_race(name: str, sanitizer: str, tmp_path: Path) 
     network, given = Routed().eval(), inputs(*LENGTHS)
     dynamic = {"tokens": {"words": 1, "mask": 1}, "past": {"past": 2, "mask": 1}}
     example = tuple(inputs(*MOST))
-    graph, _, _ = following(network, example, dynamic, ONE_SAMPLE)
+    graph, _, _ = following(Exports(network, example), dynamic)
     with torch.no_grad():
         rows = [network(*(tensor[i : i + 1] for tensor in given)) for i in range(SAMPLES)]
     wanted = [torch.cat(column) for column in zip(*rows, strict=True)]

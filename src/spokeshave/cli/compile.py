@@ -64,10 +64,12 @@ def compile(
     """
     import platform
 
+    from torch import manual_seed
+
     from spokeshave.compiler import generate
     from spokeshave.compiler.artifact import check_artifact_folder, check_name, write_artifact
     from spokeshave.compiler.build import find_compiler
-    from spokeshave.compiler.compile import precision_settings
+    from spokeshave.compiler.compile import generate_once, precision_settings
     from spokeshave.compiler.folder import check_output_folder
     from spokeshave.compiler.isa import instruction_set
     from spokeshave.compiler.tuner import Tuner
@@ -84,17 +86,19 @@ def compile(
     found = resolve_network(network)
     example = find_example(network, found, shape, data)
     check_takes(network, found, example)
+    manual_seed(0)  # calibration data whose order is random are the same ones every time
     with counted("tuning") as progress:
         tuner = Tuner(instruction_set(isa), find_compiler(), threads or 1, progress) if tune else None
         pruned = Plan.load(plan) if plan is not None else None
-        generated = generate(found, example, pruned, isa, tuner, settings, lengths)
-    if as_c:
+        asked = (found, example, pruned, isa, tuner, settings, lengths)
+        generated, library = (generate(*asked), None) if as_c else generate_once(*asked)
+    if library is None:
         write_artifact(generated, output, c_name, embed_weights)
         record, lines = _describe_c(generated, output)
         if check:
             _check_c(generated, found, example, record, lines)
     else:
-        record, lines = _deploy(generated, output)
+        record, lines = _deploy(generated, library, output)
     if json:
         print_json(record)
         return
@@ -169,15 +173,13 @@ def _sample_by_sample(network: Any, example: "tuple[Tensor, ...]", axes: tuple[i
     return [torch.stack(column) for column in zip(*columns, strict=True)]
 
 
-def _deploy(generated: "Generated", output: Path) -> tuple[dict[str, Any], list[str]]:
-    """Build and save; time it where this CPU runs it."""
+def _deploy(generated: "Generated", library: Path, output: Path) -> tuple[dict[str, Any], list[str]]:
+    """Save; time it where this CPU runs it."""
     from spokeshave.compiler import load_deployment
-    from spokeshave.compiler.compile import build
     from spokeshave.compiler.folder import save_deployment
     from spokeshave.compiler.isa import instruction_set, why_not_here
     from spokeshave.report import figures
 
-    generated, library = build(generated)
     save_deployment(generated, library, output)
     manifest = generated.manifest
     reason = why_not_here(instruction_set(manifest.isa))

@@ -5,7 +5,7 @@ The digest covers this package's own text, so an entry never outlives the compil
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from hashlib import sha256
@@ -26,17 +26,37 @@ from spokeshave.locate import cache_folder
 MOST_BYTES = 4 * 2**30
 
 
-def network_key(program: ExportedProgram, compiler: Compiler, settings: tuple[Any, ...]) -> str:
-    """Digest of a network with its weights, of the C compiler, of this package's text and of `settings`."""
+def network_key(
+    programs: Sequence[ExportedProgram],
+    compiler: Compiler,
+    settings: tuple[Any, ...],
+    samples: Sequence[Sequence[Tensor]] = (),
+) -> str:
+    """Digest of a network with its weights, of the C compiler, of this package's text, `settings` and `samples`.
+
+    The network is given as its exports by several lengths where these may change; they share their weights.
+    """
     digest = sha256(repr((package_digest(), torch.__version__, compiler, settings)).encode())
-    digest.update(str(program).encode())
-    for node in program.graph.nodes:
-        digest.update(repr((node.name, list(node.meta.get("nn_module_stack", {}).values()))).encode())
-    for name, tensor in (*program.state_dict.items(), *program.constants.items()):
-        digest.update(repr((name, getattr(tensor, "dtype", None), getattr(tensor, "shape", None))).encode())
-        if isinstance(tensor, Tensor):
-            digest.update(_bytes(tensor))
+    seen: dict[str, Any] = {}
+    for program in programs:
+        digest.update(str(program).encode())
+        for node in program.graph.nodes:
+            digest.update(repr((node.name, list(node.meta.get("nn_module_stack", {}).values()))).encode())
+        held = {**program.state_dict, **program.constants}
+        for name, tensor in held.items():
+            if seen.get(name) is not tensor:
+                _add(digest, name, tensor)
+        seen |= held
+    for sample in samples:
+        for position, tensor in enumerate(sample):
+            _add(digest, str(position), tensor)
     return digest.hexdigest()[:32]
+
+
+def _add(digest: Any, name: str, tensor: Any) -> None:
+    digest.update(repr((name, getattr(tensor, "dtype", None), getattr(tensor, "shape", None))).encode())
+    if isinstance(tensor, Tensor):
+        digest.update(_bytes(tensor))
 
 
 def cached_network(key: str) -> Generated | None:

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from tests.compiler.integers.fake_quantized import run_fake
 from torch import nn
 
-from spokeshave.compiler.compile import build, generate_from_graph
+from spokeshave.compiler.compile import build
 from spokeshave.compiler.integers import IntegerForm
 from spokeshave.compiler.integers.batched import batch_values, run_batch
 from spokeshave.compiler.integers.network import whole_network
@@ -14,6 +14,7 @@ from spokeshave.compiler.isa import best_here
 from spokeshave.compiler.native import NativeDeployment
 from spokeshave.compiler.operations import Dequantize, Quantized
 from spokeshave.compiler.reference import run_operation, run_reference
+from spokeshave.compiler.stages import generate_from_graph
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.block_column_row import BlockColumnRow

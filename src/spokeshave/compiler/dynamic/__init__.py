@@ -1,7 +1,7 @@
 """Axes whose length is the caller's: a network imported at several lengths tells which follow them."""
 
 from spokeshave.compiler.dynamic.extent import Extent, at_lengths, counted, lengths_given
-from spokeshave.compiler.dynamic.follow import follow_lengths
+from spokeshave.compiler.dynamic.follow import compared_lengths, follow_lengths
 from spokeshave.compiler.dynamic.lengths import Dynamic, Length, lengths_of, resized
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "Extent",
     "Length",
     "at_lengths",
+    "compared_lengths",
     "counted",
     "follow_lengths",
     "lengths_given",

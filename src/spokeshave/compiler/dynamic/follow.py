@@ -39,9 +39,8 @@ def follow_lengths(at: At, lengths: Sequence[Length]) -> tuple[Graph, tuple[Exte
     Raises SpokeshaveError where sizes are not all that changes.
     """
     most = tuple(length.greatest for length in lengths)
-    less = [tuple(size - (i == j) for j, size in enumerate(most)) for i in range(len(most))]
-    graph, smallest = at(most), at(tuple(size - 2 for size in most))
-    compared = _Compared(graph, tuple(at(sizes) for sizes in less), smallest)
+    graph, *smaller, smallest = (at(sizes) for sizes in compared_lengths(most))
+    compared = _Compared(graph, tuple(smaller), smallest)
     moving = [entry for index in range(len(most)) for entry in _compare(compared, index)]
     extents = _extents(compared, most)
     values = dict(graph.values)
@@ -54,6 +53,16 @@ def follow_lengths(at: At, lengths: Sequence[Length]) -> tuple[Graph, tuple[Exte
         check_form(marked, node)
     outside = {*graph.inputs, *graph.outputs}
     return marked, tuple(extent for extent in extents if extent.value in outside)
+
+
+def compared_lengths(most: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """The lengths at which a network is imported: the greatest, one less of each, two less of all.
+
+    >>> compared_lengths((8, 5))
+    ((8, 5), (7, 5), (8, 4), (6, 3))
+    """
+    less = (tuple(size - (i == j) for j, size in enumerate(most)) for i in range(len(most)))
+    return (most, *less, tuple(size - 2 for size in most))
 
 
 def _compare(compared: _Compared, index: int) -> list[Moving]:

@@ -1,7 +1,8 @@
 """Calibration: running the float32 graph on a few samples and observing every value."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from itertools import islice
+from copy import copy
+from itertools import islice, tee
 from typing import Any
 
 from torch import Tensor
@@ -14,6 +15,16 @@ from spokeshave.errors import SpokeshaveError
 from spokeshave.nesting import flattened
 
 Sample = tuple[Tensor, ...]
+
+
+class Replayed:
+    """Batches that are read as often as asked, though what they come from may be a stream."""
+
+    def __init__(self, batches: Iterable[Any]) -> None:
+        (self._stream,) = tee(batches, 1)
+
+    def __iter__(self) -> Iterator[Any]:
+        return copy(self._stream)
 
 
 def samples_of(batches: Iterable[Any], most: int) -> list[Sample]:
