@@ -78,7 +78,7 @@ def measure(case: Case, compression: float) -> dict[str, Any]:
         "compression": compression,
         **origin,
         "seconds": seconds,
-        "call_overhead_microseconds": overhead_microseconds(),
+        "call_overhead_microseconds": overheads(),
         "packed_bytes": packed,
         "weight_bytes": deployment.manifest.weight_bytes,
         "information_bytes": information_bytes(graph, case.rows),
@@ -153,13 +153,33 @@ def information_bytes(graph: Graph, rows: int) -> int:
     return bits // 8
 
 
-def overhead_microseconds() -> float:
-    """A call of a network of two small layers, less its native time."""
-    network = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 4)).eval()
-    x = torch.randn(1, 16)
-    deployment = compile_network(network, x)
-    native = sum(row.seconds for row in deployment.profile(x, repeats=CALLS))
-    least = min(timed(lambda: [deployment(x) for _ in range(CALLS)])[1] / CALLS for _ in range(ROUNDS))
+class Pair(nn.Module):
+    """Two small layers, each with an input of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(16, 4), nn.Linear(16, 4)
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        return self.first(left) + self.second(right)
+
+
+def overheads() -> dict[str, float]:
+    """Microseconds of a call less its native time, for networks of two small layers."""
+    layers = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 4)).eval()
+    one, tokens = torch.randn(1, 16), torch.randn(1, 8, 16)
+    fewer = tokens[:, :3].contiguous()
+    return {
+        "one input": overhead_microseconds(compile_network(layers, one), one),
+        "two inputs": overhead_microseconds(compile_network(Pair().eval(), (one, one)), one, one),
+        "any length": overhead_microseconds(compile_network(layers, tokens, dynamic={0: 1}), fewer),
+    }
+
+
+def overhead_microseconds(deployment: NativeDeployment, *inputs: Tensor) -> float:
+    """A call less its native time, the least of many rounds."""
+    native = sum(row.seconds for row in deployment.profile(*inputs, repeats=CALLS))
+    least = min(timed(lambda: [deployment(*inputs) for _ in range(CALLS)])[1] / CALLS for _ in range(ROUNDS))
     return 1e6 * (least - native)
 
 

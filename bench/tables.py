@@ -40,8 +40,9 @@ def cost_table(document: Document) -> str:
         return NOTHING
     rows = [_cost_cells(run) for run in document["runs"]]
     heads = ["", "", "export", "compile", "again", "packed / information", "resident / (weights + 1.3 live)"]
-    overhead = max(run["call_overhead_microseconds"] for run in document["runs"])
-    return f"{table(heads, rows)}\n\nA call costs {overhead:.1f} µs besides the native code, at most of these runs."
+    overheads = [run["call_overhead_microseconds"] for run in document["runs"]]
+    most = ", ".join(f"{max(one[name] for one in overheads):.1f} µs with {name}" for name in overheads[-1])
+    return f"{table(heads, rows)}\n\nA call costs besides the native code, at most of these runs: {most}."
 
 
 def _cost_cells(run: Document) -> list[str]:

@@ -25,15 +25,21 @@ from spokeshave.compiler.manifest import (
     SOURCE,
     WEIGHTS,
     ForeignStage,
+    Manifest,
     SegmentStage,
     ValueRecord,
     read_manifest,
 )
-from spokeshave.compiler.runtime import ForeignRunner, SegmentRunner, Values, aligned
+from spokeshave.compiler.runtime import ForeignRunner, SegmentRunner, Values, aligned, remembered_shapes
 from spokeshave.compiler.weights_file import load_aligned
 from spokeshave.deployment import Cost
 from spokeshave.errors import SpokeshaveError
 from spokeshave.nesting import flattened
+
+_Sizes = tuple[int, tuple[int, ...]]  # samples, and the caller's lengths
+
+NO_LENGTHS: tuple[int, ...] = ()
+STRIDED = torch.strided
 
 COST_ROUNDS = 11
 MOST_THREADS = 64  # MOST_WORKERS of kernels/team.h
@@ -66,11 +72,16 @@ class NativeDeployment:
         self._structure = OutputStructure.from_json(manifest.structure)
         library_code = load_library(library)
         shapes = {value.name: value.shape for value in manifest.values}
-        first = manifest.inputs[0]
-        self._first_input = (first.shape[1:], getattr(torch, first.dtype))
+        self._names = tuple(value.name for value in manifest.inputs)
+        self._dtypes = tuple(getattr(torch, value.dtype) for value in manifest.inputs)
+        self._tells = tuple(_tells(index, manifest) for index in range(len(manifest.capacity)))
+        inputs = [(value.name, value.shape) for value in manifest.inputs]
+        self._shapes = remembered_shapes(inputs, manifest.dynamic)
         self._moves = any(manifest.input_axes)
         self._runners = tuple(
-            SegmentRunner(stage, library_code, self._tensors, shapes, manifest.dynamic)
+            SegmentRunner(
+                stage, library_code, self._tensors, shapes, manifest.dynamic, len(manifest.capacity)
+            )
             if isinstance(stage, SegmentStage)
             else ForeignRunner(stage, self._tensors, shapes)
             for stage in manifest.stages
@@ -78,8 +89,10 @@ class NativeDeployment:
 
     def __call__(self, *inputs: Any) -> Any:
         """Run the network on a batch; returns what the network returns."""
-        if not all(isinstance(tensor, Tensor) for tensor in inputs):
-            inputs, _ = flattened(inputs)
+        for tensor in inputs:
+            if not isinstance(tensor, Tensor):
+                inputs, _ = flattened(inputs)
+                break
         if self._moves:
             inputs = self._batch_first(inputs)
         return self._structure.build(self._run(inputs))
@@ -159,20 +172,42 @@ class NativeDeployment:
         return records
 
     def _run(self, inputs: tuple[Any, ...], seconds: list[float] | None = None) -> list[Tensor]:
-        lengths: tuple[int, ...] = ()
-        if self.manifest.dynamic:
-            names = [record.name for record in self.manifest.inputs]
-            lengths = lengths_given(names, inputs, self.manifest.dynamic, self.manifest.capacity)
-            check_inputs(inputs, self._at_lengths(lengths), self.manifest.input_axes)
-        elif not self._takes(inputs):
-            check_inputs(inputs, self.manifest.inputs, self.manifest.input_axes)
-        samples = inputs[0].shape[0]
-        values: Values = {
-            record.name: tensor for record, tensor in zip(self.manifest.inputs, inputs, strict=True)
-        }
+        samples, lengths = self._sizes(inputs) or self._checked(inputs)
+        values: Values = dict(zip(self._names, inputs, strict=True))
         for runner in self._runners:
             runner.run(values, samples, seconds, self._threads, lengths)
         return [values[name] if name in values else self._tensors[name] for name in self.manifest.outputs]
+
+    def _sizes(self, inputs: tuple[Any, ...]) -> _Sizes | None:
+        """Samples and lengths of inputs that are plainly right; where they are not, `_checked` says why."""
+        try:
+            samples, lengths = inputs[0].shape[0], NO_LENGTHS
+            if self._tells:
+                lengths = tuple([inputs[position].shape[axis] for position, axis in self._tells])
+                for index, most in enumerate(self.manifest.capacity):
+                    if not 1 <= lengths[index] <= most:
+                        return None
+            shapes = self._shapes(samples, lengths)
+        except (AttributeError, IndexError):
+            return None
+        if len(inputs) != len(shapes):
+            return None
+        for position, tensor in enumerate(inputs):
+            if not (isinstance(tensor, Tensor) and tensor.shape == shapes[position]):
+                return None
+            if (
+                tensor.dtype is not self._dtypes[position]
+                or not tensor.is_cpu
+                or tensor.layout is not STRIDED
+            ):
+                return None
+        return samples, lengths
+
+    def _checked(self, inputs: tuple[Any, ...]) -> _Sizes:
+        """The same for any inputs; raises SpokeshaveError where they are not what the network takes."""
+        manifest = self.manifest
+        lengths = lengths_given(self._names, inputs, manifest.dynamic, manifest.capacity)
+        return check_inputs(inputs, self._at_lengths(lengths), manifest.input_axes), lengths
 
     def _batch_first(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         """Inputs with their samples along axis 0; what is no such input is left for `check_inputs`."""
@@ -192,18 +227,14 @@ class NativeDeployment:
             for record in self.manifest.inputs
         )
 
-    def _takes(self, inputs: tuple[Any, ...]) -> bool:
-        """Whether inputs are plainly right; where not, `check_inputs` says why, or finds them right after all."""
-        return len(inputs) == 1 and _fits(inputs[0], *self._first_input)
 
-
-def _fits(tensor: Any, shape: tuple[int, ...], dtype: torch.dtype) -> bool:
-    return (
-        isinstance(tensor, Tensor)
-        and tensor.shape[1:] == shape
-        and tensor.dtype is dtype
-        and tensor.is_cpu
-        and tensor.layout is torch.strided
+def _tells(index: int, manifest: Manifest) -> tuple[int, int]:
+    """The input and its axis that tell a length; every length is some axis alone (`lengths_of`)."""
+    names = [record.name for record in manifest.inputs]
+    return next(
+        (names.index(extent.value), extent.axis)
+        for extent in manifest.dynamic
+        if extent.only == index and extent.value in names
     )
 
 

@@ -7,8 +7,9 @@ import ctypes
 import mmap
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -28,13 +29,16 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 class _Memory(threading.local):
-    """What one caller's thread needs to run a segment: arenas, and room for the pointers of inputs and outputs."""
+    """What one caller's thread needs to run a segment: arenas, and the arguments of the call, which are filled anew."""
 
-    def __init__(self, stage: SegmentStage) -> None:
+    def __init__(self, stage: SegmentStage, lengths: int) -> None:
         self.arena_floats = stage.arena_floats
         self.reserve(1)
+        self.lengths = (ctypes.c_int * lengths)()
         self.inputs = (ctypes.c_void_p * (len(stage.inputs) + 1))()
+        self.inputs[len(stage.inputs)] = ctypes.addressof(self.lengths)
         self.outputs = (ctypes.c_void_p * max(1, len(stage.outputs)))()
+        self.samples = ctypes.c_long()
 
     def reserve(self, arenas: int) -> None:
         """Make room for some arenas; they begin as zeros, because kernels keep the gaps of feature maps zero."""
@@ -51,17 +55,17 @@ class SegmentRunner:
         stage: SegmentStage,
         library: ctypes.CDLL,
         tensors: Mapping[str, Tensor],
-        shapes: Mapping,
+        shapes: Shapes,
         extents: tuple[Extent, ...] = (),
+        lengths: int = 0,
     ) -> None:
         self._stage = stage
         self._function: Callable[..., int] = library[f"segment_{stage.index}"]
         self._tensors = [tensors[name] for name in stage.constants]  # kept alive for the pointers below
         addresses = [tensor.data_ptr() for tensor in self._tensors]
         self._constants = (ctypes.c_void_p * max(1, len(addresses)))(*addresses)
-        self._outputs = [(name, tuple(shapes[name][1:])) for name in stage.outputs]
-        self._extents = extents
-        self._memory = _Memory(stage)
+        self._shapes = remembered_shapes([(name, shapes[name]) for name in stage.outputs], extents)
+        self._memory = _Memory(stage, lengths)
 
     def run(
         self,
@@ -75,34 +79,53 @@ class SegmentRunner:
 
         `lengths` are the caller's, where they may change.
         """
-        memory = self._memory
-        groups = -(-samples // self._stage.together)
-        if memory.arenas < threads <= groups:  # the library then shares out groups of samples
-            memory.reserve(threads)
-        read = [values[name].contiguous() for name in self._stage.inputs]
-        for position, tensor in enumerate(read):
-            memory.inputs[position] = tensor.data_ptr()
-        given = (ctypes.c_int * len(lengths))(*lengths)
-        memory.inputs[len(read)] = ctypes.addressof(given)
-        for position, (name, most) in enumerate(self._outputs):
-            shape = at_lengths(name, most, self._extents, lengths) if self._extents else most
-            values[name] = made = torch.empty((samples, *shape))
+        stage, memory = self._stage, self._memory
+        if memory.arenas < threads <= -(-samples // stage.together):
+            memory.reserve(threads)  # the library then shares out groups of samples
+        copies = self._point_at(values, memory)
+        for index, length in enumerate(lengths):
+            memory.lengths[index] = length
+        shapes = self._shapes(samples, lengths)
+        for position, name in enumerate(stage.outputs):
+            values[name] = made = torch.empty(shapes[position])
             memory.outputs[position] = made.data_ptr()
-        clock = None if seconds is None else (ctypes.c_double * len(self._stage.steps))()
+        memory.samples.value = samples
+        clock = None if seconds is None else (ctypes.c_double * len(stage.steps))()
         fault = self._function(
-            self._constants,
-            memory.address,
-            memory.inputs,
-            memory.outputs,
-            ctypes.c_long(samples),
-            clock,
-            threads,
+            self._constants, memory.address, memory.inputs, memory.outputs, memory.samples, clock, threads
         )
+        del copies
         if fault:
-            step = self._stage.steps[fault - 1]
-            raise SpokeshaveError(f"an input holds a number that is no row of layer {step.layer!r}'s table")
+            layer = stage.steps[fault - 1].layer
+            raise SpokeshaveError(f"an input holds a number that is no row of layer {layer!r}'s table")
         if seconds is not None and clock is not None:
             seconds.extend(clock)
+
+    def _point_at(self, values: Values, memory: _Memory) -> list[Tensor]:
+        """Let the call read its inputs; returns copies of those whose elements do not lie in order, to be kept."""
+        copies = []
+        for position, name in enumerate(self._stage.inputs):
+            tensor = values[name]
+            if not tensor.is_contiguous():
+                tensor = tensor.contiguous()
+                copies.append(tensor)
+            memory.inputs[position] = tensor.data_ptr()
+        return copies
+
+
+def remembered_shapes(
+    values: Sequence[tuple[str, tuple[int, ...]]], extents: tuple[Extent, ...]
+) -> Callable[[int, tuple[int, ...]], tuple[tuple[int, ...], ...]]:
+    """Shapes of named values, whose batch axis is 1, by the number of samples and the caller's lengths.
+
+    The last ones are remembered: to make them takes as long as a small network.
+    """
+
+    @lru_cache(maxsize=256)
+    def shapes(samples: int, lengths: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+        return tuple((samples, *at_lengths(name, shape[1:], extents, lengths)) for name, shape in values)
+
+    return shapes
 
 
 @dataclass(frozen=True)

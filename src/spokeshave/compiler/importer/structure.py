@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor
@@ -22,13 +23,18 @@ class Place:
     axis: int | None
     extra: bool = False
 
+    @property
+    def in_front(self) -> bool:
+        """Whether the value has its batch where the network has it."""
+        return self.axis == 0 and not self.extra
+
     def put(self, value: Tensor) -> Tensor:
         """A value `[samples, ...]` as the network gives it.
 
         >>> Place(1, extra=True).put(Tensor(3, 2, 1, 24)).shape
         torch.Size([2, 3, 24])
         """
-        if self.axis is None or (self.axis == 0 and not self.extra):
+        if self.axis is None or self.in_front:
             return value
         apart = value if self.extra else value.unsqueeze(1)
         return apart.movedim(0, self.axis).flatten(self.axis, self.axis + 1)
@@ -62,9 +68,16 @@ class OutputStructure:
         >>> OutputStructure({"dict": [["a", "tensor"], ["b", {"list": ["tensor", {"constant": 2}]}]]}).build([1, 2])
         {'a': 1, 'b': [2, 2]}
         """
+        if self._as_they_are:
+            return tensors[0]
         if self.places:
             tensors = [place.put(tensor) for place, tensor in zip(self.places, tensors, strict=True)]
         return _nest(self.layout, iter(tensors))
+
+    @cached_property
+    def _as_they_are(self) -> bool:
+        """Whether the network gives one tensor, its samples in front."""
+        return self.layout == TENSOR and all(place.in_front for place in self.places)
 
     def names(self) -> list[str]:
         """A name for each tensor, in order: the path to it.
