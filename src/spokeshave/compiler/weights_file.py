@@ -86,7 +86,9 @@ def load_aligned(path: Path) -> dict[str, Tensor]:
 
 def _decoded(table: Tensor, numbers: Tensor) -> Tensor:
     tensor = aligned_memory(4 * numbers.numel()).view(table.dtype).view(numbers.shape)
-    np.take(table.numpy(), numbers.numpy(), out=tensor.numpy())
+    pieces = zip(tensor.view(-1).split(SAMPLE), numbers.view(-1).split(SAMPLE), strict=True)
+    for made, read in pieces:  # NumPy makes 64-bit places of the numbers it is given
+        np.take(table.numpy(), read.numpy(), out=made.numpy())
     return tensor
 
 
