@@ -64,7 +64,7 @@ def compile(
     """
     import platform
 
-    from torch import manual_seed
+    import torch
 
     from spokeshave.compiler import generate
     from spokeshave.compiler.artifact import check_artifact_folder, check_name, write_artifact
@@ -86,7 +86,7 @@ def compile(
     found = resolve_network(network)
     example = find_example(network, found, shape, data)
     check_takes(network, found, example)
-    manual_seed(0)  # calibration data whose order is random are the same ones every time
+    torch.manual_seed(0)  # calibration data whose order is random are the same ones every time
     with counted("tuning") as progress:
         tuner = Tuner(instruction_set(isa), find_compiler(), threads or 1, progress) if tune else None
         pruned = Plan.load(plan) if plan is not None else None
@@ -94,9 +94,7 @@ def compile(
         generated, library = (generate(*asked), None) if as_c else generate_once(*asked)
     if library is None:
         write_artifact(generated, output, c_name, embed_weights)
-        record, lines = _describe_c(generated, output)
-        if check:
-            _check_c(generated, found, example, record, lines)
+        record, lines = _describe_c(generated, output, (found, example) if check else None)
     else:
         record, lines = _deploy(generated, library, output)
     if json:
@@ -118,16 +116,20 @@ def _check_used(
         raise SpokeshaveError(f"--threads {threads} is the number to tune for; add --tune")
 
 
-def _describe_c(generated: "Generated", output: Path) -> tuple[dict[str, Any], list[str]]:
+def _describe_c(
+    generated: "Generated", output: Path, check: tuple[Any, Any] | None
+) -> tuple[dict[str, Any], list[str]]:
+    """What was written, and how it compares with a network on an example, if these are given."""
     from spokeshave.compiler.isa import instruction_set
     from spokeshave.report import figures
 
     isa = instruction_set(generated.manifest.isa)
     size = generated.manifest.weight_bytes
     record = {"source": str(output), "isa": isa.name, "flags": list(isa.c_flags), "weight_bytes": size}
-    return record, [
-        f"{output}: plain C for {isa.name}, {figures.count(size)}B of weights; see README.md there"
-    ]
+    lines = [f"{output}: plain C for {isa.name}, {figures.count(size)}B of weights; see README.md there"]
+    if check:
+        _check_c(generated, *check, record, lines)
+    return record, lines
 
 
 def _check_c(
