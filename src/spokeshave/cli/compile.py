@@ -64,8 +64,6 @@ def compile(
     """
     import platform
 
-    import torch
-
     from spokeshave.compiler import generate
     from spokeshave.compiler.artifact import check_artifact_folder, check_name, write_artifact
     from spokeshave.compiler.build import find_compiler
@@ -74,7 +72,7 @@ def compile(
     from spokeshave.compiler.isa import instruction_set
     from spokeshave.compiler.tuner import Tuner
     from spokeshave.plan import Plan
-    from spokeshave.references import resolve_data, resolve_network
+    from spokeshave.references import resolve_network
 
     as_c = emit_c or embed_weights or check or instruction_set(isa).machine not in ("", platform.machine())
     _check_used(as_c, c_name, calibration, precision, threads, tune)
@@ -82,15 +80,13 @@ def compile(
     c_name = c_name or "model"
     check_name(c_name)
     lengths = parse_lengths(dynamic)
-    settings = precision_settings(precision, resolve_data(calibration).train if calibration else None)
+    settings = precision_settings(precision, _calibration_data(calibration))
     found = resolve_network(network)
     example = find_example(network, found, shape, data)
     check_takes(network, found, example)
-    torch.manual_seed(0)  # calibration data whose order is random are the same ones every time
     with counted("tuning") as progress:
         tuner = Tuner(instruction_set(isa), find_compiler(), threads or 1, progress) if tune else None
-        pruned = Plan.load(plan) if plan is not None else None
-        asked = (found, example, pruned, isa, tuner, settings, lengths)
+        asked = (found, example, Plan.load(plan) if plan else None, isa, tuner, settings, lengths)
         generated, library = (generate(*asked), None) if as_c else generate_once(*asked)
     if library is None:
         write_artifact(generated, output, c_name, embed_weights)
@@ -102,6 +98,16 @@ def compile(
         return
     for line in lines:
         console().print(line, markup=False)
+
+
+def _calibration_data(name: str | None) -> Any:
+    """Data to train on, in the same order every time, though that is random."""
+    import torch
+
+    from spokeshave.references import resolve_data
+
+    torch.manual_seed(0)
+    return resolve_data(name).train if name else None
 
 
 def _check_used(
