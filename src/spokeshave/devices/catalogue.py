@@ -8,6 +8,7 @@ from spokeshave.devices.crossbars.aqfp import read_aqfp
 from spokeshave.devices.crossbars.reram import read_reram
 from spokeshave.devices.device import Device
 from spokeshave.devices.device_file import DeviceFile
+from spokeshave.devices.fpga.read import read_fpga
 from spokeshave.devices.host import HostDevice
 from spokeshave.devices.integers import read_integers
 from spokeshave.devices.roofline import read_roofline
@@ -19,6 +20,7 @@ FAMILIES: dict[str, Callable[[DeviceFile], Device]] = {
     "reram": read_reram,
     "aqfp": read_aqfp,
     "integers": read_integers,
+    "fpga": read_fpga,
 }
 
 

@@ -84,6 +84,16 @@ def test_weights_that_stay_are_not_loaded_again() -> None:
     assert step_cycles(narrow, product).load > 8 * 4 * 64
 
 
+def test_products_behind_each_other_overlap() -> None:
+    engine, product = Engine(Lanes(int8=32), columns=32), Product((("int8", 197),), 64, 197)
+    one, three, four, twelve = (product_cycles(engine, product, times) for times in (1, 3, 4, 12))
+    assert three.total < 3 * one.total
+    assert twelve.total == four.total + 8 * (four.total - three.total)
+    whole = count(engine, [*jobs(engine, product, twelve.outer)] * 12)
+    assert abs(twelve.total - whole.total) < 0.01 * whole.total
+    assert (twelve.load, twelve.compute, twelve.store) == (whole.load, whole.compute, whole.store)
+
+
 def test_a_starved_engine_waits_for_its_loads() -> None:
     product = Product((("int8", 256),), 512, 32)
     lanes, rates = Lanes(int8=32), (4, 64)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spokeshave.devices.fpga.engine import Engine, Lanes
-from spokeshave.devices.fpga.schedule import Outer, Product, jobs, row_tiles
+from spokeshave.devices.fpga.schedule import Outer, Product, jobs, row_tiles, rows_of_tiles
 from spokeshave.errors import SpokeshaveError
 
 ENGINES = st.builds(
@@ -52,6 +52,22 @@ def test_what_differs_is_loaded() -> None:
     by_positions = [(job.loads_weights, job.loads_inputs) for job in jobs(engine, product, "positions")]
     assert by_rows == [(True, True), (False, True), (True, True), (False, True)]
     assert by_positions == [(True, True), (True, False), (True, True), (True, False)]
+
+
+@given(ENGINES, PRODUCTS)
+def test_tiles_have_every_row_on_a_lane_that_holds_it(engine: Engine, product: Product) -> None:
+    tiles, rows = rows_of_tiles(engine, product), dict(product.rows)
+    on = {kind: sum(tile[kind] for tile in tiles) for kind in ("int8", "shift")}
+    assert sum(on.values()) == product.row_count
+    assert on["shift"] <= rows["shift"]
+    assert all(tile[kind] <= engine.lanes.of(kind) for tile in tiles for kind in on)
+
+
+def test_lanes_without_rows_are_not_stored() -> None:
+    engine = Engine(Lanes(int8=6, shift=10), columns=8, outputs=4)
+    (mixed,) = jobs(engine, Product((("int8", 6), ("shift", 7)), 8, 1))
+    (fixed,) = jobs(engine, Product((("int8", 5),), 8, 1))
+    assert (mixed.output_words, fixed.output_words) == (4, 2)
 
 
 def test_formats_without_lanes_are_refused() -> None:

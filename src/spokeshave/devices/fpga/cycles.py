@@ -1,11 +1,13 @@
 """Cycles of the engine, counted job by job as `engine.py` says it works."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from spokeshave.devices.fpga.engine import HANDOVER, STORE_LATENCY, Engine
 from spokeshave.devices.fpga.schedule import Job, Outer, Product, jobs, stays
+
+CHAINED = 4
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,12 @@ class Cycles:
     compute: int
     store: int
     outer: Outer
+
+    def times(self, count: int) -> "Cycles":
+        """So many of it, one behind the other."""
+        return Cycles(
+            count * self.total, count * self.load, count * self.compute, count * self.store, self.outer
+        )
 
 
 def load_cycles(engine: Engine, job: Job) -> int:
@@ -37,7 +45,7 @@ def compute_cycles(engine: Engine, job: Job) -> int:
 
 def store_cycles(engine: Engine, job: Job) -> int:
     """Outputs of a job that makes the last pass, else 0."""
-    return job.positions * engine.parameter_words + STORE_LATENCY + HANDOVER if job.last else 0
+    return job.positions * job.output_words + STORE_LATENCY + HANDOVER if job.last else 0
 
 
 def count(engine: Engine, work: Iterable[Job], outer: Outer = "rows") -> Cycles:
@@ -63,8 +71,8 @@ def count(engine: Engine, work: Iterable[Job], outer: Outer = "rows") -> Cycles:
 
 
 @lru_cache(maxsize=65536)
-def product_cycles(engine: Engine, product: Product) -> Cycles:
-    """Cycles of a product in the better order of its tiles.
+def product_cycles(engine: Engine, product: Product, times: int = 1) -> Cycles:
+    """Cycles of a product in the better order of its tiles; of several alike, one begins as the one before is stored.
 
     >>> from spokeshave.devices.fpga.engine import Lanes
     >>> engine = Engine(Lanes(int8=64), columns=32, positions=64)
@@ -72,8 +80,18 @@ def product_cycles(engine: Engine, product: Product) -> Cycles:
     1.09
     """
     orders: tuple[Outer, ...] = ("rows", "positions")
-    return min(
-        (count(engine, jobs(engine, product, outer), outer) for outer in orders), key=lambda c: c.total
+    return min((_chained(engine, product, outer, times) for outer in orders), key=lambda found: found.total)
+
+
+def _chained(engine: Engine, product: Product, outer: Outer, times: int) -> Cycles:
+    """So many products alike; beyond `CHAINED` each takes as long as the last of these."""
+    work = list(jobs(engine, product, outer))
+    found = count(engine, work * min(times, CHAINED), outer)
+    if times <= CHAINED:
+        return found
+    before, more = count(engine, work * (CHAINED - 1), outer), times - CHAINED
+    return replace(
+        count(engine, work, outer).times(times), total=found.total + more * (found.total - before.total)
     )
 
 

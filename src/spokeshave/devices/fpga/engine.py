@@ -34,7 +34,8 @@ are loaded once, all tiles of rows into one half; a job then reads them from `we
              weight words, input words, in this order
     compute  for each position, for each word: read weights[word] and inputs[position, word], one pair a cycle; behind
              the last word of a position its sums are written, with those that stood there added unless `first`
-    store    of the last pass over the columns: for each position, `outputs` sums a cycle through as many requantizers:
+    store    of the last pass over the columns: for each position `output_words` words, up to the last lane that has a
+             row, `outputs` sums a cycle through as many requantizers:
              clamp(((sum + bias) * multiplier + half) >> shift, low, high), or without multiplier;
              half = 1 << shift - 1, or 0 without shift
 
@@ -45,12 +46,13 @@ Load, compute and store go on side by side, each in the order of jobs:
                       these are stored
     store             begins when its last pass has been computed and the store before it has ended
 
-A phase takes its beats, `positions * words` or `positions * ceil(rows / outputs)` cycles, and `HANDOVER` cycles to
-begin; computing also `compute_latency` and storing `STORE_LATENCY`, in which what is in the pipeline comes out.
-`cycles.py` counts exactly this.
+A phase takes its beats, `positions * words` or `positions * output_words` cycles, and `HANDOVER` cycles to begin;
+computing also `compute_latency` and storing `STORE_LATENCY`, in which what is in the pipeline comes out. `cycles.py`
+counts exactly this.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from spokeshave.errors import SpokeshaveError
@@ -76,12 +78,12 @@ class Lanes:
     shift: int = 0
     binary: int = 0
 
-    @property
+    @cached_property
     def rows(self) -> int:
         """All of them."""
         return self.int8 + self.int4 + self.shift + self.binary
 
-    @property
+    @cached_property
     def code_bits(self) -> int:
         """Bits of one column of weights."""
         return sum(bits * self.of(kind) for kind, bits in CODE_BITS.items())
@@ -132,7 +134,7 @@ class Engine:
         if not 8 <= self.accumulator_bits <= 48:
             raise SpokeshaveError(f"accumulator_bits must be from 8 to 48, not {self.accumulator_bits}")
 
-    @property
+    @cached_property
     def rows(self) -> int:
         """Rows in parallel."""
         return self.lanes.rows
@@ -142,27 +144,27 @@ class Engine:
         """Products a cycle."""
         return self.rows * self.columns
 
-    @property
+    @cached_property
     def weight_word_bits(self) -> int:
         """Bits of a word of weights."""
         return self.columns * self.lanes.code_bits
 
-    @property
+    @cached_property
     def input_word_bits(self) -> int:
         """Bits of a word of inputs."""
         return self.columns * self.activation_bits
 
-    @property
+    @cached_property
     def parameter_words(self) -> int:
         """Words of rows' parameters, each of `outputs` rows."""
         return -(-self.rows // self.outputs)
 
-    @property
+    @cached_property
     def parameter_word_bits(self) -> int:
         """Bits of such a word."""
         return self.outputs * PARAMETER_BITS[self.requantizer]
 
-    @property
+    @cached_property
     def compute_latency(self) -> int:
         """Cycles from the last read of words to the sum in memory: read, product, tree, accumulator."""
         return 3 + (self.columns - 1).bit_length()

@@ -50,6 +50,7 @@ class Job:
     loads_inputs: bool
     first: bool
     last: bool
+    output_words: int
     weight_base: int = 0
     parameter_base: int = 0
 
@@ -80,6 +81,35 @@ def row_tiles(engine: Engine, product: Product) -> int:
     return most
 
 
+def rows_of_tiles(engine: Engine, product: Product) -> tuple[dict[LaneKind, int], ...]:
+    """How many lanes of each kind have a row, by tile: a kind's lanes take its rows in order, tile after tile.
+
+    >>> from spokeshave.devices.fpga.engine import Lanes
+    >>> rows_of_tiles(Engine(Lanes(int8=4, shift=2), 16), Product((("int8", 5), ("shift", 6)), 64, 10))
+    ({'int8': 4, 'int4': 0, 'shift': 2, 'binary': 0}, {'int8': 3, 'int4': 0, 'shift': 2, 'binary': 0})
+    """
+    tiles, waiting = row_tiles(engine, product), dict.fromkeys(HOLDS, 0) | dict(product.rows)
+    for kind in ("int4", "shift"):
+        over = max(0, waiting[kind] - tiles * engine.lanes.of(kind))
+        waiting["int8"], waiting[kind] = waiting["int8"] + over, waiting[kind] - over
+    return tuple(
+        {
+            kind: min(engine.lanes.of(kind), max(0, count - tile * engine.lanes.of(kind)))
+            for kind, count in waiting.items()
+        }
+        for tile in range(tiles)
+    )
+
+
+def _output_words(engine: Engine, rows: Mapping[LaneKind, int]) -> int:
+    """Words of outputs up to the last lane that has a row."""
+    start = last = 0
+    for kind, count in rows.items():
+        last = start + count if count else last
+        start += engine.lanes.of(kind)
+    return -(-last // engine.outputs)
+
+
 def _served(engine: Engine, waiting: Mapping[LaneKind, int], tiles: int) -> bool:
     """Whether so many tiles have a place for every row."""
     room = tiles * engine.lanes.int8 - waiting.get("int8", 0)
@@ -103,8 +133,9 @@ def jobs(engine: Engine, product: Product, outer: Outer = "rows", resident: bool
     """
     passes = _evenly(-(-product.columns // engine.columns), engine.depth)
     spans = _evenly(product.positions, engine.positions)
+    outputs = [_output_words(engine, rows) for rows in rows_of_tiles(engine, product)]
     held_weights = held_inputs = (-1, -1)
-    for row_tile, position_tile in _tiles(row_tiles(engine, product), len(spans), outer):
+    for row_tile, position_tile in _tiles(len(outputs), len(spans), outer):
         for number, size in enumerate(passes):
             weights, inputs = (row_tile, number), (position_tile, number)
             yield Job(
@@ -117,6 +148,7 @@ def jobs(engine: Engine, product: Product, outer: Outer = "rows", resident: bool
                 loads_inputs=inputs != held_inputs,
                 first=number == 0,
                 last=number == len(passes) - 1,
+                output_words=outputs[row_tile],
                 weight_base=row_tile * sum(passes) if resident else 0,
                 parameter_base=row_tile * engine.parameter_words if resident else 0,
             )

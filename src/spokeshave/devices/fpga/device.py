@@ -1,0 +1,210 @@
+"""An FPGA with one engine for matrix products, from figures: cycles, resources and power, *modelled*.
+
+seconds = cycles / clock, of all products one behind the other (`cycles.py`)
+watts   = static + clock * (dsp * dsp_energy + lut * lut_energy + bram * bram_energy), of what the engine takes
+joules  = watts * seconds + bytes * byte_energy
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal
+
+from torch import Tensor
+
+from spokeshave.compiler.integers import IntegerDeployment, IntegerForm, whole_network
+from spokeshave.deployment import Cost
+from spokeshave.devices.assignment import assign
+from spokeshave.devices.figure import Fact, Figure, set_by_hand
+from spokeshave.devices.fpga.engine import Engine
+from spokeshave.devices.fpga.mapped import Mapped, map_network
+from spokeshave.devices.fpga.mapping import Work, scheme_reason, works
+from spokeshave.devices.fpga.resources import Resources, resources_of
+from spokeshave.errors import SpokeshaveError
+from spokeshave.plan import Plan
+from spokeshave.schemes.scheme import Scheme
+from spokeshave.workload import Layer, Workload, trace
+
+
+@dataclass(frozen=True)
+class FPGADevice:
+    """An FPGA and the engine that is on it; `figures` and `facts` as its file has them."""
+
+    name: str
+    about: str
+    figures: Mapping[str, Figure]
+    facts: Mapping[str, Fact]
+    engine: Engine
+    file: str = ""
+    kind: Literal["modelled"] = "modelled"
+    deployment: str = "whole numbers, bit for bit as the generated Verilog"
+
+    @property
+    def present(self) -> Resources:
+        """All that there is on the chip."""
+        return Resources(*(self._value(name) for name in ("dsp", "lut", "ff", "bram")))
+
+    @property
+    def budget(self) -> Resources:
+        """What a design can use of it and still be routed."""
+        return self.present * self._value("usable")
+
+    @cached_property
+    def used(self) -> Resources:
+        """What the engine takes."""
+        return resources_of(self.engine)
+
+    @property
+    def clock(self) -> float:
+        """Cycles a second."""
+        return self._value("clock")
+
+    @property
+    def bandwidth(self) -> float:
+        """Bytes a second that reach or leave the engine."""
+        return self._value("bandwidth") * self._value("bandwidth_share")
+
+    @property
+    def peak(self) -> float:
+        """Multiply-adds a second with all lanes at work."""
+        return self.engine.products * self.clock
+
+    @property
+    def watts(self) -> float:
+        """With the engine at work."""
+        parts = zip(("dsp", "lut", "bram"), (self.used.dsp, self.used.lut, self.used.bram), strict=True)
+        switching = sum(count * self._value(f"{name}_energy") for name, count in parts)
+        return self._value("static_power") + self.clock * switching
+
+    def with_engine(self, engine: Engine) -> "FPGADevice":
+        """The same chip with another engine; raises SpokeshaveError where it is too large (`misfit`)."""
+        other = replace(self, engine=engine)
+        reason = other.misfit()
+        if reason is not None:
+            raise SpokeshaveError(f"{self.name}: {reason}")
+        return other
+
+    def with_figures(self, **values: float) -> "FPGADevice":
+        """The same device with other numbers, marked as set by hand."""
+        return replace(self, figures=set_by_hand(self.figures, values))
+
+    def misfit(self) -> str | None:
+        """The resource that the engine exceeds most, by how much, and how many columns would fit; None if none."""
+        shares = self.used.shares(self.budget)
+        worst = max(shares, key=lambda name: shares[name])
+        if shares[worst] > 1:
+            used, there = (getattr(one, worst) for one in (self.used, self.budget))
+            return (
+                f"the engine needs {used:,.0f} {worst.upper()}, {shares[worst]:.2f} times the {there:,.0f} that "
+                f"designs can use of {getattr(self.present, worst):,.0f}; {self._what_fits()}"
+            )
+        moved = (self.engine.load_bytes + self.engine.outputs) * self.clock
+        if moved > self.bandwidth:
+            most = int(self.bandwidth / self.clock) - self.engine.outputs
+            return (
+                f"{self.engine.load_bytes} bytes in and {self.engine.outputs} out a cycle are {moved / 1e9:.1f} GB/s, "
+                f"{moved / self.bandwidth:.2f} times what memory gives; load_bytes={max(most, 1)} would fit"
+            )
+        return None
+
+    def _what_fits(self) -> str:
+        for columns in range(self.engine.columns - 1, 0, -1):
+            used = resources_of(replace(self.engine, columns=columns))
+            if max(used.shares(self.budget).values()) <= 1:
+                return f"with columns={columns} in place of {self.engine.columns} it would fit"
+        return "no number of columns makes it fit: take fewer lanes"
+
+    def describe(self) -> str:
+        """Every figure with its unit, status and source, and what the engine takes of the chip."""
+        lines = [f"{self.name} (modelled): {self.about}"]
+        entries = {**self.figures, **self.facts}
+        lines += [f"{name.replace('_', ' ')}: {entry}" for name, entry in entries.items()]
+        shares = self.used.shares(self.present)
+        taken = ", ".join(
+            f"{getattr(self.used, name):,.0f} {name.upper()} ({100 * share:.0f} %)"
+            for name, share in shares.items()
+        )
+        lines.append(f"the engine takes {taken}, as modelled; {self.watts:.1f} W at work")
+        lines.append(
+            f"{self.engine.products} products a cycle: {self.peak / 1e9:,.0f} G multiply-adds a second"
+        )
+        return "\n".join([*lines, f"from {self.file}"])
+
+    def supports(self, scheme: Scheme, layer: Layer) -> str | None:
+        """None for levels that a kind of lane multiplies with; it profits from no zeros."""
+        if layer.parameter is None:
+            return "a product of two activations has no weights to put into a scheme"
+        reason = scheme_reason(scheme)
+        usable = "fixed_point of up to 8 bits, power_of_two of up to 4, binary and mixed_rows of these"
+        return None if reason is None else f"{reason}; {self.name} uses {usable}"
+
+    def works(self, workload: Workload, plan: Plan | None = None) -> tuple[Work, ...]:
+        """The layers as products, in the formats of the plan; raises SpokeshaveError for schemes that it cannot use."""
+        return works(workload.layers, assign(workload, plan))
+
+    def mapped(self, workload: Workload, plan: Plan | None = None) -> Mapped:
+        """Every layer's cycles and bytes on the engine."""
+        return map_network(self.engine, self.works(workload, plan))
+
+    def cost(self, workload: Workload, plan: Plan | None = None) -> Cost:
+        """Modelled latency, energy and weight bytes of one sample; steps without matrices cost nothing.
+
+        Samples follow each other, so their rate is one by the latency. Raises SpokeshaveError for weights larger than
+        the memory.
+        """
+        works = self.works(workload, plan)
+        weight_bits = sum({work.layer.parameter: work.weight_bits for work in works}.values())
+        self._check_memory(weight_bits / 8)
+        mapped = map_network(self.engine, works)
+        seconds = mapped.cycles / self.clock
+        return Cost(
+            kind="modelled",
+            source=f"engine of {self.name} ({self.file})",
+            latency_seconds=seconds,
+            energy_joules=self.watts * seconds + mapped.moved_bytes * self._value("byte_energy"),
+            weight_bytes=round(weight_bits / 8),
+            samples_per_second=1 / seconds,
+            by_layer=tuple((layer.name, layer.cycles / self.clock) for layer in mapped.layers),
+        )
+
+    def deploy(
+        self,
+        network: Any,
+        example: Tensor | tuple[Tensor, ...],
+        plan: Plan | None = None,
+        calibration: Iterable[Any] | None = None,
+    ) -> IntegerDeployment:
+        """The network in whole numbers, layers bit for bit as the engine computes them; recurrent ones stay float32.
+
+        Raises SpokeshaveError without calibration data, for schemes that no lane multiplies with, and where sums may
+        overflow the accumulators.
+        """
+        if calibration is None:
+            raise SpokeshaveError(f"{self.name} computes with whole numbers: it needs calibration data")
+        cost = self.cost(trace(network, example), plan)
+        whole = whole_network(network, example, calibration, self.form, plan)
+        return IntegerDeployment(whole, self.form, cost, self.name)
+
+    @property
+    def form(self) -> IntegerForm:
+        """How it computes with whole numbers."""
+        by_shift = self.engine.requantizer == "shift"
+        return IntegerForm(
+            per="tensor" if by_shift else "row",
+            scales="power_of_two" if by_shift else "arbitrary",
+            rescale=self.engine.requantizer,
+            joins="separate",
+            signed=self.engine.signed,
+            accumulator_bits=self.engine.accumulator_bits,
+        )
+
+    def _check_memory(self, weight_bytes: float) -> None:
+        there = self._value("memory")
+        if weight_bytes > there:
+            raise SpokeshaveError(
+                f"the weights take {weight_bytes / 1e9:.1f} GB, {weight_bytes / there:.1f} times the memory of "
+                f"{self.name}; {there / 1e9:.1f} GB would fit"
+            )
+
+    def _value(self, name: str) -> float:
+        return self.figures[name].value

@@ -1,0 +1,110 @@
+"""A network's layers as products for the engine: which rows in which format, how often, and one behind the other."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+from spokeshave.devices.fpga.cycles import Cycles, product_cycles, step_cycles
+from spokeshave.devices.fpga.engine import CODE_BITS, LARGEST_SHIFT, Engine, LaneKind
+from spokeshave.devices.fpga.schedule import Product
+from spokeshave.errors import SpokeshaveError
+from spokeshave.schemes.intersection import Intersection
+from spokeshave.schemes.mixed_rows import MixedRows
+from spokeshave.schemes.quantizers import Binary, Codebook, FixedPoint, PowerOfTwo, RowQuantizer
+from spokeshave.schemes.scheme import Scheme
+from spokeshave.workload import Layer
+
+STEPPED = ("weight_hh", "weight_hr")  # what a step multiplies with waits for the step before
+
+
+@dataclass(frozen=True)
+class Work:
+    """A layer as `count` products; `steps`: each waits for the one before, and weights stay if they fit."""
+
+    layer: Layer
+    product: Product
+    count: int
+    steps: bool
+
+    @property
+    def weight_bits(self) -> int:
+        """Bits of the layer's weights; 0 of products of two activations."""
+        if self.layer.parameter is None:
+            return 0
+        codes = sum(rows * CODE_BITS[kind] for kind, rows in self.product.rows)
+        return codes * self.product.columns * (1 if self.steps else self.count)
+
+    def cycles(self, engine: Engine) -> Cycles:
+        """Cycles of all of it; each step of a recurrent layer waits for the one before, other products do not."""
+        if not self.steps:
+            return product_cycles(engine, self.product, self.count)
+        return step_cycles(engine, self.product).times(self.count)
+
+
+def scheme_reason(scheme: Scheme) -> str | None:
+    """Why the engine cannot use a scheme, or None."""
+    if isinstance(scheme, Intersection):
+        reasons = [scheme_reason(part) for part in scheme.parts]
+        return None if None in reasons else reasons[0]
+    if isinstance(scheme, MixedRows):
+        return scheme_reason(scheme.first) or scheme_reason(scheme.second)
+    if isinstance(scheme, Codebook):
+        return "its levels are no multiples of a scale"
+    if not isinstance(scheme, RowQuantizer):
+        return "it computes with the zeros too"
+    if isinstance(scheme, FixedPoint) and scheme.bits > CODE_BITS["int8"]:
+        return f"its multipliers take weights of {CODE_BITS['int8']} bits, not {scheme.bits}"
+    if isinstance(scheme, PowerOfTwo) and _largest_shift(scheme) > LARGEST_SHIFT:
+        needed = _largest_shift(scheme)
+        return (
+            f"its lanes shift by up to {LARGEST_SHIFT}, and powers of two of {scheme.bits} bits need {needed}"
+        )
+    return None
+
+
+def rows_by_format(scheme: Scheme | None, rows: int) -> tuple[tuple[LaneKind, int], ...]:
+    """How many of the rows have which format; dense ones are rounded to 8 bits.
+
+    >>> rows_by_format(MixedRows(FixedPoint(4), PowerOfTwo(4), 0.25), 64)
+    (('int4', 48), ('shift', 16))
+    """
+    if isinstance(scheme, MixedRows):
+        second = scheme.parts * round(scheme.share * (rows // scheme.parts))
+        both = ((_format(scheme.first), rows - second), (_format(scheme.second), second))
+        if both[0][0] == both[1][0]:
+            return ((both[0][0], rows),)
+        return tuple(entry for entry in both if entry[1])
+    return ((_format(scheme), rows),)
+
+
+def works(layers: Sequence[Layer], schemes: Mapping[str, Scheme]) -> tuple[Work, ...]:
+    """Every layer as products; raises SpokeshaveError, with the layer's name, for schemes that it cannot use."""
+    return tuple(_work(layer, schemes.get(layer.parameter or "")) for layer in layers)
+
+
+def _work(layer: Layer, scheme: Scheme | None) -> Work:
+    reason = scheme_reason(scheme) if scheme is not None else None
+    if reason is not None:
+        raise SpokeshaveError(f"{layer.name}: {reason}")
+    if layer.kind == "matmul" and layer.parameter is None:
+        count = prod(layer.input_shape[:-2])
+        product = Product((("int8", layer.rows),), layer.columns, layer.positions // count)
+        return Work(layer, product, count, False)
+    if layer.kind == "recurrent" and (layer.parameter or "").rpartition(".")[2].startswith(STEPPED):
+        product = Product(rows_by_format(scheme, layer.rows), layer.columns, 1)
+        return Work(layer, product, layer.positions, True)
+    rows = layer.rows // layer.groups
+    product = Product(rows_by_format(scheme, rows), layer.columns, layer.positions)
+    return Work(layer, product, layer.groups, False)
+
+
+def _format(scheme: Scheme | None) -> LaneKind:
+    if isinstance(scheme, Intersection):
+        return _format(next(part for part in scheme.parts if scheme_reason(part) is None))
+    if isinstance(scheme, PowerOfTwo | Binary):
+        return "shift"
+    return "int4" if isinstance(scheme, FixedPoint) and scheme.bits <= CODE_BITS["int4"] else "int8"
+
+
+def _largest_shift(scheme: PowerOfTwo) -> int:
+    return (1 << scheme.bits - 1) - 2

@@ -1,0 +1,60 @@
+"""The TOML file of an FPGA."""
+
+from spokeshave.devices.device_file import DeviceFile
+from spokeshave.devices.fpga.device import FPGADevice
+from spokeshave.devices.fpga.engine import Engine, Lanes
+from spokeshave.errors import SpokeshaveError
+
+UNITS = {
+    **dict.fromkeys(("dsp", "lut", "ff", "bram", "usable", "bandwidth_share"), "1"),
+    "clock": "Hz",
+    "bandwidth": "byte/s",
+    "memory": "byte",
+    "static_power": "W",
+    **dict.fromkeys(("dsp_energy", "lut_energy", "bram_energy", "byte_energy"), "J"),
+}
+SHARES = ("usable", "bandwidth_share")
+LANES = ("int8", "int4", "shift")
+SIZES = ("columns", "depth", "positions", "load_bytes", "outputs", "accumulator_bits")
+FACTS: dict[str, tuple[str | bool, ...]] = {"requantizer": ("multiplier", "shift"), "signed": (True, False)}
+
+
+def read_fpga(file: DeviceFile) -> FPGADevice:
+    """Read a device of this family: a table for each of `UNITS`, `LANES`, `SIZES` and `FACTS`.
+
+    Raises SpokeshaveError, with line and key, where the engine is larger than the chip.
+    """
+    numbers = (*LANES, *SIZES)
+    names = [*UNITS, *numbers, *FACTS]
+    file.check_tables(names, names)
+    figures = {key: file.figure((key,), unit) for key, unit in UNITS.items()}
+    figures |= {key: file.figure((key,), "1", 0 if key in LANES else None) for key in numbers}
+    facts = {key: file.fact((key,), choices) for key, choices in FACTS.items()}
+    for key in numbers:
+        if figures[key].value != int(figures[key].value):
+            raise file.mistake((key, "value"), f"must be a whole number, not {figures[key].value:g}")
+    for key in SHARES:
+        if figures[key].value > 1:
+            raise file.mistake((key, "value"), f"must be at most 1, not {figures[key].value:g}")
+    size = {key: int(figures[key].value) for key in numbers}
+    try:
+        engine = Engine(
+            Lanes(**{key: size[key] for key in LANES}),
+            **{key: size[key] for key in SIZES},
+            requantizer="shift" if facts["requantizer"].value == "shift" else "multiplier",
+            signed=bool(facts["signed"].value),
+        )
+    except SpokeshaveError as error:
+        raise file.mistake((), f"contradicts itself: {error}") from error
+    device = FPGADevice(file.name, file.about, figures, facts, engine, file.path.name)
+    reason = device.misfit()
+    if reason is not None:
+        raise file.mistake((_culprit(device), "value"), f"contradicts itself: {reason}")
+    return device
+
+
+def _culprit(device: FPGADevice) -> str:
+    """The figure of the chip that the engine exceeds most."""
+    shares = device.used.shares(device.budget)
+    worst = max(shares, key=lambda name: shares[name])
+    return worst if shares[worst] > 1 else "bandwidth"
