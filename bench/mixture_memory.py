@@ -3,28 +3,35 @@
     python -m bench.mixture_memory [--layers 2] [--scheme 0.5] [--threads 1] [--output FILE]
 
 A checkpoint of random bfloat16 weights (2 layers: 5.8 GB, and as much again for the pruned one) is written into a
-temporary folder below --folder, pruned by MoE-Pruner on random tokens, read back, and removed. The peak is what the
-kernel counts as resident for this process, PyTorch included, from the moment pruning begins; it is held against 1.5
-decoder layers in bfloat16 and the activations of one block of tokens. Time depends on the disk and on the tokens.
+temporary folder below --folder, pruned by MoE-Pruner on random tokens, read back, and removed. Pruning runs in a
+process of its own, which dies by SIGKILL in the last layer; a second one goes on behind the whole layers. The peak is
+what the kernel counts as resident for these processes, PyTorch included, from the moment pruning begins; it is held
+against 1.5 decoder layers in bfloat16 and the activations of one block of tokens. What is resident is also drawn over
+time (results/mixture_memory.svg). Time depends on the disk and on the tokens.
 """
 
 import argparse
 import math
+import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from bench.records import RESULTS, join, provenance, write
-from spokeshave.cli.counted import counted
+from bench.plots import write_memory_plot
+from bench.records import RESULTS, join, provenance, read, write
+from bench.watched import Watched, thinned, watched
 from spokeshave.errors import SpokeshaveError
 from spokeshave.schemes.n_of_m import NOfM
 from spokeshave.schemes.unstructured import Unstructured
 from spokeshave.streaming import ExpertPruning, prune_experts
 from spokeshave.streaming.expert import TOKENS
 from spokeshave.streaming.memory import forget_peak, peak_resident_bytes
+from spokeshave.streaming.run import REPORT, shard_name
 from spokeshave.streaming.tensor_file import Entry, open_tensor_file, written_tensors
 
 WIDTH: dict[str, Any] = {
@@ -37,6 +44,7 @@ OTHERS: dict[str, Any] = {"num_key_value_heads": 8, "vocab_size": 32000}  # as p
 ROWS = 1024
 SCHEMES: dict[str, Unstructured | NOfM] = {"0.5": Unstructured(0.5), "2:4": NOfM(2, 4), "4:8": NOfM(4, 8)}
 BYTES = 2  # of a bfloat16 number
+KILLED_AT = 2  # experts into the last layer
 
 
 def layer_shapes(config: Any, layer: int) -> dict[str, tuple[int, ...]]:
@@ -99,28 +107,61 @@ def check_pruned(folder: Path, scheme: Unstructured | NOfM) -> None:
     assert bool((rows.view(-1, length).count_nonzero(dim=1) == length // 2).all())
 
 
+def prune(work: Path, scheme: Unstructured | NOfM, tokens: Tensor, kill_at: int, threads: int) -> None:
+    """Prune in this process; before expert `kill_at`, counted over all layers, it dies by SIGKILL."""
+    torch.set_num_threads(threads)
+    forget_peak()
+
+    def progress(done: int, total: int, note: str) -> None:
+        print(f"{note}, expert {done} of {total}", flush=True)
+        if done == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    write(work / "resident.json", {"before": peak_resident_bytes()})
+    prune_experts(work / "dense", work / "pruned", ExpertPruning(scheme), tokens, progress)
+
+
+def killed_and_resumed(work: Path, config: Any, arguments: argparse.Namespace) -> tuple[Watched, ...]:
+    """Prune the checkpoint in two processes, the first of which dies; whole layers must stay as they were."""
+    tokens = torch.randint(config.vocab_size, (arguments.sequences, arguments.length))
+    kill_at = (config.num_hidden_layers - 1) * config.num_local_experts + KILLED_AT
+    whole = [
+        work / "pruned" / shard_name(layer, config.num_hidden_layers)
+        for layer in range(config.num_hidden_layers - 1)
+    ]
+    runs, written = [], []
+    for end, code in ((kill_at, -signal.SIGKILL), (-1, 0)):
+        runs.append(watched(prune, (work, SCHEMES[arguments.scheme], tokens, end, arguments.threads)))
+        if runs[-1].exit_code != code:
+            raise SpokeshaveError(f"pruning ended with code {runs[-1].exit_code}, not {code}")
+        written.append([path.stat().st_mtime_ns for path in whole])
+    if written[0] != written[1]:
+        raise SpokeshaveError("the run that went on wrote whole layers again")
+    return tuple(runs)
+
+
 def measure(work: Path, config: Any, arguments: argparse.Namespace) -> dict[str, Any]:
     """Write, prune, check; returns the figures."""
     write_checkpoint(work / "dense", config)
-    scheme = SCHEMES[arguments.scheme]
-    tokens = torch.randint(config.vocab_size, (arguments.sequences, arguments.length))
-    forget_peak()
-    before = peak_resident_bytes()
-    with counted("pruning experts") as progress:
-        report = prune_experts(work / "dense", work / "pruned", ExpertPruning(scheme), tokens, progress)
-    check_pruned(work / "pruned", scheme)
+    killed, resumed = killed_and_resumed(work, config, arguments)
+    check_pruned(work / "pruned", SCHEMES[arguments.scheme])
+    report = read(work / "pruned" / REPORT)
     layer = BYTES * sum(math.prod(shape) for shape in layer_shapes(config, 0).values())
-    block = min(TOKENS, tokens.numel())
+    tokens = arguments.sequences * arguments.length
+    block = min(TOKENS, tokens)
     activations = 4 * (2 * block * config.hidden_size + 3 * block * config.intermediate_size)
     return {
         "scheme": arguments.scheme,
         "layers": config.num_hidden_layers,
-        "tokens": tokens.numel(),
+        "tokens": tokens,
         "layer_bytes": layer,
         "activation_bytes": activations,
         "limit_bytes": layer * 3 // 2 + activations,
-        "resident_before_bytes": before,
-        "peak_resident_bytes": report["peak_resident_bytes"],
+        "resident_before_bytes": read(work / "resident.json")["before"],
+        "peak_resident_bytes": max(report["peak_resident_bytes"], killed.most, resumed.most),
+        "killed_after_seconds": round(killed.seconds[-1], 1),
+        "whole_layers_kept": config.num_hidden_layers - 1,
+        "trace": thinned(killed.followed_by(resumed)).points(),
         "seconds_per_layer": [round(entry["seconds"], 1) for entry in report["layers"]],
         "processor_seconds_per_layer": [round(entry["processor_seconds"], 1) for entry in report["layers"]],
         "below_token_floor": report["below_token_floor"],
@@ -151,7 +192,8 @@ def main() -> int:
             raise SpokeshaveError(f"{work} has less than {needed / 1e9:.0f} GB free")
         config = MixtralConfig(**WIDTH, **OTHERS, num_hidden_layers=arguments.layers)
         figures = provenance(arguments.threads) | measure(Path(work), config, arguments)
-    join(arguments.output, figures, ("scheme", "layers", "threads"))
+    document = join(arguments.output, figures, ("scheme", "layers", "threads"))
+    write_memory_plot(document, arguments.output.with_suffix(".svg"))
     peak, limit = figures["peak_resident_bytes"], figures["limit_bytes"]
     print(f"peak {peak / 1e9:.2f} GB; limit {limit / 1e9:.2f} GB; seconds {figures['seconds_per_layer']}")
     return 0 if peak <= limit else 1

@@ -1,10 +1,11 @@
 """Charts of the results, by the charts of the report -> bench/results/*.svg."""
 
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 from bench.standings import widest_runs
-from spokeshave.report.chart import Bar, alone, bar_chart, paired_chart
+from spokeshave.report.chart import Bar, Line, alone, bar_chart, line_chart, paired_chart
 from spokeshave.report.figures import seconds, times
 
 Run = dict[str, Any]
@@ -58,6 +59,21 @@ def contender_chart(run: Run) -> str:
         for one in run["contenders"]
     ]
     return bar_chart(bars, f"{run['network']}: time of one sample, one thread, measured")
+
+
+def write_memory_plot(document: dict[str, Any], path: Path) -> Path:
+    """What is resident while experts are pruned, a line for each run that has a trace, and the limit."""
+    runs = [run for run in document["runs"] if "trace" in run]
+    lines = [
+        Line(run["scheme"], tuple((at, size / 1e9) for at, size in run["trace"]), style, dotted=False)
+        for run, style in zip(runs, ("own", "warm", "own"), strict=False)
+    ]
+    end = max(at for line in lines for at, _ in line.points)
+    limit = max(run["limit_bytes"] for run in runs) / 1e9
+    lines.append(Line("limit", ((0.0, limit), (end, limit)), "peer", dotted=False))
+    ticks = [(float(size), f"{size} GB") for size in range(ceil(limit) + 1)]
+    title = "Resident memory of pruning Mixtral-8x7B's layers, killed once and resumed, measured"
+    return _write(path, line_chart(lines, title, "seconds", ticks))
 
 
 def _write(path: Path, svg: str) -> Path:

@@ -1,13 +1,13 @@
 """Accuracy and time against the number of output rows that share their kept columns -> bench/results/row_sharing.json.
 
     python -m bench.row_sharing
-    python -m bench.row_sharing --network gru --prepare && python -m bench.row_sharing --network gru
+    python -m bench.row_sharing --tuned --network gru --prepare && python -m bench.row_sharing --tuned --network gru
 
-A pretrained CIFAR-10 ResNet-56 and the keyword network GRU-400 are pruned layer by layer (`papers/layerwise.py`), with
-`--images` the former is then fine-tuned with the dense network as its teacher; compiled in float32 and int8, and judged
-through the deployment on test data. All deployments of a network are timed in one interleaved run, one thread, one
-sample. First layer and classifier stay dense. Kept columns come in fours, so that one pruned network serves both
-precisions. What was made is kept in runs/papers: a run that was stopped goes on where it was, and after `--prepare`
+A pretrained CIFAR-10 ResNet-56 and the keyword network GRU-400 are pruned layer by layer (`papers/layerwise.py`); with
+`--tuned` what is left is then trained with the dense network as teacher. They are compiled in float32 and int8, and
+judged through the deployment on test data. All deployments of a network are timed in one interleaved run, one thread,
+one sample. First layer and classifier stay dense. Kept columns come in fours, so that one pruned network serves both
+precisions. What was trained is kept in runs/papers: a run that was stopped goes on where it was, and after `--prepare`
 only times.
 """
 
@@ -15,26 +15,30 @@ import argparse
 import statistics
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
-from papers.deployments import Store, Trial, store, with_times
+from papers.deployments import Store, Trial, discard, store, with_times
+from papers.keywords import heard_otherwise
 from papers.layerwise import FineTuning, Subject, cnn, gru, trial
 from papers.masks import Shape, width
 
 from bench.accuracy_tables import best_point
 from bench.records import RESULTS, join, provenance
-from spokeshave.data import DATA
+from spokeshave.data import DATA, Batches
 from spokeshave.schemes.block_column_row import BlockColumnRow
 
 ROWS = (1, 4, 8, 16, 32)
 COLUMN_GROUP = 4
 PRECISIONS = ("float32", "int8")
-RATES = {"resnet56": (2, 3), "gru": (2, 4, 8, 16)}
+RATES = {"resnet56": (2.0, 3.0), "gru": (2.0, 4.0, 8.0, 16.0)}
+TUNED_RATES = {"resnet56": (1.5, 2.0), "gru": (1.5, 2.0)}
 SEEDS = {"resnet56": (0,), "gru": (0, 1, 2)}
+TUNING_IMAGES, TUNING_EPOCHS = 12_800, 50
 FITTED = 512  # images that the ResNet's layers are fitted to
 PRUNING = {
     "resnet56": f"layers fitted to {FITTED} images; one seed",
@@ -42,7 +46,16 @@ PRUNING = {
 }
 
 
-def shared_by(rows: int, rate: int, shape: Shape) -> BlockColumnRow:
+@dataclass(frozen=True)
+class Made:
+    """The first seed's subject, how it was pruned, and every seed's trials."""
+
+    subject: Subject
+    pruning: str
+    by_seed: list[list[Trial]]
+
+
+def shared_by(rows: int, rate: float, shape: Shape) -> BlockColumnRow:
     """A layer at a rate, `rows` rows to a column set."""
     block = min(rows, shape[0]), width(shape)
     return BlockColumnRow(1 - 1 / rate, block, column_group=COLUMN_GROUP)
@@ -53,36 +66,57 @@ def subject_of(network: str, seed: int) -> Subject:
     return cnn(seed, False, 56, 10_000, FITTED, 1) if network == "resnet56" else gru(seed, False)
 
 
-def trials(kept: Store, subject: Subject, seed: int, rates: Sequence[int], tuned: int) -> list[Trial]:
+def tuning_of(network: str, subject: Subject) -> FineTuning:
+    """How what pruning leaves is trained on."""
+    if network == "resnet56":
+        data = DATA["cifar10"]().shortened(TUNING_IMAGES)
+        about = f"{TUNING_IMAGES:,} images of fine-tuning"
+        return FineTuning(data, 1, 0.01, about, precision=torch.bfloat16)
+    clips = subject.data.train
+    assert isinstance(clips, Batches)
+    data = replace(subject.data, train=replace(clips, augment=heard_otherwise))
+    about = f"{TUNING_EPOCHS} passes of fine-tuning over the clips, moved and mixed"
+    return FineTuning(data, TUNING_EPOCHS, 2e-3, about, features=("states",), adam=True)
+
+
+def trials(
+    kept: Store, subject: Subject, seed: int, rates: Sequence[float], tuning: FineTuning | None
+) -> list[Trial]:
     """Dense, then every number of rows at every rate, in both precisions."""
-    tuning = FineTuning(DATA["cifar10"](), tuned) if tuned else None
     made = [trial(kept, subject, "dense", None, seed, precision=precision) for precision in PRECISIONS]
     for rate, rows, precision in product(rates, ROWS, PRECISIONS):
         scheme = partial(shared_by, rows, rate)
-        name = f"{rows} rows {rate}x"
+        name = f"{rows} rows {rate:g}x"
         made.append(trial(kept, subject, name, scheme, seed, precision=precision, fine_tuning=tuning))
     return made
 
 
-def made(network: str, rates: Sequence[int], tuned: int) -> tuple[Subject, list[list[Trial]]]:
-    """The first seed's subject, and every seed's trials; those of earlier runs from the disk."""
-    subjects = {seed: subject_of(network, seed) for seed in SEEDS[network]}
+def made(network: str, rates: Sequence[float], tuned: bool) -> Made:
+    """Of every seed; what earlier runs made comes from the disk."""
     with store(False) as kept:
-        by_seed = [trials(kept, subject, seed, rates, tuned) for seed, subject in subjects.items()]
-    return next(iter(subjects.values())), by_seed
+        found: list[list[Trial]] = []
+        subject, tuning = None, None
+        for seed in reversed(SEEDS[network]):
+            subject = subject_of(network, seed)
+            tuning = tuning_of(network, subject) if tuned else None
+            found.insert(0, trials(kept, subject, seed, rates, tuning))
+    assert subject is not None
+    return Made(subject, f"{PRUNING[network]}; {tuning.about if tuning else 'no training'}", found)
 
 
-def measure(network: str, rates: Sequence[int], tuned: int, rounds: int) -> dict[str, Any]:
-    """Mean accuracy over seeds, and the time of the first seed's deployments."""
-    subject, by_seed = made(network, rates, tuned)
+def measure(network: str, rates: Sequence[float], tuned: bool, rounds: int) -> dict[str, Any]:
+    """Mean accuracy over seeds, and the time of the first seed's deployments, which are then removed."""
+    all_of_it = made(network, rates, tuned)
     origin, rows = provenance(1), []
-    for first, *same in zip(with_times(by_seed[0], subject.example, rounds), *by_seed, strict=True):
+    first_seed = with_times(all_of_it.by_seed[0], all_of_it.subject.example, rounds)
+    for first, *same in zip(first_seed, *all_of_it.by_seed, strict=True):
         accuracies = [one.record["test"] for one in same]
         row = {key: value for key, value in first.items() if key not in ("kind", "seed", "test")}
         rows.append(row | {"accuracy": statistics.fmean(accuracies), "accuracies": accuracies})
-    pruning = f"{PRUNING[network]}; {f'{tuned:,} images of fine-tuning' if tuned else 'no training'}"
-    found = {"network": network, "about": subject.about, "pruning": pruning, "seeds": SEEDS[network]}
-    return {**found, "best_point": best_point(rows), **origin, "rows": rows}
+    for trials_of_seed in all_of_it.by_seed:
+        discard(trials_of_seed)
+    found = {"network": network, "about": all_of_it.subject.about, "pruning": all_of_it.pruning}
+    return {**found, "seeds": SEEDS[network], "best_point": best_point(rows), **origin, "rows": rows}
 
 
 def main() -> int:
@@ -90,10 +124,8 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--network", choices=RATES, action="append", help="otherwise all")
-    parser.add_argument("--rate", type=int, action="append", help="otherwise the network's own")
-    parser.add_argument(
-        "--images", type=int, default=0, help="of fine-tuning, for the ResNet; otherwise none"
-    )
+    parser.add_argument("--rate", type=float, action="append", help="otherwise the network's own")
+    parser.add_argument("--tuned", action="store_true", help="train what pruning left")
     parser.add_argument("--rounds", type=int, default=31)
     parser.add_argument(
         "--prepare", action="store_true", help="prune and compile what is missing; time nothing"
@@ -102,11 +134,12 @@ def main() -> int:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for network in arguments.network or RATES:
-        rates, tuned = arguments.rate or RATES[network], arguments.images if network == "resnet56" else 0
+        rates = arguments.rate or (TUNED_RATES if arguments.tuned else RATES)[network]
         if arguments.prepare:
-            made(network, rates, tuned)
+            made(network, rates, arguments.tuned)
         else:
-            join(arguments.output, measure(network, rates, tuned, arguments.rounds), ("network",))
+            found = measure(network, rates, arguments.tuned, arguments.rounds)
+            join(arguments.output, found, ("network", "pruning"))
     return 0
 
 

@@ -6,7 +6,7 @@
 Trained networks are brought into a scheme layer by layer, without training (`papers/layerwise.py`): convolutions of a
 CIFAR-10 ResNet-20, linear layers of the keyword transformer KWT-1, recurrent matrices of the keyword network GRU-400;
 all but a network's first and last layer. Accuracy is the deployment's, on test data; bytes are those of its weights;
-time is that of one call, one thread, every deployment of a kind in one interleaved run. What was made is kept
+time is that of one call, one thread, every deployment of a kind in one interleaved run. What was pruned is kept
 in runs/papers, so a run that was stopped goes on where it was, and after `--prepare` only times.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from papers.deployments import Store, Trial, store, with_times
+from papers.deployments import Store, Trial, discard, store, with_times
 from papers.layerwise import Subject, cnn, gru, transformer, trial
 from papers.masks import Shape, width
 
@@ -110,9 +110,10 @@ def made(kind: str) -> tuple[Subject, list[Trial]]:
 
 
 def measure(kind: str, rounds: int) -> dict[str, Any]:
-    """The rows of one kind."""
+    """The rows of one kind; the deployments are then removed."""
     subject, found = made(kind)
     origin, rows = provenance(1), with_times(found, subject.example, rounds)
+    discard(found)
     return {"kind": kind, "network": subject.about, "rate": SUBJECTS[kind][1], **origin, "rows": rows}
 
 

@@ -63,7 +63,8 @@ class Store:
         self, name: str, settings: Any, network: nn.Module, train: Callable[[nn.Module], None]
     ) -> nn.Module:
         """The network with its trained weights, trained unless they are there."""
-        path = self._path(name, settings).with_suffix(".safetensors")
+        folder = self._path(name, settings)
+        path = folder.with_name(f"{folder.name}.safetensors")  # a name may have a dot
         if path.exists():
             network.load_state_dict(load_file(path))
             return network.eval()
@@ -92,6 +93,12 @@ def with_times(trials: Sequence[Trial], example: Sequence[Tensor], rounds: int) 
     calls = {str(place): partial(one.deployment, *example) for place, one in enumerate(trials)}
     times = timed(calls, rounds)
     return [one.record | times[str(place)] for place, one in enumerate(trials)]
+
+
+def discard(trials: Sequence[Trial]) -> None:
+    """Remove deployments, which take much room and are quickly made again: the trained networks stay."""
+    for one in trials:
+        shutil.rmtree(one.folder, ignore_errors=True)
 
 
 @contextmanager

@@ -47,13 +47,26 @@ class Listener(nn.Module):
     def __init__(self, cell: nn.Module, hidden: int) -> None:
         super().__init__()
         self.cell, self.hidden = cell, hidden
+        self.states = nn.Identity()
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Scores `[N, classes]`."""
-        scores, state = torch.empty(0), clips.new_zeros(len(clips), self.hidden)
+        """Scores `[N, classes]`; the states behind all frames go through `states`, where they can be watched."""
+        scores, states = torch.empty(0), [clips.new_zeros(len(clips), self.hidden)]
         for frame in clips.unbind(1):
-            scores, state = self.cell(frame.contiguous(), state)
+            scores, state = self.cell(frame.contiguous(), states[-1])
+            states.append(state)
+        self.states(torch.stack(states[1:], 1))
         return scores
+
+
+def heard_otherwise(clips: Tensor) -> Tensor:
+    """Clips `[N, T, F]` moved by up to 5 frames, mixed in pairs, with noise: what only a teacher can label."""
+    count, frames, _ = clips.shape
+    places = (torch.arange(frames) + torch.randint(-5, 6, (count, 1))).clamp(0, frames - 1)
+    moved = clips[torch.arange(count)[:, None], places]
+    share = torch.distributions.Beta(0.3, 0.3).sample((count, 1, 1))
+    mixed = share * moved + (1 - share) * moved[torch.randperm(count)]
+    return mixed + torch.randn_like(mixed) * mixed.std((0, 1)) * 0.2 * torch.rand(count, 1, 1)
 
 
 @dataclass(frozen=True)

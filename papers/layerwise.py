@@ -21,13 +21,25 @@ from spokeshave.compiler import NativeDeployment, compile_network
 from spokeshave.data import DATA, Batches, Data
 from spokeshave.errors import SpokeshaveError
 from spokeshave.measure.accuracy import evaluate
-from spokeshave.methods import MaskedFineTuning, Reconstruction, Teacher, begin, refresh_batch_norm, train
+from spokeshave.methods import (
+    FeatureDistillation,
+    MaskedFineTuning,
+    Reconstruction,
+    Session,
+    Teacher,
+    Together,
+    begin,
+    refresh_batch_norm,
+    train,
+)
 from spokeshave.networks import cifar_resnet, digits_network
 from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.scheme import Packed, Scheme
 from spokeshave.weights import weights_of
 
 IMAGES, TEST_IMAGES, PASSES = 256, 2000, 8
+TEACHING = 0.9, 2.0  # share of the teacher's scores, and their temperature
+FEATURES = 3.0  # weight of features that are to be the teacher's
 
 
 @dataclass(frozen=True)
@@ -111,26 +123,38 @@ def transformer(seed: int, quick: bool) -> Subject:
 
 @dataclass(frozen=True)
 class FineTuning:
-    """Training of what pruning left on `images` images of `data`, with the dense network as teacher."""
+    """Training of what pruning left in `epochs` passes over `data`, with the dense network as teacher.
+
+    `features` are layers that are to give what the teacher's give; `adam` is the optimiser instead of SGD.
+    """
 
     data: Data
-    images: int
-    rate: float = 0.02
+    epochs: int
+    rate: float
+    about: str
+    features: tuple[str, ...] = ()
+    adam: bool = False
+    precision: torch.dtype = torch.float32
 
     def run(self, network: nn.Module, dense: nn.Module, plan: Plan) -> None:
-        """Train in place."""
-        session, data = begin(MaskedFineTuning(), network, plan), self.data.shortened(self.images)
+        """Train in place; a plan's patterns must hold for the network."""
+        sessions: list[Session] = [begin(MaskedFineTuning(), network, plan)]
+        if self.features:
+            method = FeatureDistillation(dense, self.features, FEATURES)
+            sessions.append(begin(method, network, plan))
+        session = Together(tuple(sessions))
         train(
             network,
-            data,
-            1,
+            self.data,
+            self.epochs,
             learning_rate=self.rate,
+            optimizer=torch.optim.Adam(network.parameters(), self.rate) if self.adam else None,
             session=session,
-            teacher=Teacher(dense),
-            precision=torch.bfloat16,
+            teacher=Teacher(dense, *TEACHING),
+            precision=self.precision,
         )
         session.finish()
-        refresh_batch_norm(network, data.train)
+        refresh_batch_norm(network, self.data.train)
 
 
 @dataclass(frozen=True)
@@ -184,7 +208,7 @@ def trial(
         exact = plan_of(subject.core, subject.names, scheme)
         plan = Plan(tuple(Rule(f"*{rule.pattern}", rule.scheme) for rule in exact.rules))
     label = f"layerwise-{subject.kind}-{name}-{seed}".replace(" ", "_")
-    tuned_on = fine_tuning.images if fine_tuning else 0
+    tuned_on = fine_tuning.about if fine_tuning else 0
     settings = (
         subject.about,
         subject.example[0].shape,
@@ -201,7 +225,7 @@ def trial(
             wanted = at_random(plan, seed) if random else plan
             begin(Reconstruction(subject.data.train, subject.passes), subject.listen(core), wanted).finish()
             if fine_tuning:
-                fine_tuning.run(core, subject.core, plan)
+                fine_tuning.run(subject.listen(core), subject.listen(subject.core), plan)
 
     def make() -> tuple[dict[str, Any], NativeDeployment]:
         core = kept.checkpoint(label, settings, copy.deepcopy(subject.core), prune)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from spokeshave.criteria import InputNorm
+from spokeshave.criteria import BlockFisher, InputNorm
 from spokeshave.data import digits
 from spokeshave.errors import SpokeshaveError
 from spokeshave.fit.inputs import METHODS, method_config
@@ -22,6 +22,11 @@ def test_a_criterion_is_named_and_given_the_training_data():
     assert config(method="one_shot").criterion is None
 
 
+def test_a_criterion_has_settings():
+    settings = {"criterion": {"name": "block_fisher", "block": [8, 64], "passes": 2}}
+    assert config(method="one_shot", settings=settings).criterion == BlockFisher((8, 64), passes=2)
+
+
 def test_every_method_can_be_named():
     made = {name: config(method=name, epochs={"method": 8}) for name in METHODS}
     assert [type(method) for method in made.values()] == list(METHODS.values())
@@ -38,6 +43,18 @@ def test_settings_reach_the_method():
         (
             {"method": "one_shot", "settings": {"criterion": "weight"}},
             "no criterion 'weight'; known ones are magn",
+        ),
+        (
+            {"method": "one_shot", "settings": {"criterion": "block_fisher"}},
+            r"block_fisher needs block: write \{name: block_fisher, block",
+        ),
+        (
+            {"method": "one_shot", "settings": {"criterion": {"name": "block_fisher", "block": 8}}},
+            "block must be two counts",
+        ),
+        (
+            {"method": "one_shot", "settings": {"criterion": {"name": "random", "passes": 2}}},
+            "criterion random has no setting 'passes'; its settings are seed",
         ),
         ({"method": "admm", "settings": {"criterion": "taylor"}}, "admm has no setting 'criterion'"),
         ({"method": "one_shot", "settings": {"batches": 3}}, "one_shot has no setting 'batches'"),

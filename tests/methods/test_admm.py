@@ -75,6 +75,32 @@ def test_rho_stops_at_its_limit(network, plan):
     assert session.rho == 0.5
 
 
+def test_rho_grows_in_stages_also_after_a_restart(network, plan):
+    method = ADMM(rho=1e-4, rho_growth=10, rho_limit=1e-2, stage_updates=3)
+    session, seen = begin(method, network, plan), []
+    for _ in range(8):
+        seen.append(session.rho)
+        session.after_epoch()
+        state, session = session.state(), begin(method, network, plan)
+        session.restore(state)
+    assert seen == pytest.approx([1e-4] * 3 + [1e-3] * 3 + [1e-2] * 2)
+
+
+def test_the_dual_residual_is_what_the_auxiliary_weights_moved_by(network, plan):
+    session = begin(ADMM(), network, plan)
+    assert set(session.dual_residuals().values()) == {0.0}
+    before = session.state()["auxiliary.first.weight"]
+    with torch.no_grad():
+        network.first.weight.add_(torch.randn_like(network.first.weight))
+    session.after_epoch()
+    now = session.state()["auxiliary.first.weight"]
+    expected = float((now - before).norm() / now.norm())
+    assert session.dual_residuals()["first.weight"] == pytest.approx(expected)
+    again = begin(ADMM(), network, plan)
+    again.restore(session.state())
+    assert again.dual_residuals() == session.dual_residuals()
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -83,6 +109,7 @@ def test_rho_stops_at_its_limit(network, plan):
         ({"rho": 2.0}, "rho_limit must be at least rho"),
         ({"update_every": 0}, "update_every must be at least 1"),
         ({"update_steps": -1}, "update_steps must be at least 0"),
+        ({"stage_updates": 0}, "stage_updates must be at least 1"),
     ],
 )
 def test_settings_that_make_no_sense(settings, message):

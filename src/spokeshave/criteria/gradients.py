@@ -63,6 +63,13 @@ class BlockFisher:
     passes: int | None = None
     loss: Loss = F.cross_entropy
 
+    def __post_init__(self) -> None:
+        counts = isinstance(self.block, tuple) and [isinstance(side, int) and side > 0 for side in self.block]
+        if counts != [True, True]:
+            raise SpokeshaveError(
+                f"BlockFisher: block must be two counts, rows and columns, not {self.block!r}"
+            )
+
 
 @dataclass(frozen=True)
 class Movement:

@@ -16,8 +16,9 @@ from spokeshave.schemes.scheme import as_matrix
 class InputNorm:
     """`(|w_ij| ||X_j||)^2`, X_j the layer's j-th input over all positions of `passes` batches.
 
-    Wanda's (arXiv 2306.11695). Its authors rank within each output row: a scheme with equal rows does so, for one
-    `NOfM(kept, length)` as long as a row. None goes through all batches; labels are not used.
+    Wanda's (arXiv 2306.11695), for linear layers, convolutions (every group has inputs of its own) and recurrent layers
+    (state matrices meet the states). Its authors rank within each output row: a scheme with equal rows does so, for
+    one `NOfM(kept, length)` as long as a row. None goes through all batches; labels are not used.
     """
 
     passes: int | None = None
@@ -61,14 +62,19 @@ def _(
     criterion: InputNorm, network: nn.Module, names: Iterable[str], batches: Batches | None = None
 ) -> dict[str, Tensor]:
     weights = parameters_of(network, names)
-    layers = {name.rpartition(".")[0]: name for name in weights}
-    squares = {layer: InputSquares(as_matrix(weights[name]).shape[1]) for layer, name in layers.items()}
-    stream_inputs(
-        network,
-        layers,
-        required(batches, criterion),
-        criterion.passes,
-        lambda layer, rows: squares[layer].add(rows),
-    )
-    found = {name: squares[layer].saliency(weights[name]) for layer, name in layers.items()}
+    squares: dict[str, list[InputSquares]] = {}
+
+    def add(name: str, groups: Tensor) -> None:
+        known = squares.setdefault(name, [InputSquares(groups.shape[-1]) for _ in groups])
+        for square, rows in zip(known, groups, strict=True):
+            square.add(rows)
+
+    stream_inputs(network, weights, required(batches, criterion), criterion.passes, add)
+    found = {name: _saliency(weight.detach(), squares[name]) for name, weight in weights.items()}
     return check_finite(found, criterion)
+
+
+def _saliency(weight: Tensor, groups: list[InputSquares]) -> Tensor:
+    """Of a weight whose rows meet the inputs of so many groups."""
+    parts = weight.chunk(len(groups))
+    return torch.cat([squares.saliency(part) for squares, part in zip(groups, parts, strict=True)])

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spokeshave.criteria.registry import CRITERIA
+from spokeshave.criteria.registry import criterion_of
 from spokeshave.data import Data
 from spokeshave.devices import Device, load_device
 from spokeshave.errors import SpokeshaveError
@@ -108,10 +108,8 @@ def method_config(recipe: Recipe, data: Data) -> Any:
 
 def _criterion(recipe: Recipe) -> dict[str, Any]:
     """The criterion that a recipe names, if it names one."""
-    name = recipe.settings.get("criterion")
-    if name is not None and name not in CRITERIA:
-        raise SpokeshaveError(f"there is no criterion {name!r}; known ones are {', '.join(CRITERIA)}")
-    return {"criterion": CRITERIA[str(name)]()} if name is not None else {}
+    setting = recipe.settings.get("criterion")
+    return {} if setting is None else {"criterion": criterion_of(setting)}
 
 
 def _sized(data: Data, recipe: Recipe) -> Data:

@@ -34,7 +34,8 @@ class Recipe(_Section):
     """The whole job.
 
     Exactly one of `plan` (a YAML file or a built-in plan) and `compression` (a plan is made with that many
-    times fewer weights in the pruned layers) is given. `settings` are the method's own (`rho: 0.01`).
+    times fewer weights in the pruned layers) is given. `settings` are the method's own (`rho: 0.01`; a `criterion` by
+    name, or as a mapping such as `{name: block_fisher, block: [8, 64]}`).
     `batch_size` and `samples_per_epoch` are for built-in data; loaders of the user's own keep theirs.
     `precision` is that of the training's forward and backward operators; the deployment's is another matter.
     `peers` limits what the deployment is timed beside, in `rounds` rounds.
@@ -53,7 +54,7 @@ class Recipe(_Section):
         "reconstruction",
         "reweighted_group_lasso",
     ] = "admm"
-    settings: dict[str, float | int | str | bool] = Field(default_factory=dict)
+    settings: dict[str, float | int | str | bool | dict[str, Any]] = Field(default_factory=dict)
     epochs: Epochs = Epochs()
     learning_rates: LearningRates = LearningRates()
     weight_decay: float = Field(default=5e-4, ge=0)

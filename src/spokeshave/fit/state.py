@@ -19,7 +19,7 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """A completed epoch: mean loss, held-out accuracy, the method's largest residual if it has one."""
+    """A completed epoch: mean loss, held-out accuracy, the method's largest residuals if it has any."""
 
     phase: str
     epoch: int
@@ -27,6 +27,7 @@ class EpochRecord:
     accuracy: float
     residual: float | None
     seconds: float
+    dual_residual: float | None = None
 
 
 @dataclass(frozen=True)

@@ -139,8 +139,11 @@ def _keep_epoch(
         parts["session"] = phase.session.state()
     checkpoint = write_checkpoint(work.run, f"{phase.name}-{result.epoch + 1}", parts)
     accuracy = evaluate(network, work.inputs.data.held_out).top1
-    residual = max(result.residuals.values()) if phase.name == "method" and result.residuals else None
-    record = EpochRecord(phase.name, result.epoch, result.loss, accuracy, residual, result.seconds)
+    residual, dual = (
+        max(found.values()) if phase.name == "method" and found else None
+        for found in (result.residuals, result.dual_residuals)
+    )
+    record = EpochRecord(phase.name, result.epoch, result.loss, accuracy, residual, result.seconds, dual)
     work.run.write_state(work.run.read_state().after_epoch(record, checkpoint))
     work.observer.epoch(record, phase.epochs)
 

@@ -27,8 +27,9 @@ from spokeshave.plan import Plan
 class ADMM:
     """Alternating direction method of multipliers.
 
-    `rho` weighs the pull at first and is multiplied by `rho_growth` at every update, up to `rho_limit`. An
-    update comes every `update_every` epochs; with `update_steps` above 0, every so many steps instead.
+    `rho` weighs the pull at first and is multiplied by `rho_growth` after every `stage_updates` updates, up to
+    `rho_limit`: `ADMM(1e-4, 10, 1e-2, stage_updates=9)` has three stages. An update comes every `update_every` epochs;
+    with `update_steps` above 0, every so many steps instead.
     """
 
     rho: float = 0.05
@@ -36,6 +37,7 @@ class ADMM:
     rho_limit: float = 1.0
     update_every: int = 1
     update_steps: int = 0
+    stage_updates: int = 1
 
     def __post_init__(self) -> None:
         for name, valid, wanted in (
@@ -44,6 +46,7 @@ class ADMM:
             ("rho_limit", self.rho_limit >= self.rho, "at least rho"),
             ("update_every", self.update_every >= 1, "at least 1"),
             ("update_steps", self.update_steps >= 0, "at least 0"),
+            ("stage_updates", self.stage_updates >= 1, "at least 1"),
         ):
             if not valid:
                 raise SpokeshaveError(f"ADMM: {name} must be {wanted}, not {getattr(self, name)!r}")
@@ -58,6 +61,7 @@ class ADMMSession:
         self._weights: list[Tensor] = [constraint.weight for constraint in constraints]
         self._auxiliary = [constraint.nearest(constraint.weight.detach()) for constraint in constraints]
         self._multipliers = [torch.zeros_like(weight) for weight in self._weights]
+        self._moved = torch.zeros(len(constraints), dtype=torch.float64)
         self._rho, self._epochs, self._steps = method.rho, 0, 0
         self._targets = self._pull_towards()
 
@@ -98,9 +102,14 @@ class ADMMSession:
             for constraint, auxiliary in zip(self._constraints, self._auxiliary, strict=True)
         }
 
+    def dual_residuals(self) -> dict[str, float]:
+        """By weight: `||Z - Z before|| / ||Z||` of the last update: the dual residual over `rho ||Z||`."""
+        names = [constraint.name for constraint in self._constraints]
+        return dict(zip(names, self._moved.tolist(), strict=True))
+
     def state(self) -> dict[str, Tensor]:
-        """Z and U by weight, rho and the clock."""
-        tensors = {"rho": torch.tensor(self._rho, dtype=torch.float64)}
+        """Z and U by weight, rho, the clock and what Z moved by."""
+        tensors = {"rho": torch.tensor(self._rho, dtype=torch.float64), "moved": self._moved.clone()}
         tensors["clock"] = torch.tensor([self._epochs, self._steps])
         for constraint, z, u in zip(self._constraints, self._auxiliary, self._multipliers, strict=True):
             tensors[f"auxiliary.{constraint.name}"] = z.clone()
@@ -108,8 +117,9 @@ class ADMMSession:
         return tensors
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from Z, U, rho and the clock that `state` gave."""
+        """Go on from what `state` gave."""
         check_keys(state, self.state())
+        self._moved = state["moved"].clone()
         self._rho = float(state["rho"])
         self._epochs, self._steps = (int(count) for count in state["clock"])
         for constraint, z, u in zip(self._constraints, self._auxiliary, self._multipliers, strict=True):
@@ -119,14 +129,20 @@ class ADMMSession:
 
     @torch.no_grad()
     def _update(self) -> None:
-        shifted = torch._foreach_add(self._weights, self._multipliers)
+        shifted, before = torch._foreach_add(self._weights, self._multipliers), self._auxiliary
         self._auxiliary = [c.nearest(point) for c, point in zip(self._constraints, shifted, strict=True)]
+        moved = [relative_gap(now, then) for now, then in zip(self._auxiliary, before, strict=True)]
+        self._moved = torch.tensor(moved, dtype=torch.float64)
         self._multipliers = list(torch._foreach_sub(shifted, self._auxiliary))
         self._grow()
         self._targets = self._pull_towards()
 
     def _grow(self) -> None:
-        """Raise rho; U is the multiplier over rho, so it shrinks by as much (Boyd et al. 2011, 3.4.1)."""
+        """Raise rho where a stage ends; U, the multiplier over rho, shrinks by as much (Boyd et al. 2011, 3.4.1)."""
+        steps = self._method.update_steps
+        updates = self._steps // steps if steps else self._epochs // self._method.update_every
+        if updates % self._method.stage_updates:
+            return
         grown = min(self._rho * self._method.rho_growth, self._method.rho_limit)
         torch._foreach_mul_(self._multipliers, self._rho / grown)
         self._rho = grown

@@ -17,21 +17,24 @@ DAMPING = 0.01  # of the mean second moment: keeps inputs that are always 0 harm
 
 @torch.no_grad()
 def reconstruct(weight: Tensor, moments: Tensor, scheme: Scheme) -> Tensor:
-    """The weight of the scheme whose outputs are near those of `weight`; `moments` is `X X^T`, `[K, K]`.
+    """The weight of the scheme whose outputs are near those of `weight`.
 
-    Columns are scaled by the size of their inputs first, so that the projection ranks by what reaches outputs.
+    `moments` is `X X^T`, `[groups, K, K]`: as many rows of the matrix meet the inputs of each group. Columns are scaled
+    by the size of their inputs first, so that the projection ranks by what reaches outputs.
     """
-    damped = moments + DAMPING * moments.diagonal().mean() * torch.eye(len(moments))
-    scale = damped.diagonal().sqrt()
-    correlations = damped / scale[:, None] / scale
-    wanted = as_matrix(weight) * scale
+    diagonal = moments.diagonal(dim1=1, dim2=2)
+    damped = moments + DAMPING * diagonal.mean(1)[:, None, None] * torch.eye(moments.shape[-1])
+    scale = damped.diagonal(dim1=1, dim2=2).sqrt()[:, None]
+    correlations = damped / scale.transpose(1, 2) / scale
+    wanted = as_matrix(weight).unflatten(0, (len(moments), -1)) * scale
     nearest = _alternate(wanted, correlations, scheme, weight.shape)
-    return (_refit(nearest != 0, wanted @ correlations, correlations) / scale).view(weight.shape)
+    fitted = [_refit(*group) for group in zip(nearest != 0, wanted @ correlations, correlations, strict=True)]
+    return (torch.stack(fitted) / scale).view(weight.shape)
 
 
 def _alternate(wanted: Tensor, correlations: Tensor, scheme: Scheme, shape: torch.Size) -> Tensor:
-    """W, Z and U steps on `||(W - wanted) X||^2`; returns Z."""
-    target, identity = wanted @ correlations, torch.eye(len(correlations))
+    """W, Z and U steps on `||(W - wanted) X||^2`, `[groups, rows, K]`; returns Z."""
+    target, identity = wanted @ correlations, torch.eye(correlations.shape[-1])
     nearest = _project(scheme, wanted, shape)
     multipliers = torch.zeros_like(wanted)
     for iteration in range(ITERATIONS):
@@ -45,8 +48,8 @@ def _alternate(wanted: Tensor, correlations: Tensor, scheme: Scheme, shape: torc
     return nearest
 
 
-def _project(scheme: Scheme, matrix: Tensor, shape: torch.Size) -> Tensor:
-    return as_matrix(scheme.project(matrix.view(shape)))
+def _project(scheme: Scheme, matrices: Tensor, shape: torch.Size) -> Tensor:
+    return scheme.project(matrices.view(shape)).view_as(matrices)
 
 
 def _refit(support: Tensor, target: Tensor, correlations: Tensor) -> Tensor:

@@ -8,16 +8,16 @@ from spokeshave.criteria.inputs import stream_inputs
 
 
 def input_moments(
-    network: nn.Module, layers: Iterable[str], batches: Iterable[tuple[Tensor, Tensor]], passes: int
+    network: nn.Module, parameters: Iterable[str], batches: Iterable[tuple[Tensor, Tensor]], passes: int
 ) -> dict[str, Tensor]:
-    """By layer: `X X^T` `[K, K]` over the first `passes` batches, X the inputs that the layer's matrix meets.
+    """By parameter: `X X^T` `[groups, K, K]` over the first `passes` batches, X the inputs that its matrix meets.
 
     Raises SpokeshaveError for layers whose inputs cannot be measured (see `stream_inputs`).
     """
     moments: dict[str, Tensor] = {}
 
-    def add(layer: str, rows: Tensor) -> None:
-        moments[layer] = moments.get(layer, 0) + rows.T @ rows
+    def add(name: str, rows: Tensor) -> None:
+        moments[name] = moments.get(name, 0) + rows.transpose(1, 2) @ rows
 
-    stream_inputs(network, layers, batches, passes, add)
+    stream_inputs(network, parameters, batches, passes, add)
     return moments

@@ -21,7 +21,8 @@ from spokeshave.plan import Plan
 class Reconstruction:
     """Prune in `finish`, refitting what is left to the layer's outputs on `passes` batches of `batches`.
 
-    No labels are used. Where batch norms follow, their statistics are measured afresh.
+    It serves linear layers, convolutions (grouped ones too) and recurrent layers; no labels are used. Where batch norms
+    follow, their statistics are measured afresh.
     """
 
     batches: Iterable[tuple[Tensor, Tensor]]
@@ -32,13 +33,13 @@ def reconstruct_layers(
     method: Reconstruction, network: nn.Module, constraints: tuple[Constraint, ...]
 ) -> None:
     """Replace every weight by the one of its scheme that changes the layer's outputs least."""
-    layers = {constraint.name.rpartition(".")[0]: constraint for constraint in constraints}
     batches = list(islice(method.batches, method.passes))  # they are needed twice, and may be a stream
-    moments = input_moments(network, layers, batches, method.passes)
+    names = [constraint.name for constraint in constraints]
+    moments = input_moments(network, names, batches, method.passes)
     with torch.no_grad():
-        for name, constraint in layers.items():
+        for constraint in constraints:
             weight = constraint.weight
-            weight.copy_(reconstruct(weight.detach(), moments[name], constraint.scheme))
+            weight.copy_(reconstruct(weight.detach(), moments[constraint.name], constraint.scheme))
     refresh_batch_norm(network, batches, method.passes)
 
 

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -23,12 +23,16 @@ from spokeshave.methods.session import Session
 
 @dataclass(frozen=True)
 class EpochResult:
-    """One pass over the training data: mean loss (without the penalty), residuals by weight, seconds."""
+    """One pass over the training data: mean loss (without the penalty), residuals by weight, seconds.
+
+    `dual_residuals` are ADMM's: what the points that it pulls towards moved by.
+    """
 
     epoch: int
     loss: float
     residuals: dict[str, float]
     seconds: float
+    dual_residuals: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,8 @@ def run_epoch(
     mean = float(total / max(1, done - first))
     if not math.isfinite(mean):
         raise SpokeshaveError(f"the loss is no longer finite in epoch {epoch}: {_reason(batches)}")
-    return EpochResult(epoch, mean, residuals, time.perf_counter() - started)
+    dual: dict[str, float] = getattr(run.session, "dual_residuals", dict)()
+    return EpochResult(epoch, mean, residuals, time.perf_counter() - started, dual)
 
 
 def _step(run: Training, engine: _Engine, inputs: Tensor, labels: Tensor) -> Tensor:

@@ -31,11 +31,12 @@ class Bar:
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a plot: its name and its points (x, y)."""
+    """One line of a plot: its name and its points (x, y), each a dot on it if `dotted`."""
 
     label: str
     points: tuple[tuple[float, float], ...]
     style: str = "own"
+    dotted: bool = True
 
 
 def bar_chart(bars: Sequence[Bar], title: str) -> str:
@@ -67,7 +68,7 @@ def line_chart(lines: Sequence[Line], title: str, x_label: str, y_ticks: Sequenc
         return across, 10 + (high - min(max(y, low), high)) / (high - low) * PLOT_HEIGHT
 
     drawn = [_tick(place(left, value)[1], text) for value, text in y_ticks]
-    drawn += [_polyline([place(x, y) for x, y in line.points], line.style) for line in lines]
+    drawn += [_polyline([place(x, y) for x, y in line.points], line) for line in lines]
     drawn += _line_names(lines)
     drawn += [_text(PLOT_LEFT, PLOT_HEIGHT + 26, f"{x_label} {left:g}", "value")]
     drawn += [_text(WIDTH - 10, PLOT_HEIGHT + 26, f"{right:g}", "value end")]
@@ -118,11 +119,11 @@ def _tick(height: float, text: str) -> str:
     return line + _text(PLOT_LEFT - 6, height + 4, text, "value end")
 
 
-def _polyline(points: Iterable[tuple[float, float]], style_name: str) -> str:
-    places = list(points)
-    dots = "".join(f'<circle class="dot {style_name}" cx="{x:.1f}" cy="{y:.1f}" r="2.5"/>' for x, y in places)
+def _polyline(places: Sequence[tuple[float, float]], line: Line) -> str:
+    dotted = places if line.dotted else ()
+    dots = "".join(f'<circle class="dot {line.style}" cx="{x:.1f}" cy="{y:.1f}" r="2.5"/>' for x, y in dotted)
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-    return f'<polyline class="line {style_name}" points="{path}"/>{dots}'
+    return f'<polyline class="line {line.style}" points="{path}"/>{dots}'
 
 
 def _line_names(lines: Sequence[Line]) -> list[str]:

@@ -71,12 +71,17 @@ def training_chart(result: dict[str, Any]) -> str:
 
 
 def residual_chart(result: dict[str, Any]) -> str:
-    """The method's largest residual after each epoch."""
-    points = [(index + 1, epoch["residual"]) for index, epoch in enumerate(result["epochs"])]
-    line = Line("largest residual", tuple(point for point in points if point[1] is not None))
-    top = max(y for _, y in line.points) or 1.0
+    """The method's largest residuals after each epoch; where it is ADMM, the dual ones too."""
+
+    def points(key: str) -> tuple[tuple[float, float], ...]:
+        numbered = enumerate(result["epochs"], start=1)
+        return tuple((number, epoch[key]) for number, epoch in numbered if epoch.get(key) is not None)
+
+    named = (("largest residual", "residual", "own"), ("largest dual residual", "dual_residual", "warm"))
+    lines = [Line(label, points(key), look) for label, key, look in named if points(key)]
+    top = max(y for line in lines for _, y in line.points) or 1.0
     ticks = [(height, f"{height:.2f}") for height in _spread(0.0, top)]
-    return line_chart([line], "Residual of the method by epoch", "epoch", ticks)
+    return line_chart(lines, "Residuals of the method by epoch", "epoch", ticks)
 
 
 def _phase_lines(epochs: list[dict[str, Any]], key: str) -> list[Line]:

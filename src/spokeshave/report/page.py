@@ -70,7 +70,10 @@ def _charts(result: Result) -> str:
             _card("Training", "Accuracy on the held-out data after each epoch.", training_chart(result))
         )
     if any(epoch["residual"] is not None for epoch in result["epochs"]):
-        note = "Distance of the weights to their scheme, relative to the weights; largest layer."
+        note = (
+            "Distance of the weights to their scheme, relative to the weights; the dual one is what ADMM's points "
+            "in the scheme moved by; largest layer."
+        )
         cards.append(_card("Residual", note, residual_chart(result)))
     return f"<div class='grid'>{''.join(cards)}</div>"
 

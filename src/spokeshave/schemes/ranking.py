@@ -94,14 +94,14 @@ def keep_largest_per_row(scores: Tensor, counts: Tensor) -> Tensor:
 
 def _ranks(scores: Tensor) -> Tensor:
     """How many entries of its row come before each: those that are larger, and equal ones on the left."""
-    columns = scores.unbind(1)
-    ranks = torch.zeros(scores.shape, dtype=torch.int8, device=scores.device)
-    for place, column in enumerate(columns):
-        for left in columns[:place]:
-            ranks[:, place] += left >= column
-        for right in columns[place + 1 :]:
-            ranks[:, place] += right > column
-    return ranks
+    columns = scores.T.contiguous()
+    ranks = torch.zeros(columns.shape, dtype=torch.int8, device=scores.device)
+    for place in range(len(columns)):
+        for left in range(place):
+            before = columns[left] >= columns[place]
+            ranks[place] += before
+            ranks[left] += ~before
+    return ranks.T.contiguous()
 
 
 def _smallest_kept(scores: Tensor, counts: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from spokeshave.compiler.reference import run_reference
 from spokeshave.compiler.segments import cut
 from spokeshave.errors import SpokeshaveError
 from spokeshave.export import export_network
+from spokeshave.schemes.quantizers import Codebook, FixedPoint
 
 
 class Residual(nn.Module):
@@ -106,6 +107,20 @@ def test_layers_above_the_budget_stay_float32_and_say_so(tmp_path):
     loaded = load_deployment(tmp_path / "saved")
     assert loaded.manifest == deployment.manifest
     assert torch.equal(loaded(x), deployment(x))
+
+
+def test_codes_that_int8_rounds_again_are_named():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 32))
+    with torch.no_grad():
+        for layer, scheme in zip(network[::2], (Codebook(4), FixedPoint(4)), strict=True):
+            layer.weight.copy_(scheme.project(layer.weight))
+    inputs = torch.randn(8, 64)
+    generated = generate(network, inputs[:1], precision=Int8([inputs]))
+    reasons = [layer.reason for layer in generated.manifest.layers]
+    assert {layer.precision for layer in generated.manifest.layers} == {"int8"}
+    assert "so int8 rounded them again, by up to 0." in reasons[0]
+    assert reasons[1] == ""
 
 
 def test_no_budget_at_all_leaves_everything_float32():

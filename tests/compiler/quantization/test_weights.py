@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from spokeshave.compiler.quantization.weights import quantize_rows
+from spokeshave.compiler.quantization.weights import quantize_rows, rounded_again
 from spokeshave.schemes.block_column_row import BlockColumnRow
-from spokeshave.schemes.quantizers import Binary, FixedPoint, PowerOfTwo
+from spokeshave.schemes.quantizers import Binary, Codebook, FixedPoint, PowerOfTwo
 
 SHAPES = [(24, 16, 3, 3), (7, 50), (3, 1)]
 QUANTIZERS = [
@@ -36,6 +36,28 @@ def test_so_are_pruned_ones():
     levels, scales = quantize_rows(weight)
     torch.testing.assert_close(levels * scales[:, None], weight, rtol=2e-6, atol=0)
     assert levels.abs().max() <= 7
+
+
+@pytest.mark.parametrize(
+    "scheme", [Codebook(4), PowerOfTwo(5), BlockColumnRow(0.75, (8, 16)) & Codebook(3)], ids=str
+)
+def test_few_levels_that_no_byte_holds_are_rounded_with_a_reason(scheme):
+    weight = scheme.project(torch.randn(32, 16, 3, 3, generator=torch.Generator().manual_seed(0)))
+    reason = rounded_again(weight)
+    lost = float(reason.rsplit("by up to ")[1].split("%")[0]) / 100
+    levels, scales = quantize_rows(weight)
+    largest = weight.flatten(1).abs().amax(1).clamp(min=1e-9).view(-1, 1, 1, 1)
+    assert 0 < lost <= 0.51 / 127
+    assert lost == pytest.approx(
+        float(((levels * scales.view_as(largest) - weight).abs() / largest).max()), abs=1e-4
+    )
+
+
+@pytest.mark.parametrize("scheme", [*QUANTIZERS, None, BlockColumnRow(0.9, block=(8, 16))], ids=str)
+def test_what_int8_keeps_and_weights_of_many_levels_have_no_such_reason(scheme):
+    weight = torch.randn(32, 64, generator=torch.Generator().manual_seed(0))
+    assert rounded_again(weight if scheme is None else scheme.project(weight)) == ""
+    assert rounded_again(torch.zeros(4, 4)) == ""
 
 
 def test_other_weights_are_rounded_to_the_nearest_of_255_levels():

@@ -25,6 +25,7 @@ from spokeshave.compiler.quantization.calibrate import Sample, observe, quantiza
 from spokeshave.compiler.quantization.integers import integer_layers, to_integers
 from spokeshave.compiler.quantization.observers import OBSERVERS
 from spokeshave.compiler.quantization.record import LayerPrecision
+from spokeshave.compiler.quantization.weights import rounded_again
 from spokeshave.errors import SpokeshaveError
 
 ERROR_SAMPLES = 4  # of the calibration samples, spread over them
@@ -78,7 +79,27 @@ def lower_precision(
     chosen, costs = _within(able, error, settings.error_budget)
     lost = f"with it in integers the outputs' error was above the budget of {settings.error_budget}"
     reasons |= {name: f"{lost} (alone it costs {costs[name]:.2g})" for name in able - chosen}
-    return convert(chosen), _records(convert(chosen), reasons)
+    again = {
+        node.layer: reason
+        for segment in segments
+        for node in segment.nodes
+        if (reason := _again(segment, node))
+    }
+    return convert(chosen), _records(convert(chosen), reasons, again)
+
+
+def _again(graph: Graph, node: Node) -> str:
+    """Why a layer's weights would be rounded a second time."""
+    layer = node.operation
+    if isinstance(layer, Recurrent):
+        names: tuple[str, ...] = (layer.input_weight, layer.hidden_weight)
+    else:
+        names = (layer.weight,) if isinstance(layer, Convolution | Linear | SelectedLinear) else ()
+    weights = (graph.weights[name] for name in names)
+    stacked = isinstance(layer, SelectedLinear)
+    return next(
+        filter(None, (rounded_again(weight.flatten(0, 1) if stacked else weight) for weight in weights)), ""
+    )
 
 
 def _check_shapes(graph: Graph, samples: Sequence[Sample]) -> None:
@@ -151,20 +172,22 @@ def _spread_out(samples: Sequence[Sample], count: int) -> list[Sample]:
     return [samples[index] for index in chosen]
 
 
-def _records(pieces: Pieces, reasons: Mapping[str, str | None]) -> tuple[LayerPrecision, ...]:
+def _records(
+    pieces: Pieces, reasons: Mapping[str, str | None], again: Mapping[str, str]
+) -> tuple[LayerPrecision, ...]:
     records = []
     for segment in (piece for piece in pieces if isinstance(piece, Graph)):
         for node in segment.nodes:
-            operation = node.operation
+            operation, note = node.operation, again.get(node.layer, "")
             if isinstance(operation, Quantized | QuantizedSelected):
                 output = operation.output if isinstance(operation, Quantized) else None
                 scales = tuple(segment.weights[operation.weight_scale].tolist())
-                records.append(LayerPrecision(node.layer, "int8", "", operation.input, output, scales))
+                records.append(LayerPrecision(node.layer, "int8", note, operation.input, output, scales))
             elif isinstance(operation, QuantizedRecurrent):
                 names = operation.input_scale, operation.hidden_scale
                 scales = tuple(scale for name in names for scale in segment.weights[name].tolist())
                 records.append(
-                    LayerPrecision(node.layer, "int8", "", operation.input, operation.state, scales)
+                    LayerPrecision(node.layer, "int8", note, operation.input, operation.state, scales)
                 )
             elif isinstance(operation, Convolution | Linear | Recurrent | SelectedLinear):
                 records.append(LayerPrecision(node.layer, "float32", reasons[node.outputs[0]] or ""))

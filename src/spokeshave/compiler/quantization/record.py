@@ -10,8 +10,9 @@ from spokeshave.compiler.operations import Quantization
 class LayerPrecision:
     """Precision of one layer: `int8` with its scales (`weight_scale`: one an output row), `bfloat16`, or `float32`.
 
-    `reason` says why it is float32, or what alone is bfloat16. Of a recurrent layer `output` is how its state is
-    rounded, and `weight_scale` holds the rows of the input's weight, then those of the state's.
+    `reason` says why it is float32, what alone is bfloat16, or why int8 changed weights that were codes already. Of a
+    recurrent layer `output` is how its state is rounded, and `weight_scale` holds the rows of the input's weight, then
+    those of the state's.
     """
 
     layer: str

@@ -6,6 +6,7 @@ from torch import Tensor
 from spokeshave.compiler.quantization.arithmetic import LARGEST_WEIGHT
 
 PROBED = 16  # values of a row that rule out nearly every grid before the whole row is looked at
+FEW = 0.5  # of a layer's weights that are not zero: so many different ones, row by row, are few
 OFF_GRID = 1e-4  # steps; what folding a batch norm into float32 weights moves them by is a tenth of it
 
 
@@ -21,6 +22,30 @@ def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
     scale = torch.where(largest > 0, largest / steps_to_largest(rows), torch.ones_like(largest))
     levels = (rows / scale[:, None]).round()
     return levels.clamp(-LARGEST_WEIGHT, LARGEST_WEIGHT).to(torch.int8).view(weight.shape), scale.float()
+
+
+def rounded_again(weight: Tensor) -> str:
+    """Why int8 changes weights of few levels a row (codes of a scheme); "" where it keeps them, or they are many.
+
+    >>> powers = torch.tensor([[1.0, 2.0**-9, 1.0, 2.0**-9, 1.0, 1.0]])
+    >>> rounded_again(powers)[:58], rounded_again(powers.clamp(min=0.125))
+    ('its weights have few levels a row that are no multiples of', '')
+    """
+    rows = weight.detach().flatten(1)
+    ordered = rows.sort(1).values
+    different = 1 + (ordered.diff(dim=1) != 0).sum(1)
+    levels, used = int((different - (rows == 0).any(1).int()).sum()), int(rows.count_nonzero())
+    if not used or levels > FEW * used:
+        return ""
+    largest = rows.abs().amax(1).clamp_min(torch.finfo(rows.dtype).tiny)
+    integers, scale = quantize_rows(rows)
+    lost = float(((integers * scale[:, None] - rows).abs() / largest[:, None]).max())
+    if lost <= OFF_GRID:
+        return ""
+    return (
+        "its weights have few levels a row that are no multiples of one step (a codebook, or powers of two of more "
+        f"than 4 bits), so int8 rounded them again, by up to {lost:.2%} of a row's largest"
+    )
 
 
 def steps_to_largest(rows: Tensor) -> Tensor:
