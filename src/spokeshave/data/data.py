@@ -38,13 +38,19 @@ class Batches:
     def __iter__(self) -> Iterator[Batch]:
         count = len(self.labels)
         order = torch.randperm(count) if self.shuffle else torch.arange(count)
+        for _, inputs, labels in self.in_order(order[: self.samples]):
+            yield inputs, labels
+
+    def in_order(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """One pass over the samples of these numbers: `(numbers, inputs, labels)`."""
         number, processes = self.share
-        for chosen in order[: self.samples].split(self.size):
+        for chosen in order.split(self.size):
             if len(chosen) < processes:
                 return  # nobody may be left without a sample
             inputs = self.inputs[chosen]
             inputs = self.augment(inputs) if self.augment else inputs
-            yield inputs.tensor_split(processes)[number], self.labels[chosen].tensor_split(processes)[number]
+            own = chosen.tensor_split(processes)[number]
+            yield own, inputs.tensor_split(processes)[number], self.labels[own]
 
     def shared(self, number: int, processes: int) -> "Batches":
         """What process `number` of so many takes: its part of every batch, so that all make the same steps."""

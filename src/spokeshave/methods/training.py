@@ -47,6 +47,7 @@ class Training:
     teacher: Teacher | None = None
     precision: torch.dtype = torch.float32
     schedule: Schedule = one_cycle
+    on_scores: Callable[[Tensor, Tensor], None] | None = None
 
 
 class _Engine(Protocol):
@@ -81,6 +82,7 @@ def train(
     first_epoch: int = 0,
     on_step: Callable[[int, int], None] | None = None,
     on_epoch: Callable[[EpochResult], None] | None = None,
+    on_scores: Callable[[Tensor, Tensor], None] | None = None,
     accelerate: bool = False,
     precision: torch.dtype = torch.float32,
     schedule: Schedule = one_cycle,
@@ -90,7 +92,7 @@ def train(
     The optimiser (SGD with Nesterov momentum unless given) runs one cycle of its learning rate over all
     epochs, or another `schedule` (`Steps`). Every epoch is seeded by (seed, epoch), so that going on at
     `first_epoch` repeats what an uninterrupted run does there. `on_step` is told (steps done, steps in all),
-    `on_epoch` each result.
+    `on_epoch` each result, and `on_scores` what the network said of each batch, `(scores, labels)`.
     `accelerate` runs the steps through Hugging Face Accelerate; of several processes each takes its share of every
     batch of `Batches`, other loaders are shared out as Accelerate does. With `precision` bfloat16 the network's
     operators run in it where autocast allows; weights, loss and optimiser stay float32. The session is not
@@ -100,7 +102,7 @@ def train(
     optimizer = optimizer or sgd(network, learning_rate, weight_decay)
     engine, network_run, optimizer_run, batches = _engine(network, optimizer, data.train, accelerate)
     steps = epochs * count_batches(batches)  # of this process
-    run = Training(network_run, optimizer_run, steps, session, loss, teacher, precision, schedule)
+    run = Training(network_run, optimizer_run, steps, session, loss, teacher, precision, schedule, on_scores)
     network.train()
     with channels_last(network):
         for epoch in range(first_epoch, epochs):
@@ -148,6 +150,8 @@ def _step(run: Training, engine: _Engine, inputs: Tensor, labels: Tensor) -> Ten
     run.optimizer.step()
     if run.session:
         run.session.after_step()
+    if run.on_scores:
+        run.on_scores(scores.detach(), labels)
     return loss.detach()
 
 
