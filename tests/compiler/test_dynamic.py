@@ -178,9 +178,9 @@ def test_what_cannot_be_meant_is_refused(network, dynamic, reason):
 
 
 def test_strides_are_laid_out_for_the_greatest_length():
-    count = Count(197, "length")
+    count = Count.length(197)
     planes = Grid(197, 0).planes(4, 1, count, 16, tokens=True)
     assert planes.strides == (1, 13 * 16)
-    assert str(planes.lanes) == "(((length + 15) / 16) * 16)"
-    assert [str(stride) for stride in Flat((3, count, 8)).strides] == ["(length * 8)", "8", "1"]
+    assert str(planes.lanes) == "(((length[0] + 15) / 16) * 16)"
+    assert [str(stride) for stride in Flat((3, count, 8)).strides] == ["(length[0] * 8)", "8", "1"]
     assert round_up(count, 16) == 208

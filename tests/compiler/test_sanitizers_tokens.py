@@ -8,11 +8,12 @@ import torch.nn.functional as F
 from tests.compiler.emit.test_products import selected
 from tests.compiler.own_process import SAMPLES, run_in_own_process
 from tests.compiler.test_sanitizers import SANITIZERS, isa_here
+from tests.compiler.test_selected_tokens import made
 from torch import Tensor, nn
 
-from spokeshave.compiler.compile import following
 from spokeshave.compiler.emit.lower import lower
 from spokeshave.compiler.exports import Exports
+from spokeshave.compiler.following import following, following_selectors
 from spokeshave.compiler.importer import import_program
 from spokeshave.compiler.operations import Quantization
 from spokeshave.compiler.passes.pipeline import optimise
@@ -112,3 +113,17 @@ def test_phases_and_integer_experts(name: str, sanitizer: str, tmp_path: Path) -
         results = run_in_own_process(graph, program, inputs, isa, SANITIZERS[sanitizer], folder)
         for result, reference in zip(results, wanted, strict=True):
             assert (result - reference).abs().max() <= 1e-5 * reference.abs().max()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sanitizer", SANITIZERS)
+@pytest.mark.parametrize("name", ["avx512", "portable"])
+def test_selected_tokens(name: str, sanitizer: str, tmp_path: Path) -> None:
+    isa = isa_here(name)
+    network, images = made("package")
+    images = images[:SAMPLES]
+    exports = Exports(network, images[:1])
+    graph = following_selectors(exports, optimise(import_program(exports.program((0,))).graph))
+    results = run_in_own_process(graph, lower(graph, isa, {}), images, isa, SANITIZERS[sanitizer], tmp_path)
+    for result, reference in zip(results, run_reference(graph, [images]), strict=True):
+        assert (result - reference).abs().max() <= 1e-4 * reference.abs().max()

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from spokeshave.batch import BatchAxes
 from spokeshave.compiler.build import Compiler, build_library, find_compiler
-from spokeshave.compiler.dynamic import Dynamic, Extent, Length, follow_lengths
-from spokeshave.compiler.emit.lower import supports
+from spokeshave.compiler.dynamic import Dynamic
 from spokeshave.compiler.exports import Axes, Exports
+from spokeshave.compiler.following import following, following_selectors
 from spokeshave.compiler.generated import Generated
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.importer import import_program
@@ -59,7 +59,8 @@ def compile_network(
     accuracy there stay float32 (`Int8` says how much; the manifest which). `dynamic` names axes whose length may
     change from call to call, `{input: axis}`, or `{length: {input: axis}}` where there are several lengths, as
     `{"tokens": {"ids": 1}, "past": {"cache_*": 2}}`; inputs by name, pattern or position. Every length is from 1 to
-    the example's, and shorter ones take less time; such a network is compiled whole. A network that was compiled
+    the example's, and shorter ones take less time; such a network is compiled whole. So is one that selects tokens by
+    their scores (`spokeshave.token_selection`): what is behind runs on as many as are left. A network that was compiled
     before, with equal weights, settings and calibration data, comes from the user's cache folder. Raises
     SpokeshaveError when the network cannot be exported, a weight does not lie in its scheme, this CPU lacks the
     instruction set, or there is no C compiler.
@@ -180,7 +181,7 @@ def _generate(exports: Exports, request: _Request) -> Generated:
     if request.dynamic:
         graph, extents, lengths = following(exports, request.dynamic)
     else:
-        extents, lengths = (), ()
+        graph, extents, lengths = following_selectors(exports, graph), (), ()
     generated = generate_from_graph(graph, structure, packed, request.isa, request.tuner, precision)
     manifest = replace(
         generated.manifest,
@@ -190,24 +191,6 @@ def _generate(exports: Exports, request: _Request) -> Generated:
         capacity=tuple(length.greatest for length in lengths),
     )
     return replace(generated, manifest=manifest)
-
-
-def following(exports: Exports, dynamic: Dynamic) -> tuple[Graph, tuple[Extent, ...], tuple[Length, ...]]:
-    """A network's graph with its changing sizes, the axes of inputs and outputs that change, and the lengths."""
-    axes = exports.batch
-    lengths = exports.lengths(dynamic, axes.inputs)
-
-    def at(sizes: tuple[int, ...]) -> Graph:
-        return optimise(import_program(exports.at(sizes, lengths, axes.inputs), axes).graph)
-
-    marked, extents = follow_lengths(at, lengths)
-    for node in marked.nodes:
-        reason = supports(node, marked)
-        if reason is not None:
-            raise SpokeshaveError(
-                f"layer {node.layer!r} is not compiled ({reason}), so its length cannot change"
-            )
-    return marked, extents, lengths
 
 
 def precision_settings(precision: str, calibration: Iterable[Any] | None) -> Precision | None:

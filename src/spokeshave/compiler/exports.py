@@ -1,6 +1,6 @@
 """A network's exports, each made once: by its example, and by other lengths of its inputs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,7 @@ from spokeshave.batch import BatchAxes, find_batch_axes
 from spokeshave.compiler.dynamic import Dynamic, Length, compared_lengths, lengths_of, resized
 from spokeshave.export import export_network, one_sample
 from spokeshave.nesting import flattened
+from spokeshave.token_selection import tokens_left
 
 Axes = tuple[int, ...]  # the batch axis of every input
 
@@ -37,6 +38,11 @@ class Exports:
         """The network exported with its changing lengths of some sizes."""
         inputs, nesting = flattened(one_sample(self.example, axes))
         return self._exported(tree_unflatten(resized(inputs, lengths, sizes), nesting), axes)
+
+    def leaving(self, left: Mapping[str, int], axes: Axes) -> ExportedProgram:
+        """The network exported with its selectors leaving so many tokens."""
+        with tokens_left(left):
+            return export_network(self.network, self.example, axes)
 
     def lengths(self, dynamic: Dynamic, axes: Axes) -> tuple[Length, ...]:
         """The lengths that `dynamic` names."""

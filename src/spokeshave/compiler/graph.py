@@ -27,7 +27,8 @@ class Node:
     """One operation in a network.
 
     `layer` is the qualified name of the module it came from (`stage2.0.conv1`; unique names are not required),
-    `inputs` and `outputs` name values; only `Recurrent` and `Foreign` operations have more than one output.
+    `inputs` and `outputs` name values; only `Recurrent`, `TopK`, `SelectTokens` and `Foreign` operations have more than
+    one output.
     """
 
     layer: str

@@ -12,7 +12,7 @@ from spokeshave.compiler.quantization.record import LayerPrecision, layer_precis
 from spokeshave.compiler.schedule import Schedule
 from spokeshave.errors import SpokeshaveError
 
-FORMAT = 5
+FORMAT = 6
 MANIFEST, SOURCE, WEIGHTS, LIBRARY = "manifest.json", "model.c", "weights.safetensors", "model.so"
 
 
@@ -93,6 +93,7 @@ class Manifest:
     dynamic: tuple[Extent, ...] = ()  # axes that follow the caller's lengths
     lengths: tuple[str, ...] = ()  # their names
     capacity: tuple[int, ...] = ()  # the greatest of each
+    selectors: tuple[str, ...] = ()  # names of those whose numbers of tokens are the last outputs
 
     @property
     def fallen_out(self) -> tuple[ForeignStage, ...]:
@@ -176,7 +177,7 @@ def _parse(document: dict[str, Any]) -> Manifest:
     layers = tuple(layer_precision(entry) for entry in document["layers"])
     extents = tuple(_extent(entry) for entry in document["dynamic"])
     tuples = {"stages": stages, "outputs": tuple(document["outputs"]), "layers": layers, "dynamic": extents}
-    tuples |= {key: tuple(document[key]) for key in ("lengths", "capacity", "input_axes")}
+    tuples |= {key: tuple(document[key]) for key in ("lengths", "capacity", "input_axes", "selectors")}
     return Manifest(**(document | values | tuples))
 
 

@@ -69,6 +69,7 @@ class NativeDeployment:
         self.generated = Generated(manifest, generated.source, self._tensors)
         self._threads = 1
         self._library_path = library
+        self._counts: Tensor = torch.zeros(0, len(manifest.selectors))
         self._structure = OutputStructure.from_json(manifest.structure)
         library_code = load_library(library)
         shapes = {value.name: value.shape for value in manifest.values}
@@ -95,7 +96,19 @@ class NativeDeployment:
                 break
         if self._moves:
             inputs = self._batch_first(inputs)
-        return self._structure.build(self._run(inputs))
+        outputs = self._run(inputs)
+        if self.manifest.selectors:
+            first = len(outputs) - len(self.manifest.selectors)
+            outputs, self._counts = outputs[:first], torch.cat(outputs[first:], 1)
+        return self._structure.build(outputs)
+
+    @property
+    def token_counts(self) -> dict[str, Tensor]:
+        """How many tokens each selector left of every sample of the last call, `[samples]` by its name.
+
+        Class tokens and packages count; selectors of a fixed count are left out.
+        """
+        return dict(zip(self.manifest.selectors, self._counts.long().unbind(1), strict=True))
 
     @property
     def threads(self) -> int:

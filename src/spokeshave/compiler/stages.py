@@ -11,6 +11,7 @@ from spokeshave.compiler.emit.arena import Arena, plan_arena
 from spokeshave.compiler.emit.lower import lower, supports
 from spokeshave.compiler.emit.program import Program, Step
 from spokeshave.compiler.emit.source import emit_source
+from spokeshave.compiler.following import adaptive
 from spokeshave.compiler.generated import Generated
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.isa import InstructionSet
@@ -51,6 +52,7 @@ def generate_from_graph(
         machine=isa.machine or platform.machine(),
         system=platform.system(),
         compiler="",
+        selectors=tuple(selector.name for _, selector in adaptive(graph)),
         inputs=tuple(_record(graph, name) for name in graph.inputs),
         outputs=graph.outputs,
         structure=structure,

@@ -43,6 +43,7 @@ from spokeshave.compiler.operations import (
     Reshape,
     Round,
     Rounded,
+    SelectTokens,
     Slice,
     Softmax,
     Sum,
@@ -51,6 +52,7 @@ from spokeshave.compiler.operations import (
     Widen,
 )
 from spokeshave.compiler.reference import run_operation
+from spokeshave.token_selection import most_tokens
 
 
 class GraphError(Exception):
@@ -332,6 +334,17 @@ def _top_k(operation: TopK, graph: Graph, node: Node) -> str | None:
     return None if 0 < operation.count <= channels else f"takes {operation.count} of {channels} channels"
 
 
+def _select_tokens(operation: SelectTokens, graph: Graph, node: Node) -> str | None:
+    (_, tokens, _), scores, (_, left, _) = (graph.shape(name) for name in (*node.inputs, node.outputs[0]))
+    settings = operation.leading, operation.packages, operation.rest
+    fixed = left if operation.count is None else most_tokens(tokens, operation.count, *settings)
+    if scores != (1, tokens - operation.leading) or left != fixed:
+        return f"leaves {left} of {tokens} tokens by scores of {scores}"
+    if (operation.length is None) == (operation.count is None):
+        return "leaves a number of tokens that is neither fixed nor found, or both"
+    return None
+
+
 CHECKS: Mapping[type, Callable[[Any, Graph, Node], str | None]] = {
     Convolution: _layer,
     Linear: _layer,
@@ -346,6 +359,7 @@ CHECKS: Mapping[type, Callable[[Any, Graph, Node], str | None]] = {
     MatMul: _matmul,
     QuantizedMatMul: _matmul,
     TopK: _top_k,
+    SelectTokens: _select_tokens,
     Permute: _permute,
     Slice: _slice,
     Interleave: _interleave,

@@ -62,7 +62,8 @@ def fields(found: Contents, name: str) -> dict[str, object]:
     """What every template is filled with, by placeholder."""
     manifest = found.generated.manifest
     inputs = [_plain(record.name) for record in found.inputs]
-    outputs = [_plain(path) for path in OutputStructure.from_json(manifest.structure).names()]
+    paths = OutputStructure.from_json(manifest.structure).names()
+    outputs = [_plain(path) for path in (*paths, *(f"tokens.{name}" for name in manifest.selectors))]
     values = {"input": found.inputs, "output": found.outputs}
     return {
         "name": name,

@@ -39,7 +39,7 @@ def counted(extent: Extent, lengths: Sequence[int]) -> int:
     size = extent.offset
     for index, (scale, length) in enumerate(zip(extent.scales, lengths, strict=True)):
         if scale:
-            size = Count(length, f"length[{index}]") * scale + size
+            size = Count.length(length, index) * scale + size
     return size
 
 

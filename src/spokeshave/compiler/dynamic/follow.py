@@ -17,7 +17,7 @@ from spokeshave.compiler.dynamic.forms import check_form
 from spokeshave.compiler.dynamic.lengths import Length
 from spokeshave.compiler.dynamic.windows import Moving, with_windows
 from spokeshave.compiler.graph import Graph, Node
-from spokeshave.compiler.operations import Binary
+from spokeshave.compiler.operations import Binary, Slice
 from spokeshave.compiler.passes.eliminate_dead import weight_names
 from spokeshave.errors import SpokeshaveError
 
@@ -73,12 +73,20 @@ def _compare(compared: _Compared, index: int) -> list[Moving]:
         if not same_work(graph, shorter):
             raise SpokeshaveError("the network does other work at another length")
     for place, (node, other) in enumerate(zip(graph.nodes, smaller.nodes, strict=True)):
-        if replace(node, layer="") != replace(other, layer=""):
+        if _plain(node, graph) != _plain(other, smaller):
             raise SpokeshaveError(
                 f"layer {node.layer!r} does other work at another length, so its length cannot change"
             )
         moving += _moving(graph, smaller, node, place, index)
     return moving
+
+
+def _plain(node: Node, graph: Graph) -> Node:
+    """The node without its layer's name; a slice to the end of its axis without the place where that is."""
+    operation = node.operation
+    if isinstance(operation, Slice) and operation.stop == graph.shape(node.inputs[0])[operation.axis]:
+        operation = replace(operation, stop=-1)
+    return replace(node, layer="", operation=operation)
 
 
 def same_work(graph: Graph, other: Graph) -> bool:

@@ -22,6 +22,7 @@ from spokeshave.compiler.operations import (
     Reshape,
     RMSNorm,
     SelectedLinear,
+    SelectTokens,
     Slice,
     Softmax,
     Sum,
@@ -54,12 +55,19 @@ def _last_is_fixed(graph: Graph, node: Node) -> bool:
     return len(shape) == 3 and not isinstance(shape[-1], Count)
 
 
-def _first_only(graph: Graph, node: Node) -> bool:
-    """A slice of a changing axis may only read what is always there."""
+def _first_or_to_the_end(graph: Graph, node: Node) -> bool:
+    """A slice of a changing axis may read what is always there, or all from some place on."""
     operation = node.operation
     assert isinstance(operation, Slice)
-    changes = isinstance(graph.shape(node.inputs[0])[operation.axis], Count)
-    return not changes or operation.stop == 1
+    size = graph.shape(node.inputs[0])[operation.axis]
+    return not isinstance(size, Count) or operation.stop == 1 or (operation.stop, operation.step) == (size, 1)
+
+
+def _finds_its_length(graph: Graph, node: Node) -> bool:
+    """A fixed count may be more than what is there."""
+    operation = node.operation
+    assert isinstance(operation, SelectTokens)
+    return operation.count is None
 
 
 def _taken_is_fixed(graph: Graph, node: Node) -> bool:
@@ -91,7 +99,8 @@ FORMS: Mapping[type, Check] = {
     Recurrent: _last_is_fixed,
     RMSNorm: _last_is_fixed,
     SelectedLinear: _always,
-    Slice: _first_only,
+    SelectTokens: _finds_its_length,
+    Slice: _first_or_to_the_end,
     Softmax: _last_is_fixed,
     Sum: _last_is_fixed,
     Take: _taken_is_fixed,

@@ -49,9 +49,9 @@ def with_windows(
             axis += len(shape) - table.dim()
             name, start = (
                 f"{entry.weight} window",
-                Count(lengths[entry.length].greatest, f"length[{entry.length}]"),
+                Count.length(lengths[entry.length].greatest, entry.length),
             )
-            size = Count(lengths[grows].greatest, f"length[{grows}]")
+            size = Count.length(lengths[grows].greatest, grows)
             shape[axis] = size + (shape[axis] - int(size))
             values[name] = Value(name, tuple(shape))
             weights[f"{entry.weight} table"] = table.reshape(_shape(table.shape, len(shape)))

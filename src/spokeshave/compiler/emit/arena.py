@@ -28,6 +28,7 @@ class Arena:
     apart: int
     together: int
     dirty: frozenset[str]
+    lengths: int = 0  # offset of the lengths that steps find
 
     @property
     def floats(self) -> int:
@@ -61,7 +62,9 @@ def plan_arena(program: Program) -> Arena:
         offsets[name] = _lowest_gap(taken, sizes[name])
     end = max((offsets[name] + sizes[name] for name in lives), default=0)
     dirty = {name for name in lives if _is_dirty(name, program, lives, offsets, sizes)}
-    return Arena(offsets, _odd_lines(end + SLACK_FLOATS), program.together, frozenset(dirty))
+    lengths = end + SLACK_FLOATS
+    apart = _odd_lines(lengths + program.found)
+    return Arena(offsets, apart, program.together, frozenset(dirty), lengths)
 
 
 def _odd_lines(floats: int) -> int:

@@ -57,6 +57,7 @@ from spokeshave.compiler.operations import (
     Round,
     Rounded,
     SelectedLinear,
+    SelectTokens,
     Slice,
     Softmax,
     Sum,
@@ -98,6 +99,7 @@ LOWERINGS: dict[type, LoweringFunction] = {
     Widen: bfloat16.lower_widen,
     Rounded: bfloat16.lower_rounded,
     Attention: attention.lower_attention,
+    SelectTokens: tokens.lower_select_tokens,
     Take: tokens.lower_take,
     Expand: tokens.lower_expand,
     Embedding: tokens.lower_embedding,
@@ -153,6 +155,7 @@ WRITE_TRUE_ELEMENTS_ONLY = (
     Recurrent,
     Reshape,
     SelectedLinear,
+    SelectTokens,
     Slice,
     Take,
 )

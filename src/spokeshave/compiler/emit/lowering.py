@@ -24,7 +24,7 @@ from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.isa import InstructionSet
 from spokeshave.compiler.kernels.instances import Kernel, PointwiseKernel
 from spokeshave.compiler.layout import FLOAT_BYTES, Flat, Layout, Planes, round_up
-from spokeshave.compiler.operations import Activation
+from spokeshave.compiler.operations import Activation, SelectTokens
 from spokeshave.compiler.schedule import Chooser, Schedule
 from spokeshave.errors import SpokeshaveError
 from spokeshave.schemes.scheme import Packed
@@ -185,7 +185,11 @@ class Lowering:
 
     def program(self, input_floats: tuple[int, ...], output_floats: tuple[int, ...]) -> Program:
         """The finished program."""
-        return Program(tuple(self.steps), self.buffers, self.constants, input_floats, output_floats)
+        found = sum(
+            isinstance(node.operation, SelectTokens) and node.operation.length is not None
+            for node in self.graph.nodes
+        )
+        return Program(tuple(self.steps), self.buffers, self.constants, input_floats, output_floats, found)
 
 
 def zero_pattern(zero_byte: int) -> str:

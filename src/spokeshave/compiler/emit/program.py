@@ -115,17 +115,23 @@ class Step:
 
 @dataclass(frozen=True)
 class Program:
-    """Steps in order, the buffers, the packed tensors, and the sizes of inputs and outputs (floats)."""
+    """Steps in order, the buffers, the packed tensors, and the sizes of inputs and outputs (floats).
+
+    `found` lengths are not the caller's: steps find them, sample by sample, and write them into the arena.
+    """
 
     steps: tuple[Step, ...]
     buffers: Mapping[str, Buffer]
     constants: Mapping[str, np.ndarray]
     input_floats: tuple[int, ...]
     output_floats: tuple[int, ...]
+    found: int = 0
 
     @property
     def together(self) -> int:
         """For how many samples at a time the calls are made: some where loading weights is what takes the time."""
+        if self.found:
+            return 1
         recurrent = any(isinstance(kernel, RecurrentKernel) for kernel in self.kernels)
         vectors = {type(kernel) for kernel in self.kernels} - {PointwiseKernel}
         return MOST_TOGETHER if recurrent or (vectors and vectors <= VECTORS) else 1

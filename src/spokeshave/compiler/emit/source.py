@@ -65,6 +65,7 @@ LIBRARY_TEXTS = (
         "pooling.h",
         "images.h",
         "tokens.h",
+        "selection.h",
         "sums.h",
         "normalisation.h",
         "routing.h",
@@ -193,7 +194,7 @@ static void work_{index}(const request *r, worker w, float *const all, const lon
     const float *const *inputs = r->inputs;
     float *const *outputs = r->outputs;
     double last = seconds ? now() : 0.0;
-    const int *const length = {"(const int *)" + f"inputs[{len(program.input_floats)}]" if program.changes else 0};
+    {_lengths(program, arena)}
 {body}
     (void)constants, (void)arena, (void)inputs, (void)outputs, (void)last, (void)length, (void)sample, (void)group;
 }}
@@ -206,6 +207,14 @@ EXPORT int segment_{index}(const void *const *constants, float *arena, const flo
     return fault;
 }}
 """
+
+
+def _lengths(program: Program, arena: Arena) -> str:
+    """Lengths that change: those that steps find lie in the arena, the caller's behind the inputs."""
+    if program.found:
+        return f"int *const length = (int *)(arena + {arena.lengths});"
+    given = f"(const int *)inputs[{len(program.input_floats)}]" if program.changes else "0"
+    return f"const int *const length = {given};"
 
 
 def _whose(call: Call, arena: Arena) -> str:

@@ -8,8 +8,25 @@ from spokeshave.compiler.emit.layouts import layer_of
 from spokeshave.compiler.emit.lowering import Lowering, axes
 from spokeshave.compiler.emit.program import Argument
 from spokeshave.compiler.graph import Graph, Node
+from spokeshave.compiler.kernels.activations import float_literal
 from spokeshave.compiler.layout import Flat, Layout, Planes
-from spokeshave.compiler.operations import Constant, Convert, Embedding, Linear, Take, Where
+from spokeshave.compiler.operations import Constant, Convert, Embedding, Linear, SelectTokens, Take, Where
+
+
+def lower_select_tokens(lowering: Lowering, node: Node) -> None:
+    """One call, which says how many tokens there are from there on."""
+    operation = node.operation
+    assert isinstance(operation, SelectTokens)
+    read, written = lowering.layout(node.inputs[0]), lowering.layout(node.outputs[0])
+    assert isinstance(read, Planes)
+    assert isinstance(written, Planes)
+    count = -1 if operation.count is None else operation.count
+    numbers = (float_literal(operation.threshold), count, operation.leading, operation.packages)
+    selection = f"(selection){{{', '.join(map(str, numbers))}, {operation.rest.upper()}}}"
+    source, scores, output, counted = (lowering.place(name) for name in (*node.inputs, *node.outputs))
+    length = 0 if operation.length is None else f"length + {operation.length}"
+    planes = (source, read.plane, scores, output, written.plane, counted)
+    lowering.call("select_tokens", *planes, read.width, read.channels, selection, length)
 
 
 def lower_take(lowering: Lowering, node: Node) -> None:

@@ -31,6 +31,7 @@ from spokeshave.errors import SpokeshaveError
 from spokeshave.nesting import plainly_nested
 
 RANDOM = torch.Tag.nondeterministic_seeded
+NAMESPACES = ("aten", "spokeshave")
 READ_SHAPES_ONLY = frozenset({"new_zeros", "new_ones", "new_full", "zeros_like", "ones_like", "full_like"})
 
 
@@ -129,7 +130,7 @@ class _Reader:
         return not any(isinstance(self.bound[source], Flow) for source in node.all_input_nodes)
 
     def _check_target(self, node: fx.Node) -> None:
-        if isinstance(node.target, OpOverload) and node.target.namespace == "aten":
+        if isinstance(node.target, OpOverload) and node.target.namespace in NAMESPACES:
             return
         raise SpokeshaveError(
             f"layer {layer_name(node)!r} uses the operator {node.target}, which is not one of PyTorch's own (aten)"

@@ -1,11 +1,11 @@
-"""Imports what chooses the largest elements."""
+"""Imports what chooses: the largest elements, and the tokens that stay."""
 
 from math import prod
 
 from spokeshave.compiler.graph import Node
 from spokeshave.compiler.importer.context import Call, Context, ImportFunction
 from spokeshave.compiler.importer.operands import Flow, NotTypedError
-from spokeshave.compiler.operations import TopK
+from spokeshave.compiler.operations import SelectTokens, TopK
 
 
 def top_k(context: Context, call: Call) -> tuple[Flow, ...]:
@@ -21,4 +21,19 @@ def top_k(context: Context, call: Call) -> tuple[Flow, ...]:
     return context.result(call, values), context.result(call, numbers, "int64")
 
 
-OPERATORS: dict[str, ImportFunction] = {"topk": top_k}
+def select_tokens(context: Context, call: Call) -> Flow:
+    """Tokens by their scores; where these alone say how many, their number is a length of its own."""
+    tokens, scores = call.flow("tokens"), context.flow(call, call["scores"])
+    found = sum(
+        isinstance(n.operation, SelectTokens) and n.operation.length is not None for n in context.nodes
+    )
+    length = found if call["count"] is None else None
+    fields = ("name", "threshold", "count", "leading", "packages", "rest")
+    operation = SelectTokens(**{field: call[field] for field in fields}, length=length)
+    count = context.declare(f"{call.node.name}.count", (1, 1))
+    output = context.declare(call.node.name, call.shape)
+    context.nodes.append(Node(call.layer, operation, (tokens.name, scores.name), (output, count)))
+    return Flow(output, call.shape)
+
+
+OPERATORS: dict[str, ImportFunction] = {"topk": top_k, "select_tokens": select_tokens}

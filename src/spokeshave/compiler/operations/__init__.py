@@ -44,7 +44,7 @@ from spokeshave.compiler.operations.moves import (
 )
 from spokeshave.compiler.operations.products import MatMul, SelectedLinear
 from spokeshave.compiler.operations.reduction import GroupNorm, LayerNorm, Mean, Pool, RMSNorm, Softmax, Sum
-from spokeshave.compiler.operations.tokens import Attention, Embedding, TopK
+from spokeshave.compiler.operations.tokens import Attention, Embedding, SelectTokens, TopK
 from spokeshave.compiler.operations.transformers import (
     Divided,
     QuantizedMatMul,
@@ -96,6 +96,7 @@ Operation = (
     | MatMul
     | RMSNorm
     | SelectedLinear
+    | SelectTokens
     | Sum
     | TopK
     | Foreign
@@ -148,6 +149,7 @@ __all__ = [
     "Reshape",
     "Round",
     "Rounded",
+    "SelectTokens",
     "SelectedLinear",
     "Slice",
     "Softmax",

@@ -1,4 +1,4 @@
-"""Operations on tokens: attention, rows of tables, routing."""
+"""Operations on tokens: attention, rows of tables, routing, selection."""
 
 from dataclasses import dataclass
 
@@ -38,3 +38,20 @@ class TopK:
     """
 
     count: int
+
+
+@dataclass(frozen=True)
+class SelectTokens:
+    """The tokens that stay, as `spokeshave.token_selection` says, and how many these are.
+
+    Tokens `[1, T, C]` and scores `[1, T - leading]` to `[1, K, C]` and `[1, 1]`. Where no `count` is given, K is found
+    when the network runs: it is the length of number `length`.
+    """
+
+    name: str
+    threshold: float
+    count: int | None
+    leading: int
+    packages: int
+    rest: str
+    length: int | None

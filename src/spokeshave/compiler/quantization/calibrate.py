@@ -10,7 +10,7 @@ from torch import Tensor
 from spokeshave.compiler.graph import Graph
 from spokeshave.compiler.operations import Quantization
 from spokeshave.compiler.quantization.observers import Histogram, Observer, add, empty, quantization_of
-from spokeshave.compiler.reference import run_operation
+from spokeshave.compiler.reference import run_values
 from spokeshave.errors import SpokeshaveError
 from spokeshave.nesting import flattened
 
@@ -67,16 +67,6 @@ def observe(graph: Graph, samples: Iterable[Sample], names: Set[str]) -> dict[st
             if name in histograms:
                 histograms[name] = add(histograms[name], value)
     return histograms
-
-
-def run_values(graph: Graph, sample: Sample) -> dict[str, Tensor]:
-    """Every value of a graph on one sample."""
-    values = dict(zip(graph.inputs, sample, strict=True))
-    for node in graph.nodes:
-        read, shape = [values[name] for name in node.inputs], graph.shape(node.outputs[0])
-        made = run_operation(node.operation, read, graph.weights, shape, values)
-        values.update(zip(node.outputs, made, strict=True))
-    return values
 
 
 def quantizations(histograms: Mapping[str, Histogram], observer: Observer) -> dict[str, Quantization]:

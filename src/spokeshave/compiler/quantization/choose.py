@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from spokeshave.compiler.count import Count
 from spokeshave.compiler.graph import Graph, Node
@@ -19,13 +20,15 @@ from spokeshave.compiler.operations import (
     QuantizedSelected,
     Recurrent,
     SelectedLinear,
+    SelectTokens,
 )
 from spokeshave.compiler.quantization.attention import attention_in_bfloat16
-from spokeshave.compiler.quantization.calibrate import Sample, observe, quantizations, run_values, samples_of
+from spokeshave.compiler.quantization.calibrate import Sample, observe, quantizations, samples_of
 from spokeshave.compiler.quantization.integers import integer_layers, to_integers
 from spokeshave.compiler.quantization.observers import OBSERVERS
 from spokeshave.compiler.quantization.record import LayerPrecision
 from spokeshave.compiler.quantization.weights import rounded_again
+from spokeshave.compiler.reference import run_values
 from spokeshave.errors import SpokeshaveError
 
 ERROR_SAMPLES = 4  # of the calibration samples, spread over them
@@ -139,7 +142,9 @@ def _error(
 ) -> Callable[[frozenset[str]], float]:
     """Relative root mean square error of the outputs with the given layers in integers."""
     expected = [run_values(graph, sample) for sample in samples]
-    names = [name for name in graph.outputs if name in expected[0] and expected[0][name].is_floating_point()]
+    names = [
+        name for name in graph.outputs if name in expected[0] and _is_measured(graph, name, expected[0][name])
+    ]
 
     def error(chosen: frozenset[str]) -> float:
         quantized, squares, total = joined(graph, convert(chosen)), 0.0, 0.0
@@ -150,6 +155,12 @@ def _error(
         return (squares / total) ** 0.5 if total > 0 else float(squares > 0)
 
     return error
+
+
+def _is_measured(graph: Graph, name: str, value: Tensor) -> bool:
+    """Whether an error of this output says anything: numbers of tokens are no results."""
+    maker = graph.maker(name)
+    return value.is_floating_point() and not (maker and isinstance(maker.operation, SelectTokens))
 
 
 def _within(

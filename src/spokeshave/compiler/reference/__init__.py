@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from spokeshave.compiler.count import at_lengths
 from spokeshave.compiler.graph import Graph
 from spokeshave.compiler.operations import (
     Dequantize,
@@ -20,6 +21,7 @@ from spokeshave.compiler.operations import (
     QuantizedSelected,
     QuantizedSoftmax,
     QuantizedSum,
+    SelectTokens,
 )
 from spokeshave.compiler.quantization.arithmetic import dequantize, quantize
 from spokeshave.compiler.quantization.executor import (
@@ -35,7 +37,7 @@ from spokeshave.compiler.reference import bfloat16, elementwise, layers, moves, 
 from spokeshave.compiler.reference.foreign import run_foreign
 from spokeshave.compiler.reference.runner import Runner, Weights
 
-__all__ = ["RUNNERS", "run_foreign", "run_operation", "run_reference"]
+__all__ = ["RUNNERS", "run_foreign", "run_operation", "run_reference", "run_values"]
 
 RUNNERS: Mapping[type, Runner] = {
     **layers.RUNNERS,
@@ -74,13 +76,23 @@ def run_reference(graph: Graph, inputs: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _run_sample(graph: Graph, inputs: Sequence[Tensor]) -> list[Tensor]:
-    values = dict(zip(graph.inputs, inputs, strict=True))
-    for node in graph.nodes:
-        operands = [values[name] for name in node.inputs]
-        shape = graph.shape(node.outputs[0])
-        results = run_operation(node.operation, operands, graph.weights, shape, values)
-        values.update(zip(node.outputs, results, strict=True))
+    values = run_values(graph, inputs)
     return [values[name] if name in values else graph.weights[name] for name in graph.outputs]
+
+
+def run_values(graph: Graph, sample: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Every value of a graph on one sample; what selectors leave are the lengths of values behind them."""
+    values, lengths = dict(zip(graph.inputs, sample, strict=True)), dict[int, int]()
+    for node in graph.nodes:
+        operation, shape = node.operation, graph.shape(node.outputs[0])
+        if not isinstance(operation, SelectTokens):
+            shape = at_lengths(shape, lengths)
+        operands = [values[name] for name in node.inputs]
+        results = run_operation(operation, operands, graph.weights, shape, values)
+        values.update(zip(node.outputs, results, strict=True))
+        if isinstance(operation, SelectTokens) and operation.length is not None:
+            lengths[operation.length] = results[0].shape[1]
+    return values
 
 
 def run_operation(

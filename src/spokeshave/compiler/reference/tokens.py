@@ -1,4 +1,4 @@
-"""Runs attention, embeddings and routing."""
+"""Runs attention, embeddings, routing and selection."""
 
 from collections.abc import Mapping
 
@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from spokeshave.compiler.operations import Attention, Embedding, TopK
+from spokeshave.compiler.operations import Attention, Embedding, SelectTokens, TopK
 from spokeshave.compiler.reference.runner import Runner, Weights
+from spokeshave.token_selection import select_tokens
 
 
 def _attention(op: Attention, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
@@ -61,8 +62,29 @@ def _top_k(op: TopK, inputs: list[Tensor], weights: Weights, shape: tuple[int, .
     return [values[..., : op.count], numbers[..., : op.count].float()]
 
 
+def _select_tokens(
+    op: SelectTokens, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]
+) -> list[Tensor]:
+    """Tensors without data select as many as the shape says."""
+    tokens, scores = inputs
+    if tokens.is_meta:
+        return [tokens.new_empty(shape), tokens.new_empty(1, 1)]
+    chosen = select_tokens(
+        tokens,
+        scores,
+        op.name,
+        threshold=op.threshold,
+        count=op.count,
+        leading=op.leading,
+        packages=op.packages,
+        rest=op.rest,
+    )
+    return [chosen, chosen.new_full((1, 1), chosen.shape[1])]
+
+
 RUNNERS: Mapping[type, Runner] = {
     Attention: _attention,
     Embedding: _embedding,
+    SelectTokens: _select_tokens,
     TopK: _top_k,
 }

@@ -1,0 +1,191 @@
+"""Tokens that a network selects by their scores, as many as these say, against PyTorch."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from spokeshave.compiler import compile_network, load_deployment
+from spokeshave.compiler.artifact import run_as_c
+from spokeshave.errors import SpokeshaveError
+from spokeshave.token_selection import select_tokens
+
+WIDTH = 24
+
+
+class Selector(nn.Module):
+    """Scores of tokens by what they are and what their mean is, as SPViT's."""
+
+    def __init__(self, name: str, rest: str, packages: int) -> None:
+        super().__init__()
+        self.name, self.rest, self.packages = name, rest, packages
+        self.local, self.score = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        own, shared = F.gelu(self.local(x[:, 1:])).chunk(2, 2)
+        both = torch.cat((own, shared.mean(1, keepdim=True).expand(-1, own.shape[1], -1)), 2)
+        scores = self.score(both).softmax(2)[..., 0]
+        return select_tokens(x, scores, self.name, packages=self.packages, rest=self.rest)
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
+        self.heads, self.out = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.wide, self.narrow = nn.Linear(WIDTH, 2 * WIDTH), nn.Linear(2 * WIDTH, WIDTH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        query, key, value = self.heads(self.first(x)).unflatten(2, (3, 3, 8)).permute(2, 0, 3, 1, 4)
+        x = x + self.out(F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2))
+        return x + self.narrow(F.gelu(self.wide(self.second(x))))
+
+
+class Transformer(nn.Module):
+    """A vision transformer with selectors before two of its blocks; of 50 tokens few enough are left to differ."""
+
+    def __init__(self, rest: str = "package") -> None:
+        super().__init__()
+        self.cut, self.places = nn.Conv2d(3, WIDTH, 4, 4), nn.Parameter(torch.randn(1, 50, WIDTH) * 0.5)
+        self.token = nn.Parameter(torch.randn(1, 1, WIDTH))
+        after = 1 if rest != "drop" else 0
+        self.selectors = nn.ModuleList([Selector("early", rest, 0), Selector("late", rest, after)])
+        self.blocks = nn.ModuleList([Block() for _ in range(3)])
+        self.norm, self.head = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 5)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.cut(images).flatten(2).transpose(1, 2)
+        x = torch.cat((self.token.expand(len(x), -1, -1), x), 1) + self.places
+        x = self.selectors[0](self.blocks[0](x))
+        x = self.selectors[1](self.blocks[1](x))
+        x = self.norm(self.blocks[2](x))
+        return self.head(x[:, 0]), x.mean(1)
+
+
+def made(rest: str, seed: int = 0) -> tuple[Transformer, Tensor]:
+    """A network and images of which each keeps another number of tokens."""
+    torch.manual_seed(seed)
+    network = Transformer(rest).eval()
+    for selector in network.selectors:
+        selector.score.weight.data *= 4
+    return network, torch.randn(6, 3, 28, 28)
+
+
+def one_by_one(network: nn.Module, images: Tensor) -> tuple[list[Tensor], list[list[int]]]:
+    """The outputs of a batch, and how many tokens each selector left of each sample."""
+    counts: list[list[int]] = [[] for _ in network.selectors]
+    hooks = [
+        selector.register_forward_hook(lambda module, given, left, kept=kept: kept.append(left.shape[1]))
+        for selector, kept in zip(network.selectors, counts, strict=True)
+    ]
+    with torch.no_grad():
+        rows = [network(image.unsqueeze(0)) for image in images]
+    for hook in hooks:
+        hook.remove()
+    return [torch.cat(column) for column in zip(*rows, strict=True)], counts
+
+
+def check(deployment, network: nn.Module, images: Tensor, error: float = 1e-4) -> None:
+    wanted, counts = one_by_one(network, images)
+    for result, reference in zip(deployment(images), wanted, strict=True):
+        assert (result - reference).abs().max() <= error * reference.abs().max()
+    assert [kept.tolist() for kept in deployment.token_counts.values()] == counts
+    assert all(len(set(kept)) > 2 for kept in counts)
+
+
+@pytest.mark.slow
+def test_counts_differ_from_image_to_image(isa, tmp_path):
+    """One compilation, on every instruction set, alone and in a batch, by one worker and two, saved and loaded."""
+    network, images = made("package")
+    deployment = compile_network(network, images[:1], isa=isa)
+    assert deployment.manifest.selectors == ("early", "late")
+    check(deployment, network, images)
+    alone = [deployment(image.unsqueeze(0)) for image in images]
+    for result, single in zip(deployment(images), zip(*alone, strict=True), strict=True):
+        torch.testing.assert_close(result, torch.cat(single), rtol=0, atol=0)
+    deployment.threads = 2
+    check(deployment, network, images[:5])
+    deployment.save(tmp_path / "saved")
+    check(load_deployment(tmp_path / "saved"), network, images)
+
+
+@pytest.mark.parametrize("rest", ["drop", "merge"])
+def test_what_is_removed_can_go_or_be_merged(rest):
+    """Dropped, or all in one token; also as plain C, whose last outputs are the counts."""
+    network, images = made(rest)
+    deployment = compile_network(network, images[:1])
+    check(deployment, network, images)
+    ran = run_as_c(deployment.generated, [images])
+    for result, reference in zip(ran.outputs, deployment(images), strict=False):
+        torch.testing.assert_close(result, reference, rtol=1e-4, atol=1e-5)
+    counts = torch.cat(ran.outputs[2:], 1).long().unbind(1)
+    assert [kept.tolist() for kept in counts] == [kept.tolist() for kept in deployment.token_counts.values()]
+
+
+@pytest.mark.parametrize("precision", ["int8", "bfloat16"])
+def test_layers_around_selectors_in_lower_precision(precision):
+    """Decisions stay as they are where scores are far from the threshold; the reference finds its own lengths."""
+    network, images = made("package")
+    calibration = [images] if precision == "int8" else None
+    deployment = compile_network(network, images[:1], precision=precision, calibration=calibration)
+    assert precision in {layer.precision for layer in deployment.manifest.layers}
+    wanted, counts = one_by_one(network, images)
+    for result, reference in zip(deployment(images), wanted, strict=True):
+        assert (result - reference).square().mean().sqrt() <= 0.1 * reference.square().mean().sqrt()
+    for kept, reference in zip(deployment.token_counts.values(), counts, strict=True):
+        assert (kept - torch.tensor(reference)).abs().max() <= 2
+
+
+class Largest(nn.Module):
+    """As many tokens as are told, those with the largest first channel, by several selectors perhaps."""
+
+    def __init__(self, counts: tuple[int | None, ...], names: str = "abc", leading: int = 1) -> None:
+        super().__init__()
+        self.counts, self.names, self.leading = counts, names, leading
+
+    def forward(self, x: Tensor) -> Tensor:
+        for count, name in zip(self.counts, self.names, strict=False):
+            scores = torch.sigmoid(x[:, self.leading :, 0])
+            x = select_tokens(x, scores, name, count=count, leading=self.leading) * 1.5
+        return x.mean(1)
+
+
+def test_fixed_counts_and_thresholds_that_keep_nothing():
+    """A fixed count is part of the shapes; ties go to the first; one token is always left."""
+    x = torch.randn(3, 30, 8).round(decimals=1)
+    for network in (Largest((20, 5)), Largest((12, None))):
+        deployment = compile_network(network, x[:1])
+        wanted = torch.cat([network(sample.unsqueeze(0)) for sample in x])
+        torch.testing.assert_close(deployment(x), wanted)
+        assert list(deployment.token_counts) == ["b"] * (None in network.counts)
+    network, x = Largest((None,), leading=0), -torch.rand(3, 30, 8)
+    torch.testing.assert_close(
+        compile_network(network, x[:1])(x), torch.cat([network(x[i : i + 1]) for i in range(3)])
+    )
+
+
+class Everything(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return select_tokens(x, x[:, 1:, 0], "all")
+
+
+@pytest.mark.parametrize(
+    ("network", "settings", "sentence"),
+    [
+        (Largest((None, None), "aa"), {}, "two selectors have the name 'a'"),
+        (Largest((None, 4)), {}, "no form for a length that changes"),
+        (Largest((None,)), {"dynamic": {"x": 1}}, "takes inputs of one length"),
+        (Everything(), {}, "as many tokens as are left"),
+    ],
+)
+def test_what_cannot_be_compiled_is_one_sentence(network, settings, sentence):
+    """Names, counts behind adaptive ones, lengths of both kinds, tokens as outputs."""
+    with pytest.raises(SpokeshaveError, match=sentence):
+        compile_network(network, torch.randn(1, 30, 8), **settings)
+
+
+def test_exported_programs_are_refused():
+    """Their sizes are fixed."""
+    program = torch.export.export(Largest((None,)), (torch.randn(1, 30, 8),))
+    with pytest.raises(SpokeshaveError, match="compile the network itself"):
+        compile_network(program, torch.randn(1, 30, 8))
