@@ -6,7 +6,7 @@
 The information content of the weights is what kept values take, and for every group of rows that share their columns
 the numbers of these in as few bits as suffice. Memory is that of a process that loads the saved deployment and calls
 it, after a small one (so that what Python loads once does not count): the most that it ever has resident, less what it
-had resident before, when it already had the inputs.
+had resident before, when it already had the inputs, and less the outputs.
 """
 
 import argparse
@@ -47,6 +47,7 @@ CALLS, ROUNDS = 200, 60
 ANY_LENGTH: dict[str | int, int] = {0: 1}
 RESIDENT = """
 import sys, torch
+from torch.utils._pytree import tree_leaves
 from spokeshave.compiler import load_deployment
 torch.set_num_threads(1)
 def resident(kind):
@@ -54,13 +55,13 @@ def resident(kind):
 def use(folder, inputs):
     deployment = load_deployment(f"{folder}/saved")
     for _ in range(3):
-        deployment(*inputs)
-    return deployment
+        outputs = tree_leaves(deployment(*inputs))
+    return deployment, sum(output.nbytes for output in outputs)
 small, inputs = (torch.load(f"{folder}/inputs.pt", weights_only=True) for folder in sys.argv[1:])
 loaded = use(sys.argv[1], small)
 before = resident("VmRSS")
-deployment = use(sys.argv[2], inputs)
-print(resident("VmHWM") - before)
+deployment, outputs = use(sys.argv[2], inputs)
+print(resident("VmHWM") - before - outputs)
 """
 
 

@@ -87,6 +87,21 @@ def test_recurrent_layers_have_one_entry_for_each_weight() -> None:
     assert layers[1].bias == "bias_hh_l0"
 
 
+def test_time_major_networks_are_traced_by_a_sample_and_not_by_a_step() -> None:
+    network = nn.LSTM(5, 3)
+    layers = trace(network, torch.zeros(11, 2, 5)).layers
+    assert [(layer.rows, layer.columns, layer.positions) for layer in layers] == [(12, 5, 11), (12, 3, 11)]
+
+
+def test_networks_that_mix_samples_are_traced_too() -> None:
+    class Mixing(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x @ (x - x.mean(0)).transpose(1, 2)
+
+    (layer,) = trace(Mixing(), torch.randn(2, 6, 4)).layers
+    assert (layer.rows, layer.columns, layer.positions) == (6, 4, 6)
+
+
 def test_products_of_activations_have_no_parameter() -> None:
     mix, scores, values, table, last = trace(*NETWORKS["attention"]).layers
     assert mix.parameter == "mix.weight"

@@ -78,6 +78,27 @@ def find_batch_axes(network: nn.Module | ExportedProgram, example: Tensor | tupl
     )
 
 
+def first_sample(network: nn.Module | ExportedProgram, example: Tensor | tuple[Any, ...]) -> tuple[Any, ...]:
+    """The first sample of every input, wherever the network has its batch; in front where it mixes samples.
+
+    Raises SpokeshaveError where the example is no batch of tensors.
+
+    >>> first_sample(nn.GRU(3, 4), torch.zeros(7, 2, 3))[0].shape
+    torch.Size([7, 1, 3])
+    """
+    return one_sample(example, sample_axes(network, example))
+
+
+def sample_axes(
+    network: nn.Module | ExportedProgram, example: Tensor | tuple[Any, ...]
+) -> tuple[int, ...] | None:
+    """The batch axis of every input; None, so in front, where samples are mixed: who asks runs one alone."""
+    try:
+        return find_batch_axes(network, example).inputs
+    except SpokeshaveError:
+        return None
+
+
 def _candidates(leaves: Leaves) -> Iterator[tuple[int, ...]]:
     """Axes to try: samples in front, then second everywhere, then every other choice."""
     most = [min(tensor.dim(), 2) for tensor in leaves]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
+from spokeshave.batch import sample_axes
 from spokeshave.export import export_network
 from spokeshave.weights import weights_of
 
@@ -85,7 +86,7 @@ class Workload:
 
 
 def trace(network: nn.Module | ExportedProgram, example: Tensor | tuple[Tensor, ...]) -> Workload:
-    """List the work of a network on one sample of `example`.
+    """List the work of a network on one sample of `example`, wherever the network has its batch.
 
     Raises SpokeshaveError when the network cannot be exported.
 
@@ -93,7 +94,7 @@ def trace(network: nn.Module | ExportedProgram, example: Tensor | tuple[Tensor, 
     >>> layer.name, layer.rows, layer.columns, layer.positions, layer.multiply_adds
     ('0', 8, 27, 256, 55296)
     """
-    program = export_network(network, example)
+    program = export_network(network, example, sample_axes(network, example))
     reader = _Reader(program, network)
     return Workload(tuple(layer for node in program.graph.nodes for layer in reader.layers(node)))
 

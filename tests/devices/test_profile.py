@@ -43,6 +43,11 @@ def test_on_this_cpu_every_step_has_its_time_and_every_layer_its_work():
     assert by_layer["head"][0].shape == (4, 16)
 
 
+def test_time_major_layers_are_profiled_over_all_their_steps():
+    result = profile(nn.Sequential(nn.GRU(6, 8)), torch.randn(9, 2, 6), load_device("host"))
+    assert sum(row.multiply_adds for row in result.rows) == 9 * 24 * (6 + 8)
+
+
 def test_on_a_modelled_device_the_rows_are_its_costs():
     network = nn.Sequential(
         nn.Conv2d(8, 16, 3), nn.ReLU(), nn.Conv2d(16, 32, 3), nn.ReLU(), nn.Conv2d(32, 8, 2)

@@ -50,6 +50,16 @@ def test_only_one_sample_is_timed(one_thread):
     assert samples == {1}
 
 
+def test_the_sample_of_a_time_major_network_has_all_its_steps(one_thread):
+    shapes = set()
+    layer = nn.GRU(3, 4)
+    table = side_by_side(
+        lambda x: shapes.add(x.shape), layer, torch.randn(7, 2, 3), rounds=3, peers=["eager"]
+    ).table
+    assert shapes == {(7, 1, 3)}
+    assert len(table) == 2
+
+
 def test_without_any_peer_there_is_nothing_to_compare(one_thread):
     with pytest.raises(SpokeshaveError, match=r"no peer can run the network.*no 2-D convolution"):
         side_by_side(lambda x: x, network(), EXAMPLE, peers=["channels_last"])

@@ -3,6 +3,7 @@
 import platform
 import statistics
 import time
+import zlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
@@ -66,7 +67,7 @@ class NativeDeployment:
     def __init__(self, generated: Generated, library: Path) -> None:
         self.manifest = manifest = generated.manifest
         self._tensors = {name: aligned(tensor) for name, tensor in generated.tensors.items()}
-        self.generated = Generated(manifest, generated.source, self._tensors)
+        self._source = zlib.compress(generated.source.encode())  # to be saved: a call does not need it
         self._threads = 1
         self._library_path = library
         self._counts: Tensor = torch.zeros(0, len(manifest.selectors))
@@ -109,6 +110,11 @@ class NativeDeployment:
         Class tokens and packages count; selectors of a fixed count are left out.
         """
         return dict(zip(self.manifest.selectors, self._counts.long().unbind(1), strict=True))
+
+    @property
+    def generated(self) -> Generated:
+        """What the deployment was built from."""
+        return Generated(self.manifest, zlib.decompress(self._source).decode(), self._tensors)
 
     @property
     def threads(self) -> int:

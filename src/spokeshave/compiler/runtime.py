@@ -8,6 +8,7 @@ import mmap
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -183,11 +184,22 @@ def aligned_memory(size: int, zeros: bool = False) -> Tensor:
     Weights that stream from memory, and planes that each lie on another page, outrun the addresses a processor keeps.
     With `zeros` they are zeros, as the operating system gives them: what is never used takes no memory.
     """
-    boundary = HUGE_PAGE_BYTES if size >= HUGE_PAGE_BYTES else ALIGNMENT_BYTES
-    memory = torch.from_numpy((np.zeros if zeros else np.empty)(size + boundary, np.uint8))
-    start = -memory.data_ptr() % boundary
-    memory = memory[start : start + size]
-    if boundary == HUGE_PAGE_BYTES and hasattr(mmap, "MADV_HUGEPAGE"):
-        address = ctypes.c_void_p(memory.data_ptr())
-        ctypes.CDLL(None).madvise(address, ctypes.c_size_t(size), mmap.MADV_HUGEPAGE)
-    return memory
+    if size >= HUGE_PAGE_BYTES:
+        return _on_huge_pages(size)
+    memory = torch.from_numpy((np.zeros if zeros else np.empty)(size + ALIGNMENT_BYTES, np.uint8))
+    start = -memory.data_ptr() % ALIGNMENT_BYTES
+    return memory[start : start + size]
+
+
+def _on_huge_pages(size: int) -> Tensor:
+    """Zeros from the operating system, which has them back with the last tensor; a heap may keep what is freed.
+
+    What does not fill a huge page at the end lies on small ones, so that no more than `size` becomes resident.
+    """
+    room = mmap.mmap(-1, size + HUGE_PAGE_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    memory = torch.frombuffer(room, dtype=torch.uint8)
+    start = -memory.data_ptr() % HUGE_PAGE_BYTES
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):  # a kernel may be without them
+            room.madvise(mmap.MADV_HUGEPAGE, start, size - size % HUGE_PAGE_BYTES)
+    return memory[start : start + size]

@@ -76,20 +76,27 @@ def load_aligned(path: Path) -> dict[str, Tensor]:
         header = json.loads(file.read(length))
         header.pop("__metadata__", None)
 
-        def read(name: str) -> Tensor:
-            return _read(file, 8 + length, header[name])
-
-        whole = {name: read(name) for name in header if not name.endswith((TABLE, NUMBERS))}
+        whole = {
+            name: _read(file, 8 + length, entry)
+            for name, entry in header.items()
+            if not name.endswith((TABLE, NUMBERS))
+        }
         coded = [name.removesuffix(TABLE) for name in header if name.endswith(TABLE)]
-        return whole | {name: _decoded(read(name + TABLE), read(name + NUMBERS)) for name in coded}
+        return whole | {
+            name: _decoded(file, 8 + length, header[name + TABLE], header[name + NUMBERS]) for name in coded
+        }
 
 
-def _decoded(table: Tensor, numbers: Tensor) -> Tensor:
-    tensor = aligned_memory(4 * numbers.numel()).view(table.dtype).view(numbers.shape)
-    pieces = zip(tensor.view(-1).split(SAMPLE), numbers.view(-1).split(SAMPLE), strict=True)
-    for made, read in pieces:  # NumPy makes 64-bit places of the numbers it is given
-        np.take(table.numpy(), read.numpy(), out=made.numpy())
-    return tensor
+def _decoded(file: BinaryIO, first: int, table: dict[str, Any], numbers: dict[str, Any]) -> Tensor:
+    """A tensor from its table and numbers, some at a time: all of them would lie beside it for a while."""
+    values, kind = _read(file, first, table), DTYPES[numbers["dtype"]]
+    begin, end = numbers["data_offsets"]
+    tensor = aligned_memory(4 * ((end - begin) // kind.itemsize)).view(values.dtype)
+    file.seek(first + begin)
+    for piece in tensor.split(SAMPLE):
+        places = np.frombuffer(file.read(len(piece) * kind.itemsize), f"u{kind.itemsize}")
+        np.take(values.numpy(), places, out=piece.numpy())
+    return tensor.view(numbers["shape"])
 
 
 def _read(file: BinaryIO, first: int, entry: dict[str, Any]) -> Tensor:

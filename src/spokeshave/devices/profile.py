@@ -8,10 +8,10 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
+from spokeshave.batch import first_sample
 from spokeshave.compiler import LayerTime
 from spokeshave.devices.device import Device
 from spokeshave.devices.host import HostDevice
-from spokeshave.export import one_sample
 from spokeshave.plan import Plan
 from spokeshave.processor import limited_threads
 from spokeshave.workload import Layer, Workload, trace
@@ -62,7 +62,7 @@ def profile(
     are its cost of each layer. Raises SpokeshaveError when the network cannot be exported or a weight is not
     in its scheme.
     """
-    workload, inputs = trace(network, example), one_sample(example)
+    workload, inputs = trace(network, example), first_sample(network, example)
     if not isinstance(device, HostDevice):
         cost = device.cost(workload, plan)
         rows = [

@@ -8,9 +8,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
+from spokeshave.batch import first_sample
 from spokeshave.deployment import Deployment
 from spokeshave.errors import SpokeshaveError
-from spokeshave.export import one_sample
 from spokeshave.measure.interleave import InterleavedRun, Progress, Ratio, Timing, interleave
 from spokeshave.measure.machine import Machine, describe_machine
 from spokeshave.measure.peers import FLOAT32_PEERS, Absent, Peer, dense_peers
@@ -77,10 +77,12 @@ def side_by_side(
     otherwise, on `threads` threads; a native deployment has its own property of that name. Raises
     SpokeshaveError when no peer can run the network.
     """
-    inputs = one_sample(example)
+    inputs = first_sample(network, example)
     names = FLOAT32_PEERS if peers is None else tuple(peers)
     steps = (len(names), rounds)
-    present, absent = dense_peers(network, inputs, threads, names, _part(progress, 0, sum(steps)))
+    present, absent = dense_peers(
+        network, inputs, threads, names, _part(progress, 0, sum(steps)), batched=True
+    )
     if not present:
         reasons = "; ".join(f"{entry.name}: {entry.reason}" for entry in absent)
         raise SpokeshaveError(f"no peer can run the network, so there is nothing to compare with ({reasons})")

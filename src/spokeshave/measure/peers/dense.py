@@ -12,8 +12,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
+from spokeshave.batch import first_sample
 from spokeshave.errors import SpokeshaveError
-from spokeshave.export import one_sample
 from spokeshave.measure.interleave import Progress
 from spokeshave.measure.peers.onnx_runtime import onnx_runtime, onnx_runtime_int8
 from spokeshave.measure.peers.openvino import openvino, openvino_bf16, openvino_int8
@@ -88,7 +88,7 @@ def dense_peers(
     absent: list[Absent] = []
     with _kept_or_temporary(folder) as conversions, limited_threads(threads):
         whole = example if isinstance(example, tuple) else (example,)
-        inputs = whole if batched else one_sample(example)
+        inputs = whole if batched else first_sample(network, example)
         task = Task(_evaluation_copy(network), inputs, threads, conversions)
         expected = eager(task)()
         for index, maker in enumerate(chosen):
