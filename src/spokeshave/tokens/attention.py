@@ -1,0 +1,123 @@
+"""Attention inside anybody's block: some tokens left out, and what was attended to written down."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+Wanted = Literal["class", "received"]
+
+SOFTMAXES = (F.softmax, torch.softmax, Tensor.softmax)
+MOST = 20.0  # exponent of a key that is left out: it counts for nothing, but its gradient must be finite
+
+
+class Attending(TorchFunctionMode):
+    """While it is entered, attention over `alive.shape[1]` tokens passes by those whose `alive` `[N, T]` is 0.
+
+    Every token attends to itself, so that no row is empty. Attention is `scaled_dot_product_attention`, or a softmax
+    over the last axis of `[N, heads, T, T]`. `attention` `[N, T]` is what was `wanted` of it, mean over heads: what the
+    first token attends to, or what each token receives from all that are alive.
+    """
+
+    def __init__(self, alive: Tensor | None, tokens: int, wanted: Wanted | None = None) -> None:
+        super().__init__()
+        self.attention: Tensor | None = None
+        self._alive, self._tokens, self._wanted = alive, tokens, wanted
+
+    def __torch_function__(
+        self,
+        function: Any,
+        types: Any,
+        arguments: tuple[Any, ...] = (),
+        named: Mapping[str, Any] | None = None,
+    ) -> Any:
+        named = dict(named or {})
+        if function is F.scaled_dot_product_attention and self._concerns(
+            arguments[1].shape[-2], arguments[0]
+        ):
+            return self._attend(*arguments, **named)
+        if function in SOFTMAXES and self._concerns(arguments[0].shape[-1], arguments[0]):
+            return self._replace_softmax(function, arguments, named)
+        return function(*arguments, **named)
+
+    def _replace_softmax(self, function: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> Tensor:
+        if self._alive is None:
+            found: Tensor = function(*arguments, **named)
+        else:
+            scores, dtype = arguments[0], named.get("dtype")
+            found = _softmax(scores if dtype is None else scores.to(dtype), self._alive)
+        self._write_down(found)
+        return found
+
+    def _concerns(self, keys: int, queries: Tensor) -> bool:
+        return queries.dim() == 4 and keys == self._tokens and queries.shape[2] == self._tokens
+
+    def _attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        **others: Any,
+    ) -> Tensor:
+        scale = query.shape[-1] ** -0.5 if scale is None else scale
+        bias = _as_bias(attn_mask, query.dtype)
+        if self._wanted is not None:
+            rows = query[:, :, :1] if self._wanted == "class" else query
+            own = bias if bias is None or self._wanted == "received" else bias[..., :1, :]
+            self._write_down(_softmax(_scores(rows, key, own, scale), self._alive))
+        if self._alive is None or is_causal:
+            return F.scaled_dot_product_attention(
+                query, key, value, attn_mask, dropout_p, is_causal, scale=scale, **others
+            )
+        if self._alive.requires_grad:
+            found = _softmax(_scores(query, key, bias, scale), self._alive)
+            return F.dropout(found, dropout_p) @ value
+        mask = _allowed(self._alive, self._tokens)[:, None].log().to(query.dtype)
+        return F.scaled_dot_product_attention(
+            query, key, value, mask if bias is None else mask + bias, dropout_p, scale=scale, **others
+        )
+
+    def _write_down(self, probabilities: Tensor) -> None:
+        if self._wanted is None:
+            return
+        heads = probabilities.mean(1)
+        if self._wanted == "class":
+            self.attention = heads[:, 0]
+        else:
+            rows = torch.ones_like(heads[:, :, 0]) if self._alive is None else self._alive
+            self.attention = (heads * rows[:, :, None]).sum(1)
+
+
+def _scores(query: Tensor, key: Tensor, bias: Tensor | None, scale: float) -> Tensor:
+    scores = query @ key.transpose(-2, -1) * scale
+    return scores if bias is None else scores + bias
+
+
+def _softmax(scores: Tensor, alive: Tensor | None) -> Tensor:
+    """The softmax over the keys that are alive and each query's own; gradients reach `alive`."""
+    if alive is None:
+        return scores.softmax(-1)
+    allowed = _allowed(alive, scores.shape[-2])[:, None].to(scores.dtype)
+    greatest = scores.detach().masked_fill(allowed < 0.5, -math.inf).amax(-1, keepdim=True)
+    weights = (scores - greatest).clamp(max=MOST).exp() * allowed
+    return weights / weights.sum(-1, keepdim=True)
+
+
+def _allowed(alive: Tensor, queries: int) -> Tensor:
+    """`[N, Q, T]`: 1 where a key takes part, or is the query itself (queries are the first Q tokens)."""
+    own = torch.eye(queries, alive.shape[1], dtype=alive.dtype, device=alive.device)
+    return alive[:, None] * (1 - own) + own
+
+
+def _as_bias(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    if mask is None or mask.dtype != torch.bool:
+        return mask
+    return torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, -math.inf)

@@ -1,0 +1,97 @@
+"""From scores to a choice: top-k, a threshold, or Gumbel noise in training; gradients go straight through."""
+
+import math
+from dataclasses import dataclass
+from functools import singledispatch
+
+import torch
+from torch import Tensor
+
+from spokeshave.errors import SpokeshaveError
+
+ROUNDING = 1e-9  # 0.1 * 30 is 3, not a little more
+
+
+@dataclass(frozen=True)
+class TopK:
+    """Keep the best `ceil(keep * n)` of a sample's n tokens: the same number for every sample."""
+
+    keep: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.keep <= 1:
+            raise SpokeshaveError(
+                f"TopK: keep is the share of tokens that stays, above 0 and at most 1, not {self.keep!r}"
+            )
+
+    def count(self, tokens: int) -> int:
+        """How many of `tokens` stay.
+
+        >>> TopK(0.7).count(196)
+        138
+        """
+        return math.ceil(self.keep * tokens - ROUNDING)
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Keep tokens whose score reaches `least`: as many as the sample needs."""
+
+    least: float = 0.5
+
+
+@dataclass(frozen=True)
+class Gumbel:
+    """Keep by probability: in training a hard sample with Gumbel noise, else what reaches `least`."""
+
+    least: float = 0.5
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.least < 1:
+            raise SpokeshaveError(f"Gumbel: least is a probability between 0 and 1, not {self.least!r}")
+        if self.temperature <= 0:
+            raise SpokeshaveError(f"Gumbel: temperature must be above 0, not {self.temperature!r}")
+
+
+Decision = TopK | Threshold | Gumbel
+DECISIONS = (TopK, Threshold, Gumbel)
+
+
+@singledispatch
+def choose(decision: object, scores: Tensor, candidates: Tensor, training: bool) -> Tensor:
+    """1 for tokens that are kept, 0 for others, `[N, T]`, of the `candidates` (1) alone.
+
+    The gradient is that of the scores, or of the softened sample.
+    """
+    raise SpokeshaveError(f"{decision!r} is no decision; give TopK(keep), Threshold(least) or Gumbel()")
+
+
+@choose.register
+def _(decision: TopK, scores: Tensor, candidates: Tensor, training: bool) -> Tensor:
+    ranked = (
+        scores.detach().masked_fill(candidates < 0.5, -math.inf).argsort(dim=1, descending=True, stable=True)
+    )
+    counts = (decision.keep * candidates.detach().double().sum(1) - ROUNDING).ceil()
+    best = torch.arange(scores.shape[1], device=scores.device) < counts[:, None]
+    return _straight_through(torch.zeros_like(best).scatter(1, ranked, best), scores) * candidates
+
+
+@choose.register
+def _(decision: Threshold, scores: Tensor, candidates: Tensor, training: bool) -> Tensor:
+    return _straight_through(scores >= decision.least, scores) * candidates
+
+
+@choose.register
+def _(decision: Gumbel, scores: Tensor, candidates: Tensor, training: bool) -> Tensor:
+    if not training:
+        return _straight_through(scores >= decision.least, scores) * candidates
+    noise = torch.rand_like(scores).logit(eps=1e-6)  # the difference of two Gumbel variables
+    soft = torch.sigmoid((scores.logit(eps=1e-6) + noise) / decision.temperature)
+    return _straight_through(soft >= 0.5, soft) * candidates
+
+
+def _straight_through(hard: Tensor, soft: Tensor) -> Tensor:
+    """The values of `hard` and the gradient of `soft` (Bengio et al., arXiv 1308.3432)."""
+    chosen = hard.to(soft.dtype)
+    return chosen + (soft - soft.detach()) if soft.requires_grad else chosen

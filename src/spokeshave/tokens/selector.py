@@ -1,0 +1,56 @@
+"""The learned multi-head token selector of SPViT (arXiv 2112.13890) and HeatViT (arXiv 2211.08110)."""
+
+import torch
+from torch import Tensor, nn
+
+
+class Selector(nn.Module):
+    """Tokens `[N, T, C]` to probabilities of keeping them `[N, T]`.
+
+    Each head's slice of the channels goes through a norm and a layer, one half of which is a local feature and the
+    other, averaged over the tokens that take part, a global one; a perceptron makes keep and drop of both. The head
+    branch weighs the heads' votes token by token.
+    """
+
+    def __init__(self, width: int, heads: int, shared: bool = False, importance: bool = True) -> None:
+        super().__init__()
+        self.heads = heads
+        size = width // heads
+        branches = 1 if shared else heads
+        self.features = nn.ModuleList(_features(size) for _ in range(branches))
+        self.votes = nn.ModuleList(_votes(size) for _ in range(branches))
+        self.importance = _importance(heads) if importance else None
+
+    def forward(self, tokens: Tensor, alive: Tensor) -> Tensor:
+        """Score tokens, of which those take part whose `alive` `[N, T]` is 1."""
+        slices = tokens.unflatten(2, (self.heads, -1))
+        keep = [self._head(index, slices[:, :, index], alive) for index in range(self.heads)]
+        scores = torch.stack(keep, 2)
+        if self.importance is None:
+            return scores.mean(2)
+        weights = self.importance(slices.mean(3))
+        return (scores * weights).sum(2) / weights.sum(2)
+
+    def _head(self, index: int, tokens: Tensor, alive: Tensor) -> Tensor:
+        branch = index % len(self.features)
+        local, shared = self.features[branch](tokens).chunk(2, 2)
+        weights = alive[:, :, None]
+        mean = (shared * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True).clamp_min(1)
+        both = torch.cat((local, mean.expand_as(shared)), 2)
+        return self.votes[branch](both).softmax(2)[:, :, 0]
+
+
+def _features(size: int) -> nn.Module:
+    return nn.Sequential(nn.LayerNorm(size), nn.Linear(size, size), nn.GELU())
+
+
+def _votes(size: int) -> nn.Module:
+    half, quarter = size // 2, size // 4
+    return nn.Sequential(
+        nn.Linear(size, half), nn.GELU(), nn.Linear(half, quarter), nn.GELU(), nn.Linear(quarter, 2)
+    )
+
+
+def _importance(heads: int) -> nn.Module:
+    half = max(1, heads // 2)
+    return nn.Sequential(nn.Linear(heads, half), nn.GELU(), nn.Linear(half, heads), nn.Sigmoid())
