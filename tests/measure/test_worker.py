@@ -1,4 +1,6 @@
+import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from spokeshave.measure.peers import Maker, PeerError, PeerLateError, Task, Work
 PROTOCOL = Path(__file__).parents[2] / "bench" / "peers"
 
 DOUBLING = """
-import sys
+import sys, threading
 sys.path.insert(0, {protocol!r})
 from line_protocol import serve
 
@@ -19,7 +21,12 @@ def load(folder, inputs, threads):
     print("talk on standard output must not reach the pipe")
     if threads > 4:
         raise ValueError("too many threads\\nand more")
+    threading.Thread(target=spin, daemon=True).start()
     return lambda: [2 * inputs[0], inputs[1]], "9.9"
+
+def spin():
+    while True:
+        pass
 
 serve(load)
 """
@@ -55,6 +62,22 @@ def test_a_worker_takes_part_in_interleaved_rounds_with_its_own_clock(command, t
         timed.timing("worker").calls > timed.timing("here").calls
     )  # it does less a call: nothing is computed twice
     run.close()
+
+
+def test_a_worker_takes_no_processor_between_its_turns(command, tmp_path):
+    run = WorkerRun(command, task(tmp_path))
+    assert run.timed(1) >= 0
+    before = processor_seconds(run)
+    time.sleep(0.3)  # one of its threads never rests
+    assert processor_seconds(run) - before < 0.05
+    run()
+    run.close()
+    assert run._process.returncode == 0
+
+
+def processor_seconds(run):
+    fields = Path(f"/proc/{run._process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_a_worker_that_is_not_ready_in_time_is_ended(tmp_path):

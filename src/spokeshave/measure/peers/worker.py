@@ -6,12 +6,17 @@ peer needs it, and its inputs, `input_0.npy` and so on. Worker and parent exchan
     worker  {"ready": true, "version": "1.2"}     or  {"error": "why not"}, after which it ends
     parent  {"run": 7, "clock": "wall"}           worker  {"seconds": 0.123}, all calls together
     parent  {"outputs": "FOLDER"}                 worker  {"saved": 2}: output_0.npy and output_1.npy
+
+Between its turns a worker is stopped, as job control stops a program: threads of some runtimes look out for work for a
+long time after a call, and would take the processors from whoever is timed next.
 """
 
 import json
+import signal
 import subprocess
 import tempfile
 import threading
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -44,6 +49,7 @@ class WorkerRun:
             stderr=subprocess.DEVNULL,
             text=True,
         )
+        weakref.finalize(self, self._process.send_signal, signal.SIGCONT)  # it reads that there is no more
         self.version: str = self._first_answer(ready_seconds)["version"]
 
     def __call__(self) -> list[np.ndarray]:
@@ -57,11 +63,13 @@ class WorkerRun:
         return float(self._ask({"run": calls, "clock": clock})["seconds"])
 
     def close(self) -> None:
-        """End the worker: it stops when it has no more to read."""
+        """End the worker: it ends when it has no more to read."""
+        self._process.send_signal(signal.SIGCONT)
         self._process.communicate()
 
     def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None
+        self._process.send_signal(signal.SIGCONT)
         try:
             self._process.stdin.write(json.dumps(question) + "\n")
             self._process.stdin.flush()
@@ -92,4 +100,5 @@ class WorkerRun:
         if "error" in answer:
             self._process.wait()
             raise PeerError(answer["error"])
+        self._process.send_signal(signal.SIGSTOP)
         return answer
