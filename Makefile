@@ -6,7 +6,7 @@ VENV := .venv
 QUICK := --heat compressions --threads 1 --rounds 5 --peer eager onnxruntime onnxruntime_int8
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check bench bench-quick clean
+.PHONY: help demo test check simulators bench bench-quick clean
 
 help:  ## what each command does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -26,7 +26,10 @@ check: $(VENV)/.ready  ## formatter, linter, type checker, import layers, size r
 	$(BIN)/lint-imports
 	$(BIN)/python tools/size_report.py
 
-test: check  ## everything that must hold, on a clean clone
+simulators:  ## Icarus Verilog and Verilator by apt, where that is possible
+	tools/install_simulators.sh
+
+test: check simulators  ## everything that must hold, on a clean clone
 	$(BIN)/python -m pytest --numprocesses logical --dist worksteal
 
 $(VENV)/.bench-ready: $(VENV)/.ready $(wildcard bench/requirements/*.txt)

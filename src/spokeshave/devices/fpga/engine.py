@@ -12,10 +12,11 @@ position:
 Every lane sums its products in a tree, a register behind each level, and adds to an accumulator.
 
 **Weight codes** in memory: int8 and int4 two's complement (without -128 and -8); shift 4 bits, the sign above e + 1,
-0 for the weight 0; binary 1 for +1. A weight word holds `columns` codes of every lane: lane 0's first, lowest bits
-first; lanes in the order int8, int4, shift, binary. An input word holds `columns` activations of one position, lowest
-bits first. Columns that a matrix lacks are zeros in both; of binary words they are bits 1 and 0, each of which takes
-1 off the sum: the bias gives it back.
+0 for the weight 0; binary 1 for +1. Of two int8 or int4 lanes that share a block, the second's code has 1 taken off
+where the first's is negative, which is what the first's sign adds to it in the factor. A weight word holds `columns`
+codes of every lane: lane 0's first, lowest bits first; lanes in the order int8, int4, shift, binary. An input word
+holds `columns` activations of one position, lowest bits first. Columns that a matrix lacks are zeros in both; of binary
+words they are bits 1 and 0, each of which takes 1 off the sum: the bias gives it back.
 
 **Memories.** Three of two halves each: weights (`depth` words a half), inputs (`positions * depth` words a half, words
 of a position side by side) and sums (`positions` words a half, each of `rows` sums). Rows' parameters (bias,
@@ -166,8 +167,12 @@ class Engine:
 
     @cached_property
     def compute_latency(self) -> int:
-        """Cycles from the last read of words to the sum in memory: read, product, tree, accumulator."""
-        return 3 + (self.columns - 1).bit_length()
+        """Cycles from the last read of words to the sum in memory: read, product, tree, accumulator.
+
+        Binary products are counted in sixes, which takes another cycle, before they come to the tree.
+        """
+        terms, counting = (-(-self.columns // 6), 1) if self.lanes.binary else (self.columns, 0)
+        return 3 + counting + (terms - 1).bit_length()
 
     def beats(self, bits: int) -> int:
         """Cycles in which a word of so many bits is loaded."""

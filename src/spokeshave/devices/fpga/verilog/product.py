@@ -1,0 +1,208 @@
+"""A product of real numbers as the jobs and beats of the engine, and the levels that come out, back in their places."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from spokeshave.devices.fpga.engine import CODE_BITS, PARAMETER_BITS, Engine, LaneKind
+from spokeshave.devices.fpga.schedule import Job, Outer, Product, jobs, row_tiles
+from spokeshave.devices.fpga.verilog.control import Widths
+from spokeshave.devices.fpga.verilog.lanes import pair_codes, shift_codes
+from spokeshave.devices.fpga.verilog.words import join_words, to_words
+from spokeshave.errors import SpokeshaveError
+
+NOBODY = -1
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Whole numbers of a product and of what follows its sums.
+
+    `weights` `[rows, columns]`, of the formats `kinds`, one a row; `inputs` `[columns, positions]`; `bias`,
+    `multiplier` and `shift` `[rows]`. Levels are clamped to `low ... high`, counted from the zero point, which is then
+    added.
+    """
+
+    weights: Tensor
+    kinds: tuple[LaneKind, ...]
+    inputs: Tensor
+    bias: Tensor
+    multiplier: Tensor
+    shift: Tensor
+    low: int = -128
+    high: int = 127
+    zero_point: int = 0
+
+    @property
+    def product(self) -> Product:
+        """Its sizes."""
+        rows = tuple((kind, self.kinds.count(kind)) for kind in CODE_BITS if kind in self.kinds)
+        return Product(rows, self.weights.shape[1], self.inputs.shape[1])
+
+
+@dataclass(frozen=True)
+class Load:
+    """What the engine is given, as words: jobs, and the beats that they load."""
+
+    jobs: list[str]
+    beats: list[str]
+
+
+def places(engine: Engine, numbers: Numbers) -> list[list[int]]:
+    """Which row each lane computes in each tile, `NOBODY` where there is none left for it.
+
+    >>> from spokeshave.devices.fpga.engine import Lanes
+    >>> nothing = torch.zeros(3)
+    >>> numbers = Numbers(torch.ones(3, 2), ("shift", "int8", "shift"), torch.ones(2, 1), *[nothing] * 3)
+    >>> places(Engine(Lanes(int8=2, shift=1), columns=2), numbers)
+    [[1, 2, 0]]
+    """
+    tiles = row_tiles(engine, numbers.product)
+    waiting = {kind: [row for row, of in enumerate(numbers.kinds) if of == kind] for kind in CODE_BITS}
+    for kind in ("int4", "shift"):
+        room = tiles * engine.lanes.of(kind)
+        waiting["int8"] += waiting[kind][room:]
+        waiting[kind] = waiting[kind][:room]
+    found: list[list[int]] = [[] for _ in range(tiles)]
+    for kind, rows in waiting.items():
+        lanes = engine.lanes.of(kind)
+        rows += [NOBODY] * (tiles * lanes - len(rows))
+        for tile in range(tiles):
+            found[tile] += rows[tile * lanes : (tile + 1) * lanes]
+    return found
+
+
+def load_of(engine: Engine, numbers: Numbers, outer: Outer = "rows") -> Load:
+    """Jobs and beats of a product; raises SpokeshaveError for numbers that the engine cannot hold."""
+    check_numbers(engine, numbers)
+    work, tiles = list(jobs(engine, numbers.product, outer)), places(engine, numbers)
+    columns = _starts({job.column_pass: job.words for job in work})
+    positions = _starts({job.position_tile: job.positions for job in work})
+    weights, parameters = _weight_words(engine, numbers, tiles), _parameter_words(engine, numbers, tiles)
+    inputs = _input_words(engine, numbers)
+    beats: list[str] = []
+    for job in work:
+        words = range(columns[job.column_pass], columns[job.column_pass] + job.words)
+        if job.loads_weights:
+            if job.first:
+                beats += _beats(engine, parameters[job.row_tile], engine.parameter_word_bits)
+            beats += _beats(engine, [weights[job.row_tile][word] for word in words], engine.weight_word_bits)
+        if job.loads_inputs:
+            start = positions[job.position_tile]
+            read = [inputs[place][word] for place in range(start, start + job.positions) for word in words]
+            beats += _beats(engine, read, engine.input_word_bits)
+    return Load([_job_word(engine, job) for job in work], beats)
+
+
+def placed(engine: Engine, numbers: Numbers, levels: Tensor, outer: Outer = "rows") -> Tensor:
+    """Levels as they came, `[words, outputs]`, in the places of their rows and positions: `[rows, positions]`."""
+    tiles = places(engine, numbers)
+    work = list(jobs(engine, numbers.product, outer))
+    positions = _starts({job.position_tile: job.positions for job in work})
+    made, read = torch.zeros(len(numbers.kinds), numbers.inputs.shape[1], dtype=torch.int64), 0
+    for job in (job for job in work if job.last):
+        words = job.positions * job.output_words
+        part = levels[read : read + words].reshape(job.positions, -1)
+        rows = torch.tensor(tiles[job.row_tile][: part.shape[1]])
+        start = positions[job.position_tile]
+        made[rows[rows != NOBODY], start : start + job.positions] = part[:, : len(rows)][:, rows != NOBODY].T
+        read += words
+    return made
+
+
+def check_numbers(engine: Engine, numbers: Numbers) -> None:
+    """Raise SpokeshaveError for numbers that the engine has no bits for."""
+    ends = {
+        "input": (numbers.inputs, *((-128, 127) if engine.signed else (0, 255))),
+        "bias": (numbers.bias, -(1 << 31), (1 << 31) - 1),
+        "multiplier": (numbers.multiplier, 0, (1 << 31) - 1),
+        "shift": (numbers.shift, 0, 63),
+    }
+    if engine.requantizer == "shift":
+        ends["multiplier"] = (numbers.multiplier, 1, 1)
+    if engine.lanes.binary:
+        ends["input"] = (numbers.inputs, -1, 1)
+    for name, (values, low, high) in ends.items():
+        if bool(((values < low) | (values > high)).any()):
+            raise SpokeshaveError(
+                f"the engine takes {name}s from {low} to {high}, not {int(values.min())} to {int(values.max())}"
+            )
+
+
+def _starts(sizes: dict[int, int]) -> list[int]:
+    return [0, *accumulate(sizes[number] for number in sorted(sizes))]
+
+
+def _weight_words(engine: Engine, numbers: Numbers, tiles: Sequence[Sequence[int]]) -> list[list[str]]:
+    """By tile and word."""
+    return [_tile_words(engine, numbers, rows) for rows in tiles]
+
+
+def _tile_words(engine: Engine, numbers: Numbers, rows: Sequence[int]) -> list[str]:
+    missing = -numbers.weights.shape[1] % engine.columns
+    filler = 1 if engine.lanes.binary else 0
+    weights = F.pad(numbers.weights.long(), (0, missing), value=filler)
+    weights = torch.cat([weights, torch.zeros_like(weights[:1])])  # NOBODY's
+    fields, lane = [], 0
+    for kind, bits in CODE_BITS.items():
+        count = engine.lanes.of(kind)
+        chosen = weights[torch.tensor(rows[lane : lane + count], dtype=torch.long)]
+        fields += [(codes.view(-1, engine.columns), bits) for codes in lane_codes(kind, chosen.unsqueeze(1))]
+        lane += count
+    return join_words(*fields)
+
+
+def lane_codes(kind: LaneKind, weights: Tensor) -> list[Tensor]:
+    """Codes of the weights of lanes of a kind, `[lanes, ...]`, one by one."""
+    if kind in ("int8", "int4"):
+        pairs = zip(weights[0::2], weights[1::2], strict=True)
+        return [code for first, second in pairs for code in pair_codes(first, second)]
+    if kind == "shift":
+        return list(shift_codes(weights))
+    return list((weights > 0).long())
+
+
+def _input_words(engine: Engine, numbers: Numbers) -> list[list[str]]:
+    """By position and word."""
+    values = numbers.inputs.long().T
+    values = (values > 0).long() if engine.lanes.binary else values
+    values = F.pad(values, (0, -values.shape[1] % engine.columns))
+    words = to_words(values.reshape(-1, engine.columns), engine.activation_bits)
+    count = values.shape[1] // engine.columns
+    return [words[start : start + count] for start in range(0, len(words), count)]
+
+
+def _parameter_words(engine: Engine, numbers: Numbers, tiles: Sequence[Sequence[int]]) -> list[list[str]]:
+    missing = -numbers.weights.shape[1] % engine.columns if engine.lanes.binary else 0
+    columns = [(numbers.bias + missing, 32), (numbers.shift, 8)]
+    if PARAMETER_BITS[engine.requantizer] == 72:
+        columns.insert(1, (numbers.multiplier, 32))
+    found = []
+    for rows in tiles:
+        filled = torch.tensor([*rows] + [NOBODY] * (engine.parameter_words * engine.outputs - len(rows)))
+        fields = []
+        for output in range(engine.outputs):
+            chosen = filled[output :: engine.outputs]
+            fields += [
+                (torch.where(chosen != NOBODY, values[chosen], 0)[:, None], bits) for values, bits in columns
+            ]
+        found.append(join_words(*fields))
+    return found
+
+
+def _beats(engine: Engine, words: Sequence[str], bits: int) -> list[str]:
+    """Words cut into beats, the lowest first."""
+    digits, count = 2 * engine.load_bytes, engine.beats(bits)
+    padded = [word.zfill(digits * count) for word in words]
+    return [word[len(word) - (beat + 1) * digits :][:digits] for word in padded for beat in range(count)]
+
+
+def _job_word(engine: Engine, job: Job) -> str:
+    fields = Widths.of(engine).job_fields
+    values = {name: getattr(job, name) for name in fields if name != "input_words"}
+    values |= {"input_words": job.words * job.positions, "output_words": job.output_words - 1}
+    return join_words(*[(torch.tensor([[int(values[name])]]), bits) for name, bits in fields.items()])[0]

@@ -1,0 +1,112 @@
+"""The generated engine in a simulator: levels of the executor, cycles of the model."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tests.devices.fpga.verilog.simulators import needs
+
+from spokeshave.compiler.quantization.rescaling import rescaled
+from spokeshave.devices.fpga.cycles import count
+from spokeshave.devices.fpga.engine import Engine, Lanes
+from spokeshave.devices.fpga.schedule import jobs
+from spokeshave.devices.fpga.verilog.engine import generate_engine
+from spokeshave.devices.fpga.verilog.engine_run import simulated_engine
+from spokeshave.devices.fpga.verilog.product import Numbers, load_of
+from spokeshave.devices.fpga.verilog.simulation import lint
+from spokeshave.errors import SpokeshaveError
+
+MIXED = Engine(Lanes(int8=4, int4=2, shift=6), columns=8, depth=4, positions=8, load_bytes=16, outputs=4)
+SMALL = {"depth": 16, "positions": 8, "load_bytes": 16}
+UNSIGNED = Engine(Lanes(int8=4), columns=5, outputs=3, signed=False, requantizer="shift", **SMALL)
+BINARY = Engine(Lanes(binary=7), columns=16, outputs=4, activation_bits=1, requantizer="shift", **SMALL)
+STARVED = Engine(Lanes(shift=3), columns=4, depth=3, positions=2, load_bytes=2, outputs=1)
+ENGINES = {"mixed": MIXED, "unsigned": UNSIGNED, "binary": BINARY, "starved": STARVED}
+ROWS = {
+    "mixed": {"int8": 7, "int4": 5, "shift": 9},
+    "unsigned": {"int8": 9},
+    "binary": {"binary": 20},
+    "starved": {"shift": 7},
+}
+SIZES = [(3, 1), (20, 9), (77, 30)]
+
+
+def weights_of(kind, count, columns):
+    if kind == "shift":
+        signs, orders = torch.randint(-1, 2, (count, columns)), torch.randint(0, 7, (count, columns))
+        return signs << orders
+    if kind == "binary":
+        return 2 * torch.randint(0, 2, (count, columns)) - 1
+    most = 127 if kind == "int8" else 7
+    return torch.randint(-most, most + 1, (count, columns))
+
+
+def inputs_of(engine, columns, positions):
+    if engine.lanes.binary:
+        return 2 * torch.randint(0, 2, (columns, positions)) - 1
+    low, high = (-128, 128) if engine.signed else (0, 256)
+    return torch.randint(low, high, (columns, positions))
+
+
+def numbers_for(engine, rows, columns, positions):
+    """A random product whose rows of all formats are mixed."""
+    kinds = [kind for kind, number in rows.items() for _ in range(number)]
+    weights = torch.cat([weights_of(kind, number, columns) for kind, number in rows.items()])
+    order = torch.randperm(len(kinds))
+    bias = torch.randint(-1000, 1000, order.shape)
+    if engine.requantizer == "multiplier":
+        multiplier, shift = (
+            torch.randint(1 << 30, (1 << 31) - 1, order.shape),
+            torch.randint(36, 43, order.shape),
+        )
+    else:
+        multiplier, shift = torch.ones_like(order), torch.randint(0, 9, order.shape)
+    kinds, inputs = tuple(kinds[row] for row in order), inputs_of(engine, columns, positions)
+    bounds = (-128, 127, 0) if engine.signed else (-3, 252, 3)
+    return Numbers(weights[order], kinds, inputs, bias, multiplier, shift, *bounds)
+
+
+def expected(numbers):
+    sums = numbers.weights @ numbers.inputs + numbers.bias[:, None]
+    nothing = torch.zeros((), dtype=torch.int64)
+    made = rescaled(sums, numbers.multiplier[:, None], numbers.shift[:, None], "once", nothing)
+    return made.clamp(numbers.low, numbers.high) + numbers.zero_point
+
+
+@needs("icarus")
+@pytest.mark.parametrize("name", ENGINES)
+def test_levels_are_the_executors_and_cycles_the_models(name, tmp_path):
+    engine = ENGINES[name]
+    simulated = simulated_engine(engine, tmp_path, "icarus")
+    for columns, positions in SIZES:
+        for outer in ("rows", "positions"):
+            numbers = numbers_for(engine, ROWS[name], columns, positions)
+            made = simulated.run(numbers, outer)
+            assert torch.equal(made.levels, expected(numbers))
+            assert made.cycles == count(engine, jobs(engine, numbers.product, outer)).total
+            assert len(made.levels.unique()) > 2
+
+
+@needs("verilator")
+@pytest.mark.parametrize("name", ENGINES)
+def test_the_strictest_check_finds_nothing(name, tmp_path):
+    assert lint(generate_engine(ENGINES[name]), tmp_path) == ""
+
+
+def test_numbers_that_have_no_place_are_refused():
+    numbers = numbers_for(UNSIGNED, {"int8": 2}, 3, 1)
+    with pytest.raises(SpokeshaveError, match="takes inputs from 0 to 255"):
+        load_of(UNSIGNED, replace(numbers, inputs=numbers.inputs - 300))
+    with pytest.raises(SpokeshaveError, match="takes multipliers from 1 to 1"):
+        load_of(UNSIGNED, replace(numbers, multiplier=numbers.multiplier + 1))
+    with pytest.raises(SpokeshaveError, match="no lanes for shift"):
+        load_of(BINARY, replace(numbers, kinds=("shift", "shift"), inputs=numbers.inputs.clamp(-1, 1)))
+
+
+@needs("verilator")
+@pytest.mark.slow
+def test_verilator_agrees(tmp_path):
+    numbers = numbers_for(MIXED, ROWS["mixed"], 77, 30)
+    made = simulated_engine(MIXED, tmp_path, "verilator").run(numbers)
+    assert torch.equal(made.levels, expected(numbers))
+    assert made.cycles == count(MIXED, jobs(MIXED, numbers.product)).total
