@@ -36,6 +36,14 @@ NETWORKS = {
         ),
         torch.zeros(2, 4, 10, 10),
     ),
+    "transposed": (
+        nn.Sequential(
+            nn.ConvTranspose2d(8, 6, 3, stride=2, padding=1, output_padding=1, groups=2, bias=False),
+            nn.Flatten(2),
+            nn.ConvTranspose1d(6, 4, 5, dilation=2),
+        ),
+        torch.zeros(2, 8, 5, 4),
+    ),
     "one axis": (nn.Sequential(nn.Conv1d(3, 6, 5, padding="valid")), torch.zeros(1, 3, 20)),
     "tokens": (nn.Linear(6, 5), torch.zeros(3, 4, 6)),
     "attention": (Attention(), torch.zeros(2, 7, 12)),

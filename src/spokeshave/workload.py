@@ -15,9 +15,10 @@ from spokeshave.weights import weights_of
 
 aten = torch.ops.aten
 
-Kind = Literal["convolution", "linear", "recurrent", "matmul"]
+Kind = Literal["convolution", "transposed", "linear", "recurrent", "matmul"]
 
 CONVOLUTIONS = {aten.conv1d.default, aten.conv2d.default, aten.conv1d.padding, aten.conv2d.padding}
+TRANSPOSED = {aten.conv_transpose1d.default, aten.conv_transpose2d.input}
 RECURRENT = {aten.gru.input, aten.lstm.input, aten.rnn_tanh.input, aten.rnn_relu.input}
 PRODUCTS = {  # the names of their operands
     aten.matmul.default: ("self", "other"),
@@ -33,10 +34,11 @@ class Layer:
     """A `[rows, columns]` matrix times `[columns, positions]`, for one sample.
 
     Of a convolution the rows are output channels, the columns (input channel of the group, kernel position),
-    the positions those of the output map. A recurrent layer has one entry for each weight; its positions are
-    time steps. A "matmul" is a product of two activations, or of one and a `[columns, rows]` parameter;
-    attention is two of them. `name` is the innermost module, `parameter` and `bias` are names in
-    `named_parameters()`. Shapes have the batch axis, which is 1. `kernel` to `dilation` have one number for
+    the positions those of the output map; of a transposed convolution the rows are input channels, the columns (output
+    channel of the group, kernel position), the positions those of the input map. A recurrent layer has one entry for
+    each weight; its positions are time steps. A "matmul" is a product of two activations, or of one and a
+    `[columns, rows]` parameter; attention is two of them. `name` is the innermost module, `parameter` and `bias` are
+    names in `named_parameters()`. Shapes have the batch axis, which is 1. `kernel` to `dilation` have one number for
     each spatial axis, `padding` that before it.
     """
 
@@ -111,6 +113,8 @@ class _Reader:
         """The layers that a node stands for, none for most."""
         if node.target in CONVOLUTIONS:
             return (self.convolution(node),)
+        if node.target in TRANSPOSED:
+            return (self.transposed(node),)
         if node.target == aten.linear.default:
             return (self.linear(node),)
         if node.target in RECURRENT:
@@ -133,6 +137,10 @@ class _Reader:
             dilation=dilation,
             groups=given["groups"],
         )
+
+    def transposed(self, node: fx.Node) -> Layer:
+        layer = self.convolution(node)
+        return replace(layer, kind="transposed", positions=prod(layer.input_shape[2:]))
 
     def linear(self, node: fx.Node) -> Layer:
         return self.weighted(node, "linear", arguments_of(node))

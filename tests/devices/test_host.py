@@ -66,6 +66,15 @@ def test_pruning_pays(own_cache):
     assert pruned.weight_bytes < dense.weight_bytes
 
 
+def test_transposed_convolutions_cost_what_they_cost_in_a_network(own_cache):
+    layer = nn.ConvTranspose2d(8, 6, 3, stride=2, padding=1, output_padding=1, groups=2)
+    workload = trace(nn.Sequential(layer), torch.zeros(1, 8, 5, 4))
+    assert HOST.supports(Unstructured(0.5), workload.layers[0]) is None
+    cost = HOST.cost(workload)
+    assert cost.latency_seconds > 0
+    assert cost.weight_bytes >= 4 * layer.weight.numel()
+
+
 def test_a_damaged_cache_entry_is_timed_again(own_cache):
     workload = trace(nn.Sequential(nn.Linear(64, 32)), torch.zeros(1, 64))
     HOST.cost(workload)

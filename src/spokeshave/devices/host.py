@@ -47,7 +47,7 @@ class HostDevice:
 
     def supports(self, scheme: Scheme, layer: Layer) -> str | None:
         """None for layers whose zeros are never computed with; else the reason."""
-        if layer.kind in ("convolution", "linear", "recurrent"):
+        if layer.kind != "matmul":
             return None
         return f"{layer.kind} layers run through PyTorch here, which computes with the zeros too"
 

@@ -1,5 +1,6 @@
 """One layer of a workload, made with random weights, compiled alone and timed on this CPU."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 
@@ -12,7 +13,9 @@ from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan, Rule
 from spokeshave.processor import limited_threads
 from spokeshave.schemes.scheme import Scheme
-from spokeshave.workload import Layer
+from spokeshave.workload import Kind, Layer
+
+Weighted = nn.Linear | nn.Conv1d | nn.Conv2d | nn.ConvTranspose1d | nn.ConvTranspose2d
 
 REPEATS = 15
 COPIES = ("input", "output")  # of a whole network, between PyTorch's order of elements and the kernels'
@@ -69,7 +72,7 @@ def _network(layer: Layer, scheme: Scheme | None) -> nn.Module:
     """The layer as the only one of a network, in which its name is `0`."""
     if layer.kind == "matmul" and layer.parameter is None:
         return _Product()
-    module = _convolution(layer) if layer.kind == "convolution" else _linear(layer)
+    module = MODULES.get(layer.kind, _linear)(layer)
     with torch.no_grad():
         module.weight.copy_(random_weight(tuple(module.weight.shape), scheme))
     return nn.Sequential(module).eval()
@@ -91,3 +94,23 @@ def _convolution(layer: Layer) -> nn.Conv1d | nn.Conv2d:
         groups=layer.groups,
         bias=layer.bias is not None,
     )
+
+
+def _transposed(layer: Layer) -> nn.ConvTranspose1d | nn.ConvTranspose2d:
+    kind = nn.ConvTranspose1d if len(layer.kernel) == 1 else nn.ConvTranspose2d
+    axes = zip(layer.input_shape[2:], layer.stride, layer.padding, layer.dilation, layer.kernel, strict=True)
+    least = [(read - 1) * step - 2 * pad + gap * (taps - 1) + 1 for read, step, pad, gap, taps in axes]
+    return kind(
+        layer.rows,
+        layer.columns // prod(layer.kernel) * layer.groups,
+        layer.kernel,  # type: ignore[arg-type]
+        stride=layer.stride,  # type: ignore[arg-type]
+        padding=layer.padding,  # type: ignore[arg-type]
+        output_padding=tuple(made - size for made, size in zip(layer.output_shape[2:], least, strict=True)),  # type: ignore[arg-type]
+        dilation=layer.dilation,  # type: ignore[arg-type]
+        groups=layer.groups,
+        bias=layer.bias is not None,
+    )
+
+
+MODULES: Mapping[Kind, Callable[[Layer], Weighted]] = {"convolution": _convolution, "transposed": _transposed}

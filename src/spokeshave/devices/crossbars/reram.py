@@ -18,7 +18,13 @@ from spokeshave.deployment import Cost
 from spokeshave.devices.assignment import assign
 from spokeshave.devices.crossbars.array import Array
 from spokeshave.devices.crossbars.deployment import CrossbarDeployment, measured_bits, program_graph
-from spokeshave.devices.crossbars.occupancy import Occupancy, occupancies, polarized_reason, replication
+from spokeshave.devices.crossbars.occupancy import (
+    WEIGHTED,
+    Occupancy,
+    occupancies,
+    polarized_reason,
+    replication,
+)
 from spokeshave.devices.device_file import DeviceFile
 from spokeshave.devices.figure import Fact, Figure, set_by_hand
 from spokeshave.errors import SpokeshaveError
@@ -129,6 +135,8 @@ class ReRAMDevice:
         """None for layers with weights, polarized where the crossbars need it."""
         if layer.kind == "matmul":
             return "a product of two activations has no weights to program"
+        if layer.kind not in WEIGHTED:
+            return f"{layer.kind} convolutions are not mapped to crossbars, and cost nothing here"
         return polarized_reason(scheme, self.array)
 
     def layers(
