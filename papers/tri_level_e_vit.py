@@ -1,0 +1,114 @@
+"""Tri-Level E-ViT (arXiv 2211.10801): examples, tokens and links of attention removed while a transformer is trained.
+
+A small transformer is trained on CIFAR-10 images without any level, with each alone, and with all, side by side; time
+is the process's, so that what else runs on the machine is not counted. Records stay in runs/papers, so a run can go on.
+"""
+
+import statistics
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from papers.record import Check, Finding, main, verdict
+from papers.tri_level_training import LEVELS, side_by_side, trainee
+from papers.trials import remembered, spread
+from spokeshave.data import DATA, Batches
+from spokeshave.measure import evaluate
+
+CONFIGURATIONS: dict[str, frozenset[str]] = {
+    "dense": frozenset(),
+    **{level: frozenset({level}) for level in LEVELS},
+    "all": frozenset(LEVELS),
+}
+
+
+@dataclass(frozen=True)
+class Amount:
+    """How much is run; every seed trains on images of its own."""
+
+    seeds: tuple[int, ...] = (0, 1, 2)
+    images: int = 3_000
+    epochs: int = 8
+    test: int = 5_000
+
+
+QUICK = Amount(seeds=(0,), images=256, epochs=2, test=200)
+
+
+def trials(amount: Amount, seed: int) -> dict[str, Any]:
+    """All configurations of one seed: accuracy, seconds, multiply-adds, examples of each epoch."""
+    data = DATA["cifar10"]()
+    train, test = data.train, data.held_out
+    assert isinstance(train, Batches)
+    assert isinstance(test, Batches)
+    drawn = torch.randperm(len(train.labels), generator=torch.Generator().manual_seed(seed))[: amount.images]
+    images = replace(train, inputs=train.inputs[drawn], labels=train.labels[drawn], size=64)
+    running = {name: trainee(images, levels, amount.epochs, seed) for name, levels in CONFIGURATIONS.items()}
+    side_by_side(running)
+    judged = replace(test, inputs=test.inputs[: amount.test], labels=test.labels[: amount.test])
+    return {
+        name: {
+            "accuracy": evaluate(each.network, judged).top1,
+            "process_seconds": each.seconds,
+            "multiply_adds": each.work,
+            "examples": each.used,
+        }
+        for name, each in running.items()
+    }
+
+
+def findings(records: Sequence[dict[str, Any]]) -> Iterator[Finding]:
+    """What the paper claims: less time at equal accuracy, and each level's share of it."""
+    for name in (*LEVELS, "all"):
+        work, seconds = (relative(records, name, what) for what in ("multiply_adds", "process_seconds"))
+        changes = [100 * (each[name]["accuracy"] - each["dense"]["accuracy"]) for each in records]
+        deviation = statistics.stdev(changes) if len(changes) > 1 else 0.0
+        accurate = statistics.fmean(changes) >= -deviation
+        saved = 100 * (1 - statistics.fmean(seconds))
+        published = "DeiT-T -15.2 % time, +0.4 points; DeiT-S -15.7 %, +0.1" if name == "all" else ""
+        yield Finding(
+            "all three levels save at least 15 % of training time at equal accuracy"
+            if name == "all"
+            else f"{name} alone: less training time at equal accuracy",
+            published,
+            f"process time {-saved:+.1f} %, multiply-adds (counted) {100 * statistics.fmean(work) - 100:+.1f} %, "
+            f"accuracy {statistics.fmean(changes):+.1f} ± {deviation:.1f} points",
+            verdict(accurate and saved >= (15 if name == "all" else 0)),
+            f"dense {spread([each['dense']['accuracy'] for each in records])}, "
+            f"{name} {spread([each[name]['accuracy'] for each in records])}",
+        )
+
+
+def relative(records: Sequence[dict[str, Any]], name: str, what: str) -> list[float]:
+    """By seed: what a configuration costs, as a part of what dense training costs."""
+    return [each[name][what] / each["dense"][what] for each in records]
+
+
+def run(quick: bool) -> Check:
+    """Train side by side, seed by seed."""
+    torch.set_num_threads(1)
+    amount = QUICK if quick else Amount()
+    records = [
+        remembered(f"tri_level_e_vit/{amount.images}-{amount.epochs}-{seed}", partial(trials, amount, seed))
+        for seed in amount.seeds
+    ]
+    return Check(
+        tuple(findings(records)),
+        (
+            f"{amount.images:,} CIFAR-10 images for {amount.epochs} epochs instead of ImageNet for 300; a transformer "
+            "of 4 blocks, tokens removed in front of its blocks 1, 2 and 3 (keep 0.9), schedules by parts of the run",
+            "links are pruned by key (0.5 of the patches are read, chosen once, by the first block): the form that "
+            "saves time; the paper's mask by row saves none by itself",
+            "time is that of the process, trainings interleaved step by step, on a machine that others used as well",
+        ),
+        amount.seeds,
+        {"records": records},
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main("tri_level_e_vit", __doc__ or "", run))
