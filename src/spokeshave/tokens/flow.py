@@ -89,7 +89,13 @@ class Flow:
         scored = tokens[:, self.leading :]
         alive = torch.ones_like(scored[:, :, 0]) if now.alive is None else now.alive[:, self.leading :]
         seen = Seen(
-            scored, alive, now.places, now.attention, self.given, training, now.patches + now.packages
+            scored,
+            None if now.alive is None else alive,
+            now.places,
+            now.attention,
+            self.given,
+            training,
+            now.patches + now.packages,
         )
         scores = score(reducer.scorer, seen, self.selectors.get(block))
         if now.layout == "gathered" and torch.compiler.is_exporting():

@@ -60,12 +60,13 @@ SCORERS = (*ATTENTION, Learned, Random, Given)
 class Seen:
     """What a scorer may look at: tokens `[N, T, C]` behind the class tokens, packages included.
 
-    `alive` `[N, T]` is 1 for tokens that take part. `places` `[N, T]` are their places among the network's patches
-    (None while a network with data-dependent counts is exported), packages behind them, `size` all of them.
+    `alive` `[N, T]` is 1 for tokens that take part (None: all do). `places` `[N, T]` are their places among the
+    network's patches (None while a network with data-dependent counts is exported), packages behind them, `size` all
+    of them.
     """
 
     tokens: Tensor
-    alive: Tensor
+    alive: Tensor | None
     places: Tensor | None
     attention: Tensor | None
     given: Tensor | None

@@ -21,8 +21,8 @@ class Selector(nn.Module):
         self.votes = nn.ModuleList(_votes(size) for _ in range(branches))
         self.importance = _importance(heads) if importance else None
 
-    def forward(self, tokens: Tensor, alive: Tensor) -> Tensor:
-        """Score tokens, of which those take part whose `alive` `[N, T]` is 1."""
+    def forward(self, tokens: Tensor, alive: Tensor | None) -> Tensor:
+        """Score tokens, of which those take part whose `alive` `[N, T]` is 1, or all."""
         slices = tokens.unflatten(2, (self.heads, -1))
         keep = [self._head(index, slices[:, :, index], alive) for index in range(self.heads)]
         scores = torch.stack(keep, 2)
@@ -31,13 +31,18 @@ class Selector(nn.Module):
         weights = self.importance(slices.mean(3))
         return (scores * weights).sum(2) / weights.sum(2)
 
-    def _head(self, index: int, tokens: Tensor, alive: Tensor) -> Tensor:
+    def _head(self, index: int, tokens: Tensor, alive: Tensor | None) -> Tensor:
         branch = index % len(self.features)
         local, shared = self.features[branch](tokens).chunk(2, 2)
-        weights = alive[:, :, None]
-        mean = (shared * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True).clamp_min(1)
-        both = torch.cat((local, mean.expand_as(shared)), 2)
+        both = torch.cat((local, _mean(shared, alive).expand_as(shared)), 2)
         return self.votes[branch](both).softmax(2)[:, :, 0]
+
+
+def _mean(tokens: Tensor, alive: Tensor | None) -> Tensor:
+    if alive is None:
+        return tokens.mean(1, keepdim=True)
+    weights = alive[:, :, None]
+    return (tokens * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True).clamp_min(1)
 
 
 def _features(size: int) -> nn.Module:
