@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from spokeshave.cli import engine
 from spokeshave.cli.output import Json, console, print_json
 
 EXAMPLE = "Example: spokeshave devices show host"
@@ -11,6 +12,9 @@ EXAMPLE = "Example: spokeshave devices show host"
 app = typer.Typer(
     help="List the devices, or show one with its figures and their sources.", invoke_without_command=True
 )
+
+
+app.command("engine", epilog=engine.EXAMPLE)(engine.engine)
 
 
 @app.callback()

@@ -31,10 +31,9 @@ def load_cycles(engine: Engine, job: Job) -> int:
     """Beats of what a job loads."""
     beats = 0
     if job.loads_weights:
-        beats += job.words * engine.beats(engine.weight_word_bits)
-        beats += engine.parameter_words * engine.beats(engine.parameter_word_bits) if job.first else 0
+        beats += job.words * engine.weight_beats + (engine.parameter_beats if job.first else 0)
     if job.loads_inputs:
-        beats += job.positions * job.words * engine.beats(engine.input_word_bits)
+        beats += job.positions * job.words * engine.input_beats
     return beats
 
 

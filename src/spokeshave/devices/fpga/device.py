@@ -88,6 +88,18 @@ class FPGADevice:
         """The same device with other numbers, marked as set by hand."""
         return replace(self, figures=set_by_hand(self.figures, values))
 
+    def with_budget(self, **counts: float | None) -> "FPGADevice":
+        """The same chip of which a design may use only so many `dsp`, `lut`, `ff` and `bram`; None leaves one alone."""
+        usable = self._value("usable")
+        given = {name: count / usable for name, count in counts.items() if count is not None}
+        for name, count in given.items():
+            if count > self._value(name):
+                raise SpokeshaveError(
+                    f"{self.name} has {self._value(name):,.0f} {name.upper()}, of which designs can use "
+                    f"{usable * self._value(name):,.0f}: {usable * count:,.0f} are more"
+                )
+        return self.with_figures(**given)
+
     def misfit(self) -> str | None:
         """The resource that the engine exceeds most, by how much, and how many columns would fit; None if none."""
         shares = self.used.shares(self.budget)

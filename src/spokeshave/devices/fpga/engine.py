@@ -166,6 +166,21 @@ class Engine:
         return self.outputs * PARAMETER_BITS[self.requantizer]
 
     @cached_property
+    def weight_beats(self) -> int:
+        """Cycles in which a word of weights is loaded."""
+        return self.beats(self.weight_word_bits)
+
+    @cached_property
+    def input_beats(self) -> int:
+        """Cycles in which a word of inputs is loaded."""
+        return self.beats(self.input_word_bits)
+
+    @cached_property
+    def parameter_beats(self) -> int:
+        """Cycles in which all parameters of a tile are loaded."""
+        return self.parameter_words * self.beats(self.parameter_word_bits)
+
+    @cached_property
     def compute_latency(self) -> int:
         """Cycles from the last read of words to the sum in memory: read, product, tree, accumulator.
 

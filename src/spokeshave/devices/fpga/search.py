@@ -1,18 +1,20 @@
 """Sizes of the engine for a network, searched for under what the chip has (*modelled*)."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice, product
 
 from spokeshave.devices.fpga.device import FPGADevice
 from spokeshave.devices.fpga.engine import Engine, Lanes
 from spokeshave.devices.fpga.mapped import Mapped, map_network, network_cycles, repeated
 from spokeshave.devices.fpga.mapping import Work
+from spokeshave.devices.fpga.schedule import row_tiles
 from spokeshave.errors import SpokeshaveError
 
 COLUMNS = (16, 32, 64, 128)
-OUTPUTS = (8, 16, 32, 48, 64)
+OUTPUTS = (4, 8, 16, 32, 48)
 TILES = 96  # at most so many tiles of rows of one layer
-TRIED = 24  # sets of lanes, the most products first, whose cycles are counted
+TRIED = 32  # sets of lanes, those with the fewest cycles of computing first, whose cycles are counted
 REFINED = 3  # of these, the best, whose memories are searched
 
 
@@ -39,7 +41,7 @@ def find_engine(device: FPGADevice, network: Sequence[Work]) -> Design:
     """The engine on which the network takes the fewest cycles.
 
     Lanes of each format by how many rows have it, so that all formats end a tile together: as many as a layer's rows
-    divided by a number of tiles; those with the most products are counted, and the memories of the best searched.
+    divided by a number of tiles; those that compute fastest are counted, and the memories of the best searched.
     Raises SpokeshaveError where not even the smallest engine fits the chip.
     """
     shapes = sorted(_lane_shapes(device, network), key=lambda engine: -engine.products)
@@ -54,6 +56,18 @@ def find_engine(device: FPGADevice, network: Sequence[Work]) -> Design:
     return Design(best, map_network(best.engine, network))
 
 
+def _least_cycles(engine: Engine, kinds: Sequence[tuple[Work, int]]) -> int:
+    """Cycles if nothing waited for memory."""
+    return sum(
+        times
+        * work.count
+        * row_tiles(engine, work.product)
+        * -(-work.product.columns // engine.columns)
+        * work.product.positions
+        for work, times in kinds
+    )
+
+
 def _best(engines: Iterable[Engine], kinds: Sequence[tuple[Work, int]], count: int) -> list[Engine]:
     return sorted(engines, key=lambda engine: network_cycles(engine, kinds))[:count]
 
@@ -63,42 +77,54 @@ def _lane_shapes(device: FPGADevice, network: Sequence[Work]) -> Iterator[Engine
     for columns in COLUMNS:
         for lanes in _lane_counts(network):
             if lanes.int8 * columns // 2 <= device.budget.dsp:
-                small = replace(device.engine, lanes=lanes, columns=columns, depth=64, positions=16)
+                small = replace(
+                    device.engine, lanes=lanes, columns=columns, depth=64, positions=16, outputs=OUTPUTS[0]
+                )
                 engine = _fitting(device, small)
                 if engine is not None:
                     yield engine
 
 
 def _lane_counts(network: Sequence[Work]) -> set[Lanes]:
-    """Lanes for which each layer's rows are whole tiles, or nearly."""
+    """Lanes for which each layer's rows are whole tiles, or nearly.
+
+    Products of two activations take int8 lanes, which then compute rows of int4 as well: an eighth, a quarter, half or
+    all of those.
+    """
+    both_activations = any(work.layer.parameter is None for work in network)
     found = set()
-    products = any(work.layer.parameter is None for work in network)
     for rows in {work.product.rows for work in network if work.layer.parameter is not None}:
-        by_kind = dict(rows)
         for tiles in range(1, TILES + 1):
-            whole = {kind: -(-count // tiles) for kind, count in by_kind.items()}
-            even = {
-                kind: count + count % 2 if kind in ("int8", "int4") else count
-                for kind, count in whole.items()
-            }
-            if products:  # of two activations, which are bytes
-                even["int8"] = max(even.get("int8", 0), 2)
-            found.add(Lanes(**even))
+            whole = {kind: -(-count // tiles) for kind, count in rows}
+            lanes = Lanes(
+                _even(whole.get("int8", 0)),
+                _even(whole.get("int4", 0)),
+                whole.get("shift", 0),
+                whole.get("binary", 0),
+            )
+            found |= _with_bytes(lanes) if both_activations and not lanes.int8 else {lanes}
     return found
 
 
+def _with_bytes(lanes: Lanes) -> set[Lanes]:
+    """The same with int8 lanes, in the place of int4 ones where there are some."""
+    counts = {_even(-(-max(lanes.int4, lanes.shift) // part)) for part in (8, 4, 2, 1)}
+    return {replace(lanes, int8=count, int4=max(0, lanes.int4 - count)) for count in counts}
+
+
+def _even(count: int) -> int:
+    return count + count % 2
+
+
 def _memories(device: FPGADevice, engine: Engine, network: Sequence[Work]) -> Iterator[Engine]:
-    """The same lanes with every size of memories that fits."""
+    """The same lanes with memories: of each depth the most positions that fit, and the next."""
     words = max(-(-work.product.columns // engine.columns) for work in network)
     positions = max(work.product.positions for work in network)
-    depths = {-(-words // parts) for parts in range(1, 9)} | {engine.depth}
-    spans = {-(-positions // parts) for parts in (1, 2, 3, 4, 6, 8, 12)} | {engine.positions}
-    for depth in sorted(depths):
-        for span in sorted(spans):
-            for outputs in OUTPUTS:
-                found = _fitting(device, replace(engine, depth=depth, positions=span, outputs=outputs))
-                if found is not None:
-                    yield found
+    depths = {-(-words // parts) for parts in range(1, 9)}
+    spans = sorted({-(-positions // parts) for parts in (1, 2, 3, 4, 6, 8, 12, 16)}, reverse=True)
+    for depth, outputs in product(sorted(depths), OUTPUTS):
+        sizes = (replace(engine, depth=depth, positions=span, outputs=outputs) for span in spans)
+        yield from islice((found for size in sizes if (found := _fitting(device, size)) is not None), 2)
 
 
 def _fitting(device: FPGADevice, engine: Engine) -> Engine | None:
@@ -108,18 +134,3 @@ def _fitting(device: FPGADevice, engine: Engine) -> Engine | None:
         return None
     wide = replace(engine, load_bytes=room)
     return wide if replace(device, engine=wide).misfit() is None else None
-
-
-def smallest_share(
-    device: FPGADevice, networks: Callable[[float], Sequence[Work]], shares: Sequence[float], target: float
-) -> tuple[float, Design]:
-    """The first of the shares, ascending, with which the network reaches the target; the fastest where none does."""
-    fastest: tuple[float, Design] | None = None
-    for share in shares:
-        design = find_engine(device, networks(share))
-        if design.samples_per_second >= target:
-            return share, design
-        if fastest is None or design.samples_per_second > fastest[1].samples_per_second:
-            fastest = share, design
-    assert fastest is not None
-    return fastest

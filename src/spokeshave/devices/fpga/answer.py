@@ -1,0 +1,93 @@
+"""Auto-ViT-Acc's question (arXiv 2208.05163): which formats, at which ratio, reach a rate on a budget (*modelled*)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from spokeshave.devices.fpga.device import FPGADevice
+from spokeshave.devices.fpga.search import Design, find_engine
+from spokeshave.errors import SpokeshaveError
+from spokeshave.plan import Plan, Rule
+from spokeshave.schemes.mixed_rows import MixedRows
+from spokeshave.schemes.quantizers import FixedPoint, PowerOfTwo
+from spokeshave.schemes.scheme import Scheme
+from spokeshave.workload import Workload
+
+SHARES = tuple(eighth / 8 for eighth in range(1, 7))  # of rows that are powers of two
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Formats of weights; `shares` of rows with the second of them, the most precise first."""
+
+    name: str
+    scheme: Callable[[float], Scheme]
+    shares: tuple[float, ...]
+
+    def plan(self, share: float) -> Plan:
+        """The formats for every layer with weights."""
+        return Plan((Rule("*", self.scheme(share)),))
+
+
+PRECISIONS = (
+    Precision("8 bits", lambda share: FixedPoint(8), (0.0,)),
+    Precision(
+        "8 bits and powers of two", lambda share: MixedRows(FixedPoint(8), PowerOfTwo(4), share), SHARES
+    ),
+    Precision(
+        "4 bits and powers of two", lambda share: MixedRows(FixedPoint(4), PowerOfTwo(4), share), SHARES
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The precision, the share of rows that are powers of two, the plan, and the engine that was made for it."""
+
+    precision: str
+    share: float
+    plan: Plan
+    design: Design
+
+    def sentence(self) -> str:
+        """All of it for people to read."""
+        device, mapped = self.design.device, self.design.mapped
+        used = ", ".join(
+            f"{100 * share:.0f} % of {name.upper()}"
+            for name, share in device.used.shares(device.budget).items()
+        )
+        rows = f", {100 * self.share:.1f} % of the rows powers of two" if self.share else ""
+        return (
+            f"{self.precision}{rows}: {self.design.samples_per_second:.1f} samples a second and "
+            f"{self.design.samples_per_joule:.1f} a joule, modelled, with {used}; "
+            f"{100 * mapped.utilisation:.0f} % of the lanes' products count"
+        )
+
+
+def answer(
+    device: FPGADevice, workload: Workload, rate: float, precisions: Sequence[Precision] = PRECISIONS
+) -> Answer:
+    """The most precise formats, and of these the fewest rows of the second, with which a network reaches a rate.
+
+    `rate` in samples a second. An engine is searched for every choice. Raises SpokeshaveError where none reaches it,
+    with the fastest.
+    """
+    if rate <= 0:
+        raise SpokeshaveError(f"a rate must be above 0, not {rate:g}")
+    fastest: Answer | None = None
+    for precision in precisions:
+        for share in precision.shares:
+            found = best_engine(device, workload, precision, share)
+            if found.design.samples_per_second >= rate:
+                return found
+            if fastest is None or found.design.samples_per_second > fastest.design.samples_per_second:
+                fastest = found
+    assert fastest is not None
+    raise SpokeshaveError(
+        f"no engine reaches {rate:g} samples a second on {device.name}; the fastest: {fastest.sentence()}"
+    )
+
+
+def best_engine(device: FPGADevice, workload: Workload, precision: Precision, share: float) -> Answer:
+    """The engine that is made for one choice."""
+    plan = precision.plan(share)
+    return Answer(precision.name, share, plan, find_engine(device, device.works(workload, plan)))
