@@ -18,6 +18,8 @@ def test_an_engine_for_a_rate(folder, spokeshave):
 
 
 def test_only_fpgas_have_engines(spokeshave):
-    code, _, err = spokeshave("devices", "engine", "isaac", "parts.py:network", "--shape", "1x8x8", "--rate", "1")
+    code, _, err = spokeshave(
+        "devices", "engine", "isaac", "parts.py:network", "--shape", "1x8x8", "--rate", "1"
+    )
     assert code == 2
     assert "isaac is no FPGA" in err
