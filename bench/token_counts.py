@@ -95,9 +95,9 @@ def _inserted(name: str, thresholds: list[float], rest: Package) -> Any:
         for place, least in zip(PLACES, thresholds, strict=False)
     ]
     inserted = insert(network, reducers)
-    for selector in inserted.selectors:
-        for votes in selector.votes:  # type: ignore[union-attr]
-            votes[-1].weight.data *= SPREAD
+    for selector in inserted.selectors.values():
+        for votes in selector.votes:
+            votes[-1].weight.data *= SPREAD  # type: ignore[index]
     return Selected(network).eval()
 
 

@@ -74,7 +74,7 @@ def test_masked_and_gathered_agree(kind: str, data: some.DataObject, samples: in
     chosen, inputs = data.draw(reducers(kind)), images(samples, seed)
     torch.manual_seed(seed)
     with insert(NETWORKS[kind], chosen) as reduced:
-        for parameter in reduced.selectors.parameters():
+        for parameter in nn.ModuleList(reduced.selectors.values()).parameters():
             parameter.data.add_(torch.randn_like(parameter))
         wanted, decisions, counts = run(NETWORKS[kind], reduced, "masked", inputs)
         found, gathered_decisions, gathered_counts = run(NETWORKS[kind], reduced, "gathered", inputs)
@@ -122,7 +122,7 @@ def test_a_copy_of_a_network_has_reducers_of_its_own() -> None:
             parameter.data.zero_()
         other(inputs)
         assert not torch.equal(
-            other.token_selectors["1"].votes[0][0].weight, reduced.selectors[0].votes[0][0].weight
+            other.token_selectors["1"].votes[0][0].weight, reduced.selectors[1].votes[0][0].weight
         )
         assert torch.equal(NETWORKS["vit"](inputs), before)
 

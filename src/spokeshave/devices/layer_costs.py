@@ -44,7 +44,7 @@ def measured_cost(layer: Layer, scheme: Scheme | None, setting: Setting) -> Laye
     if known is not None:
         return known
     cost = time_layer(layer, scheme, setting.isa)
-    _write(path, {"key": key, **asdict(cost)})
+    write_entry(path, {"key": key, **asdict(cost)})
     return cost
 
 
@@ -79,7 +79,7 @@ def _read(path: Path, key: dict[str, Any]) -> LayerCost | None:
         return None
 
 
-def _write(path: Path, entry: dict[str, Any]) -> None:
+def write_entry(path: Path, entry: dict[str, Any]) -> None:
     """Write beside and rename, so that another process never reads half a file."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

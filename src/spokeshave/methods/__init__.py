@@ -16,6 +16,7 @@ from spokeshave.methods.rewinding import IterativeMagnitude, find_masks, prune_a
 from spokeshave.methods.schedule import Schedule, Steps
 from spokeshave.methods.session import Session, begin
 from spokeshave.methods.statistics import refresh_batch_norm
+from spokeshave.methods.token_losses import TokenDistillation, TokenLatency, TokenRatio
 from spokeshave.methods.training import EpochResult, train
 
 __all__ = [
@@ -37,6 +38,9 @@ __all__ = [
     "Steps",
     "Teacher",
     "Together",
+    "TokenDistillation",
+    "TokenLatency",
+    "TokenRatio",
     "begin",
     "find_masks",
     "prune_and_train",

@@ -74,9 +74,9 @@ class Inserted:
         return self._flow.features
 
     @property
-    def selectors(self) -> nn.ModuleList:
-        """The learned selectors, in order; they are layers of the network too."""
-        return nn.ModuleList(self._flow.selectors.values())
+    def selectors(self) -> dict[int, Selector]:
+        """The learned selectors, by the block they stand before; they are layers of the network too."""
+        return dict(self._flow.selectors)
 
     def give(self, scores: Tensor | None) -> None:
         """Tell `Given` scorers the patches' scores `[N, patches]` for the passes to come; truth values will do."""

@@ -21,6 +21,12 @@ class Selector(nn.Module):
         self.votes = nn.ModuleList(_votes(size) for _ in range(branches))
         self.importance = _importance(heads) if importance else None
 
+    @property
+    def work(self) -> int:
+        """Multiply-adds for one token."""
+        heads = linear_weights(self.features[0]) + linear_weights(self.votes[0])
+        return self.heads * heads + (linear_weights(self.importance) if self.importance is not None else 0)
+
     def forward(self, tokens: Tensor, alive: Tensor | None) -> Tensor:
         """Score tokens, of which those take part whose `alive` `[N, T]` is 1, or all."""
         slices = tokens.unflatten(2, (self.heads, -1))
@@ -43,6 +49,11 @@ def _mean(tokens: Tensor, alive: Tensor | None) -> Tensor:
         return tokens.mean(1, keepdim=True)
     weights = alive[:, :, None]
     return (tokens * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True).clamp_min(1)
+
+
+def linear_weights(module: nn.Module) -> int:
+    """Weights of the linear layers of a module: its multiply-adds for one token, where each runs once."""
+    return sum(part.weight.numel() for part in module.modules() if isinstance(part, nn.Linear))
 
 
 def _features(size: int) -> nn.Module:

@@ -1,0 +1,192 @@
+"""What training with token reducers adds to the loss: how many tokens stay, what they cost, what the kept ones hold.
+
+SPViT (arXiv 2112.13890) and HeatViT (arXiv 2211.08110): `Together` a `TokenRatio`, a `Distillation` of scores and a
+`TokenDistillation`.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spokeshave.errors import SpokeshaveError
+from spokeshave.methods.session import open_session
+from spokeshave.methods.unconfined import Unconfined, taught
+from spokeshave.plan import Plan
+from spokeshave.tokens import Inserted, inserted_in
+from spokeshave.tokens.staircase import Staircase
+
+
+@dataclass(frozen=True)
+class TokenRatio:
+    """Draw the share of patches that stays behind every reducer to `keep`, each of all patches.
+
+    The penalty is `strength * mean over reducers of (mean over batch and patches of the mask - keep)^2`: single samples
+    are free to differ. With `per_sample` each sample's own share is drawn there (DynamicViT).
+    """
+
+    keep: tuple[float, ...]
+    strength: float = 2.0
+    per_sample: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.keep or not all(0 < share <= 1 for share in self.keep):
+            raise SpokeshaveError(f"TokenRatio: keep are shares above 0 and at most 1, not {self.keep!r}")
+        if list(self.keep) != sorted(self.keep, reverse=True):
+            raise SpokeshaveError(
+                f"TokenRatio: keep are shares of all patches, so that none is above the one before; not {self.keep!r}"
+            )
+
+
+@dataclass(frozen=True)
+class TokenLatency:
+    """Draw what the blocks cost together, by the staircase of a block, below `limit` seconds.
+
+    The penalty is `strength * max(0, cost / limit - 1)^2`, of the mean number of tokens that each block works on.
+    """
+
+    block: Staircase
+    limit: float
+    strength: float = 2.0
+
+
+@dataclass(frozen=True)
+class TokenDistillation:
+    """Draw what the last block makes of the tokens that stay to what the dense `teacher`'s makes of them.
+
+    The penalty is `strength * mean squared difference` over kept patches and class tokens.
+    """
+
+    teacher: nn.Module
+    strength: float = 0.5
+
+
+class _Reads(Unconfined):
+    """Sessions whose penalty is of the last forward pass."""
+
+    needs = ("penalty",)
+    reads_forward = True
+
+    def __init__(self, network: nn.Module) -> None:
+        self._reduced: Inserted = inserted_in(network)
+
+    def finish(self) -> None:
+        """Nothing to take off."""
+
+    def _kept(self) -> tuple[Tensor, ...]:
+        if not self._reduced.kept:
+            raise SpokeshaveError(
+                "kept tokens are counted after a forward pass in training mode; there was none"
+            )
+        return self._reduced.kept
+
+
+class RatioSession(_Reads):
+    """How far the shares are from what is wanted."""
+
+    def __init__(self, method: TokenRatio, network: nn.Module) -> None:
+        super().__init__(network)
+        self._method = method
+        if len(method.keep) != len(self._reduced.reducers):
+            raise SpokeshaveError(
+                f"TokenRatio: {len(method.keep)} shares for {len(self._reduced.reducers)} reducers; give one for each"
+            )
+
+    def penalty(self) -> Tensor:
+        """The squared distances."""
+        shares = [kept.mean(1) if self._method.per_sample else kept.mean() for kept in self._kept()]
+        gaps = [
+            (share - wanted).square().mean() for share, wanted in zip(shares, self._method.keep, strict=True)
+        ]
+        return self._method.strength * torch.stack(gaps).mean()
+
+
+class LatencySession(_Reads):
+    """How far the cost of all blocks is above the limit."""
+
+    def __init__(self, method: TokenLatency, network: nn.Module) -> None:
+        super().__init__(network)
+        self._method = method
+        least = len(self._reduced.blocks) * method.block.at(self._reduced.leading + 1)
+        if method.limit < least:
+            raise SpokeshaveError(
+                f"TokenLatency: {1e3 * method.limit:.3g} ms cannot be met; one patch in every block costs "
+                f"{1e3 * least:.3g} ms"
+            )
+
+    def penalty(self) -> Tensor:
+        """The squared excess."""
+        cost = self.cost()
+        return self._method.strength * (cost / self._method.limit - 1).clamp_min(0).square()
+
+    def cost(self) -> Tensor:
+        """Seconds that all blocks take for the mean counts of the last pass; reducers must be of one stage."""
+        kept, reduced = self._kept(), self._reduced
+        places = [reducer.before for reducer in reduced.reducers]
+        counts: list[Tensor] = []
+        tokens = kept[0].new_tensor(float(kept[0].shape[1]))
+        for block in range(len(reduced.blocks)):
+            if block in places:
+                tokens = kept[places.index(block)].sum(1).mean()
+            counts.append(tokens + reduced.leading)
+        return self._method.block.expected(torch.stack(counts)).sum()
+
+
+class TokenDistillationSession(_Reads):
+    """A hook that runs the teacher beside the student in training mode and compares the last block's tokens."""
+
+    def __init__(self, method: TokenDistillation, network: nn.Module) -> None:
+        super().__init__(network)
+        self._method = method
+        self._wanted: Tensor | None = None
+        last = self._reduced.blocks[-1].name
+        try:
+            layer = method.teacher.get_submodule(last)
+        except AttributeError as error:
+            raise SpokeshaveError(f"TokenDistillation: the teacher has no block {last!r}") from error
+        self._handles = [
+            network.register_forward_pre_hook(self._teach, with_kwargs=True),
+            layer.register_forward_hook(self._keep),
+        ]
+
+    def penalty(self) -> Tensor:
+        """The mean squared difference over tokens that stay."""
+        kept, found, wanted = self._kept()[-1], self._reduced.features, self._wanted
+        if found is None or wanted is None:
+            raise SpokeshaveError("tokens are compared after a forward pass in training mode; there was none")
+        if found.shape[1] < wanted.shape[1]:
+            raise SpokeshaveError(
+                "tokens are compared where they are masked; leave the form as it is in training"
+            )
+        weights = torch.cat((kept.new_ones(len(kept), self._reduced.leading), kept), 1)[:, :, None]
+        squares = (found[:, : wanted.shape[1]] - wanted).square() * weights
+        return self._method.strength * squares.sum() / (weights.sum() * wanted.shape[2])
+
+    def finish(self) -> None:
+        """Take the hooks off."""
+        for handle in self._handles:
+            handle.remove()
+        self._wanted = None
+
+    def _teach(self, network: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        if network.training:
+            taught(self._method.teacher, inputs, named)
+
+    def _keep(self, layer: nn.Module, inputs: Any, output: Any) -> None:
+        self._wanted = output[0] if isinstance(output, tuple) else output
+
+
+@open_session.register
+def _(method: TokenRatio, network: nn.Module, plan: Plan) -> RatioSession:
+    return RatioSession(method, network)
+
+
+@open_session.register
+def _(method: TokenLatency, network: nn.Module, plan: Plan) -> LatencySession:
+    return LatencySession(method, network)
+
+
+@open_session.register
+def _(method: TokenDistillation, network: nn.Module, plan: Plan) -> TokenDistillationSession:
+    return TokenDistillationSession(method, network)
