@@ -31,7 +31,7 @@ class Amount:
     """How much is run; every seed trains on images of its own."""
 
     seeds: tuple[int, ...] = (0, 1, 2)
-    images: int = 3_000
+    images: int = 2_000
     epochs: int = 8
     test: int = 5_000
 

@@ -17,8 +17,8 @@ from spokeshave.samples import (
     ExampleSampler,
     KeepSchedule,
     LinkPruning,
-    PrunedBatches,
     PrunedLinks,
+    PrunedLoader,
     ScheduledTokens,
     prune_links,
 )
@@ -33,7 +33,7 @@ class Trainee:
     """A network being trained; seconds of the process and multiply-adds, selection included, as they add up."""
 
     network: nn.Module
-    loader: Batches | PrunedBatches
+    loader: Batches | PrunedLoader
     epochs: int
     seed: int
     tokens: ScheduledTokens | None
@@ -60,7 +60,7 @@ class Trainee:
                 step, shown = step + 1, shown + len(labels)
                 yield step / steps
             self.used.append(shown)
-            if isinstance(self.loader, PrunedBatches):
+            if isinstance(self.loader, PrunedLoader):
                 self.loader.after_epoch()
         self._set_shares(steps, steps)
 
@@ -71,7 +71,7 @@ class Trainee:
             self.links.keep = KeepSchedule(KEEP_LINKS)(step, steps)
 
     def _count(self, scores: Tensor, labels: Tensor) -> None:
-        if isinstance(self.loader, PrunedBatches):
+        if isinstance(self.loader, PrunedLoader):
             self.loader.after_batch(scores, labels)
         tokens = (
             [65] * BLOCKS
@@ -85,10 +85,10 @@ class Trainee:
 
 def trainee(images: Batches, levels: frozenset[str], epochs: int, seed: int) -> Trainee:
     """One that is about to begin; all of a seed have the same first weights."""
-    loader: Batches | PrunedBatches = images
+    loader: Batches | PrunedLoader = images
     if "examples" in levels:
         pruning = ExamplePruning.for_epochs(epochs, KEEP_EXAMPLES)
-        loader = PrunedBatches(images, ExampleSampler(len(images.labels), pruning, epochs, seed))
+        loader = PrunedLoader(images, ExampleSampler(len(images.labels), pruning, epochs, seed))
     network = fresh(seed)
     tokens = ScheduledTokens(network, PLACES, KeepSchedule(KEEP_TOKENS)) if "tokens" in levels else None
     alive = None if tokens is None else tokens.alive

@@ -1,13 +1,16 @@
 """A recipe's method, with its settings and criterion."""
 
 import pytest
+import torch
 
 from spokeshave.criteria import BlockFisher, InputNorm
-from spokeshave.data import digits
+from spokeshave.data import Batches, Data, digits
 from spokeshave.errors import SpokeshaveError
-from spokeshave.fit.inputs import METHODS, method_config
+from spokeshave.fit.inputs import METHODS, check_examples, method_config
 from spokeshave.fit.recipe import Recipe
 from spokeshave.methods import ADMM, OneShot
+
+BATCHES = Batches(torch.zeros(20, 3), torch.zeros(20).long(), 5)
 
 
 def config(**recipe):
@@ -63,3 +66,17 @@ def test_settings_reach_the_method():
 def test_mistakes_are_one_sentence(recipe, sentence):
     with pytest.raises(SpokeshaveError, match=sentence):
         config(**recipe)
+
+
+@pytest.mark.parametrize(
+    ("examples", "data", "sentence"),
+    [
+        ({"keep": 0.9, "swap": 0.5}, BATCHES, "swap must be from 0 to 0.1"),
+        ({"score": "luck"}, BATCHES, "there is no score 'luck'"),
+        ({}, [(torch.zeros(2, 3), torch.zeros(2))], "examples of list have no numbers"),
+    ],
+)
+def test_examples_that_cannot_be_left_out_are_one_sentence(examples, data, sentence):
+    recipe = Recipe.parse({"network": "digits", "data": "digits", "compression": 8, "examples": examples})
+    with pytest.raises(SpokeshaveError, match=sentence):
+        check_examples(recipe, Data(data, data, 2, "mine"))

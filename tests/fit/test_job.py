@@ -11,6 +11,7 @@ from spokeshave.errors import SpokeshaveError
 from spokeshave.fit import Recipe, resume_run, start_run
 from spokeshave.fit.job import STEPS
 from spokeshave.fit.outcome import without_timings
+from spokeshave.fit.recipe import Examples
 from spokeshave.fit.run_folder import STATE
 from spokeshave.plan import Plan
 
@@ -99,7 +100,12 @@ def test_resuming_a_finished_run_changes_nothing(finished, folder):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"method": "admm"}, {"method": "one_shot", "distillation": False}, {"method": "reconstruction"}],
+    [
+        {"method": "admm"},
+        {"method": "one_shot", "distillation": False},
+        {"method": "reconstruction"},
+        {"examples": Examples(keep=0.75)},
+    ],
 )
 def test_resume_equals_the_uninterrupted_run(job, tmp_path, changes):
     """Stopped after every third event, the run ends with the same weights and figures."""
@@ -116,6 +122,12 @@ def test_resume_equals_the_uninterrupted_run(job, tmp_path, changes):
     assert without_timings(result) == without_timings(whole)
     for file in (tmp_path / "whole" / "checkpoints").iterdir():
         assert file.read_bytes() == (tmp_path / "parts" / "checkpoints" / file.name).read_bytes()
+
+
+def test_fewer_examples_are_trained_on_and_counted(job, tmp_path):
+    result = start_run(job.model_copy(update={"examples": Examples(keep=0.75)}), tmp_path / "fewer")
+    assert [epoch["examples"] for epoch in result["epochs"]] == [144] * 6
+    assert "Examples used: 144, 144, 144, 144, 144, 144." in (tmp_path / "fewer" / "report.html").read_text()
 
 
 def test_another_network_than_the_runs_is_one_sentence(recipe, tmp_path):

@@ -26,9 +26,11 @@ def test_every_entry_counts():
             {"epochs": {"dense": 1}},
             {"distillation": False},
             {"settings": {"rho": 1.0}},
+            {"examples": {}},
+            {"examples": {"keep": 0.5}},
         )
     }
-    assert len(digests) == 5
+    assert len(digests) == 7
 
 
 @pytest.mark.parametrize(
@@ -41,6 +43,8 @@ def test_every_entry_counts():
         ({"epochs": {"dense": -1}}, r"epochs.dense: input should be greater than or equal to 0 \(got -1\)"),
         ({"compression": 0.5}, r"compression: input should be greater than 1 \(got 0.5\)"),
         ({"method": "magic"}, "method: input should be 'admm', 'during_training', 'one_shot'"),
+        ({"examples": {"keep": 0}}, r"examples.keep: input should be greater than 0 \(got 0\)"),
+        ({"examples": {"kept": 1}}, "there is no key 'examples.kept'; known ones are keep, swap, score"),
         ({"network": None}, "network: input should be a valid string"),
     ],
 )

@@ -88,7 +88,8 @@ def describe(record: "EpochRecord") -> str:
     """`loss 0.123, accuracy 98.61 %, residual 0.041, dual 0.012` of an epoch."""
     residual = "" if record.residual is None else f", residual {record.residual:.3f}"
     residual += "" if record.dual_residual is None else f", dual {record.dual_residual:.3f}"
-    return f"loss {record.loss:.3f}, accuracy {record.accuracy:.2%}{residual}"
+    examples = "" if record.examples is None else f", {record.examples} examples"
+    return f"loss {record.loss:.3f}, accuracy {record.accuracy:.2%}{residual}{examples}"
 
 
 def describe_briefly(record: "EpochRecord") -> str:

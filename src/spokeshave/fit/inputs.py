@@ -3,6 +3,7 @@
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from spokeshave.devices import Device, load_device
 from spokeshave.errors import SpokeshaveError
 from spokeshave.fit.builtin import builtin_plan, builtin_plan_names
 from spokeshave.fit.logits import scores
-from spokeshave.fit.recipe import Recipe
+from spokeshave.fit.recipe import Epochs, Recipe
 from spokeshave.methods import (
     ADMM,
     DuringTraining,
@@ -27,6 +28,8 @@ from spokeshave.methods import (
 )
 from spokeshave.plan import Plan
 from spokeshave.references import resolve_data, resolve_network
+from spokeshave.samples import ExamplePruning, ExampleSampler, PrunedLoader
+from spokeshave.samples.loading import count_examples
 from spokeshave.schemes.scheme import Scheme
 from spokeshave.workload import Workload, trace
 
@@ -63,6 +66,7 @@ def gather(recipe: Recipe, plan: Plan | None = None) -> Inputs:
     network = trainable_network(recipe.network)
     data = _sized(resolve_data(recipe.data), recipe)
     method_config(recipe, data)
+    check_examples(recipe, data)
     example = check_data(network, data, recipe)
     device = load_device(recipe.device)
     plan = plan or find_plan(recipe, network)
@@ -104,6 +108,31 @@ def method_config(recipe: Recipe, data: Data) -> Any:
     if method is DuringTraining:  # a third and three quarters of its epochs, as the authors' CIFAR-10 runs
         given |= {"choose_at": recipe.epochs.method // 3, "cut_at": max(1, recipe.epochs.method * 3 // 4)}
     return method(**(given | recipe.settings | _criterion(recipe)))
+
+
+def check_examples(recipe: Recipe, data: Data) -> None:
+    """Raises SpokeshaveError where examples are to be left out and cannot be."""
+    for phase in Epochs.model_fields:
+        examples_of(recipe, data, phase)
+
+
+def examples_of(recipe: Recipe, data: Data, phase: str) -> PrunedLoader | None:
+    """The training data of a phase with the examples that the recipe leaves in it; None where it leaves all."""
+    epochs, examples = getattr(recipe.epochs, phase), recipe.examples
+    if examples is None or not epochs:
+        return None
+    pruning = ExamplePruning.for_epochs(epochs, examples.keep, examples.swap, examples.score)
+    seed = phase_seed(recipe.seed, phase)
+    return PrunedLoader(data.train, ExampleSampler(count_examples(data.train), pruning, epochs, seed))
+
+
+def phase_seed(seed: int, phase: str) -> int:
+    """A seed of its own for every phase.
+
+    >>> phase_seed(0, "dense") != phase_seed(0, "method") != phase_seed(1, "method")
+    True
+    """
+    return int.from_bytes(sha256(f"{seed}/{phase}".encode()).digest()[:4], "little")
 
 
 def _criterion(recipe: Recipe) -> dict[str, Any]:

@@ -30,6 +30,17 @@ class LearningRates(_Section):
     fine_tune: float = Field(default=0.02, gt=0)
 
 
+class Examples(_Section):
+    """Fewer training examples in every phase that trains: the share that stays, what is exchanged, by which score.
+
+    Exchanges are at the authors' parts of each phase's epochs (`ExamplePruning.for_epochs`).
+    """
+
+    keep: float = Field(default=0.8, gt=0, le=1)
+    swap: float | None = Field(default=None, ge=0, le=1)
+    score: str = "forgetting"
+
+
 class Recipe(_Section):
     """The whole job.
 
@@ -37,7 +48,8 @@ class Recipe(_Section):
     times fewer weights in the pruned layers) is given. `settings` are the method's own (`rho: 0.01`; a `criterion` by
     name, or as a mapping such as `{name: block_fisher, block: [8, 64]}`).
     `batch_size` and `samples_per_epoch` are for built-in data; loaders of the user's own keep theirs.
-    `precision` is that of the training's forward and backward operators; the deployment's is another matter.
+    `examples` trains on a part of them (Tri-Level E-ViT's example level). `precision` is that of the training's forward
+    and backward operators; the deployment's is another matter.
     `peers` limits what the deployment is timed beside, in `rounds` rounds.
     """
 
@@ -60,6 +72,7 @@ class Recipe(_Section):
     weight_decay: float = Field(default=5e-4, ge=0)
     batch_size: int = Field(default=64, ge=1)
     samples_per_epoch: int | None = Field(default=None, ge=1)
+    examples: Examples | None = None
     distillation: bool = True
     precision: Literal["float32", "bfloat16"] = "float32"
     seed: int = Field(default=0, ge=0, lt=2**31)
@@ -124,6 +137,10 @@ def _first_sentence(error: ValidationError) -> str:
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    sections: dict[str, type[BaseModel]] = {"epochs": Epochs, "learning_rates": LearningRates}
+    sections: dict[str, type[BaseModel]] = {
+        "epochs": Epochs,
+        "learning_rates": LearningRates,
+        "examples": Examples,
+    }
     section = sections.get(str(location[0]), Recipe) if len(location) > 1 else Recipe
     return list(section.model_fields)

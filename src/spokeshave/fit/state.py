@@ -19,7 +19,9 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """A completed epoch: mean loss, held-out accuracy, the method's largest residuals if it has any."""
+    """A completed epoch: mean loss, held-out accuracy, the method's largest residuals if it has any.
+
+    `examples` is how many were trained on, where the recipe leaves some out."""
 
     phase: str
     epoch: int
@@ -28,6 +30,7 @@ class EpochRecord:
     residual: float | None
     seconds: float
     dual_residual: float | None = None
+    examples: int | None = None
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,7 @@ Every epoch is seeded by (seed, phase, epoch), so that no generator's state has 
 """
 
 import copy
-from dataclasses import dataclass
-from hashlib import sha256
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -18,7 +17,7 @@ from spokeshave.fit.checkpoint import (
     restore_optimizer,
     write_checkpoint,
 )
-from spokeshave.fit.inputs import method_config, seed_everything
+from spokeshave.fit.inputs import examples_of, method_config, phase_seed, seed_everything
 from spokeshave.fit.logits import Logits
 from spokeshave.fit.state import EpochRecord
 from spokeshave.fit.work import Found, Work
@@ -33,6 +32,7 @@ from spokeshave.methods import (
     train,
 )
 from spokeshave.methods.training import sgd
+from spokeshave.samples import PrunedLoader
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,14 @@ class Phase:
     learning_rate: float
     session: Session | None = None
     teacher: Teacher | None = None
+    examples: PrunedLoader | None = None
 
 
 def train_dense(work: Work) -> Found:
     """Train the dense network; without epochs the network is taken as it came."""
     recipe = work.inputs.recipe
-    phase = Phase("dense", recipe.epochs.dense, recipe.learning_rates.dense)
+    examples = examples_of(recipe, work.inputs.data, "dense")
+    phase = Phase("dense", recipe.epochs.dense, recipe.learning_rates.dense, examples=examples)
     return _run_phase(work, work.inputs.network, phase)
 
 
@@ -59,7 +61,8 @@ def apply_method(work: Work) -> Found:
     teacher = _teacher(work)
     network = _trainable(work.network_after("dense"))
     session = begin(method_config(recipe, inputs.data), network, inputs.plan)
-    phase = Phase("method", recipe.epochs.method, recipe.learning_rates.method, session, teacher)
+    examples = examples_of(recipe, inputs.data, "method")
+    phase = Phase("method", recipe.epochs.method, recipe.learning_rates.method, session, teacher, examples)
     return _run_phase(work, network, phase)
 
 
@@ -69,17 +72,9 @@ def fine_tune(work: Work) -> Found:
     teacher = _teacher(work)
     network = _trainable(work.network_after("method"))
     session = begin(MaskedFineTuning(), network, work.inputs.plan)
-    phase = Phase("fine_tune", recipe.epochs.fine_tune, recipe.learning_rates.fine_tune, session, teacher)
+    rate, examples = recipe.learning_rates.fine_tune, examples_of(recipe, work.inputs.data, "fine_tune")
+    phase = Phase("fine_tune", recipe.epochs.fine_tune, rate, session, teacher, examples)
     return _run_phase(work, network, phase)
-
-
-def phase_seed(seed: int, phase: str) -> int:
-    """A seed of its own for every phase.
-
-    >>> phase_seed(0, "dense") != phase_seed(0, "method") != phase_seed(1, "method")
-    True
-    """
-    return int.from_bytes(sha256(f"{seed}/{phase}".encode()).digest()[:4], "little")
 
 
 def _run_phase(work: Work, network: nn.Module, phase: Phase) -> Found:
@@ -97,7 +92,7 @@ def _run_phase(work: Work, network: nn.Module, phase: Phase) -> Found:
     seed_everything(seed + first)
     train(
         Logits(network),
-        data,
+        data if phase.examples is None else replace(data, train=phase.examples),
         phase.epochs,
         optimizer=optimizer,
         session=phase.session,
@@ -106,6 +101,7 @@ def _run_phase(work: Work, network: nn.Module, phase: Phase) -> Found:
         first_epoch=first,
         on_step=lambda done, steps: work.observer.advance(done / steps),
         on_epoch=after_epoch,
+        on_scores=None if phase.examples is None else phase.examples.after_batch,
         precision=getattr(torch, recipe.precision),
     )
     seed_everything(seed + phase.epochs)
@@ -127,6 +123,8 @@ def _restore(work: Work, network: nn.Module, phase: Phase, optimizer: Optimizer)
     restore_optimizer(optimizer, parts.get("optimizer", {}))
     if phase.session is not None:
         phase.session.restore(parts.get("session", {}))
+    if phase.examples is not None:
+        phase.examples.sampler.restore(parts.get("examples", {}))
     return len(state.epochs_of(phase.name))
 
 
@@ -137,13 +135,19 @@ def _keep_epoch(
     parts = {"network": network.state_dict(), "optimizer": optimizer_tensors(optimizer)}
     if phase.session is not None:
         parts["session"] = phase.session.state()
+    if phase.examples is not None:
+        phase.examples.after_epoch()
+        parts["examples"] = phase.examples.sampler.state()
     checkpoint = write_checkpoint(work.run, f"{phase.name}-{result.epoch + 1}", parts)
     accuracy = evaluate(network, work.inputs.data.held_out).top1
     residual, dual = (
         max(found.values()) if phase.name == "method" and found else None
         for found in (result.residuals, result.dual_residuals)
     )
-    record = EpochRecord(phase.name, result.epoch, result.loss, accuracy, residual, result.seconds, dual)
+    used = phase.examples.sampler.used[-1] if phase.examples is not None else None
+    record = EpochRecord(
+        phase.name, result.epoch, result.loss, accuracy, residual, result.seconds, dual, used
+    )
     work.run.write_state(work.run.read_state().after_epoch(record, checkpoint))
     work.observer.epoch(record, phase.epochs)
 

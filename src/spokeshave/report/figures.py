@@ -1,6 +1,7 @@
 """Numbers as people read them: three significant figures and a unit."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 _TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 _COUNTS = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
@@ -28,6 +29,18 @@ def percent(value: float | None, digits: int = 2) -> str:
     ('93.39 %', '12 %')
     """
     return "-" if value is None else f"{value * 100:.{digits}f} %"
+
+
+def examples(epochs: Sequence[Mapping[str, Any]]) -> str:
+    """How many examples each epoch was trained on, where some were left out.
+
+    >>> examples([{"phase": "dense", "examples": 80}, {"phase": "dense", "examples": 80}])
+    ' Examples used: 80, 80.'
+    >>> examples([{"phase": "dense", "examples": None}])
+    ''
+    """
+    used = [f"{epoch['examples']:,}" for epoch in epochs if epoch.get("examples") is not None]
+    return f" Examples used: {', '.join(used)}." if used else ""
 
 
 def times(value: float | None) -> str:

@@ -66,9 +66,8 @@ def _charts(result: Result) -> str:
         ),
     ]
     if result["epochs"]:
-        cards.append(
-            _card("Training", "Accuracy on the held-out data after each epoch.", training_chart(result))
-        )
+        note = f"Accuracy on the held-out data after each epoch.{figures.examples(result['epochs'])}"
+        cards.append(_card("Training", note, training_chart(result)))
     if any(epoch["residual"] is not None for epoch in result["epochs"]):
         note = (
             "Distance of the weights to their scheme, relative to the weights; the dual one is what ADMM's points "

@@ -2,7 +2,7 @@
 
 from spokeshave.samples.keep_schedule import KeepSchedule
 from spokeshave.samples.links import LinkPruning
-from spokeshave.samples.loading import Indexed, PrunedBatches
+from spokeshave.samples.loading import Indexed, PrunedLoader
 from spokeshave.samples.pruned_links import PrunedLinks, prune_links
 from spokeshave.samples.pruning import ExamplePruning
 from spokeshave.samples.sampler import ExampleSampler
@@ -15,8 +15,8 @@ __all__ = [
     "Indexed",
     "KeepSchedule",
     "LinkPruning",
-    "PrunedBatches",
     "PrunedLinks",
+    "PrunedLoader",
     "ScheduledTokens",
     "blank",
     "kept_by",

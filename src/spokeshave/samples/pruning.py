@@ -52,11 +52,13 @@ class ExamplePruning:
             )
 
     @classmethod
-    def for_epochs(cls, epochs: int, keep: float = 0.8, swap: float | None = None) -> "ExamplePruning":
+    def for_epochs(
+        cls, epochs: int, keep: float = 0.8, swap: float | None = None, score: str = "forgetting"
+    ) -> "ExamplePruning":
         """The authors' schedule for 300 epochs, as parts of another number of epochs."""
         every = max(1, round(epochs / PERIODS))
         exchanged = min(0.05, keep, 1 - keep) if swap is None else swap
-        return cls(keep, exchanged, every, min(EXCHANGES * every, max(0, epochs - 1)))
+        return cls(keep, exchanged, every, min(EXCHANGES * every, max(0, epochs - 1)), score)
 
     def check_epochs(self, epochs: int) -> None:
         """Raises SpokeshaveError when exchanges are planned for after the training."""
