@@ -5,6 +5,7 @@ import torch
 
 from spokeshave.criteria import BlockFisher, InputNorm
 from spokeshave.data import Batches, Data, digits
+from spokeshave.devices import load_device
 from spokeshave.errors import SpokeshaveError
 from spokeshave.fit.inputs import METHODS, check_examples, method_config
 from spokeshave.fit.recipe import Recipe
@@ -14,7 +15,8 @@ BATCHES = Batches(torch.zeros(20, 3), torch.zeros(20).long(), 5)
 
 
 def config(**recipe):
-    return method_config(Recipe(network="digits", data="digits", compression=4, **recipe), digits())
+    recipe = Recipe(network="digits", data="digits", compression=4, **recipe)
+    return method_config(recipe, digits(), load_device("host"))
 
 
 def test_a_criterion_is_named_and_given_the_training_data():

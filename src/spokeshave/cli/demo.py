@@ -13,7 +13,10 @@ EXAMPLE = "Example: spokeshave demo digits"
 
 def demo(
     name: Annotated[
-        str, typer.Argument(help="A built-in recipe: digits, cifar10, cifar10-wide ...")
+        str,
+        typer.Argument(
+            help="A built-in recipe: digits, digits-forms, digits-aqfp, digits-integers, digits-phone, cifar10 ..."
+        ),
     ] = "digits",
     output: Annotated[
         Path | None, typer.Option(help="Run folder; runs/demo for digits, runs/NAME otherwise.")

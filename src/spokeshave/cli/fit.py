@@ -32,7 +32,7 @@ def fit(
     ] = None,
     device: Annotated[str | None, typer.Option(help="A device of `spokeshave devices`.")] = None,
     method: Annotated[
-        str | None, typer.Option(help="admm, one_shot, reconstruction, reweighted_group_lasso ...")
+        str | None, typer.Option(help="admm, one_shot, quantization_aware, randomized_binary ...")
     ] = None,
     epochs_dense: Annotated[
         int | None, typer.Option(help="Epochs before pruning; 0 for a trained network.")
@@ -53,7 +53,8 @@ def fit(
         int | None, typer.Option(help="Threads of the training; timing is always at one.")
     ] = None,
     recipe: Annotated[
-        Path | None, typer.Option(help="A recipe's YAML file; options override its entries.")
+        Path | None,
+        typer.Option(help="A recipe's YAML file, or a built-in recipe; options override its entries."),
     ] = None,
     output: Annotated[Path | None, typer.Option(help="The run folder to make.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run folder instead.")] = None,
@@ -97,7 +98,7 @@ ENTRIES = {
 def finish(folder: Path, json: bool, work: Callable[[Any], dict[str, Any]]) -> None:
     """Do the work of a run under a progress display, then print its result."""
     from spokeshave.cli.progress import observer
-    from spokeshave.report.table import layer_table, result_table
+    from spokeshave.report.table import run_tables
 
     try:
         with observer() as watcher:
@@ -110,8 +111,7 @@ def finish(folder: Path, json: bool, work: Callable[[Any], dict[str, Any]]) -> N
         print_json(result)
         return
     out = console()
-    out.print(layer_table(result["layers"]))
-    out.print(result_table(result))
+    out.print(*run_tables(result), sep="\n")
     out.print(f"report: {folder / 'report.html'}   figures: {folder / 'result.json'}", soft_wrap=True)
 
 
@@ -146,10 +146,14 @@ def _document(recipe: Path | None, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read(recipe: Path) -> dict[str, Any]:
+    from spokeshave.fit import builtin_recipe, builtin_recipe_names
     from spokeshave.fit.recipe import read_mapping
 
+    if str(recipe) in builtin_recipe_names():
+        return builtin_recipe(str(recipe)).model_dump(mode="json", exclude_none=True)
     if not recipe.is_file():
-        raise SpokeshaveError(f"there is no recipe {recipe}")
+        known = ", ".join(builtin_recipe_names())
+        raise SpokeshaveError(f"there is no recipe {recipe}; name a YAML file or one of {known}")
     return read_mapping(recipe.read_text(), str(recipe))
 
 

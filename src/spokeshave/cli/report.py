@@ -24,17 +24,21 @@ def report(
     from spokeshave.report.chart import alone
     from spokeshave.report.charts import time_chart
     from spokeshave.report.page import page
-    from spokeshave.report.table import layer_table, result_table
+    from spokeshave.report.table import run_tables
 
     result = read_result(run)
     if html is not None:
         _write(html, page(result))
     if svg is not None:
+        if "table" not in result:
+            raise SpokeshaveError(
+                f"the run {run} is for a modelled device; it has no times beside peers to draw"
+            )
         _write(svg, alone(time_chart(result)))
     if json:
         print_json(result)
         return
-    console().print(layer_table(result["layers"]), result_table(result), sep="\n")
+    console().print(*run_tables(result), sep="\n")
 
 
 def read_result(run: Path) -> dict[str, Any]:

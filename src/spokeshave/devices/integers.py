@@ -101,10 +101,7 @@ class IntegerDevice:
 
     def cost(self, workload: Workload, plan: Plan | None = None) -> Cost:
         """Modelled latency, energy and weight bytes of one sample; steps without matrices cost nothing."""
-        schemes = assign(workload, plan)
-        bits = {
-            layer.name: self._weight_bits(schemes.get(layer.parameter or "")) for layer in workload.layers
-        }
+        bits = self.bits(workload, plan)
         by_layer = tuple((layer.name, self.seconds(layer, bits[layer.name])) for layer in workload.layers)
         weights = {layer.parameter: layer.weight_count * bits[layer.name] / 8 for layer in workload.layers}
         return Cost(
@@ -116,10 +113,17 @@ class IntegerDevice:
             by_layer=by_layer,
         )
 
+    def bits(self, workload: Workload, plan: Plan | None = None) -> dict[str, float]:
+        """Bits of a weight by layer."""
+        schemes = assign(workload, plan)
+        return {
+            layer.name: self._weight_bits(schemes.get(layer.parameter or "")) for layer in workload.layers
+        }
+
     def seconds(self, layer: Layer, weight_bits: float) -> float:
         """Modelled seconds of one layer."""
         multiplying = layer.multiply_adds / (self._value("units") * self._value("clock"))
-        moving = self._bytes(layer, weight_bits) / self._value("bandwidth")
+        moving = self.moved_bytes(layer, weight_bits) / self._value("bandwidth")
         return self._value("launch") + max(multiplying, moving)
 
     def joules(self, layer: Layer, weight_bits: float) -> float:
@@ -129,7 +133,7 @@ class IntegerDevice:
         return (
             layer.multiply_adds * product
             + rescaling
-            + self._bytes(layer, weight_bits) * self._value("byte_energy")
+            + self.moved_bytes(layer, weight_bits) * self._value("byte_energy")
         )
 
     def deploy(
@@ -168,7 +172,8 @@ class IntegerDevice:
             return getattr(scheme, "bits", 1)
         return self.form.weight_bits
 
-    def _bytes(self, layer: Layer, weight_bits: float) -> float:
+    def moved_bytes(self, layer: Layer, weight_bits: float) -> float:
+        """Bytes of weights, inputs and outputs, at their bits."""
         read = prod(layer.input_shape) + (layer.rows * layer.columns if layer.parameter is None else 0)
         values = read + layer.rows * layer.positions
         return (layer.weight_count * weight_bits + values * self.form.activation_bits) / 8

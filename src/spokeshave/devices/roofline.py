@@ -86,7 +86,7 @@ class RooflineDevice:
 
     def supports(self, scheme: Scheme, layer: Layer) -> str | None:
         """None when there is an efficiency for the scheme, and for integers where it has a speed for them."""
-        unknown = [name for part in _parts(scheme) if (name := self._lacking(part)) is not None]
+        unknown = [name for part in parts_of(scheme) if (name := self._lacking(part)) is not None]
         if not unknown:
             return None
         known = [*self.efficiency, *(["fixed_point up to 8 bits"] if self.integer_speed else [])]
@@ -119,13 +119,18 @@ class RooflineDevice:
         reason = self.supports(scheme, layer) if scheme is not None else None
         if reason is not None:
             raise SpokeshaveError(f"{layer.name}: {reason}")
-        flop = 2 * layer.multiply_adds * _density(layer, scheme)
-        moved = self.moved_bytes(layer, scheme)
-        return self.launch.value + max(flop / self.rate(scheme), moved / self.bandwidth.value)
+        computing = self.operations(layer, scheme) / self.rate(scheme)
+        return self.launch.value + max(computing, self.moved_bytes(layer, scheme) / self.bandwidth.value)
+
+    def operations(self, layer: Layer, scheme: Scheme | None) -> float:
+        """Flop of one sample, of the weights that are left: two a multiply-add."""
+        return 2 * layer.multiply_adds * _density(layer, scheme)
 
     def rate(self, scheme: Scheme | None) -> float:
         """Flop (or integer operations) a second of layers under a scheme."""
-        names = [scheme_name(part) for part in _parts(scheme) if not isinstance(part, FixedPoint)] or [DENSE]
+        names = [scheme_name(part) for part in parts_of(scheme) if not isinstance(part, FixedPoint)] or [
+            DENSE
+        ]
         efficiency = min(self.efficiency[name].value for name in names)
         return efficiency * self.peak.value * (self._integer_speed if _whole(scheme) else 1.0)
 
@@ -211,19 +216,19 @@ def scheme_name(scheme: Scheme) -> str:
     return next((name for name, kind in SCHEMES.items() if type(scheme) is kind), type(scheme).__name__)
 
 
-def _parts(scheme: Scheme | None) -> tuple[Scheme, ...]:
+def parts_of(scheme: Scheme | None) -> tuple[Scheme, ...]:
     """The schemes that one is made of."""
     return scheme.parts if isinstance(scheme, Intersection) else () if scheme is None else (scheme,)
 
 
 def _whole(scheme: Scheme | None) -> bool:
     """Whether a layer computes with whole numbers."""
-    return any(isinstance(part, FixedPoint) for part in _parts(scheme))
+    return any(isinstance(part, FixedPoint) for part in parts_of(scheme))
 
 
 def _density(layer: Layer, scheme: Scheme | None) -> float:
     """The share of weights that is computed with: zeros among the levels of a quantizer are."""
-    if all(isinstance(part, FixedPoint) for part in _parts(scheme)):
+    if all(isinstance(part, FixedPoint) for part in parts_of(scheme)):
         return 1.0
     assert scheme is not None
     return packed_size(layer.weight_shape, scheme)[0] / layer.weight_count

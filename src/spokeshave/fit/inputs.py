@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from spokeshave.criteria.registry import criterion_of
 from spokeshave.data import Data
-from spokeshave.devices import Device, load_device
+from spokeshave.devices import Device, HostDevice, RooflineDevice, load_device
+from spokeshave.devices.crossbars.aqfp import AQFPDevice
 from spokeshave.errors import SpokeshaveError
 from spokeshave.fit.builtin import builtin_plan, builtin_plan_names
 from spokeshave.fit.logits import scores
@@ -23,6 +24,7 @@ from spokeshave.methods import (
     DuringTraining,
     OneShot,
     QuantizationAware,
+    RandomizedBinary,
     Reconstruction,
     ReweightedGroupLasso,
 )
@@ -38,6 +40,7 @@ METHODS: dict[str, type] = {
     "during_training": DuringTraining,
     "one_shot": OneShot,
     "quantization_aware": QuantizationAware,
+    "randomized_binary": RandomizedBinary,
     "reconstruction": Reconstruction,
     "reweighted_group_lasso": ReweightedGroupLasso,
 }
@@ -65,17 +68,22 @@ def gather(recipe: Recipe, plan: Plan | None = None) -> Inputs:
     seed_everything(recipe.seed)
     network = trainable_network(recipe.network)
     data = _sized(resolve_data(recipe.data), recipe)
-    method_config(recipe, data)
+    device = load_device(recipe.device)
+    method_config(recipe, data, device)
     check_examples(recipe, data)
     example = check_data(network, data, recipe)
-    device = load_device(recipe.device)
     plan = plan or find_plan(recipe, network)
     schemes = plan.resolve(network)
-    if not schemes:
+    if not schemes and not quantizes(device):
         raise SpokeshaveError("the plan leaves every layer dense; name a scheme for at least one layer")
     workload = trace(network, example)
     check_supported(device, schemes, workload)
     return Inputs(recipe, network, data, example, device, plan, schemes, workload)
+
+
+def quantizes(device: Device) -> bool:
+    """Whether a device puts dense layers into numbers of its own, so that a plan may leave all layers dense."""
+    return bool(device.deployment) and not isinstance(device, HostDevice | RooflineDevice | AQFPDevice)
 
 
 def seed_everything(seed: int) -> None:
@@ -95,10 +103,13 @@ def trainable_network(reference: str) -> nn.Module:
     return network
 
 
-def method_config(recipe: Recipe, data: Data) -> Any:
-    """The configuration of the recipe's method; raises SpokeshaveError for a setting it does not have."""
+def method_config(recipe: Recipe, data: Data, device: Device) -> Any:
+    """The configuration of the recipe's method; raises SpokeshaveError for a setting it does not have.
+
+    Binary networks are trained with the columns of the device that will read them.
+    """
     method = METHODS[recipe.method]
-    known = [field.name for field in fields(method) if field.name != "batches"]
+    known = [field.name for field in fields(method) if field.name not in ("batches", "columns")]
     for name in recipe.settings:
         if name not in known:
             choice = f"its settings are {', '.join(known)}" if known else "it has none"
@@ -107,6 +118,8 @@ def method_config(recipe: Recipe, data: Data) -> Any:
     given: dict[str, Any] = {"batches": data.train} if needs_data else {}
     if method is DuringTraining:  # a third and three quarters of its epochs, as the authors' CIFAR-10 runs
         given |= {"choose_at": recipe.epochs.method // 3, "cut_at": max(1, recipe.epochs.method * 3 // 4)}
+    if method is RandomizedBinary and isinstance(device, AQFPDevice):
+        given |= {"columns": device.columns}
     return method(**(given | recipe.settings | _criterion(recipe)))
 
 

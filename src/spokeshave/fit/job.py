@@ -14,8 +14,9 @@ from typing import Any
 
 import torch
 
-from spokeshave.fit import outcome, training
-from spokeshave.fit.inputs import gather
+from spokeshave.devices import Device, HostDevice
+from spokeshave.fit import modelled, outcome, training
+from spokeshave.fit.inputs import Inputs, gather
 from spokeshave.fit.observer import Observer, Silent
 from spokeshave.fit.recipe import Recipe
 from spokeshave.fit.run_folder import (
@@ -44,17 +45,31 @@ class Step:
     run: Callable[[Work], Found]
 
 
-STEPS = (
-    Step("prepare", "profile dense", outcome.prepare),
+TRAINING = (
     Step("dense", "train dense", training.train_dense),
     Step("method", "prune", training.apply_method),
     Step("fine_tune", "fine-tune", training.fine_tune),
+)
+NATIVE = (
+    Step("prepare", "profile dense", outcome.prepare),
+    *TRAINING,
     Step("compile", "compile", outcome.compile_fitted),
     Step("check", "check", outcome.check),
     Step("evaluate", "evaluate", outcome.evaluate_all),
     Step("time", "time beside peers", outcome.time_beside_peers),
     Step("layers", "profile layers", outcome.profile_layers),
 )
+MODELLED = (
+    *TRAINING,
+    Step("deploy", "deploy", modelled.deploy),
+    Step("evaluate", "evaluate", modelled.evaluate_all),
+    Step("noise", "vary the noise", modelled.vary_noise),
+)
+
+
+def steps_of(device: Device) -> tuple[Step, ...]:
+    """What is done for a device: this CPU is measured, others are modelled."""
+    return NATIVE if isinstance(device, HostDevice) else MODELLED
 
 
 def start_run(
@@ -68,7 +83,7 @@ def start_run(
     check_run_folder(folder, replace)
     with _settings(recipe):
         inputs = gather(recipe)
-        outcome.deploy_dense(inputs)  # a network that cannot be compiled here is known before it is trained
+        _try_out(inputs)
         files = {RECIPE: recipe.to_yaml(), PLAN: inputs.plan.to_yaml()}
         run = create_run(folder, files, State(command=command), replace)
         with run.locked():
@@ -87,9 +102,17 @@ def resume_run(folder: Path, observer: Observer | None = None) -> Result:
             return _finish(Work(inputs, run, observer or Silent()))
 
 
+def _try_out(inputs: Inputs) -> None:
+    """A network that the device cannot run, or the compiler cannot compile, is known before it is trained."""
+    if isinstance(inputs.device, HostDevice):
+        outcome.deploy_dense(inputs)
+    else:
+        modelled.try_out(inputs)
+
+
 def _finish(work: Work) -> Result:
     """Run the steps that are left, then write the result and the report."""
-    for step in STEPS:
+    for step in steps_of(work.inputs.device):
         if work.run.read_state().step(step.name) is None:
             _run_step(step, work)
     return _report(work)
@@ -107,7 +130,8 @@ def _run_step(step: Step, work: Work) -> None:
 
 def _report(work: Work) -> Result:
     state = work.run.read_state()
-    result = outcome.result(work, state)
+    made_result = outcome.result if isinstance(work.inputs.device, HostDevice) else modelled.result
+    result = made_result(work, state)
     work.run.write(REPORT, page(result))
     work.run.write(RESULT, json.dumps(result, indent=1))
     work.run.write_state(state.after_step(StepRecord("report", 0.0)))

@@ -25,12 +25,9 @@ TIMINGS = ("speedup_over_best_dense_fp32", "best_dense_peer", "table", "wall_sec
 
 
 def deploy_dense(inputs: Inputs) -> NativeDeployment:
-    """The dense network compiled for the device; raises SpokeshaveError when that runs no code here."""
+    """The dense network compiled for this CPU; raises SpokeshaveError when that cannot be."""
     deployment = inputs.device.deploy(inputs.network, inputs.example, None)
-    if not isinstance(deployment, NativeDeployment):
-        raise SpokeshaveError(
-            f"fit needs a device that runs native code here, which {inputs.device.name} does not"
-        )
+    assert isinstance(deployment, NativeDeployment)
     return deployment
 
 
@@ -130,9 +127,8 @@ def profile_layers(work: Work) -> Found:
 
 def result(work: Work, state: State) -> dict[str, Any]:
     """Everything a run found, as `result.json` holds it; times are in seconds, accuracies between 0 and 1."""
-    facts, recipe = state.facts(), work.inputs.recipe
+    facts = state.facts()
     comparison = facts["comparison"]
-    epochs = [asdict(record) for record in state.epochs]
     return {
         "compression": facts["compression"],
         "compression_network": facts["compression_network"],
@@ -146,9 +142,17 @@ def result(work: Work, state: State) -> dict[str, Any]:
         "table": comparison["table"],
         "absent": comparison["absent"],
         "layers": layer_rows(work.inputs, facts),
-        "epochs": epochs,
-        "machine": comparison["machine"],
-        "versions": comparison["machine"]["versions"],
+        **origin(work, state, comparison["machine"]),
+    }
+
+
+def origin(work: Work, state: State, machine: dict[str, Any]) -> dict[str, Any]:
+    """Where a result comes from: training, machine, recipe, command."""
+    recipe = work.inputs.recipe
+    return {
+        "epochs": [asdict(record) for record in state.epochs],
+        "machine": machine,
+        "versions": machine["versions"],
         "wall_seconds": {record.name: record.seconds for record in state.steps},
         "recipe": recipe.model_dump(mode="json"),
         "recipe_digest": recipe.digest,

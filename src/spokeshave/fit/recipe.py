@@ -50,6 +50,7 @@ class Recipe(_Section):
     `batch_size` and `samples_per_epoch` are for built-in data; loaders of the user's own keep theirs.
     `examples` trains on a part of them (Tri-Level E-ViT's example level). `precision` is that of the training's forward
     and backward operators; the deployment's is another matter.
+    Simulated devices are judged on `judged_samples` held-out samples at most.
     `peers` limits what the deployment is timed beside, in `rounds` rounds.
     """
 
@@ -63,6 +64,7 @@ class Recipe(_Section):
         "during_training",
         "one_shot",
         "quantization_aware",
+        "randomized_binary",
         "reconstruction",
         "reweighted_group_lasso",
     ] = "admm"
@@ -79,6 +81,7 @@ class Recipe(_Section):
     threads: int = Field(default=1, ge=1)
     rounds: int = Field(default=15, ge=3)
     peers: tuple[str, ...] | None = None
+    judged_samples: int = Field(default=1000, ge=1)
 
     @model_validator(mode="after")
     def _one_source_of_plan(self) -> "Recipe":

@@ -34,6 +34,8 @@ from spokeshave.methods import (
 from spokeshave.methods.training import sgd
 from spokeshave.samples import PrunedLoader
 
+LEARN_NORMS = ("randomized_binary",)  # methods whose batch norms learn what the device gives
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -60,7 +62,8 @@ def apply_method(work: Work) -> Found:
     inputs, recipe = work.inputs, work.inputs.recipe
     teacher = _teacher(work)
     network = _trainable(work.network_after("dense"))
-    session = begin(method_config(recipe, inputs.data), network, inputs.plan)
+    config = method_config(recipe, inputs.data, inputs.device)
+    session = begin(config, network, inputs.plan) if inputs.schemes else None
     examples = examples_of(recipe, inputs.data, "method")
     phase = Phase("method", recipe.epochs.method, recipe.learning_rates.method, session, teacher, examples)
     return _run_phase(work, network, phase)
@@ -68,11 +71,11 @@ def apply_method(work: Work) -> Found:
 
 def fine_tune(work: Work) -> Found:
     """Train the weights that are left while the others stay zero."""
-    recipe = work.inputs.recipe
+    inputs, recipe = work.inputs, work.inputs.recipe
     teacher = _teacher(work)
     network = _trainable(work.network_after("method"))
-    session = begin(MaskedFineTuning(), network, work.inputs.plan)
-    rate, examples = recipe.learning_rates.fine_tune, examples_of(recipe, work.inputs.data, "fine_tune")
+    session = begin(MaskedFineTuning(), network, inputs.plan) if inputs.schemes else None
+    rate, examples = recipe.learning_rates.fine_tune, examples_of(recipe, inputs.data, "fine_tune")
     phase = Phase("fine_tune", recipe.epochs.fine_tune, rate, session, teacher, examples)
     return _run_phase(work, network, phase)
 
@@ -107,7 +110,7 @@ def _run_phase(work: Work, network: nn.Module, phase: Phase) -> Found:
     seed_everything(seed + phase.epochs)
     if phase.session is not None:
         phase.session.finish()
-    if phase.name == "method":
+    if phase.name == "method" and recipe.method not in LEARN_NORMS:
         refresh_batch_norm(network, data.train)
     return Found(checkpoint=write_checkpoint(work.run, phase.name, {"network": network.state_dict()}))
 

@@ -66,3 +66,8 @@ def binary_convolutional(
             side //= 2
     size = widths[-1] * side * side
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(size, classes, bias=False), nn.BatchNorm1d(classes))
+
+
+def binary_digits_network() -> nn.Sequential:
+    """Layers of signs for `[N, 1, 16, 16]` digits of mean 0."""
+    return binary_perceptron(256, (256, 128), 10, threshold=0.0)

@@ -43,7 +43,7 @@ def bar_chart(bars: Sequence[Bar], title: str) -> str:
     """Horizontal bars, each with its label above and its value at the end."""
     scale = _scale(bars)
     drawn = [_bar(bar, BAR_PITCH * index, scale) for index, bar in enumerate(bars)]
-    return _svg(drawn, BAR_PITCH * len(bars), title)
+    return svg(drawn, BAR_PITCH * len(bars), title)
 
 
 def paired_chart(pairs: Sequence[tuple[str, Bar, Bar]], title: str) -> str:
@@ -52,9 +52,9 @@ def paired_chart(pairs: Sequence[tuple[str, Bar, Bar]], title: str) -> str:
     drawn = []
     for index, (label, before, after) in enumerate(pairs):
         top = PAIR_PITCH * index
-        drawn.append(_text(0, top + 11, label, "label"))
+        drawn.append(text(0, top + 11, label, "label"))
         drawn += [_thin_bar(before, top + 16, scale), _thin_bar(after, top + 27, scale)]
-    return _svg(drawn, PAIR_PITCH * len(pairs), title)
+    return svg(drawn, PAIR_PITCH * len(pairs), title)
 
 
 def line_chart(lines: Sequence[Line], title: str, x_label: str, y_ticks: Sequence[tuple[float, str]]) -> str:
@@ -67,12 +67,12 @@ def line_chart(lines: Sequence[Line], title: str, x_label: str, y_ticks: Sequenc
         across = PLOT_LEFT + (x - left) / (right - left) * (WIDTH - PLOT_LEFT - 10)
         return across, 10 + (high - min(max(y, low), high)) / (high - low) * PLOT_HEIGHT
 
-    drawn = [_tick(place(left, value)[1], text) for value, text in y_ticks]
-    drawn += [_polyline([place(x, y) for x, y in line.points], line) for line in lines]
+    drawn = [tick(place(left, value)[1], told) for value, told in y_ticks]
+    drawn += [polyline([place(x, y) for x, y in line.points], line.style, line.dotted) for line in lines]
     drawn += _line_names(lines)
-    drawn += [_text(PLOT_LEFT, PLOT_HEIGHT + 26, f"{x_label} {left:g}", "value")]
-    drawn += [_text(WIDTH - 10, PLOT_HEIGHT + 26, f"{right:g}", "value end")]
-    return _svg(drawn, PLOT_HEIGHT + PLOT_BOTTOM + 14, title)
+    drawn += [text(PLOT_LEFT, PLOT_HEIGHT + 26, f"{x_label} {left:g}", "value")]
+    drawn += [text(WIDTH - 10, PLOT_HEIGHT + 26, f"{right:g}", "value end")]
+    return svg(drawn, PLOT_HEIGHT + PLOT_BOTTOM + 14, title)
 
 
 def alone(svg: str) -> str:
@@ -94,7 +94,7 @@ def _scale(bars: Sequence[Bar]) -> float:
 
 def _bar(bar: Bar, top: float, scale: float) -> str:
     length = max(1.0, bar.value * scale)
-    parts = [_text(0, top + 11, bar.label, "label"), _rectangle(top + 16, length, 13, bar.style)]
+    parts = [text(0, top + 11, bar.label, "label"), rectangle(top + 16, length, 13, bar.style)]
     end = length
     if bar.whiskers is not None:
         low, high = (value * scale for value in bar.whiskers)
@@ -102,28 +102,37 @@ def _bar(bar: Bar, top: float, scale: float) -> str:
         ends = "".join(f"M{end:.1f} {middle - 4}v8" for end in (low, high))
         parts.append(f'<path class="whisker" d="M{low:.1f} {middle}H{high:.1f}{ends}"/>')
         end = max(end, high)
-    return "".join([*parts, _text(end + 6, top + 27, bar.text, "value")])
+    return "".join([*parts, text(end + 6, top + 27, bar.text, "value")])
 
 
 def _thin_bar(bar: Bar, top: float, scale: float) -> str:
     length = max(1.0, bar.value * scale)
-    return _rectangle(top, length, 9, bar.style) + _text(length + 6, top + 8, bar.text, "small value")
+    return rectangle(top, length, 9, bar.style) + text(length + 6, top + 8, bar.text, "small value")
 
 
-def _rectangle(top: float, length: float, height: float, style_name: str) -> str:
+def rectangle(top: float, length: float, height: float, style_name: str) -> str:
+    """A bar from the left."""
     return f'<rect class="{style_name}" x="0" y="{top:.1f}" width="{length:.1f}" height="{height}" rx="2"/>'
 
 
-def _tick(height: float, text: str) -> str:
+def tick(height: float, told: str) -> str:
+    """A line across a plot with its value before it."""
     line = f'<path class="grid" d="M{PLOT_LEFT} {height:.1f}H{WIDTH - 10}"/>'
-    return line + _text(PLOT_LEFT - 6, height + 4, text, "value end")
+    return line + text(PLOT_LEFT - 6, height + 4, told, "value end")
 
 
-def _polyline(places: Sequence[tuple[float, float]], line: Line) -> str:
-    dotted = places if line.dotted else ()
-    dots = "".join(f'<circle class="dot {line.style}" cx="{x:.1f}" cy="{y:.1f}" r="2.5"/>' for x, y in dotted)
+def polyline(points: Iterable[tuple[float, float]], style_name: str, dots: bool = True) -> str:
+    """Straight lines from point to point, a dot at each."""
+    places = list(points)
+    marks = "".join(dot(x, y, style_name) for x, y in places) if dots else ""
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-    return f'<polyline class="line {line.style}" points="{path}"/>{dots}'
+    return f'<polyline class="line {style_name}" points="{path}"/>{marks}'
+
+
+def dot(x: float, y: float, style_name: str, told: str = "", radius: float = 2.5) -> str:
+    """A dot, and what a reader is told who points at it."""
+    place = f'class="dot {style_name}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}"'
+    return f"<circle {place}><title>{escape(told)}</title></circle>" if told else f"<circle {place}/>"
 
 
 def _line_names(lines: Sequence[Line]) -> list[str]:
@@ -132,16 +141,18 @@ def _line_names(lines: Sequence[Line]) -> list[str]:
     for line in lines:
         middle = PLOT_HEIGHT + PLOT_BOTTOM + 2
         drawn.append(f'<circle class="dot {line.style}" cx="{left + 4:.1f}" cy="{middle}" r="4"/>')
-        drawn.append(_text(left + 12, PLOT_HEIGHT + PLOT_BOTTOM + 6, line.label, "value"))
+        drawn.append(text(left + 12, PLOT_HEIGHT + PLOT_BOTTOM + 6, line.label, "value"))
         left += 32 + 7.0 * len(line.label)
     return drawn
 
 
-def _text(x: float, y: float, text: str, style_name: str) -> str:
-    return f'<text class="{style_name}" x="{x:.1f}" y="{y:.1f}">{escape(text)}</text>'
+def text(x: float, y: float, told: str, style_name: str) -> str:
+    """A line of text."""
+    return f'<text class="{style_name}" x="{x:.1f}" y="{y:.1f}">{escape(told)}</text>'
 
 
-def _svg(parts: Iterable[str], height: float, title: str) -> str:
+def svg(parts: Iterable[str], height: float, title: str) -> str:
+    """The whole picture."""
     box = f'viewBox="0 0 {WIDTH} {height:.0f}"'
     opening = f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" role="img" {box}>'
     return "".join([opening, f"<title>{escape(title)}</title>", *parts, "</svg>"])

@@ -42,6 +42,18 @@ def accuracy_chart(result: dict[str, Any]) -> str:
     return bar_chart(bars, "Accuracy on held-out data, measured")
 
 
+def device_accuracy_chart(result: dict[str, Any]) -> str:
+    """Accuracy of the dense and the fitted network in float32, on the device, and with random choices."""
+    entries = [
+        ("dense network, float32", "dense_accuracy", "peer"),
+        ("fitted network, float32", "fitted_accuracy", "peer"),
+        (f"on {result['device']['name']}", "deployment_accuracy", "own"),
+        ("same plan at random, untrained", "random_baseline_accuracy", "random"),
+    ]
+    bars = [Bar(label, result[key], figures.percent(result[key]), look) for label, key, look in entries]
+    return bar_chart(bars, "Accuracy on held-out data, measured")
+
+
 def layer_chart(result: dict[str, Any]) -> str:
     """Time of the layers that cost most, dense and pruned, in network order."""
     timed = [row for row in result["layers"] if row["dense_seconds"] and row["seconds"]]

@@ -4,7 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 _TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
-_COUNTS = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
+_ENERGIES = tuple(
+    (10.0 ** (-3 * power), f"{prefix}J") for power, prefix in enumerate(("", "m", "µ", "n", "p", "f", "a"))
+)
+_COUNTS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
 
 
 def seconds(value: float | None) -> str:
@@ -13,6 +16,22 @@ def seconds(value: float | None) -> str:
     ('1.23 ms', '75.2 s', '-')
     """
     return _scaled(value, _TIMES)
+
+
+def joules(value: float | None) -> str:
+    """
+    >>> joules(4.2e-6), joules(1.5e-17), joules(None)
+    ('4.2 µJ', '15 aJ', '-')
+    """
+    return _scaled(value, _ENERGIES)
+
+
+def plain(value: float) -> str:
+    """
+    >>> plain(0.05), plain(1000.0), plain(1e-3)
+    ('0.05', '1000', '0.001')
+    """
+    return f"{value:g}"
 
 
 def count(value: float | None) -> str:

@@ -1,6 +1,6 @@
 """Tables for the terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -67,6 +67,60 @@ def result_table(result: dict[str, Any]) -> Table:
     machine = result["machine"]
     caption = f"{machine['cpu']}, {machine['isa']}; one sample, one thread, all times measured in one run"
     return plain_table(f"{result['recipe']['network']}, fitted", ("", "measured"), rows, caption)
+
+
+def modelled_table(result: dict[str, Any]) -> Table:
+    """The one table of a finished run on a modelled device."""
+    cost, dense = result["cost"], result["dense_cost"] or {}
+    told: tuple[tuple[str, str, Callable[[float | None], str]], ...] = (
+        ("latency of a sample", "latency_seconds", figures.seconds),
+        ("energy of a sample", "energy_joules", figures.joules),
+        ("samples a second", "samples_per_second", figures.count),
+        ("bytes of weights", "weight_bytes", figures.count),
+    )
+    costs = [
+        (f"{what}, modelled", tell(dense.get(key)), tell(cost[key]))
+        for what, key, tell in told
+        if cost[key] is not None
+    ]
+    rows = [
+        (
+            "accuracy, float32",
+            figures.percent(result["dense_accuracy"]),
+            figures.percent(result["fitted_accuracy"]),
+        ),
+        ("accuracy on the device", "-", figures.percent(result["deployment_accuracy"])),
+        ("accuracy, same plan at random", "-", figures.percent(result["random_baseline_accuracy"])),
+        ("weights, planned layers", "-", f"{figures.times(result['compression'])} fewer"),
+        *costs,
+    ]
+    caption = f"accuracy measured on {result['deployed_by']}; modelled: {cost['source']}"
+    title = f"{result['recipe']['network']}, fitted to {result['device']['name']}"
+    return plain_table(title, ("", "dense", "fitted"), rows, caption)
+
+
+def modelled_layer_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """The layers of a finished run on a modelled device."""
+    heads = ("layer", "weight", "scheme", "density", "dense", "fitted")
+    cells = [
+        (
+            row["layer"],
+            figures.shape(row["weight_shape"]) if row["weight_shape"] else "-",
+            row["scheme"] or "-",
+            "-" if row["density"] is None else figures.percent(row["density"], 1),
+            figures.seconds(row["dense_modelled"]),
+            figures.seconds(row["modelled"]),
+        )
+        for row in rows
+    ]
+    return plain_table("Layer by layer (modelled)", heads, cells)
+
+
+def run_tables(result: dict[str, Any]) -> tuple[Table, Table]:
+    """The layers and the figures of a finished run, measured here or modelled."""
+    if "table" in result:
+        return layer_table(result["layers"]), result_table(result)
+    return modelled_layer_table(result["layers"]), modelled_table(result)
 
 
 def _peer_line(row: dict[str, Any]) -> tuple[str, str]:

@@ -104,13 +104,18 @@ class AQFPDevice:
         )
 
     def junctions(self, layer: Layer) -> float:
-        """Josephson junctions of a layer: its crossbars, and a counter with its buffers for every output."""
+        """Josephson junctions of a layer."""
+        return sum(self.junctions_by_part(layer).values())
+
+    def junctions_by_part(self, layer: Layer) -> dict[str, float]:
+        """The same by what has them: its crossbars, and for every output a counter's gates and buffers."""
         tall, wide = -(-layer.columns // self.columns.height), -(-layer.rows // self.columns.height)
         gates, buffers, _ = _counter(tall, int(self.figures["phases"].value))
-        counting = (
-            gates * self.figures["gate_junctions"].value + buffers * self.figures["buffer_junctions"].value
-        )
-        return tall * wide * self.crossbar_junctions + layer.rows * counting
+        return {
+            "crossbars": tall * wide * self.crossbar_junctions,
+            "counters": layer.rows * gates * self.figures["gate_junctions"].value,
+            "buffers": layer.rows * buffers * self.figures["buffer_junctions"].value,
+        }
 
     def cost(self, workload: Workload, plan: Plan | None = None) -> Cost:
         """One sample: energy at 4.2 K, without cooling, of the layers whose scheme is `Binary`.
@@ -118,7 +123,7 @@ class AQFPDevice:
         Every layer has crossbars of its own, and a position takes them for the length of a stream. Raises
         SpokeshaveError where no layer is binary.
         """
-        layers = self._layers(workload, plan)
+        layers = self.layers(workload, plan)
         clock, stream = self.figures["clock"].value, self.columns.stream
         at_the_wall = f"at 4.2 K; {self.figures['cooling'].value:g} times the energy at the wall"
         joules = sum(self.junctions(layer) * layer.positions for layer in layers) * stream
@@ -153,7 +158,8 @@ class AQFPDevice:
         cost = self.cost(trace(network, example), plan)
         return deploy_binary(network, example, plan, self.columns, cost, seed)
 
-    def _layers(self, workload: Workload, plan: Plan | None) -> list[Layer]:
+    def layers(self, workload: Workload, plan: Plan | None) -> list[Layer]:
+        """The layers that it runs; raises SpokeshaveError for schemes that it cannot, and where there is none."""
         schemes = assign(workload, plan)
         layers = [layer for layer in workload.layers if layer.parameter in schemes]
         for layer in layers:

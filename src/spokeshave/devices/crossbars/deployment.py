@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spokeshave.compiler.graph import Graph, Node
-from spokeshave.compiler.integers import IntegerDeployment
-from spokeshave.compiler.integers.batched import batch_values
+from spokeshave.compiler.integers import IntegerDeployment, IntegerForm, WholeNetwork
+from spokeshave.compiler.integers.batched import Products, batch_values
 from spokeshave.compiler.operations import Convolution, Quantized
+from spokeshave.deployment import Cost
 from spokeshave.devices.crossbars.array import Array
 from spokeshave.devices.crossbars.occupancy import lockstep_bits, order_of
 from spokeshave.devices.crossbars.programmed import Programmed, program
@@ -22,7 +23,22 @@ from spokeshave.schemes.word_lines import word_lines
 
 
 class CrossbarDeployment(IntegerDeployment):
-    """A network as crossbars compute it, converters and variation of cells included."""
+    """A network as crossbars compute it, converters and variation of cells included.
+
+    `bits`: input bits that fragments of each layer needed on calibration data; None where none are skipped.
+    """
+
+    def __init__(
+        self,
+        network: WholeNetwork,
+        form: IntegerForm,
+        cost: Cost,
+        device: str,
+        products: Products,
+        bits: Mapping[str, float] | None,
+    ) -> None:
+        super().__init__(network, form, cost, device, products)
+        self.bits = bits
 
     def save(self, folder: Path | str) -> None:
         """Always raises SpokeshaveError: a simulation is made anew from network, plan and device."""

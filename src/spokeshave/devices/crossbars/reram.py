@@ -56,6 +56,7 @@ UNITS = {
     "tile_area": "mm2",
 }
 ACCUMULATOR_BITS = 48  # of shift-and-add: wide enough for 16-bit inputs and weights of any layer
+STANDING = ("array", "register", "tile")  # take power while a crossbar works
 SHOWN = 16  # calibration samples on which input bits are measured
 FACTS: dict[str, tuple[str | bool, ...]] = {
     "encoding": ("pairs", "offset", "polarized"),
@@ -107,7 +108,7 @@ class ReRAMDevice:
     @property
     def crossbar_power(self) -> float:
         """Watts of one crossbar that works all the time, with all columns in use."""
-        standing = sum(self.figures[f"{part}_power"].value for part in ("array", "register", "tile"))
+        standing = sum(self.figures[f"{part}_power"].value for part in STANDING)
         a_conversion = self.figures["converter_energy"].value + self.figures["adder_energy"].value
         conversions = self.figures["converters"].value * self.figures["converter_rate"].value
         driven = self.array.rows_at_once * self.figures["driver_energy"].value / self.step_seconds
@@ -179,14 +180,15 @@ class ReRAMDevice:
 
     def layer_joules(self, layer: Occupancy) -> float:
         """Joules of one sample in a layer."""
-        a_conversion = self.figures["converter_energy"].value + self.figures["adder_energy"].value
-        standing = sum(self.figures[f"{part}_power"].value for part in ("array", "register", "tile"))
-        a_vector = (
-            layer.conversions * a_conversion
-            + layer.driven * self.figures["driver_energy"].value
-            + layer.crossbars * self._vector_seconds(layer) * standing
-        )
-        return layer.vectors * a_vector
+        return sum(self.joules_by_part(layer).values())
+
+    def joules_by_part(self, layer: Occupancy) -> dict[str, float]:
+        """The same by what takes them: converters, adders, drivers, arrays, registers, tiles."""
+        counts = {"converter": layer.conversions, "adder": layer.conversions, "driver": layer.driven}
+        busy = layer.crossbars * self._vector_seconds(layer)
+        moving = {f"{part}s": n * self.figures[f"{part}_energy"].value for part, n in counts.items()}
+        standing = {f"{part}s": busy * self.figures[f"{part}_power"].value for part in STANDING}
+        return {part: layer.vectors * joules for part, joules in (moving | standing).items()}
 
     def deploy(
         self,
@@ -210,11 +212,24 @@ class ReRAMDevice:
             weight_bits=array.weight_bits, activation_bits=array.input_bits, accumulator_bits=ACCUMULATOR_BITS
         )
         whole = whole_network(network, example, batches, form, plan)
-        schemes = plan.resolve(network) if plan is not None else {}
-        products = program_graph(whole.graph, array, schemes, torch.Generator().manual_seed(seed))
+        products = program_graph(
+            whole.graph, array, assign(workload, plan), torch.Generator().manual_seed(seed)
+        )
         shown = batched(batches, SHOWN)[0]
         bits = measured_bits(whole.graph, products, shown) if self.facts["skipping"].value else None
-        return CrossbarDeployment(whole, form, self.cost(workload, plan, bits), self.name, products)
+        return CrossbarDeployment(whole, form, self.cost(workload, plan, bits), self.name, products, bits)
+
+    def reprogrammed(
+        self, made: CrossbarDeployment, schemes: Mapping[str, Scheme], seed: int = 0
+    ) -> CrossbarDeployment:
+        """A deployment of a device that differs in its cells or converters alone, its weights written to this one's.
+
+        `schemes` by parameter, as of the plan that it was made with.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        products = program_graph(made.graph, self.array, schemes, generator)
+        form = made.manifest.form
+        return CrossbarDeployment(made.network, form, made.cost, self.name, products, made.bits)
 
     def _vector_seconds(self, layer: Occupancy) -> float:
         return layer.steps * self.step_seconds

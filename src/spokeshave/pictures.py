@@ -1,0 +1,71 @@
+"""Pictures of a device as plain data: who knows a device fills them, the report draws them."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """How much of something is used."""
+
+    label: str
+    used: float
+    available: float
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Gauges:
+    """Used shares side by side: resources of a chip, lines and columns of crossbars."""
+
+    title: str
+    note: str
+    gauges: tuple[Gauge, ...]
+
+
+@dataclass(frozen=True)
+class Shares:
+    """What a whole is made of, part by part, in one unit (`J`, `s`)."""
+
+    title: str
+    note: str
+    unit: str
+    parts: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """Layers under the roof of a device: `points` are (layer, operations a byte, operations a second).
+
+    The roof is `peak` (operations a second) or `bandwidth` (bytes a second) times operations a byte, the lower.
+    """
+
+    title: str
+    note: str
+    unit: str
+    peak: float
+    bandwidth: float
+    points: tuple[tuple[str, float, float], ...]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Accuracy (0 to 1) by something that is turned; `own` is where the device itself stands."""
+
+    title: str
+    note: str
+    x_label: str
+    own: float
+    points: tuple[tuple[float, float], ...]
+
+
+Picture = Gauges | Shares | Roofline | Curve
+
+
+def as_plain(picture: Picture) -> dict[str, Any]:
+    """The picture as JSON holds it, with its kind.
+
+    >>> as_plain(Shares("Energy", "modelled", "J", (("cells", 1e-9),)))["kind"]
+    'shares'
+    """
+    return {"kind": type(picture).__name__.lower(), **asdict(picture)}
