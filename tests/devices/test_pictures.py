@@ -24,23 +24,22 @@ CASES = {
     "forms": (WORKLOAD, Plan((Rule("*", Polarized(8)),))),
     "aqfp": (SIGNS, Plan((Rule("5", None), Rule("*", Binary())))),
     "integers-shift": (WORKLOAD, None),
+    "zcu102": (WORKLOAD, None),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_parts_of_energy_add_up_to_the_cost(name):
     device = load_device(name)
-    (energy,) = [one for one in pictures_of(device, *CASES[name]) if isinstance(one, Shares)]
-    assert energy.unit == "J"
+    shares = [one for one in pictures_of(device, *CASES[name]) if isinstance(one, Shares)]
+    (energy,) = [one for one in shares if one.unit == "J"]
     assert sum(joules for _, joules in energy.parts) == pytest.approx(device.cost(*CASES[name]).energy_joules)
 
 
-@pytest.mark.parametrize("name", ["isaac", "forms", "aqfp"])
+@pytest.mark.parametrize("name", ["isaac", "forms", "aqfp", "zcu102"])
 def test_nothing_in_use_is_more_than_there_is(name):
     (used,) = [one for one in pictures_of(load_device(name), *CASES[name]) if isinstance(one, Gauges)]
     assert all(0 < gauge.used <= gauge.available for gauge in used.gauges)
-    cells = used.gauges[-1]
-    assert cells.label == "cells in use"
 
 
 def test_cells_of_a_binary_network_are_its_weights():
@@ -49,7 +48,7 @@ def test_cells_of_a_binary_network_are_its_weights():
     assert used.gauges[-1].available == 3 * 2 * 36**2
 
 
-@pytest.mark.parametrize("name", ["galaxy-s10-cpu", "raspberry-pi-4", "integers-shift"])
+@pytest.mark.parametrize("name", ["galaxy-s10-cpu", "raspberry-pi-4", "integers-shift", "zcu102"])
 def test_no_layer_is_above_the_roof(name):
     device = load_device(name)
     (roof,) = [one for one in pictures_of(device, WORKLOAD) if isinstance(one, Roofline)]

@@ -7,7 +7,8 @@ from spokeshave.criteria import BlockFisher, InputNorm
 from spokeshave.data import Batches, Data, digits
 from spokeshave.devices import load_device
 from spokeshave.errors import SpokeshaveError
-from spokeshave.fit.inputs import METHODS, check_examples, method_config
+from spokeshave.fit import builtin_recipe, builtin_recipe_names
+from spokeshave.fit.inputs import METHODS, check_examples, gather, method_config
 from spokeshave.fit.recipe import Recipe
 from spokeshave.methods import ADMM, OneShot
 
@@ -82,3 +83,11 @@ def test_examples_that_cannot_be_left_out_are_one_sentence(examples, data, sente
     recipe = Recipe.parse({"network": "digits", "data": "digits", "compression": 8, "examples": examples})
     with pytest.raises(SpokeshaveError, match=sentence):
         check_examples(recipe, Data(data, data, 2, "mine"))
+
+
+@pytest.mark.parametrize("name", [name for name in builtin_recipe_names() if name.startswith("digits")])
+def test_built_in_recipes_suit_their_devices(name):
+    inputs = gather(builtin_recipe(name))
+    assert inputs.schemes
+    if inputs.device.kind == "modelled":
+        assert inputs.device.cost(inputs.workload, inputs.plan).latency_seconds > 0

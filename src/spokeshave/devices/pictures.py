@@ -10,6 +10,7 @@ from spokeshave.devices.crossbars.deployment import CrossbarDeployment
 from spokeshave.devices.crossbars.occupancy import Occupancy, replication
 from spokeshave.devices.crossbars.reram import ReRAMDevice
 from spokeshave.devices.device import Device
+from spokeshave.devices.fpga.device import FPGADevice
 from spokeshave.devices.integers import IntegerDevice
 from spokeshave.devices.roofline import RooflineDevice
 from spokeshave.pictures import Gauge, Gauges, Picture, Roofline, Shares
@@ -147,6 +148,32 @@ def _(
             ),
         ),
         Shares("Energy of one sample at 4.2 K", "By what takes it, modelled.", "J", tuple(by_part.items())),
+    )
+
+
+@pictures_of.register
+def _(
+    device: FPGADevice, workload: Workload, plan: Plan | None = None, deployment: Deployment | None = None
+) -> tuple[Picture, ...]:
+    mapped = device.mapped(workload, plan)
+    seconds = mapped.cycles / device.clock
+    names = ("dsp", "lut", "ff", "bram")
+    gauges = tuple(
+        Gauge(name.upper(), getattr(device.used, name), getattr(device.present, name)) for name in names
+    )
+    points = tuple(
+        (layer.name, layer.intensity, layer.multiply_adds / (layer.cycles / device.clock))
+        for layer in mapped.layers
+    )
+    busy = 100 * mapped.utilisation
+    under = f"Each layer's rate by its cycles; lanes make {busy:.0f} % of the products they could."
+    energies = [(part, joules * seconds) for part, joules in device.watts_by_part().items()]
+    energies.append(("memory", mapped.moved_bytes * device.figures["byte_energy"].value))
+    return (
+        Gauges("Resources of the chip", "What the engine takes, modelled.", gauges),
+        Roofline("Roofline", under, "multiply-adds", device.peak, device.bandwidth, points),
+        Shares("Energy of one sample", "By what takes it, modelled.", "J", tuple(energies)),
+        _seconds(device, workload, plan),
     )
 
 

@@ -40,7 +40,11 @@ def facts(result: Result) -> list[tuple[str, str]]:
     ]
     ratio = gain(result)
     return [
-        *([(figures.times(ratio), "faster than dense there, modelled")] if ratio is not None else []),
+        *(
+            [(figures.times(ratio), "the speed of the dense network there, modelled")]
+            if ratio is not None
+            else []
+        ),
         *((value, what) for value, what, known in modelled if known),
         *(
             [(figures.times(result["compression"]), "fewer weights in the planned layers")]
@@ -53,7 +57,7 @@ def facts(result: Result) -> list[tuple[str, str]]:
 
 
 def gain(result: Result) -> float | None:
-    """How many times faster than the dense network there, None where either has no latency."""
+    """Times the speed of the dense network there, None where either has no latency."""
     dense, fitted = ((result[key] or {}).get("latency_seconds") for key in ("dense_cost", "cost"))
     return dense / fitted if dense and fitted else None
 

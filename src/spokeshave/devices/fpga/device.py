@@ -72,9 +72,16 @@ class FPGADevice:
     @property
     def watts(self) -> float:
         """With the engine at work."""
-        parts = zip(("dsp", "lut", "bram"), (self.used.dsp, self.used.lut, self.used.bram), strict=True)
-        switching = sum(count * self._value(f"{name}_energy") for name, count in parts)
-        return self._value("static_power") + self.clock * switching
+        return sum(self.watts_by_part().values())
+
+    def watts_by_part(self) -> dict[str, float]:
+        """The same by what takes them: the chip standing by, and the engine's parts switching."""
+        parts = {"DSP blocks": "dsp", "LUTs": "lut", "block RAMs": "bram"}
+        switching = {
+            told: self.clock * getattr(self.used, name) * self._value(f"{name}_energy")
+            for told, name in parts.items()
+        }
+        return {"standing by": self._value("static_power")} | switching
 
     def with_engine(self, engine: Engine) -> "FPGADevice":
         """The same chip with another engine; raises SpokeshaveError where it is too large (`misfit`)."""
