@@ -11,7 +11,7 @@ from spokeshave.compiler.layout import Flat, Grid, round_up
 from spokeshave.errors import SpokeshaveError
 
 CAPACITY = 37
-LENGTHS = (CAPACITY, 1, 2, 20, CAPACITY - 1, CAPACITY)
+LENGTHS = (CAPACITY, 1, 2, 17, 18, 20, CAPACITY - 1, CAPACITY)  # few lanes and many behind whole vectors
 
 
 class Tagger(nn.Module):

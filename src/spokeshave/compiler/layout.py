@@ -24,6 +24,7 @@ from spokeshave.compiler.count import Count
 
 FLOAT_BYTES = 4
 CACHE_LINE_FLOATS = 16
+CHANGES = -1  # in place of a number of lanes: it is known when the network runs
 CHANNELS_PER_WORD = {"float32": 1, "bfloat16": 2, "uint8": 4}
 
 
@@ -92,9 +93,10 @@ class Planes:
         return self.plane < int(self.lanes)
 
     def left(self, lanes: int) -> int:
-        """True lanes of the last vector, where whole vectors of `lanes` come before it; else 0."""
+        """True lanes of the last vector, where whole vectors of `lanes` come before it, else 0; CHANGES for tokens
+        whose number does."""
         if isinstance(self.height, Count) or isinstance(self.width, Count):
-            return 0
+            return CHANGES if self.tokens else 0
         last = (self.height - 1) * self.pitch + self.width
         return last % lanes if last > lanes and self.lanes - last < lanes else 0
 

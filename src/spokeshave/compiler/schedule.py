@@ -10,7 +10,7 @@ import numpy as np
 from spokeshave.compiler.isa import InstructionSet, level_two_cache_bytes
 from spokeshave.compiler.kernels.amx import TILE
 from spokeshave.compiler.kernels.reorder import similar_rows
-from spokeshave.compiler.layout import FLOAT_BYTES
+from spokeshave.compiler.layout import CHANGES, FLOAT_BYTES
 
 # Cycles of one column of a panel per vector of lanes: the input vector comes from the level-2 cache meanwhile, so the
 # slower one counts. Fitted to the panel kernel's rates with 1, 2, 4 and 8 rows on a CPU with AVX-512
@@ -45,7 +45,8 @@ class Schedule:
     `rows` x `vectors` accumulators are the register tile; `chunk` vectors of lanes are one pass over all panels;
     workers share out lanes or else panels; with `by_blocks` the blocks of a scheme are accumulated one by one; with
     `reordered` rows of similar columns share panels; with `by_subsets` each subset of a panel's rows has columns of its
-    own; with `amx` sums are made in tile registers; `left` lanes of the last vector are computed with rows as lanes.
+    own; with `amx` sums are made in tile registers; `left` lanes of the last vector are computed with rows as lanes,
+    or up to so many where their number `changes`.
     With `winograd` the register tile is `rows` tiles of the map by `vectors` of outputs, and `chunk` rows of tiles are
     one pass.
     """
@@ -60,6 +61,7 @@ class Schedule:
     amx: bool = False
     left: int = 0
     winograd: bool = False
+    changes: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,8 @@ class Product:
     `kept`: `[M, K / groups]`; `blocks`: row and column numbers of the blocks whose union is kept, where a scheme gave
     them; `channels`: planes read; `vectors`: vectors of lanes; `element`: type of what is read, a word of which is as
     wide as a float; `unit`: rows that stay together, since they make one word of the output; `left`: true lanes of
-    the last vector where there are others, or 0; `tiles`: those of the map, where Winograd's algorithm can compute it.
+    the last vector where there are others, or 0, or CHANGES; `tiles`: those of the map, where Winograd's algorithm
+    can compute it.
     """
 
     kept: np.ndarray
@@ -140,7 +143,8 @@ class Product:
         if schedule.by_subsets:
             return self._subset_cycles(schedule)
         if not schedule.by_blocks:
-            vectors = 1 - (1 - LEFT_LANE * schedule.left) / self.vectors if schedule.left else 1.0
+            known = schedule.left and not schedule.changes
+            vectors = 1 - (1 - LEFT_LANE * schedule.left) / self.vectors if known else 1.0
             return self.panel_columns(schedule.rows, schedule.reordered) * column * vectors
         panels = [-(-len(rows) // schedule.rows) for rows, _ in self.blocks]
         lengths = [len(columns) for _, columns in self.blocks]
@@ -206,14 +210,12 @@ def forms(product: Product, isa: InstructionSet, tiles: tuple[tuple[int, int], .
         amx
         + _winograd(product, isa)
         + [
-            Schedule(
-                rows,
-                vectors,
-                *_passes(product, isa, vectors, by_blocks),
-                by_blocks,
-                order,
-                by_subsets,
-                left=0 if by_blocks or by_subsets else _left(product, rows, isa),
+            _with_left(
+                Schedule(
+                    rows, vectors, *_passes(product, isa, vectors, by_blocks), by_blocks, order, by_subsets
+                ),
+                product,
+                isa,
             )
             for rows, vectors in tiles or isa.rows_by_vectors
             if rows % product.unit == 0
@@ -223,10 +225,14 @@ def forms(product: Product, isa: InstructionSet, tiles: tuple[tuple[int, int], .
     )
 
 
-def _left(product: Product, rows: int, isa: InstructionSet) -> int:
+def _with_left(form: Schedule, product: Product, isa: InstructionSet) -> Schedule:
     """Lanes of the last vector to compute with rows as lanes; more than one only where a vector holds the rows."""
-    worth = product.left == 1 or (rows <= isa.lanes and product.left <= LEFT_SHARE * rows)
-    return product.left if worth else 0
+    most = max(1, int(LEFT_SHARE * form.rows)) if form.rows <= isa.lanes else 1
+    if form.by_blocks or form.by_subsets or product.vectors == 1:
+        return form
+    if product.left == CHANGES:
+        return replace(form, left=most, changes=True)
+    return replace(form, left=product.left) if product.left <= most else form
 
 
 def _winograd(product: Product, isa: InstructionSet) -> list[Schedule]:

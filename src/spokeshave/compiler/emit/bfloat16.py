@@ -50,6 +50,7 @@ def lower_rounded(lowering: Lowering, node: Node) -> None:
         operation.output,
         schedule.amx,
         schedule.left,
+        schedule.changes,
     )
     lowering.call_kernel(
         kernel,

@@ -195,7 +195,7 @@ def _panels(
     kernel = (
         SubsetKernel(*tile, columns.shifts > 0)
         if schedule.by_subsets
-        else PanelKernel(*tile, left=schedule.left, shifts=columns.shifts)
+        else PanelKernel(*tile, left=schedule.left, shifts=columns.shifts, changes=schedule.changes)
     )
     bias = _bias(lowering, node, matrix.shape[0])[panels.row_numbers]
     packed = SubsetPanels.of(panels) if schedule.by_subsets else panels
@@ -282,7 +282,13 @@ def _panel_arguments(
         lowering.units(written.lanes // lowering.isa.lanes),
         schedule.chunk,
         int(schedule.by_lanes),
+        *left_lanes(written, schedule, lowering.isa.lanes),
     )
+
+
+def left_lanes(written: Planes, schedule: Schedule, lanes: int) -> tuple[str, ...]:
+    """The argument that tells a kernel the true lanes of the last vector, where their number changes."""
+    return (f"{written.width} % {lanes}",) if schedule.changes else ()
 
 
 def _vector(lowering: Lowering, node: Node, matrix: np.ndarray, source: Place, vectors: int = 1) -> None:

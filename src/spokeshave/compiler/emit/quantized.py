@@ -83,6 +83,7 @@ def lower_quantized(lowering: Lowering, node: Node) -> None:
         operation.output is not None,
         schedule.amx,
         schedule.left,
+        schedule.changes,
     )
     lowering.call_kernel(
         kernel,

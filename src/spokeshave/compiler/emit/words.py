@@ -7,6 +7,7 @@ import numpy as np
 from spokeshave.compiler.emit.images import column_offsets, images
 from spokeshave.compiler.emit.layouts import reads_tight
 from spokeshave.compiler.emit.lowering import Lowering
+from spokeshave.compiler.emit.matrix import left_lanes
 from spokeshave.compiler.emit.program import Argument, Place
 from spokeshave.compiler.emit.taps import taps
 from spokeshave.compiler.graph import Node
@@ -53,8 +54,9 @@ class WordPanels:
     def extent(self, written: Planes) -> tuple[Argument, ...]:
         """Mask, number of panels, vectors of lanes, and how to go over them."""
         vectors = written.lanes // self.lowering.isa.lanes
-        by_lanes = int(self.schedule.by_lanes)
-        return self.lowering.mask(written), self.panels.count, vectors, self.schedule.chunk, by_lanes
+        loops = vectors, self.schedule.chunk, int(self.schedule.by_lanes)
+        left = left_lanes(written, self.schedule, self.lowering.isa.lanes)
+        return self.lowering.mask(written), self.panels.count, *loops, *left
 
 
 def word_panels(

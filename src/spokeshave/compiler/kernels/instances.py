@@ -23,14 +23,20 @@ class Epilogue:
         return "_".join(parts) or "plain"
 
 
+def left_name(kernel: "PanelKernel | IntegerPanelKernel | BFloat16PanelKernel") -> str:
+    """What a panel kernel's name says of the lanes that are left."""
+    return f"{'up_to_' * kernel.changes}left{kernel.left}" if kernel.left else ""
+
+
 @dataclass(frozen=True)
 class PanelKernel:
     """Rows that share one list of columns, times many lanes: `rows x vectors` accumulators stay in registers.
 
     With `accumulate` the sums start from what the output holds and are stored raw: blocks whose kept rows differ from
     block to block add up this way, and `FinishKernel` applies bias and epilogue once per strip. With `left` the last
-    vector has so many true lanes, for which rows are the lanes. With `shifts` the columns of a
-    panel come in so many groups, each with a mask of the lanes that may read x.
+    vector has so many true lanes, for which rows are the lanes; where their number `changes`, the kernel is told it and
+    does so for as many at most. With `shifts` the columns of a panel come in so many groups, each with a mask of the
+    lanes that may read x.
     """
 
     rows: int
@@ -39,12 +45,14 @@ class PanelKernel:
     accumulate: bool = False
     left: int = 0
     shifts: int = 0
+    changes: bool = False
 
     @property
     def name(self) -> str:
         """Name of the C function."""
         after = "accumulate" if self.accumulate else self.epilogue.name
-        left, shifts = f"_left{self.left}" * (self.left > 0), f"_shifts{self.shifts}" * (self.shifts > 0)
+        left, shifts = left_name(self), f"_shifts{self.shifts}" * (self.shifts > 0)
+        left = f"_{left}" * bool(left)
         return f"panel_r{self.rows}_v{self.vectors}_{after}{left}{shifts}"
 
 
@@ -53,7 +61,7 @@ class IntegerPanelKernel:
     """Rows that share one list of channel quads, times many lanes, in integers; then requantization.
 
     `residual` is its element type; `activation` is None where the bounds of requantization do its work; with `amx` the
-    sums are made in tile registers; `left` as in `PanelKernel`.
+    sums are made in tile registers; `left` and `changes` as in `PanelKernel`.
     """
 
     rows: int
@@ -63,6 +71,7 @@ class IntegerPanelKernel:
     integer_output: bool = True
     amx: bool = False
     left: int = 0
+    changes: bool = False
 
     @property
     def unit(self) -> int:
@@ -75,7 +84,7 @@ class IntegerPanelKernel:
         after = [f"residual_{self.residual}"] * (self.residual is not None)
         after += [self.activation.kind] if self.activation else []
         after += ["to_uint8" if self.integer_output else "to_float32"]
-        after += ["amx"] * self.amx + [f"left{self.left}"] * (self.left > 0)
+        after += ["amx"] * self.amx + [left_name(self)] * (self.left > 0)
         return f"panel_int8_r{self.rows}_v{self.vectors}_{'_'.join(after)}"
 
 
@@ -83,8 +92,8 @@ class IntegerPanelKernel:
 class BFloat16PanelKernel:
     """Rows that share one list of channel pairs, times many lanes, with float32 sums.
 
-    `residual` is its element type; with `amx` the sums are made in tile registers; `left` as in
-    `PanelKernel`.
+    `residual` is its element type; with `amx` the sums are made in tile registers; `left` and
+    `changes` as in `PanelKernel`.
     """
 
     rows: int
@@ -94,6 +103,7 @@ class BFloat16PanelKernel:
     rounded_output: bool = True
     amx: bool = False
     left: int = 0
+    changes: bool = False
 
     @property
     def unit(self) -> int:
@@ -106,7 +116,7 @@ class BFloat16PanelKernel:
         after = [f"residual_{self.residual}"] * (self.residual is not None)
         after += [self.activation.kind] if self.activation else []
         after += ["to_bf16" if self.rounded_output else "to_float32"]
-        after += ["amx"] * self.amx + [f"left{self.left}"] * (self.left > 0)
+        after += ["amx"] * self.amx + [left_name(self)] * (self.left > 0)
         return f"panel_bf16_r{self.rows}_v{self.vectors}_{'_'.join(after)}"
 
 

@@ -19,9 +19,11 @@ from spokeshave.compiler.kernels.instances import (
     Epilogue,
     IntegerPanelKernel,
     PanelKernel,
+    SubsetKernel,
 )
 
 PREFETCH_COLUMNS = 8
+FEW_LANES = 2  # where the number of lanes changes, so many have tiles of their own
 WEIGHTS_AHEAD = 4096  # bytes; twice as many are as fast, none up to 1.6 times slower on 7 x 7 maps
 
 
@@ -36,8 +38,18 @@ def panel_function(kernel: PanelKernel) -> str:
 def every_tile(kernel: WithTiles, tile: Callable[[Any, int, int], str]) -> str:
     """The tiles of a kernel: of every width, and of these with the lanes that are left."""
     tiles = [tile(kernel, width, 0) for width in range(1, kernel.vectors + 1)]
-    tiles += [tile(kernel, width, kernel.left) for width in _widths_with_left(kernel.vectors, kernel.left)]
+    for left in left_lanes(kernel):
+        tiles += [tile(kernel, width, left) for width in _widths_with_left(kernel.vectors, kernel.left)]
     return "\n".join(tiles)
+
+
+def left_lanes(kernel: WithTiles | SubsetKernel) -> tuple[int, ...]:
+    """The numbers of lanes that tiles take besides whole vectors, the least first; fewer take as long as these."""
+    if isinstance(kernel, SubsetKernel):
+        return ()
+    if not kernel.changes:
+        return (kernel.left,) * (kernel.left > 0)
+    return tuple(sorted({min(FEW_LANES, kernel.left), kernel.left}))
 
 
 def _widths_with_left(most: int, left: int) -> range:
@@ -47,7 +59,7 @@ def _widths_with_left(most: int, left: int) -> range:
 
 def tile_name(kernel: WithTiles, vectors: int, left: int) -> str:
     """Name of the C function of one tile."""
-    return f"{kernel.name}_tile_{vectors}{'_left' * (left > 0)}"
+    return f"{kernel.name}_tile_{vectors}{f'_left{left}' * (left > 0)}"
 
 
 Cells = list[tuple[int, int]]
@@ -175,22 +187,23 @@ def finished(epilogue: Epilogue, value: str, residual: str) -> str:
     return activation_call(epilogue.activation, value)
 
 
-def lane_loops(call: str, most: int, work: str, amx: bool = False, left: int = 0) -> str:
+def lane_loops(kernel: WithTiles | SubsetKernel, call: str, work: str = "column_start") -> str:
     """Lane chunks outside, so that the part of x in use stays in the level-2 cache; then panels; then tiles.
 
-    `call` is the tile's call with {0} for its vectors, `most` of them at the most; the last tile takes the lanes
-    that are `left` as well. Workers share out lanes, or panels
-    by their share of `work` (a C array, panels + 1 sums); panels that accumulate may write the same rows, so those only
-    share out lanes.
+    `call` is the tile's call with {0} for its vectors; the last tile takes the lanes that are left as well. Workers
+    share out lanes, or panels by their share of `work` (a C array, panels + 1 sums); panels that accumulate may write
+    the same rows, so those only share out lanes.
     """
-    widths = range(1, most + 1)
-    tiles = {v: f"{v}" for v in widths} | {most + v: f"{v}_left" for v in _widths_with_left(most, left)}
+    most, lefts = kernel.vectors, left_lanes(kernel)
+    amx = isinstance(kernel, IntegerPanelKernel | BFloat16PanelKernel) and kernel.amx
+    tiles = {v: f"{v}" for v in range(1, most + 1)}
+    for kind, left in enumerate(lefts, 1):
+        tiles |= {kind * most + v: f"{v}_left{left}" for v in _widths_with_left(most, lefts[-1])}
     cases = "\n".join(f"                case {at}: {call.format(tile)}; break;" for at, tile in tiles.items())
-    which = f"width + (t + width == whole ? {most} : 0)" if left else "width"
-    whole = "    int whole = vectors - 1;\n" if left else ""
-    behind = " + (to == whole)" if left > 1 else ""
+    whole, number, which = _whole_vectors(kernel)
+    behind = f" + ({number} && to == whole)" if lefts and lefts[-1] > 1 else ""
     begin, end = ("    begin_tiles();\n", "    end_tiles();\n") if amx else ("", "")
-    return f"""{whole}    range lanes = share(by_lanes ? w : ALONE, {"whole" if left else "vectors"});
+    return f"""{whole}    range lanes = share(by_lanes ? w : ALONE, {"whole" if lefts else "vectors"});
     range own = share_panels(by_lanes ? ALONE : w, {work}, panels);
 {begin}    for (int from = lanes.from; from < lanes.to; from += chunk) {{
         int to = from + chunk < lanes.to ? from + chunk : lanes.to;
@@ -206,6 +219,25 @@ def lane_loops(call: str, most: int, work: str, amx: bool = False, left: int = 0
         }}
     }}
 {end}"""
+
+
+def _whole_vectors(kernel: WithTiles | SubsetKernel) -> tuple[str, str, str]:
+    """C that counts the vectors besides the lanes that are left, which kind of tile takes these, and which tile."""
+    lefts = left_lanes(kernel)
+    if isinstance(kernel, SubsetKernel) or not lefts:
+        return "", "0", "width"
+    if not kernel.changes:
+        return "    int whole = vectors - 1;\n", "1", f"width + (t + width == whole ? {kernel.vectors} : 0)"
+    kinds = "".join(f" + (left > {lanes})" for lanes in lefts[:-1])
+    text = f"""    int kind = vectors > 1 && left > 0 && left <= {kernel.left} ? 1{kinds} : 0;
+    int whole = vectors - (kind > 0);
+"""
+    return text, "kind", f"width + (t + width == whole ? kind * {kernel.vectors} : 0)"
+
+
+def left_argument(kernel: WithTiles) -> str:
+    """C of the argument that tells the number of lanes that are left, where it changes."""
+    return " int left," if kernel.changes else ""
 
 
 _GROUPS = (
@@ -259,6 +291,7 @@ def _driver(kernel: PanelKernel) -> str:
     return f"""
 static void {kernel.name}(worker w, {_GROUPS * (kernel.shifts > 0)}const int32_t *columns, const int32_t *column_start,
                           const float *weights, const float *bias, const int32_t *rows, const int32_t *mask, int panels,
-                          int vectors, int chunk, int by_lanes, const char *x, float *y, const float *residual) {{
-{lane_loops(call, kernel.vectors, "column_start", left=kernel.left)}}}
+                          int vectors, int chunk, int by_lanes,{left_argument(kernel)} const char *x, float *y,
+                          const float *residual) {{
+{lane_loops(kernel, call)}}}
 """

@@ -15,6 +15,7 @@ from spokeshave.compiler.kernels.panel import (
     end_left,
     every_tile,
     lane_loops,
+    left_argument,
     sums,
     tile_name,
     use_words,
@@ -98,7 +99,7 @@ def _driver(kernel: BFloat16PanelKernel) -> str:
     return f"""
 static void {kernel.name}(worker w, const int32_t *columns, const int32_t *column_start, const int32_t *weights,
                           const float *bias, const int32_t *rows, const int32_t *residual_rows, const int32_t *mask,
-                          int panels, int vectors, int chunk, int by_lanes, const char *x, int32_t *y,
-                          const int32_t *residual) {{
-{lane_loops(call, kernel.vectors, "column_start", kernel.amx, kernel.left)}}}
+                          int panels, int vectors, int chunk, int by_lanes,{left_argument(kernel)} const char *x,
+                          int32_t *y, const int32_t *residual) {{
+{lane_loops(kernel, call)}}}
 """

@@ -98,5 +98,5 @@ static void {kernel.name}(worker w, {_MASKS * kernel.masked}const int32_t *colum
                           const int32_t *ends, const float *weights, const int32_t *weight_start, const float *bias,
                           const int32_t *rows, const int32_t *mask, int panels, int vectors, int chunk, int by_lanes,
                           const char *x, float *y, const float *residual) {{
-{lane_loops(call, kernel.vectors, "weight_start")}}}
+{lane_loops(kernel, call, "weight_start")}}}
 """
