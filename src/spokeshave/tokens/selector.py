@@ -29,12 +29,12 @@ class Selector(nn.Module):
 
     def forward(self, tokens: Tensor, alive: Tensor | None) -> Tensor:
         """Score tokens, of which those take part whose `alive` `[N, T]` is 1, or all."""
-        slices = tokens.unflatten(2, (self.heads, -1))
-        keep = [self._head(index, slices[:, :, index], alive) for index in range(self.heads)]
+        slices = tokens.chunk(self.heads, 2)  # planes of their own when compiled: nothing is moved
+        keep = [self._head(index, each, alive) for index, each in enumerate(slices)]
         scores = torch.stack(keep, 2)
         if self.importance is None:
             return scores.mean(2)
-        weights = self.importance(slices.mean(3))
+        weights = self.importance(torch.stack([each.mean(2) for each in slices], 2))
         return (scores * weights).sum(2) / weights.sum(2)
 
     def _head(self, index: int, tokens: Tensor, alive: Tensor | None) -> Tensor:
