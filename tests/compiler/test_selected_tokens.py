@@ -164,6 +164,32 @@ def test_fixed_counts_and_thresholds_that_keep_nothing():
     )
 
 
+class FewKeys(nn.Module):
+    """Attention whose queries are all tokens, while keys and values are made of those alone that have the scores."""
+
+    def __init__(self, count: int | None) -> None:
+        super().__init__()
+        self.count = count
+        self.query, self.pair = nn.Linear(16, 16), nn.Linear(16, 32)
+
+    def forward(self, x: Tensor) -> Tensor:
+        read = select_tokens(x, torch.sigmoid(x[:, 1:, 0]), "keys", count=self.count)
+        heads = [
+            y.unflatten(2, (2, 8)).transpose(1, 2) for y in (self.query(x), *self.pair(read).chunk(2, 2))
+        ]
+        return F.scaled_dot_product_attention(heads[0], heads[1], heads[2]).transpose(1, 2).flatten(2)
+
+
+@pytest.mark.parametrize("count", [9, None])
+def test_links_can_be_pruned_instead_of_tokens(count):
+    """Every token stays and reads fewer others, a fixed number or as many as scores say."""
+    network, x = FewKeys(count).eval(), torch.randn(3, 40, 16)
+    deployment = compile_network(network, x[:1])
+    with torch.no_grad():
+        wanted = torch.cat([network(sample.unsqueeze(0)) for sample in x])
+    torch.testing.assert_close(deployment(x), wanted, rtol=1e-4, atol=1e-5)
+
+
 class Everything(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return select_tokens(x, x[:, 1:, 0], "all")
