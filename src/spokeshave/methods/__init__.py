@@ -9,6 +9,7 @@ from spokeshave.methods.features import FeatureDistillation, Together
 from spokeshave.methods.group_lasso import ReweightedGroupLasso
 from spokeshave.methods.masked import MaskedFineTuning
 from spokeshave.methods.one_shot import OneShot
+from spokeshave.methods.polynomials import Polynomials, approximate
 from spokeshave.methods.quantization_aware import QuantizationAware
 from spokeshave.methods.randomized_binary import RandomizedBinary
 from spokeshave.methods.reconstruction import Reconstruction
@@ -29,6 +30,7 @@ __all__ = [
     "IterativeMagnitude",
     "MaskedFineTuning",
     "OneShot",
+    "Polynomials",
     "QuantizationAware",
     "RandomizedBinary",
     "Reconstruction",
@@ -41,6 +43,7 @@ __all__ = [
     "TokenDistillation",
     "TokenLatency",
     "TokenRatio",
+    "approximate",
     "begin",
     "find_masks",
     "prune_and_train",

@@ -1,5 +1,6 @@
 """Fewer tokens in a transformer: which stay, and what becomes of the rest; trained masked, run gathered."""
 
+from spokeshave.tokens.calibrate import calibrate_thresholds
 from spokeshave.tokens.decisions import Gumbel, Threshold, TopK
 from spokeshave.tokens.insert import Inserted, insert, inserted_in
 from spokeshave.tokens.reducer import TokenReducer
@@ -21,6 +22,7 @@ __all__ = [
     "TokenReducer",
     "TopK",
     "Zero",
+    "calibrate_thresholds",
     "insert",
     "inserted_in",
 ]

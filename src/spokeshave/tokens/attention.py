@@ -1,13 +1,13 @@
 """Attention inside anybody's block: some tokens left out, and what was attended to written down."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, handle_torch_function, has_torch_function
 
 Wanted = Literal["class", "received"]
 
@@ -68,7 +68,7 @@ class Attending(TorchFunctionMode):
         **others: Any,
     ) -> Tensor:
         scale = query.shape[-1] ** -0.5 if scale is None else scale
-        bias = _as_bias(attn_mask, query.dtype)
+        bias = as_bias(attn_mask, query.dtype)
         if self._wanted is not None:
             rows = query[:, :, :1] if self._wanted == "class" else query
             own = bias if bias is None or self._wanted == "received" else bias[..., :1, :]
@@ -104,10 +104,19 @@ def _scores(query: Tensor, key: Tensor, bias: Tensor | None, scale: float) -> Te
 def _softmax(scores: Tensor, alive: Tensor | None) -> Tensor:
     """The softmax over the keys that are alive and each query's own; gradients reach `alive`."""
     if alive is None:
-        return scores.softmax(-1)
-    allowed = _allowed(alive, scores.shape[-2])[:, None].to(scores.dtype)
+        return F.softmax(scores, -1)
+    return masked_softmax(scores, _allowed(alive, scores.shape[-2])[:, None].to(scores.dtype))
+
+
+def masked_softmax(
+    scores: Tensor, allowed: Tensor, exponential: Callable[[Tensor], Tensor] = torch.exp
+) -> Tensor:
+    """The softmax over the last axis where `allowed` is 1, with gradients for `allowed`; modes may replace it."""
+    if exponential is torch.exp and has_torch_function((scores, allowed)):
+        replaced: Tensor = handle_torch_function(masked_softmax, (scores, allowed), scores, allowed)
+        return replaced
     greatest = scores.detach().masked_fill(allowed < 0.5, -math.inf).amax(-1, keepdim=True)
-    weights = (scores - greatest).clamp(max=MOST).exp() * allowed
+    weights = exponential((scores - greatest).clamp(max=MOST)) * allowed
     return weights / weights.sum(-1, keepdim=True)
 
 
@@ -117,7 +126,8 @@ def _allowed(alive: Tensor, queries: int) -> Tensor:
     return alive[:, None] * (1 - own) + own
 
 
-def _as_bias(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+def as_bias(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """What a mask adds to scores: minus infinity where its truth value is false."""
     if mask is None or mask.dtype != torch.bool:
         return mask
     return torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, -math.inf)

@@ -47,6 +47,7 @@ class Flow:
     form: Form | None = None
     given: Tensor | None = None
     kept: list[Tensor] = field(default_factory=list)
+    scores: list[Tensor] = field(default_factory=list)
     counts: list[Tensor] = field(default_factory=list)
     current: Pass | None = None
     features: Tensor | None = None
@@ -59,7 +60,7 @@ class Flow:
     def begin(self, tokens: Tensor, training: bool, windowed: bool, first: bool) -> None:
         """Start a pass, or a stage of it, with all tokens taking part."""
         if first:
-            self.kept, self.counts, self.features = [], [], None
+            self.kept, self.scores, self.counts, self.features = [], [], [], None
         adaptive = any(reducer.adaptive for reducer in self.reducers.values())
         masked = (self.form or ("masked" if training else "gathered")) == "masked"
         alone = len(tokens) == 1 or not adaptive
@@ -103,7 +104,7 @@ class Flow:
         patches = scored.shape[1] - now.packages
         candidates = torch.cat((alive[:, :patches], torch.zeros_like(alive[:, patches:])), 1)
         chosen = choose(reducer.decision, scores, candidates, training)
-        self._write_down(chosen[:, :patches], now)
+        self._write_down(chosen[:, :patches], scores[:, :patches], candidates[:, :patches], now)
         merges = isinstance(reducer.rest, Package) and reducer.rest.single
         kept = chosen if merges else chosen + (alive - candidates)
         packed = package_token(scored, scores, alive - kept) if isinstance(reducer.rest, Package) else None
@@ -142,12 +143,14 @@ class Flow:
         now.places = now.places[mask[:, self.leading :]].view(len(tokens), -1)
         return tokens[mask].view(len(tokens), -1, tokens.shape[2])
 
-    def _write_down(self, chosen: Tensor, now: Pass) -> None:
-        """The decision over all patches of the stage."""
+    def _write_down(self, chosen: Tensor, scores: Tensor, candidates: Tensor, now: Pass) -> None:
+        """The decision over all patches of the stage, and what it was taken by (0 for those that were gone)."""
         if now.places is None or torch.compiler.is_exporting():
             return
+        places = now.places[:, : chosen.shape[1]]
         empty = chosen.new_zeros(len(chosen), now.patches)
-        self.kept.append(empty.scatter(1, now.places[:, : chosen.shape[1]], chosen))
+        self.kept.append(empty.scatter(1, places, chosen))
+        self.scores.append(empty.scatter(1, places, (scores * candidates).detach()))
 
 
 def _count(decision: Decision, tokens: int | None) -> int | None:

@@ -1,6 +1,7 @@
 """Putting token reducers into a network, without rewriting it, and taking them out again."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from types import TracebackType
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from spokeshave.errors import SpokeshaveError
 from spokeshave.tokens.blocks import Block, count_class_tokens, find_blocks
 from spokeshave.tokens.check import check_reducers
+from spokeshave.tokens.decisions import Decision
 from spokeshave.tokens.flow import Flow, Form
 from spokeshave.tokens.reducer import TokenReducer
 from spokeshave.tokens.runner import Runner
@@ -64,6 +66,11 @@ class Inserted:
         return tuple(kept.detach() > 0.5 for kept in self._flow.kept)
 
     @property
+    def scores(self) -> tuple[Tensor, ...]:
+        """What every reducer decided by, `[N, patches]`; 0 for patches that were gone before."""
+        return tuple(self._flow.scores)
+
+    @property
     def counts(self) -> Tensor:
         """How many tokens each block worked on, class tokens and packages included: `[blocks, N]`."""
         return torch.stack(self._flow.counts) if self._flow.counts else torch.zeros(0, 0)
@@ -77,6 +84,14 @@ class Inserted:
     def selectors(self) -> dict[int, Selector]:
         """The learned selectors, by the block they stand before; they are layers of the network too."""
         return dict(self._flow.selectors)
+
+    def decide(self, before: int, decision: Decision) -> None:
+        """Let the reducer before a block decide otherwise; its selector and everything else stay."""
+        if before not in self._flow.reducers:
+            raise SpokeshaveError(
+                f"no reducer stands before block {before}; they do before {list(self._flow.reducers)}"
+            )
+        self._flow.reducers[before] = replace(self._flow.reducers[before], decision=decision)
 
     def give(self, scores: Tensor | None) -> None:
         """Tell `Given` scorers the patches' scores `[N, patches]` for the passes to come; truth values will do."""
