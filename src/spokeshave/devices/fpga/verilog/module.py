@@ -11,13 +11,17 @@ CLOCK = "clk"
 
 @dataclass(frozen=True)
 class Port:
-    """A port of so many bits; `signed` says how whoever reads it must take them, `register` that an edge sets it."""
+    """A port of so many bits in all, which are `numbers` side by side.
+
+    `signed` says how whoever reads it must take them, `register` that an edge sets it.
+    """
 
     name: str
     bits: int
     direction: Literal["input", "output"] = "input"
     signed: bool = False
     register: bool = False
+    numbers: int = 1
 
     @property
     def declaration(self) -> str:

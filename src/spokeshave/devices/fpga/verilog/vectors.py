@@ -16,7 +16,7 @@ INPUTS, OUTPUTS = "inputs.hex", "outputs.hex"
 def run_vectors(
     module: Module, inputs: Mapping[str, Tensor], simulator: Simulator | None = None
 ) -> dict[str, Tensor]:
-    """What `module` gives for one vector a cycle: by port, int64 `[vectors]` for whole numbers.
+    """What `module` gives for one vector a cycle: by port, int64 `[vectors]`, or `[vectors, n]` of ports of n numbers.
 
     `inputs`: by port, `[vectors]` or `[vectors, n]` for a port that holds n numbers. Raises SpokeshaveError where no
     simulator is to be found.
@@ -59,10 +59,11 @@ def _connected(bus: str, ports: list[Port]) -> list[str]:
 
 
 def _split(lines: list[str], ports: list[Port]) -> dict[str, Tensor]:
-    """The fields of words, each as one number (of 63 bits at most)."""
+    """The fields of words, each as its numbers (of 63 bits at most)."""
     whole, found = [int(line, 16) for line in lines], {}
     for port in ports:
         part = [f"{word & (1 << port.bits) - 1:0{-(-port.bits // 4)}x}" for word in whole]
-        found[port.name] = from_words(part, port.bits, port.signed)[:, 0]
+        values = from_words(part, port.bits // port.numbers, port.signed)
+        found[port.name] = values[:, 0] if port.numbers == 1 else values[:, : port.numbers]
         whole = [word >> port.bits for word in whole]
     return found

@@ -14,6 +14,7 @@
   initial begin
     $readmemh("inputs.hex", given);
     file = $fopen("outputs.hex", "w");
+    @(negedge clk) now = given[0];  // once more than it counts, so that a reset has happened
     for (index = 0; index < VECTORS + LATENCY; index = index + 1) begin
       @(negedge clk);
       now = given[index < VECTORS ? index : VECTORS - 1];

@@ -1,0 +1,180 @@
+"""What engines take of an FPGA, counted by Yosys beside the model, and what its parts take, fitted to other engines.
+
+    python -m bench.fpga_resources fit      what parts take, from the engines of `FITTED`, into devices/fpga/costs.toml
+    python -m bench.fpga_resources check    the engines of `CHECKED` beside the model, into results/fpga_resources.json
+
+Counts go to runs/fpga_counts.json, so that neither command counts an engine twice.
+"""
+
+import argparse
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.records import RESULTS, provenance
+from spokeshave.atomic import write_atomically
+from spokeshave.devices.fpga import resources
+from spokeshave.devices.fpga.engine import Engine, Lanes
+from spokeshave.devices.fpga.resources import COSTS, Resources, counted_parts, part_costs, resources_of
+from spokeshave.devices.fpga.verilog.engine import generate_engine
+from spokeshave.devices.fpga.verilog.module import Module, source
+from spokeshave.devices.fpga.verilog.requantizers import requantizer
+from spokeshave.devices.fpga.verilog.synthesis import (
+    VERSION,
+    counted_cells,
+    counted_gates,
+    resources_in,
+)
+
+COUNTS = Path("runs/fpga_counts.json")
+TOML = Path(resources.__file__).parent / COSTS
+FIT_COMMAND = "python -m bench.fpga_resources fit"
+
+
+def _engine(lanes: Lanes, columns: int, outputs: int, depth: int, requantizer: str, **more: Any) -> Engine:
+    bits = {"activation_bits": 1} if lanes.binary else {}
+    sizes = {"positions": 32, "load_bytes": 32} | bits | more
+    return Engine(lanes, columns, depth=depth, outputs=outputs, requantizer=requantizer, **sizes)  # type: ignore[arg-type]
+
+
+FITTED = (
+    _engine(Lanes(int8=4), 8, 4, 64, "multiplier"),
+    _engine(Lanes(int8=8), 16, 2, 128, "shift"),
+    _engine(Lanes(int4=4), 8, 4, 64, "shift"),
+    _engine(Lanes(int4=8), 16, 2, 128, "multiplier"),
+    _engine(Lanes(shift=4), 8, 4, 64, "shift"),
+    _engine(Lanes(shift=6), 12, 2, 128, "multiplier"),
+    _engine(Lanes(binary=8), 32, 2, 64, "shift"),
+    _engine(Lanes(binary=16), 64, 4, 128, "shift"),
+    _engine(Lanes(int8=4, shift=8), 8, 2, 64, "multiplier", signed=False),
+    _engine(Lanes(int4=4, shift=4), 16, 4, 64, "shift", signed=False),
+    _engine(Lanes(int8=12), 4, 6, 64, "multiplier"),
+    _engine(Lanes(binary=6), 16, 3, 64, "multiplier"),
+)
+CHECKED = (
+    _engine(Lanes(int8=16), 8, 8, 128, "multiplier"),
+    _engine(Lanes(int8=8, shift=4), 8, 4, 256, "multiplier"),
+    _engine(Lanes(int4=8, shift=8), 8, 4, 64, "shift"),
+    _engine(Lanes(int8=4, int4=4, shift=4), 16, 4, 64, "multiplier"),
+    _engine(Lanes(shift=12), 8, 4, 64, "shift"),
+    _engine(Lanes(binary=24), 48, 8, 64, "shift"),
+    _engine(Lanes(int8=20), 4, 4, 64, "shift", signed=False),
+    _engine(Lanes(int4=16), 8, 8, 64, "multiplier", signed=False),
+    _engine(Lanes(int8=6), 32, 3, 64, "shift"),
+    _engine(Lanes(shift=8), 20, 4, 128, "multiplier", positions=64),
+    _engine(Lanes(int8=2, int4=2, shift=10), 12, 2, 64, "shift", load_bytes=16),
+)
+
+
+def counted(top: Module, how: str = "cells") -> dict[str, int]:
+    """Cells of a module, from the file where they have been counted before."""
+    known = json.loads(COUNTS.read_text()) if COUNTS.is_file() else {}
+    key = hashlib.sha256(f"{VERSION} {how} {source(top)}".encode()).hexdigest()
+    if key not in known:
+        made = counted_gates(top) if how == "gates" else counted_cells(top, multipliers=how == "cells")
+        known = (json.loads(COUNTS.read_text()) if COUNTS.is_file() else {}) | {key: made}
+        COUNTS.parent.mkdir(exist_ok=True)
+        write_atomically(COUNTS, json.dumps(known).encode())
+    return known[key]
+
+
+def of_engine(engine: Engine) -> Resources:
+    found = resources_in(counted(generate_engine(engine)))
+    print(engine, found, flush=True)
+    return found
+
+
+def fit() -> None:
+    """LUTs and flip-flops of parts by least squares of relative errors; DSP blocks stay as they are built."""
+    rows = [(counted_parts(engine), of_engine(engine)) for engine in FITTED]
+    parts = list(rows[0][0])
+    found = {
+        name: _least_squares([[row[part] for part in parts] for row, _ in rows], counts)
+        for name, counts in (
+            ("lut", [count.lut for _, count in rows]),
+            ("ff", [count.ff for _, count in rows]),
+        )
+    }
+    text = (
+        "# What one part of the engine takes of an UltraScale+ FPGA. DSP blocks follow from how the engine is built;\n"
+        f"# LUTs and flip-flops are fitted to {len(FITTED)} engines, counted by Yosys ({VERSION}): {FIT_COMMAND}\n"
+    )
+    for index, part in enumerate(parts):
+        text += (
+            f"\n[{part}]\ndsp = {part_costs()[part].dsp:g}\nlut = {found['lut'][index]:.2f}\n"
+            f'ff = {found["ff"][index]:.2f}\nstatus = "inferred"\nsource = "{FIT_COMMAND}"\n'
+        )
+    TOML.write_text(text)
+
+
+def _least_squares(features: Sequence[Sequence[int]], counts: Sequence[float]) -> list[float]:
+    """Weights that are not negative: what would be is left out."""
+    matrix = np.array(features, float) / np.array(counts, float)[:, None]
+    kept = list(range(matrix.shape[1]))
+    while True:
+        weights = np.linalg.lstsq(matrix[:, kept], np.ones(len(counts)), rcond=None)[0]
+        if weights.min() >= 0:
+            break
+        kept.pop(int(weights.argmin()))
+    whole = np.zeros(matrix.shape[1])
+    whole[kept] = weights
+    return [float(weight) for weight in whole]
+
+
+def check(output: Path) -> None:
+    """Every engine of `CHECKED`, and the two requantizers."""
+    record: dict[str, Any] = {"provenance": provenance(1), "yosys": VERSION, "family": "xcup"}
+    record["engines"] = [_row(engine) for engine in CHECKED]
+    record["worst_error"] = {
+        name: max(abs(row["error"][name]) for row in record["engines"])
+        for name in ("dsp", "lut", "ff", "bram")
+    }
+    record["requantizers"] = {
+        kind: {
+            "gates": sum(counted(requantizer(kind, 32), "gates").values()),
+            "luts": resources_in(counted(requantizer(kind, 32), "no multipliers")).lut,
+        }
+        for kind in ("shift", "multiplier")
+    }
+    by_shift, by_multiplier = (record["requantizers"][kind] for kind in ("shift", "multiplier"))
+    record["multiplier_over_shift"] = {name: by_multiplier[name] / by_shift[name] for name in by_shift}
+    output.write_text(json.dumps(record, indent=1) + "\n")
+    print(
+        json.dumps({name: record[name] for name in ("worst_error", "requantizers", "multiplier_over_shift")})
+    )
+
+
+def _row(engine: Engine) -> dict[str, Any]:
+    mine, theirs = resources_of(engine), of_engine(engine)
+    names = ("dsp", "lut", "ff", "bram")
+    pairs = dict(zip(names, zip(mine.values(), theirs.values(), strict=True), strict=True))
+    return {
+        "engine": str(engine),
+        "modelled": {name: round(modelled, 1) for name, (modelled, _) in pairs.items()},
+        "counted": {name: count for name, (_, count) in pairs.items()},
+        "error": {
+            name: round(modelled / count - 1, 4) if count else 0.0
+            for name, (modelled, count) in pairs.items()
+        },
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=("fit", "check"))
+    parser.add_argument("--output", type=Path, default=RESULTS / "fpga_resources.json")
+    options = parser.parse_args()
+    if options.what == "fit":
+        fit()
+    else:
+        check(options.output)
+
+
+if __name__ == "__main__":
+    main()

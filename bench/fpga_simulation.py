@@ -1,0 +1,208 @@
+"""The generated engine on layers of real networks: levels beside the executor's, cycles beside the model's.
+
+    python -m bench.fpga_simulation [--simulator verilator] [--output FILE]
+
+Weights are those of MobileNetV2 in int8, DeiT-tiny in 3 bits and ResNet-20 (in int8, and in rows of 4 bits and powers
+of two); inputs are what these layers read for an image. What a layer of MobileNetV2 or DeiT-tiny gives is rescaled with
+one rounding, to 8 bits. Nothing of the cycle model was fitted to these runs.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tests.compiler.integers.deit_tiny import deit_graph
+from tests.compiler.integers.mobilenet_v2 import Trace, whole_graph
+from torch import Tensor
+
+from bench.records import RESULTS, provenance
+from spokeshave.compiler.graph import Graph
+from spokeshave.compiler.integers import IntegerForm, whole_network
+from spokeshave.compiler.integers.batched import batch_values
+from spokeshave.compiler.operations import Quantization, Quantized, Rescale
+from spokeshave.compiler.quantization.executor import integer_sums, run_quantized
+from spokeshave.data import cifar10
+from spokeshave.devices.fpga.cycles import count
+from spokeshave.devices.fpga.engine import Engine, Lanes
+from spokeshave.devices.fpga.schedule import jobs
+from spokeshave.devices.fpga.verilog.engine_run import SimulatedEngine, simulated_engine
+from spokeshave.devices.fpga.verilog.layer import numbers_of, reason_against
+from spokeshave.locate import data_folder
+from spokeshave.networks.cifar_resnet import cifar_resnet
+from spokeshave.plan import Plan, Rule
+from spokeshave.schemes.mixed_rows import MixedRows
+from spokeshave.schemes.quantizers import FixedPoint, PowerOfTwo
+from spokeshave.schemes.registry import scheme_to_dict
+
+SIZES: dict[str, int] = {"columns": 16, "depth": 64, "positions": 64, "load_bytes": 32, "outputs": 8}
+ENGINES = {
+    "int8": Engine(Lanes(int8=16), **SIZES),
+    "int8 by shifts": Engine(Lanes(int8=16), requantizer="shift", **SIZES),
+    "int4": Engine(Lanes(int4=16), **SIZES),
+    "mixed": Engine(Lanes(int8=2, int4=8, shift=8), signed=False, **SIZES),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A layer of a network with what it read, and the engine that runs it."""
+
+    network: str
+    layer: str
+    engine: str
+    operation: Quantized
+    weights: dict[str, Tensor]
+    x: Tensor
+
+
+def mobilenet(most_positions: int = 400) -> Iterator[Case]:
+    """Its convolutions of 1 x 1, for random pixels, where maps are small enough for a quick run."""
+    trace = Trace.read()
+    graph = whole_graph(np.load(data_folder("mobilenet_v2_int8") / "mobilenet_v2_tf2_int8.npz"), trace)
+    image = _image(224) * 255 - 127
+    for case in _cases("MobileNetV2, int8", "int8", graph, image * trace.input.scale):
+        rescale = case.operation.rescale
+        grouped = getattr(case.operation.layer, "groups", 1) > 1
+        if rescale is not None and not grouped and case.x.shape[-1] ** 2 <= most_positions:
+            yield replace(case, operation=replace(case.operation, rescale=replace(rescale, rounding="once")))
+
+
+def deit(blocks: tuple[int, ...] = (0, 6)) -> Iterator[Case]:
+    """Layers of two blocks, for the image of the authors' trace; sums are shifted until they fit 8 bits."""
+    raw = np.load(data_folder("deit_tiny_w3a3") / "deit_tiny_w3a3.npz")
+    graph = deit_graph(raw)
+    for case in _cases("DeiT-tiny, 3 bits", "int4", graph, torch.from_numpy(raw["trace.input"])[None]):
+        if case.layer.startswith(tuple(f"blocks.{block}." for block in blocks)):
+            yield replace(case, operation=_to_bytes(case), weights=_with_shift(case))
+
+
+def _to_bytes(case: Case) -> Quantized:
+    old = case.operation.rescale
+    assert old is not None
+    return replace(
+        case.operation,
+        output=Quantization(1.0, 0, -128, 127),
+        rescale=Rescale(old.multiplier, "shift to bytes", old.bias),
+    )
+
+
+def _with_shift(case: Case) -> dict[str, Tensor]:
+    sums = integer_sums(case.operation, case.x, case.weights[case.operation.weight])
+    shift = max(0, int(sums.abs().max()).bit_length() - 8)
+    return {
+        **case.weights,
+        "shift to bytes": torch.full((case.weights[case.operation.weight].shape[0],), shift),
+    }
+
+
+def resnet(engine: str, form: IntegerForm, plan: Plan | None) -> Iterator[Case]:
+    """Its convolutions and the classifier, for an image of CIFAR-10."""
+    network, data = cifar_resnet(20, "pretrained"), cifar10()
+    for name, scheme in (plan.resolve(network) if plan is not None else {}).items():
+        weight = network.get_parameter(name)
+        weight.data = scheme.project(weight.data)
+    image = next(iter(data.held_out))[0][:1]
+    graph = whole_network(network, image, data.train, form, plan).graph
+    named = "ResNet-20" + ("" if plan is None else f", {scheme_to_dict(plan.rules[0].scheme)}")
+    yield from (
+        case for case in _cases(named, engine, graph, image) if reason_against(case.operation) is None
+    )
+
+
+def _image(size: int) -> Tensor:
+    """A smooth picture with edges: what it shows does not matter here."""
+    ramp = torch.linspace(0, 1, size)
+    waves = torch.stack([torch.sin(7 * ramp[:, None] + 5 * channel * ramp) for channel in range(3)])
+    return ((waves + torch.rand(3, size, size)) / 3).abs().clamp(0, 1)[None]
+
+
+def _cases(network: str, engine: str, graph: Graph, x: Tensor) -> Iterator[Case]:
+    with torch.inference_mode():
+        values = batch_values(graph, [x])
+    for node in graph.nodes:
+        if isinstance(node.operation, Quantized):
+            weights, read = dict(graph.weights), values[node.inputs[0]]
+            yield Case(network, node.layer, engine, node.operation, weights, read)
+
+
+def cases() -> Iterator[Case]:
+    """All of them, each shape of a network once."""
+    shift = IntegerForm(scales="power_of_two", per="tensor", rescale="shift", joins="separate", signed=True)
+    multiplier = IntegerForm(rescale="multiplier", joins="separate")
+    mixed = Plan((Rule("*conv*", MixedRows(FixedPoint(4), PowerOfTwo(4), 0.5)),))
+    found = (
+        mobilenet(),
+        deit(),
+        resnet("int8 by shifts", shift, None),
+        resnet("mixed", multiplier, mixed),
+    )
+    seen = set()
+    for case in (case for group in found for case in group):
+        shape = (case.network, tuple(case.weights[case.operation.weight].shape), tuple(case.x.shape))
+        if shape not in seen:
+            seen.add(shape)
+            yield case
+
+
+def run(case: Case, simulated: SimulatedEngine) -> dict[str, Any]:
+    """One row of the record."""
+    numbers = numbers_of(simulated.engine, case.operation, case.weights, case.x)
+    with torch.inference_mode():
+        expected = run_quantized(case.operation, case.weights, case.x)
+    wanted = expected[0].flatten(1) if expected.dim() == 4 else expected.reshape(-1, expected.shape[-1]).T
+    began = time.perf_counter()
+    made = simulated.run(numbers)
+    modelled = count(simulated.engine, jobs(simulated.engine, numbers.product)).total
+    return {
+        "network": case.network,
+        "layer": case.layer,
+        "engine": case.engine,
+        "rows": {kind: rows for kind, rows in numbers.product.rows if rows},
+        "columns": numbers.product.columns,
+        "positions": numbers.product.positions,
+        "levels": wanted.numel(),
+        "levels_that_differ": int((made.levels != wanted).sum()),
+        "different_levels": len(made.levels.unique()),
+        "simulated_cycles": made.cycles,
+        "modelled_cycles": modelled,
+        "error": modelled / made.cycles - 1,
+        "seconds": round(time.perf_counter() - began, 1),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--simulator", default="verilator", choices=("icarus", "verilator"))
+    parser.add_argument("--output", type=Path, default=RESULTS / "fpga_simulation.json")
+    options = parser.parse_args()
+    record: dict[str, Any] = {
+        "provenance": provenance(torch.get_num_threads()),
+        "simulator": options.simulator,
+    }
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as name:
+        built: dict[str, SimulatedEngine] = {}
+        for case in cases():
+            if case.engine not in built:
+                folder = Path(name) / str(len(built))
+                folder.mkdir()
+                built[case.engine] = simulated_engine(ENGINES[case.engine], folder, options.simulator)
+            rows.append(run(case, built[case.engine]))
+            print(json.dumps(rows[-1]), flush=True)
+    record["worst_error"] = max(abs(row["error"]) for row in rows)
+    record["levels"] = sum(row["levels"] for row in rows)
+    record["levels_that_differ"] = sum(row["levels_that_differ"] for row in rows)
+    options.output.write_text(json.dumps(record | {"rows": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
