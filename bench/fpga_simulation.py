@@ -39,9 +39,8 @@ from spokeshave.networks.cifar_resnet import cifar_resnet
 from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.mixed_rows import MixedRows
 from spokeshave.schemes.quantizers import FixedPoint, PowerOfTwo
-from spokeshave.schemes.registry import scheme_to_dict
 
-SIZES: dict[str, int] = {"columns": 16, "depth": 64, "positions": 64, "load_bytes": 32, "outputs": 8}
+SIZES: dict[str, Any] = {"columns": 16, "depth": 64, "positions": 64, "load_bytes": 32, "outputs": 8}
 ENGINES = {
     "int8": Engine(Lanes(int8=16), **SIZES),
     "int8 by shifts": Engine(Lanes(int8=16), requantizer="shift", **SIZES),
@@ -110,7 +109,7 @@ def resnet(engine: str, form: IntegerForm, plan: Plan | None) -> Iterator[Case]:
         weight.data = scheme.project(weight.data)
     image = next(iter(data.held_out))[0][:1]
     graph = whole_network(network, image, data.train, form, plan).graph
-    named = "ResNet-20" + ("" if plan is None else f", {scheme_to_dict(plan.rules[0].scheme)}")
+    named = "ResNet-20" if plan is None else "ResNet-20, rows of 4 bits and powers of two"
     yield from (
         case for case in _cases(named, engine, graph, image) if reason_against(case.operation) is None
     )
