@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from spokeshave.compiler import compile_network, load_deployment
 from spokeshave.compiler.artifact import run_as_c
+from spokeshave.compiler.integers import whole_network
 from spokeshave.errors import SpokeshaveError
 from spokeshave.token_selection import select_tokens
 
@@ -190,6 +191,16 @@ def test_links_can_be_pruned_instead_of_tokens(count):
     torch.testing.assert_close(deployment(x), wanted, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
+def test_layers_behind_a_selector_are_tuned():
+    """Each alone, at the greatest number of tokens."""
+    network, x = FewKeys(None).eval(), torch.randn(3, 40, 16)
+    deployment = compile_network(network, x[:1], tune=True)
+    with torch.no_grad():
+        wanted = torch.cat([network(sample.unsqueeze(0)) for sample in x])
+    torch.testing.assert_close(deployment(x), wanted, rtol=1e-4, atol=1e-5)
+
+
 class Everything(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return select_tokens(x, x[:, 1:, 0], "all")
@@ -210,8 +221,10 @@ def test_what_cannot_be_compiled_is_one_sentence(network, settings, sentence):
         compile_network(network, torch.randn(1, 30, 8), **settings)
 
 
-def test_exported_programs_are_refused():
-    """Their sizes are fixed."""
+def test_other_ways_are_refused():
+    """Exported programs, whose sizes are fixed, and whole networks in integers, which run batches."""
+    with pytest.raises(SpokeshaveError, match="differ from sample to sample"):
+        whole_network(Largest((None,)), torch.randn(1, 30, 8), [torch.randn(2, 30, 8)])
     program = torch.export.export(Largest((None,)), (torch.randn(1, 30, 8),))
     with pytest.raises(SpokeshaveError, match="compile the network itself"):
         compile_network(program, torch.randn(1, 30, 8))

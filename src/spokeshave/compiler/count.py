@@ -1,7 +1,7 @@
 """Numbers that are known when the network runs: lengths, and what follows from them."""
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 Lengths = Sequence[int] | Mapping[int, int]  # by number
@@ -73,3 +73,14 @@ def _made(calculate: Callable[[int, int], int], symbol: str, first: int, second:
         )
 
     return Count(calculate(int(first), int(second)), f"({first} {symbol} {second})", at)
+
+
+def greatest(sizes: Iterable[int]) -> tuple[int, ...]:
+    """The greatest of each length, among sizes of which some are the lengths themselves.
+
+    >>> greatest([3, Count.length(5, 1), Count.length(197) + 1, Count.length(197)])
+    (197, 5)
+    """
+    found = {str(size): int(size) for size in sizes if isinstance(size, Count)}
+    texts = (f"length[{index}]" for index in range(len(found)))
+    return tuple(found[text] for text in texts if text in found)

@@ -1,9 +1,11 @@
 """Graph -> Program: one lowering function an operation, and the reason why a node cannot be lowered."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from math import prod
 
+from spokeshave.compiler.count import greatest
 from spokeshave.compiler.emit import (
     attention,
     bfloat16,
@@ -220,11 +222,13 @@ def lower(
 def lower_alone(
     graph: Graph, node: Node, isa: InstructionSet, packed: Mapping[str, Packed], choose: Chooser
 ) -> Program:
-    """The step of one node on the layouts that the graph gives it; it reads whatever its buffers hold."""
+    """The step of one node on the layouts that the graph gives it, at the greatest lengths; it reads whatever its
+    buffers hold."""
     lowering = _begin(graph, isa, packed, choose)
     LOWERINGS[type(node.operation)](lowering, node)
     lowering.finish_step(node.layer, type(node.operation).__name__)
-    return lowering.program((), ())
+    sizes = (size for value in graph.values.values() for size in value.shape)
+    return replace(lowering.program((), ()), found=0, constant=greatest(sizes))
 
 
 def _begin(

@@ -117,7 +117,8 @@ class Step:
 class Program:
     """Steps in order, the buffers, the packed tensors, and the sizes of inputs and outputs (floats).
 
-    `found` lengths are not the caller's: steps find them, sample by sample, and write them into the arena.
+    `found` lengths are not the caller's: steps find them, sample by sample, and write them into the arena. Where a
+    single step is timed, lengths are `constant`.
     """
 
     steps: tuple[Step, ...]
@@ -126,6 +127,7 @@ class Program:
     input_floats: tuple[int, ...]
     output_floats: tuple[int, ...]
     found: int = 0
+    constant: tuple[int, ...] = ()
 
     @property
     def together(self) -> int:

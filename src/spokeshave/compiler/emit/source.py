@@ -211,6 +211,8 @@ EXPORT int segment_{index}(const void *const *constants, float *arena, const flo
 
 def _lengths(program: Program, arena: Arena) -> str:
     """Lengths that change: those that steps find lie in the arena, the caller's behind the inputs."""
+    if program.constant:
+        return f"static const int length[] = {{{', '.join(map(str, program.constant))}}};"
     if program.found:
         return f"int *const length = (int *)(arena + {arena.lengths});"
     given = f"(const int *)inputs[{len(program.input_floats)}]" if program.changes else "0"

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from spokeshave.batch import find_batch_axes
+from spokeshave.compiler.following import adaptive
 from spokeshave.compiler.graph import Graph
 from spokeshave.compiler.importer import Imported, import_program
 from spokeshave.compiler.integers.convert import Choices, in_whole_numbers
@@ -51,6 +52,11 @@ def whole_network(
     """
     form = form or IntegerForm()
     imported = import_batch_first(network, example)
+    if adaptive(imported.graph):
+        raise SpokeshaveError(
+            "tokens that are selected by a threshold differ from sample to sample, which whole networks in integers "
+            'cannot; compile_network(..., precision="int8") can'
+        )
     graph = modules(optimise(imported.graph), form)
     division = divide(graph, form)
     histograms = observed(graph, batched(calibration, samples), touched(graph, division))
