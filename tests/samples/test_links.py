@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from spokeshave.errors import SpokeshaveError
 from spokeshave.samples import KeepSchedule, LinkPruning, prune_links
-from spokeshave.samples.links import Per, attention_map, kept_keys, restrict, row_mask
+from spokeshave.samples.links import Per, attention_map, kept_keys, received, restrict, row_mask
 
 
 class Attending(nn.Module):
@@ -53,7 +53,7 @@ def by_hand(network: Attending, tokens: Tensor, pruning: LinkPruning) -> Tensor:
 def mask_of(scores: Tensor, pruning: LinkPruning) -> Tensor:
     if pruning.per == "row":
         return row_mask(scores, pruning)
-    keys = kept_keys(scores, pruning)
+    keys = kept_keys(received(scores, pruning.leading), pruning)
     read = torch.zeros(scores.shape[0], scores.shape[2], dtype=torch.bool).scatter(1, keys, True)
     return read[:, None].expand_as(scores)
 
@@ -97,7 +97,7 @@ def test_counts_of_links_are_exact(patches: int, keep: float, leading: int) -> N
     mask = row_mask(scores, pruning)
     assert (mask[:, leading:].sum(2) == pruning.count(patches) + leading).all()
     assert mask[:, :leading].all()
-    keys = kept_keys(scores, pruning)
+    keys = kept_keys(received(scores, leading), pruning)
     assert keys.shape[1] == pruning.count(patches) + leading
     assert all(len(set(row)) == len(row) and row == sorted(row) for row in keys.tolist())
 
@@ -113,6 +113,9 @@ def test_restricting_gathers_both_sides() -> None:
     scores = torch.arange(16.0).view(1, 4, 4)
     found = restrict(scores, torch.tensor([[True, False, True]]), leading=1)
     assert found[0].tolist() == [[0, 1, 3], [4, 5, 7], [12, 13, 15]]
+    assert restrict(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[True, False, True]]), 1).tolist() == [
+        [1, 3]
+    ]
 
 
 def test_a_map_is_the_mean_softmax() -> None:

@@ -70,21 +70,29 @@ def row_mask(scores: Tensor, pruning: LinkPruning) -> Tensor:
     return mask
 
 
-def kept_keys(scores: Tensor, pruning: LinkPruning) -> Tensor:
-    """Numbers `[N, M]` of the tokens that are read, in order, by a map of attention `[N, T, T]`.
+def received(scores: Tensor, leading: int) -> Tensor:
+    """How much attention each patch receives from all patches, `[N, patches]`, by a map `[N, T, T]`."""
+    return scores[:, leading:, leading:].sum(1)
 
-    >>> kept_keys(torch.tensor([[[0.5, 0.2, 0.3]] * 3]), LinkPruning(0.5)).tolist()
+
+def kept_keys(received: Tensor, pruning: LinkPruning) -> Tensor:
+    """Numbers `[N, M]` of the tokens that are read, in order, by how much attention patches receive, `[N, patches]`.
+
+    >>> kept_keys(torch.tensor([[0.6, 0.9]]), LinkPruning(0.5)).tolist()
     [[0, 2]]
     """
-    front = pruning.leading
-    received = scores[:, front:, front:].sum(1)
-    best = received.topk(pruning.count(received.shape[1]), dim=1).indices.sort(1).values + front
-    leading = torch.arange(front, device=best.device).expand(len(best), -1)
+    best = received.topk(pruning.count(received.shape[1]), dim=1).indices.sort(1).values + pruning.leading
+    leading = torch.arange(pruning.leading, device=best.device).expand(len(best), -1)
     return torch.cat((leading, best), 1)
 
 
 def restrict(scores: Tensor, stayed: Tensor, leading: int) -> Tensor:
-    """A map `[N, T, T]` among the patches that `stayed` `[N, T - leading]`, equally many of every sample."""
+    """A map `[N, T, T]`, or what patches receive, `[N, patches]`, among those that `stayed` `[N, patches]`.
+
+    Equally many stay of every sample.
+    """
+    if scores.dim() == 2:
+        return scores[stayed].view(len(stayed), -1)
     front = torch.ones_like(stayed[:, :1]).expand(-1, leading)
     places = torch.cat((front, stayed), 1).nonzero()[:, 1].view(len(stayed), -1)
     rows = scores.gather(1, places[:, :, None].expand(-1, -1, scores.shape[2]))

@@ -9,7 +9,15 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from spokeshave.errors import SpokeshaveError
-from spokeshave.samples.links import Alive, LinkPruning, attention_map, kept_keys, restrict, row_mask
+from spokeshave.samples.links import (
+    Alive,
+    LinkPruning,
+    attention_map,
+    kept_keys,
+    received,
+    restrict,
+    row_mask,
+)
 
 
 def prune_links(network: nn.Module, pruning: LinkPruning, alive: Alive | None = None) -> "PrunedLinks":
@@ -124,11 +132,13 @@ class _Pass(TorchFunctionMode):
 
     def _map(self, query: Tensor, key: Tensor, scale: float | None) -> Tensor:
         with torch.no_grad():
-            return attention_map(query, key, scale)
+            found = attention_map(query, key, scale)
+            return found if self._pruning.per == "row" else received(found, self._pruning.leading)
 
     def _current(self, tokens: int) -> Tensor | None:
-        """The map that chooses now, among the tokens that are left."""
-        if self._scores is None or self._scores.shape[2] == tokens:
+        """What chooses now, among the tokens that are left."""
+        front = self._pruning.leading if self._pruning.per == "key" else 0
+        if self._scores is None or self._scores.shape[1] + front == tokens:
             return self._scores
         left, before = self._alive(), self._chosen_among
         if left is None:
