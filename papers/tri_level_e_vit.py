@@ -31,9 +31,9 @@ class Amount:
     """How much is run; every seed trains on images of its own."""
 
     seeds: tuple[int, ...] = (0, 1, 2)
-    images: int = 2_000
+    images: int = 1_500
     epochs: int = 8
-    test: int = 5_000
+    test: int = 4_000
 
 
 QUICK = Amount(seeds=(0,), images=256, epochs=2, test=200)
