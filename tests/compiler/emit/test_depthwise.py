@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 from tests.compiler.emit.test_convolution import assert_close, convolution_graph, expected, sizes
 
 from spokeshave.compiler.emit.lower import lower, supports
+from spokeshave.compiler.graph import Graph, Node, Value
 from spokeshave.compiler.isa import instruction_set
 from spokeshave.compiler.operations import Activation, Convolution
+from spokeshave.compiler.reference import run_reference
 
 
 @st.composite
@@ -54,3 +56,20 @@ def test_depthwise_layers_have_a_kernel_of_their_own_and_move_no_element(stride)
     graph = convolution_graph(torch.randn(6, 1, 3, 3), None, (9, 9), operation)
     (step,) = [step for step in lower(graph, instruction_set(None), {}).steps if step.layer == "layer"]
     assert [call.function for call in step.calls] == [f"depthwise_3x3_s{stride}_plain"]
+
+
+@pytest.mark.parametrize("size", [(7, 7), (8, 23), (40, 40)])
+def test_what_a_strided_layer_leaves_between_its_rows_is_zero_to_the_next(back_end, isa, size):
+    """Memory is used again: where this layer writes, wide maps without its gaps have been."""
+    torch.manual_seed(0)
+    layers = [(8, 1, 1), (8, 8, 1), (8, 1, 1), (8, 8, 2), (8, 8, 1)]  # outputs, groups, stride
+    values, weights, nodes, shape = {"v0": Value("v0", (1, 8, *size))}, {}, [], (1, 8, *size)
+    for index, (rows, groups, stride) in enumerate(layers):
+        weights[f"w{index}"] = torch.randn(rows, shape[1] // groups, 3, 3)
+        shape = (1, rows, *(-(-side // stride) for side in shape[2:]))
+        values[f"v{index + 1}"] = Value(f"v{index + 1}", shape)
+        operation = Convolution(f"w{index}", None, (stride, stride), (1, 1, 1, 1), groups=groups)
+        nodes.append(Node("layer", operation, (f"v{index}",), (f"v{index + 1}",)))
+    graph = Graph(("v0",), (nodes[-1].output,), values, tuple(nodes), weights)
+    x = torch.randn(1, 8, *size)
+    assert_close(back_end(graph, [x], isa)[0], run_reference(graph, [x])[0])

@@ -84,7 +84,10 @@ static void {kernel.name}(worker w, const float *weights, const float *bias, con
 
 
 def _every_second_position(kernel: DepthwiseKernel) -> str:
-    """Row by row: the last vector of a row is shifted back, the next rows overwrite zeros that run over."""
+    """Row by row: the last vector of a row is shifted back, the next rows overwrite zeros that run over.
+
+    The gaps of the output and what is left of its last vector become zero.
+    """
     height, width = kernel.taps
     lines = []
     for line in range(height):
@@ -109,17 +112,21 @@ static void {kernel.name}(worker w, const float *weights, const float *bias, con
     for (int c = own.from; c < own.to; c++) {{
         const float *in = x + c / multiplier * x_plane;
         vector b = splat(bias[c]), k[{height * width}] = {{{_splat_taps(kernel)}}};
-        for (int oy = 0; oy < y_height; oy++)
+        for (int oy = 0; oy < y_height; oy++) {{
+            float *row = y + c * y_plane + oy * y_pitch;
             for (int at = 0; at < y_width; at += LANES) {{
                 int ox = at + LANES <= y_width || y_width < LANES ? at : y_width - LANES;
                 const float *p = in + 2 * (oy * pitch + ox);
                 vector a = b;
 {taps}
-                float *out = y + c * y_plane + oy * y_pitch + ox;
+                float *out = row + ox;
                 vector sum = (vector)((lanes_mask){value} & inside);
                 if (y_width >= LANES || oy * y_pitch + LANES <= lanes) store(out, sum);
                 else memcpy(out, &sum, (size_t)y_width * sizeof(float));
             }}
+            for (int gap = y_width; gap < y_pitch; gap++) row[gap] = 0.0f;
+        }}
+        for (int end = y_height * y_pitch; end < lanes; end++) y[c * y_plane + end] = 0.0f;
     }}
     (void)mask, (void)residual;
 }}
