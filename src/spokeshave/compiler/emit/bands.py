@@ -122,6 +122,7 @@ def _is_convolution(graph: Graph, node: Node, layouts: Mapping[str, Layout], isa
     planes = [layouts[name] for name in (node.inputs[0], node.output)]
     if not all(isinstance(plane, Planes) and not _changes(plane) for plane in planes):
         return False
+    # Depthwise layers too were 1 % faster in bands in a dense MobileNetV2, and 5 % slower with one pruned 10 times.
     return not is_depthwise(graph, node) and not is_cheaper(graph, node, layouts, isa)
 
 

@@ -2,23 +2,30 @@
 
     y[c][p] = epilogue(bias[c] + sum over taps t of weights[c][t] * x[c / multiplier][p + shift[t]])
 
-With stride 1 the lanes are those of the flat plane, and ROWS rows of the output are summed together, so that each
-vector of x is loaded once for all of them. With stride 2 the even and odd lanes of two loads serve two taps; no phase
-image is made. `x` points at what the first tap of the first position reads.
+With stride 1 the lanes are those of the flat plane, and some rows of the output are summed together, so that each
+vector of x is loaded once for all of them. With stride 2 the even and odd lanes of two loads serve all taps of a line;
+no phase image is made. `x` points at what the first tap of the first position reads.
 """
 
 from spokeshave.compiler.kernels.instances import DepthwiseKernel
 from spokeshave.compiler.kernels.panel import finished
 
-ROWS = 4
+ROWS = 7  # divides the height of many maps: 7, 14, 28, 56, 112
+FEW_ROWS = 4  # beside the weights of more taps than
+MOST_TAPS_OF_ROWS = 20
 MOST_TAPS = 49  # every tap is unrolled
 
 
 def depthwise_function(kernel: DepthwiseKernel) -> str:
     """C text of one kernel with its tiles."""
     if kernel.stride == 1:
-        return _tile(kernel, 1) + _tile(kernel, ROWS) + _every_position(kernel)
+        return _tile(kernel, 1) + _tile(kernel, _rows(kernel)) + _every_position(kernel)
     return _every_second_position(kernel)
+
+
+def _rows(kernel: DepthwiseKernel) -> int:
+    """Rows of the output that are summed together: their sums and all weights lie in registers where there are 32."""
+    return ROWS if kernel.taps[0] * kernel.taps[1] <= MOST_TAPS_OF_ROWS else FEW_ROWS
 
 
 def _tile(kernel: DepthwiseKernel, rows: int) -> str:
@@ -32,7 +39,9 @@ def _tile(kernel: DepthwiseKernel, rows: int) -> str:
                 for r in range(rows)
                 if 0 <= line - r < height
             ]
-            lines.append(f"    {{ vector v = load(x + {line} * row + {column} * column); {' '.join(uses)} }}")
+            lines.append(
+                f"    {{ vector v = load(x + {line} * row + {column} * column); HOLD(v); {' '.join(uses)} }}"
+            )
     for r in range(rows):
         value = finished(kernel.epilogue, f"a{r}", f"residual + {r} * row")
         lines.append(f"    store_masked(y + {r} * row, {value}, mask + {r} * row);")
@@ -55,21 +64,22 @@ def _splat_taps(kernel: DepthwiseKernel) -> str:
 def _every_position(kernel: DepthwiseKernel) -> str:
     """Rows a pitch apart go together where their taps are as far apart; the last vector of a plane is shifted back."""
     taps = kernel.taps[0] * kernel.taps[1]
-    many, one = f"{kernel.name}_{ROWS}", f"{kernel.name}_1"
+    together = _rows(kernel)
+    many, one = f"{kernel.name}_{together}", f"{kernel.name}_1"
     return f"""
 static void {kernel.name}(worker w, const float *weights, const float *bias, const int32_t *mask, int channels,
                           int multiplier, ptrdiff_t x_plane, ptrdiff_t y_plane, int pitch, int lanes, int row,
                           int column, const float *x, float *y, const float *residual) {{
     range own = share(w, channels);
     int together = row == pitch && 4 * pitch >= 3 * LANES; /* narrow rows would be summed twice */
-    int step = together ? pitch : LANES, rows = together ? {ROWS} : 1;
+    int step = together ? pitch : LANES, rows = together ? {together} : 1;
     for (int c = own.from; c < own.to; c++) {{
         const float *in = x + c / multiplier * x_plane, *added = residual + c * y_plane;
         float *out = y + c * y_plane;
         vector b = splat(bias[c]), k[{taps}] = {{{_splat_taps(kernel)}}};
         for (int block = 0; block < lanes; block += rows * step)
             for (int at = block; at < block + step; at += LANES) {{
-                if (together && at + {ROWS - 1} * step + LANES <= lanes) {{
+                if (together && at + {together - 1} * step + LANES <= lanes) {{
                     {many}(k, b, mask + at, row, column, in + at, out + at, added + at);
                     continue;
                 }}
@@ -92,14 +102,16 @@ def _every_second_position(kernel: DepthwiseKernel) -> str:
     lines = []
     for line in range(height):
         lines.append(f"                {{ const float *q = p + {line} * pitch;")
-        for pair in range(0, width, 2):
-            lines.append(
-                f"                vector u{pair} = load(q + {pair}), v{pair} = load(q + {pair} + LANES);"
-            )
-            for column in range(pair, min(pair + 2, width)):
-                half = f"{'odd' if column > pair else 'even'}(u{pair}, v{pair})"
-                lines.append(f"                a += k[{line * width + column}] * {half};")
-        lines.append("                }")
+        lines.append(
+            "                vector u = load(q), v = load(q + LANES), lanes0 = even(u, v), lanes1 = odd(u, v);"
+        )
+        for column in range(width):
+            if column > 1:
+                lines.append(
+                    f"                lanes{column % 2} = next_lanes(lanes{column % 2}, q[2 * LANES + {column - 2}]);"
+                )
+            lines.append(f"                a += k[{line * width + column}] * lanes{column % 2};")
+        lines.append("                (void)lanes1; }")
     taps = "\n".join(lines)
     value = finished(kernel.epilogue, "a", "residual + c * y_plane + oy * y_pitch + ox")
     return f"""

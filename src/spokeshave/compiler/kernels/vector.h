@@ -18,6 +18,14 @@ typedef int32_t unaligned_mask __attribute__((vector_size(VECTOR_BYTES), aligned
 
 INLINE vector load(const float *p) { return *(const unaligned_vector *)p; }
 INLINE void store(float *p, vector v) { *(unaligned_vector *)p = v; }
+/* Keeps a vector in its register: gcc would load it again for each of its uses. */
+#if defined(__AVX512F__) && LANES == 16
+#define HOLD(v) __asm__("" : "+v"(v))
+#elif defined(__AVX__) && LANES == 8
+#define HOLD(v) __asm__("" : "+x"(v))
+#else
+#define HOLD(v) (void)(v)
+#endif
 INLINE void store_masked(float *p, vector v, const int32_t *mask) {
     *(unaligned_mask *)p = (lanes_mask)v & *(const unaligned_mask *)mask;
 }
@@ -74,21 +82,26 @@ INLINE vector splat(float s) { return s - (vector){0}; }
 #if LANES == 16
 #define EVEN_LANES 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
 #define ODD_LANES 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
+#define NEXT_LANES 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16
 #define FIRST_IN_TURN 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
 #define LAST_IN_TURN 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 #elif LANES == 8
 #define EVEN_LANES 0, 2, 4, 6, 8, 10, 12, 14
 #define ODD_LANES 1, 3, 5, 7, 9, 11, 13, 15
+#define NEXT_LANES 1, 2, 3, 4, 5, 6, 7, 8
 #define FIRST_IN_TURN 0, 8, 1, 9, 2, 10, 3, 11
 #define LAST_IN_TURN 4, 12, 5, 13, 6, 14, 7, 15
 #elif LANES == 4
 #define EVEN_LANES 0, 2, 4, 6
 #define ODD_LANES 1, 3, 5, 7
+#define NEXT_LANES 1, 2, 3, 4
 #define FIRST_IN_TURN 0, 4, 1, 5
 #define LAST_IN_TURN 2, 6, 3, 7
 #endif
 INLINE vector even(vector a, vector b) { return __builtin_shufflevector(a, b, EVEN_LANES); }
 INLINE vector odd(vector a, vector b) { return __builtin_shufflevector(a, b, ODD_LANES); }
+/* Every lane takes the next one's number, and the last one takes `end`. */
+INLINE vector next_lanes(vector v, float end) { return __builtin_shufflevector(v, splat(end), NEXT_LANES); }
 
 /* Lane i of the result is the sum of the lanes of vector i. */
 INLINE vector sums_of_lanes(vector v[LANES]) {
