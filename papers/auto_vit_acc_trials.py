@@ -36,9 +36,9 @@ class DrawnRows(MixedRows):
 
 
 WAYS: dict[str, Scheme] = {
-    "8 bits": FixedPoint(8),
     MIXED: MixedRows(FixedPoint(8), PowerOfTwo(4), SHARE),
     DRAWN: DrawnRows(FixedPoint(8), PowerOfTwo(4), SHARE),
+    "8 bits": FixedPoint(8),
     "4 bits and powers of two": MixedRows(FixedPoint(4), PowerOfTwo(4), SHARE),
     "powers of two": PowerOfTwo(4),
 }
@@ -89,6 +89,6 @@ def trials(quick: bool) -> list[dict[str, Any]]:
     images, tested = (BATCH, 200) if quick else (IMAGES, TESTED)
     return [
         remembered(f"{key}{way}-{seed}", partial(trial, way, seed, images, tested))
-        for seed in (SEEDS[:1] if quick else SEEDS)
         for way in ([FLOAT, MIXED] if quick else [FLOAT, *WAYS])
+        for seed in (SEEDS[:1] if quick else SEEDS)
     ]

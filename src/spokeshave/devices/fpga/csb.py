@@ -6,8 +6,8 @@
 block to a group. Of a block that keeps m rows and n columns a group makes `lanes` rows of `width` columns a cycle: it
 takes ceil(m / lanes) * ceil(n / width) cycles. All groups wait for the last one of a tile. So a group with much to do
 gives *strips* to a neighbour, which was decided before: `width` columns of all its rows to the left or right, or
-`lanes` rows of all its columns up or down. A helper's sums go back to the owner, who adds them: `RETURN` cycles at the
-end of a tile.
+`lanes` rows of all its columns up or down, and a neighbour may give on what is its own. A helper's sums go back to the
+owner, who adds them while the next tile is computed, behind the last tile in the cycles of `fill`.
 """
 
 from collections.abc import Sequence
@@ -20,8 +20,27 @@ from torch import Tensor
 from spokeshave.errors import SpokeshaveError
 
 Sharing = Literal["none", "across", "down", "both"]
-RETURN = 1
 Place = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class SharingPlan:
+    """In which order strips are given, across or not; `relayed`: also to those who then give on."""
+
+    across: tuple[bool, ...]
+    relayed: bool
+
+
+PLANS: dict[Sharing, tuple[SharingPlan, ...]] = {
+    "none": (),
+    "across": tuple(SharingPlan((True,), relayed) for relayed in (False, True)),
+    "down": tuple(SharingPlan((False,), relayed) for relayed in (False, True)),
+    "both": tuple(
+        SharingPlan(order, relayed)
+        for order in ((True,), (False,), (True, False), (False, True), (True, False, True))
+        for relayed in (False, True)
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -52,8 +71,8 @@ class CSBEngine:
 
     @property
     def fill(self) -> int:
-        """Cycles until the first sums are out: read, product, tree, accumulator."""
-        return 3 + (self.width - 1).bit_length()
+        """Cycles behind the last pair: read, product, tree, accumulator, and a neighbour's sums where shared."""
+        return 3 + (self.width - 1).bit_length() + (self.sharing != "none")
 
 
 @dataclass(frozen=True)
@@ -102,12 +121,11 @@ class CSBSchedule:
 
 
 def tile_cycles(engine: CSBEngine, tile: Sequence[Piece]) -> int:
-    """Cycles of the group with the most to do, and those in which sums go back."""
+    """Cycles of the group with the most to do."""
     busy: dict[Place, int] = {}
     for piece in tile:
         busy[piece.group] = busy.get(piece.group, 0) + piece.cycles(engine)
-    returned = RETURN if any(piece.group != piece.owner for piece in tile) else 0
-    return max(busy.values(), default=0) + returned
+    return max(busy.values(), default=0)
 
 
 def schedule(engine: CSBEngine, weight: Tensor, block: tuple[int, int]) -> CSBSchedule:
@@ -141,26 +159,24 @@ def kept_places(weight: Tensor, block: tuple[int, int]) -> dict[Place, tuple[Ten
 
 
 def share(engine: CSBEngine, own: dict[Place, tuple[Tensor, Tensor]]) -> tuple[Piece, ...]:
-    """One tile's pieces with the fewest cycles that strips between neighbours allow, found by bisection."""
-    alone = tuple(Piece(place, place, *kept) for place, kept in own.items())
-    most = tile_cycles(engine, alone)
-    if engine.sharing == "none":
-        return alone
-    best, low, high = alone, 1, most - RETURN - 1
-    while low <= high:
-        middle = (low + high) // 2
-        found = within(engine, own, middle)
-        if found is None:
-            low = middle + 1
-        else:
-            best, high = found, middle - 1
+    """One tile's pieces with the fewest cycles that strips between neighbours allow, as far as the plans find them."""
+    best = tuple(Piece(place, place, *kept) for place, kept in own.items())
+    for plan in PLANS[engine.sharing]:
+        low, high = 1, tile_cycles(engine, best) - 1
+        while low <= high:
+            middle = (low + high) // 2
+            found = within(engine, own, middle, plan)
+            if found is None:
+                low = middle + 1
+            else:
+                best, high = found, middle - 1
     return best
 
 
 def within(
-    engine: CSBEngine, own: dict[Place, tuple[Tensor, Tensor]], cycles: int
+    engine: CSBEngine, own: dict[Place, tuple[Tensor, Tensor]], cycles: int, plan: SharingPlan
 ) -> tuple[Piece, ...] | None:
-    """The tile's pieces so that no group is busy longer, or None: strips across first, then down."""
+    """The tile's pieces so that no group is busy longer, or None where this plan finds no such way."""
     left = {place: Piece(place, place, *kept) for place, kept in own.items()}
     room = {
         (row, column): cycles - (left[row, column].cycles(engine) if (row, column) in left else 0)
@@ -168,13 +184,13 @@ def within(
         for column in range(engine.across)
     }
     given: list[Piece] = []
-    ways = {"across": ((0, -1), (0, 1)), "down": ((-1, 0), (1, 0))}
-    for way, steps in ways.items():
-        if engine.sharing in (way, "both"):
-            for place in sorted(left):
-                for step in steps:
-                    helper = (place[0] + step[0], place[1] + step[1])
-                    given += _give(engine, left, room, place, helper, way == "across")
+    for across in plan.across:
+        for place in sorted(left):
+            back, ahead = (
+                (place[0], place[1] + step) if across else (place[0] + step, place[1]) for step in (-1, 1)
+            )
+            given += _give(engine, left, room, place, back, across)
+            given += _give(engine, left, room, place, ahead, across, plan.relayed)
     return (*left.values(), *given) if min(room.values()) >= 0 else None
 
 
@@ -185,17 +201,21 @@ def _give(
     place: Place,
     helper: Place,
     across: bool,
+    relayed: bool = False,
 ) -> list[Piece]:
-    """As many strips as the owner has too many, and the helper has room for."""
-    piece, strip = left[place], engine.width if across else engine.lanes
-    whole = piece.columns if across else piece.rows
-    other = len(piece.rows) if across else len(piece.columns)
-    price = -(-other // (engine.lanes if across else engine.width))
-    wanted = -(-max(0, -room[place]) // price) if price else 0
-    count = min(wanted, max(0, room.get(helper, 0)) // price if price else 0)
+    """As many strips as the owner has too many; `relayed`: more than the helper has room for, who gives on its own."""
+    piece = left[place]
+    strip, whole = (engine.width, piece.columns) if across else (engine.lanes, piece.rows)
+    strips = -(-len(whole) // strip)
+    if helper not in room or room[place] >= 0 or piece.cycles(engine) == 0:
+        return []
+    price = piece.cycles(engine) // strips
+    count = min(-(room[place] // price), strips)
+    if not relayed:
+        count = min(count, max(0, room[helper]) // price)
     if count == 0:
         return []
-    stays = max(0, -(-len(whole) // strip) - count) * strip
+    stays = (strips - count) * strip
     if across:
         left[place] = replace(piece, columns=whole[:stays])
         moved = replace(piece, group=helper, columns=whole[stays:])
@@ -203,5 +223,5 @@ def _give(
         left[place] = replace(piece, rows=whole[:stays])
         moved = replace(piece, group=helper, rows=whole[stays:])
     room[place] += count * price
-    room[helper] -= moved.cycles(engine)
+    room[helper] -= count * price
     return [moved]
