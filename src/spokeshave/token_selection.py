@@ -151,10 +151,10 @@ def _largest(scores: Tensor, count: int) -> Tensor:
 
 
 def _check(tokens: Tensor, scores: Tensor, leading: int, packages: int, rest: str, count: int | None) -> None:
-    if tokens.dim() != 3 or leading < 0 or packages < 0 or leading + packages >= tokens.shape[1]:
+    if tokens.dim() != 3 or leading < 0 or packages < 0 or leading + packages > tokens.shape[1]:
         raise SpokeshaveError(
-            f"tokens of shape {tuple(tokens.shape)} have no {leading} leading tokens and {packages} packages around "
-            "some that could go; tokens are [batch, tokens, channels]"
+            f"tokens of shape {tuple(tokens.shape)} hold no {leading} leading tokens and {packages} packages; "
+            "tokens are [batch, tokens, channels]"
         )
     wanted = (tokens.shape[0], tokens.shape[1] - leading)
     if tuple(scores.shape) != wanted:

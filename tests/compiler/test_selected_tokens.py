@@ -201,6 +201,32 @@ def test_layers_behind_a_selector_are_tuned():
     torch.testing.assert_close(deployment(x), wanted, rtol=1e-4, atol=1e-5)
 
 
+class ByGivenScores(nn.Module):
+    def __init__(self, rest: str) -> None:
+        super().__init__()
+        self.rest = rest
+
+    def forward(self, x: Tensor, scores: Tensor) -> Tensor:
+        """The second selector sees what the first left, the package last."""
+        x = select_tokens(x, scores, "first", leading=2, packages=1, rest=self.rest)
+        older = 2 if self.rest == "package" else 1
+        return select_tokens(x, x[:, 2:, 0], "second", leading=2, packages=older, rest=self.rest).mean(1)
+
+
+@pytest.mark.parametrize("rest", ["drop", "package", "merge"])
+def test_scores_that_keep_all_some_or_none(rest):
+    """Scores of zero, whose mean is a plain one, ties at the threshold, and whatever is between."""
+    network, tokens = ByGivenScores(rest), 20
+    scores = torch.rand(9, tokens - 2)
+    scores[0], scores[1], scores[2], scores[3] = 0.0, 1.0, 0.5, 0.499
+    scores[4, ::2] = 0.0
+    x = torch.randn(9, tokens, 4)
+    deployment = compile_network(network, (x[:1], scores[:1]))
+    wanted = torch.cat([network(x[i : i + 1], scores[i : i + 1]) for i in range(9)])
+    torch.testing.assert_close(deployment(x, scores), wanted, rtol=1e-5, atol=1e-6)
+    assert deployment.token_counts["first"][1] == tokens + (rest == "package")
+
+
 class Everything(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return select_tokens(x, x[:, 1:, 0], "all")
