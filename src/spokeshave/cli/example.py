@@ -8,7 +8,11 @@ import typer
 from spokeshave.errors import SpokeshaveError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
+
+    from spokeshave.compiler.manifest import ValueRecord
 
 Shape = Annotated[
     str | None,
@@ -43,6 +47,13 @@ def find_example(reference: str, network: Any, shape: str | None, data: str | No
     if data is None and family not in DATA:
         raise SpokeshaveError(f"say what {reference} takes: --shape 3x224x224 (one sample) or --data NAME")
     return _from_data(data or family)
+
+
+def sample_for(inputs: "Sequence[ValueRecord]", data: str | None) -> "tuple[Tensor, ...]":
+    """One sample for a deployment: of the given data, or of normal numbers."""
+    if data is not None:
+        return _from_data(data)
+    return _random([InputShape(tuple(record.shape[1:]), record.dtype) for record in inputs])
 
 
 def check_takes(reference: str, network: Any, example: "tuple[Tensor, ...]") -> None:

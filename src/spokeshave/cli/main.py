@@ -19,6 +19,7 @@ from spokeshave.cli import (
     report,
     run,
     schemes,
+    verilog,
 )
 from spokeshave.errors import SpokeshaveError
 
@@ -35,7 +36,20 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for _verb in (fit, demo, profile, compile, deploy, run, evaluate, bench, report, schemes, prune_experts):
+for _verb in (
+    fit,
+    demo,
+    profile,
+    compile,
+    deploy,
+    run,
+    evaluate,
+    bench,
+    report,
+    schemes,
+    prune_experts,
+    verilog,
+):
     _name = _verb.__name__.rpartition(".")[2]
     app.command(_name.replace("_", "-"), epilog=_verb.EXAMPLE)(getattr(_verb, _name))
 app.add_typer(devices.app, name="devices", epilog=devices.EXAMPLE)

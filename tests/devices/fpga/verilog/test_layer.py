@@ -75,6 +75,12 @@ def test_bytes_by_multipliers(tmp_path):
 
 
 @needs("icarus")
+def test_bytes_without_a_sign_on_an_engine_with_one(tmp_path):
+    engine = Engine(Lanes(int8=4), **SMALL)
+    assert held_to_the_executor(engine, layers(MULTIPLIER), tmp_path) == {"int8"}
+
+
+@needs("icarus")
 def test_bytes_by_shifts(tmp_path):
     engine = Engine(Lanes(int8=4), requantizer="shift", **SMALL)
     assert held_to_the_executor(engine, layers(SHIFT), tmp_path) == {"int8"}

@@ -47,9 +47,10 @@ def simulated_engine(engine: Engine, folder: Path, simulator: Simulator | None =
     return SimulatedEngine(engine, build(engine_bench(engine), folder, simulator or find_simulator()))
 
 
-def engine_bench(engine: Engine) -> Module:
-    """The testbench that reads what `write_load` writes."""
+def engine_bench(engine: Engine, low: int = -128, high: int = 127, zero_point: int = 0) -> Module:
+    """The testbench that reads what `write_load` writes; bounds and zero point are those it has unless told others."""
     numbers = {"JOB": Widths.of(engine).job, "BEAT": 8 * engine.load_bytes, "LEVELS": 8 * engine.outputs}
+    numbers |= {"LOW": low, "HIGH": high, "ZERO_POINT": zero_point}
     return written("testbench", "engine_bench", (), numbers, uses={"engine": generate_engine(engine)})
 
 

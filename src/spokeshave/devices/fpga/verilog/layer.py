@@ -35,6 +35,8 @@ def reason_against(operation: Quantized) -> str | None:
 def numbers_of(engine: Engine, operation: Quantized, weights: Mapping[str, Tensor], x: Tensor) -> Numbers:
     """A layer on one sample's levels `x`, `[1, ...]`, as a product; the input's zero point goes into the bias.
 
+    An engine for int8 reads levels of 0 to 255 less 128, which is their highest bit turned round, and the other way.
+
     Rows go to the cheapest lanes that the engine has and that hold them. Raises SpokeshaveError for layers that it
     cannot compute.
     """
@@ -43,19 +45,27 @@ def numbers_of(engine: Engine, operation: Quantized, weights: Mapping[str, Tenso
         raise SpokeshaveError(f"the engine cannot compute this layer: {reason}")
     matrix, rescale = weights[operation.weight].flatten(1).long(), operation.rescale
     bias = weights[rescale.bias] if rescale.bias is not None else torch.zeros(len(matrix), dtype=torch.int64)
+    offset = offset_of(engine, operation)
     low, high = whole_bounds(operation.output, operation.layer.activation)
     zero_point = operation.output.zero_point
     return Numbers(
         weights=matrix,
         kinds=tuple(kind_of(engine, row) for row in matrix),
-        inputs=columns_of(operation, weights[operation.weight], x),
-        bias=bias - operation.input.zero_point * matrix.sum(1),
+        inputs=columns_of(operation, weights[operation.weight], x) - offset,
+        bias=bias - (operation.input.zero_point - offset) * matrix.sum(1),
         multiplier=weights[rescale.multiplier],
         shift=weights[rescale.shift],
         low=low - zero_point,
         high=high - zero_point,
         zero_point=zero_point,
     )
+
+
+def offset_of(engine: Engine, operation: Quantized) -> int:
+    """What is taken off the input's levels so that they have the sign, or none, that the engine's have."""
+    if engine.signed:
+        return 128 if operation.input.high > 127 else 0
+    return -128 if operation.input.low < 0 else 0
 
 
 def kind_of(engine: Engine, row: Tensor) -> LaneKind:

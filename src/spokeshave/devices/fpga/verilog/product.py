@@ -114,6 +114,22 @@ def placed(engine: Engine, numbers: Numbers, levels: Tensor, outer: Outer = "row
     return made
 
 
+def in_order(engine: Engine, numbers: Numbers, made: Tensor, outer: Outer = "rows") -> list[str]:
+    """The other way round: levels `[rows, positions]` as the words that come, lanes without a row included."""
+    tiles, words = places(engine, numbers), []
+    work = list(jobs(engine, numbers.product, outer))
+    positions = _starts({job.position_tile: job.positions for job in work})
+    nothing = max(numbers.low, min(0, numbers.high)) + numbers.zero_point
+    padded = torch.cat([made, torch.full_like(made[:1], nothing)])  # NOBODY's
+    for job in (job for job in work if job.last):
+        count = job.output_words * engine.outputs
+        rows = (tiles[job.row_tile] + [NOBODY] * count)[:count]
+        start = positions[job.position_tile]
+        part = padded[torch.tensor(rows), start : start + job.positions].T
+        words += to_words(part.reshape(-1, engine.outputs), 8)
+    return words
+
+
 def check_numbers(engine: Engine, numbers: Numbers) -> None:
     """Raise SpokeshaveError for numbers that the engine has no bits for."""
     ends = {

@@ -23,9 +23,9 @@
     cycle <= cycle + 1;
     reset <= cycle < -3;
     if (cycle == -4) begin
-      if (!$value$plusargs("low=%d", low)) low = -128;
-      if (!$value$plusargs("high=%d", high)) high = 127;
-      if (!$value$plusargs("zero_point=%d", zero_point)) zero_point = 0;
+      if (!$value$plusargs("low=%d", low)) low = LOW;
+      if (!$value$plusargs("high=%d", high)) high = HIGH;
+      if (!$value$plusargs("zero_point=%d", zero_point)) zero_point = ZERO_POINT;
       jobs = $fopen("jobs.hex", "r");
       beats = $fopen("beats.hex", "r");
       made = $fopen("levels.hex", "w");
