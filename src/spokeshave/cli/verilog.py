@@ -1,7 +1,7 @@
 """`spokeshave verilog`: a layer of a deployment as Verilog, with a testbench and what must come out."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -42,7 +42,7 @@ def verilog(
     if engine is not None:
         given = _numbers(engine, (*CODE_BITS, *SIZES))
         lanes = {kind: count for kind, count in given.items() if kind in CODE_BITS}
-        sizes = {name: count for name, count in given.items() if name in SIZES}
+        sizes: dict[str, Any] = {name: count for name, count in given.items() if name in SIZES}
         made = replace(made, lanes=Lanes(**lanes) if lanes else made.lanes, **sizes)
     loaded = load_integer_deployment(deployment)
     written = write_verilog(loaded, layer, made, sample_for(loaded.manifest.inputs, data), output)
