@@ -216,3 +216,18 @@ def test_compile_in_bfloat16_and_evaluate(folder, spokeshave):
     assert {layer.precision for layer in layers} == {"bfloat16"}
     code, out, err = spokeshave("evaluate", "half", "--data", "parts.py:data")
     assert code == 0, err
+
+
+def test_devices_are_compared(folder, spokeshave):
+    code, out, err = spokeshave("devices", "compare", "parts.py:network", "--shape", "1x8x8", "--json")
+    assert code == 0, err
+    entries = {entry["name"]: entry for entry in json.loads(out)}
+    assert entries["zcu102"]["latency_seconds"] > 0
+    assert entries["raspberry-pi-4"]["latency_seconds"] > entries["raspberry-pi-5"]["latency_seconds"]
+    assert "its weights need Polarized(8)" in entries["forms"]["reason"]
+    chosen = ("--device", "galaxy-s10-gpu", "--device", "aqfp")
+    code, out, err = spokeshave("devices", "compare", "parts.py:network", "--shape", "1x8x8", *chosen)
+    assert code == 0, err
+    assert "modelled" in out
+    assert "aqfp runs binary layers alone" in out
+    assert "isaac" not in out

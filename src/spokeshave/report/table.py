@@ -34,6 +34,20 @@ def device_table(devices: Sequence[dict[str, Any]]) -> Table:
     return table
 
 
+def cost_table(network: str, costs: Sequence[dict[str, Any]]) -> Table:
+    """One sample of a network on several devices; below them those that cannot run it, and why."""
+    table = Table(title=f"{network}: one sample", title_justify="left", title_style="bold")
+    for head in ("device", "costs", "latency", "energy", "samples a second", "weights"):
+        table.add_column(head, justify="left" if head in ("device", "costs") else "right")
+    for cost in (cost for cost in costs if not cost["reason"]):
+        size = f"{figures.count(cost['weight_bytes'])}B"
+        times = figures.seconds(cost["latency_seconds"]), figures.joules(cost["energy_joules"])
+        table.add_row(cost["name"], cost["kind"], *times, figures.count(cost["samples_per_second"]), size)
+    reasons = [f"{cost['name']}: {cost['reason']}" for cost in costs if cost["reason"]]
+    table.caption, table.caption_justify = "\n".join(reasons) or None, "left"
+    return table
+
+
 def comparison_table(rows: Sequence[dict[str, Any]], caption: str | None = None) -> Table:
     """Time beside the peers: rows as in `result.json`'s `table`."""
     heads = ("one sample, one thread", "precision", "median", "quartiles", "speed-up")

@@ -172,3 +172,19 @@ def test_what_a_crossbar_cannot_do():
         Array(rows_at_once=12)
     with pytest.raises(SpokeshaveError, match="encoding must be one of pairs, offset, polarized"):
         Array(encoding="signed")
+
+
+@pytest.mark.parametrize("inputs", [5, 16, 37, 48])
+def test_lines_that_the_last_chunk_lacks_change_nothing(inputs):
+    """A weight on chunks that its word lines do not fill, beside the same with lines of zeros up to the end."""
+    array = Array(rows=32, rows_at_once=16, adc_bits=4, variation=0.1, input_bits=4)
+    weight = torch.randint(-100, 100, (6, inputs), generator=torch.Generator().manual_seed(0))
+    x = torch.randint(0, 16, (9, inputs), generator=torch.Generator().manual_seed(1))
+    programmed = program(weight, array, torch.Generator().manual_seed(2))
+    cells, found = programmed.conductances, torch.zeros(9, 6, dtype=torch.float64)
+    chunks = torch.nn.functional.pad(x, (0, -inputs % 16)).view(9, -1, 16)
+    for bit in range(4):
+        sums = torch.einsum("vcr,crgn->vcgn", (chunks >> bit & 1).float(), cells).round().clamp(0, 15)
+        found += torch.einsum("vcgn,cgn->vn", sums.double(), programmed.mapped.coefficient.double()) * 2**bit
+    found += chunks.sum(2).double() @ programmed.mapped.offset
+    torch.testing.assert_close(programmed.products(x), found)

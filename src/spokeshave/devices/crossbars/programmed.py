@@ -59,22 +59,35 @@ class Programmed:
         return total
 
     def _multiplied(self, chunks: Tensor) -> Tensor:
-        """The same by matrix products, block by block of vectors so that sums stay in the cache."""
-        vectors = max(1, BLOCK // (self.conductances[0, 0].numel() * chunks.shape[1]))
-        blocks = chunks.transpose(0, 1).split(vectors, dim=1)
-        return torch.cat([self._block(block.contiguous()) for block in blocks])
+        """The same by matrix products; word lines that the last chunk lacks are not multiplied with."""
+        rows, left = self.array.rows_at_once, len(self.mapped.lines) % self.array.rows_at_once
+        full = chunks.shape[1] - (left > 0)
+        parts = ((slice(0, full), rows), (slice(full, None), left))
+        return torch.stack(
+            [
+                self._by_blocks(chunks[:, part, :used], part, used)
+                for part, used in parts
+                if used and chunks[:, part].numel()
+            ]
+        ).sum(0)
 
-    def _block(self, chunks: Tensor) -> Tensor:
-        """`[chunks, vectors, rows at once]` -> `[vectors, outputs]`."""
-        cells = self.conductances.flatten(2)
+    def _by_blocks(self, chunks: Tensor, part: slice, rows: int) -> Tensor:
+        """`[vectors, chunks, rows]` of some chunks, so many vectors at a time that sums stay in the cache."""
+        cells, coefficient = self.conductances[part, :rows].flatten(2), self.mapped.coefficient[part].double()
+        vectors = max(1, BLOCK // (cells.shape[2] * chunks.shape[1]))
+        blocks = chunks.transpose(0, 1).split(vectors, dim=1)
+        return torch.cat([self._block(block.contiguous(), cells, coefficient) for block in blocks])
+
+    def _block(self, chunks: Tensor, cells: Tensor, coefficient: Tensor) -> Tensor:
+        """`[chunks, vectors, rows]` -> `[vectors, outputs]`."""
         shape = (*chunks.shape[:2], cells.shape[2])
         digits = self.array.digits + int(chunks.max()).bit_length()
         total = torch.zeros(shape, dtype=torch.float32 if digits <= EXACT_DIGITS else torch.float64)
         for bit in _bits(chunks):
             sums = convert(torch.bmm((chunks >> bit & 1).float(), cells), self.array)
             total.add_(sums, alpha=1 << bit)
-        by_group = total.view(*shape[:2], *self.mapped.coefficient.shape[1:]).double()
-        return torch.einsum("cvgn,cgn->vn", by_group, self.mapped.coefficient.double())
+        by_group = total.view(*shape[:2], *coefficient.shape[1:]).double()
+        return torch.einsum("cvgn,cgn->vn", by_group, coefficient)
 
 
 def program(
