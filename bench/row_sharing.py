@@ -38,7 +38,8 @@ PRECISIONS = ("float32", "int8")
 RATES = {"resnet56": (2.0, 3.0), "gru": (2.0, 4.0, 8.0, 16.0)}
 TUNED_RATES = {"resnet56": (1.5, 2.0), "gru": (1.5, 2.0)}
 SEEDS = {"resnet56": (0,), "gru": (0, 1, 2)}
-TUNING_IMAGES, TUNING_EPOCHS = 12_800, 50
+TUNING_IMAGES, TUNING_EPOCHS = 12_800, 34
+Point = tuple[float, int]  # a rate, and the rows that share a column set
 FITTED = 512  # images that the ResNet's layers are fitted to
 PRUNING = {
     "resnet56": f"layers fitted to {FITTED} images; one seed",
@@ -80,33 +81,33 @@ def tuning_of(network: str, subject: Subject) -> FineTuning:
 
 
 def trials(
-    kept: Store, subject: Subject, seed: int, rates: Sequence[float], tuning: FineTuning | None
+    kept: Store, subject: Subject, seed: int, points: Sequence[Point], tuning: FineTuning | None
 ) -> list[Trial]:
     """Dense, then every number of rows at every rate, in both precisions."""
     made = [trial(kept, subject, "dense", None, seed, precision=precision) for precision in PRECISIONS]
-    for rate, rows, precision in product(rates, ROWS, PRECISIONS):
+    for (rate, rows), precision in product(points, PRECISIONS):
         scheme = partial(shared_by, rows, rate)
         name = f"{rows} rows {rate:g}x"
         made.append(trial(kept, subject, name, scheme, seed, precision=precision, fine_tuning=tuning))
     return made
 
 
-def made(network: str, rates: Sequence[float], tuned: bool) -> Made:
+def made(network: str, points: Sequence[Point], tuned: bool, seeds: Sequence[int]) -> Made:
     """Of every seed; what earlier runs made comes from the disk."""
     with store(False) as kept:
         found: list[list[Trial]] = []
         subject, tuning = None, None
-        for seed in reversed(SEEDS[network]):
+        for seed in reversed(seeds):
             subject = subject_of(network, seed)
             tuning = tuning_of(network, subject) if tuned else None
-            found.insert(0, trials(kept, subject, seed, rates, tuning))
+            found.insert(0, trials(kept, subject, seed, points, tuning))
     assert subject is not None
     return Made(subject, f"{PRUNING[network]}; {tuning.about if tuning else 'no training'}", found)
 
 
-def measure(network: str, rates: Sequence[float], tuned: bool, rounds: int) -> dict[str, Any]:
+def measure(network: str, points: Sequence[Point], tuned: bool, rounds: int) -> dict[str, Any]:
     """Mean accuracy over seeds, and the time of the first seed's deployments, which are then removed."""
-    all_of_it = made(network, rates, tuned)
+    all_of_it = made(network, points, tuned, SEEDS[network])
     origin, rows = provenance(1), []
     first_seed = with_times(all_of_it.by_seed[0], all_of_it.subject.example, rounds)
     for first, *same in zip(first_seed, *all_of_it.by_seed, strict=True):
@@ -125,6 +126,8 @@ def main() -> int:
     )
     parser.add_argument("--network", choices=RATES, action="append", help="otherwise all")
     parser.add_argument("--rate", type=float, action="append", help="otherwise the network's own")
+    parser.add_argument("--rows", type=int, action="append", help="otherwise " + ", ".join(map(str, ROWS)))
+    parser.add_argument("--seed", type=int, action="append", help="to prepare; otherwise the network's own")
     parser.add_argument("--tuned", action="store_true", help="train what pruning left")
     parser.add_argument("--rounds", type=int, default=31)
     parser.add_argument(
@@ -135,10 +138,11 @@ def main() -> int:
     torch.set_num_threads(1)
     for network in arguments.network or RATES:
         rates = arguments.rate or (TUNED_RATES if arguments.tuned else RATES)[network]
+        points = list(product(rates, arguments.rows or ROWS))
         if arguments.prepare:
-            made(network, rates, arguments.tuned)
+            made(network, points, arguments.tuned, arguments.seed or SEEDS[network])
         else:
-            found = measure(network, rates, arguments.tuned, arguments.rounds)
+            found = measure(network, points, arguments.tuned, arguments.rounds)
             join(arguments.output, found, ("network", "pruning"))
     return 0
 

@@ -12,7 +12,7 @@ from spokeshave.criteria import Taylor, saliencies
 from spokeshave.errors import SpokeshaveError
 from spokeshave.networks.cifar_resnet import cifar_resnet
 from spokeshave.networks.imagenet import InvertedResidual, mobilenet_v2
-from spokeshave.structures import remove_structures
+from spokeshave.structures import MultiplyAdds, remove_structures
 from spokeshave.workload import trace
 
 
@@ -125,6 +125,81 @@ def test_layers_that_are_added_go_together():
         remove_structures(network, example, {"layer1.0.conv2": 0.5})
     smaller = remove_structures(network, example, {"*conv2": 0.5, "conv1": 0.75})
     assert smaller.outputs["layer1.0.conv2"] == smaller.outputs["conv1"] == (12, 16)
+
+
+@pytest.mark.parametrize("remaining", [0.7, 0.4])
+def test_a_budget_of_multiply_adds_is_met(remaining):
+    network, example = shaken(cifar_resnet(8)), torch.zeros(1, 3, 32, 32)
+    smaller = remove_structures(network, example, MultiplyAdds(remaining, ("*conv*",)))
+    after, before = smaller.multiply_adds
+    assert after / before == pytest.approx(remaining, rel=0.03)  # one channel of 16 is 2 to 3 %
+    check(network, smaller, example)
+
+
+def test_channels_of_a_group_norms_group_go_together():
+    layers = nn.Conv2d(3, 16, 3), nn.GroupNorm(4, 16), nn.ReLU(), nn.Conv2d(16, 5, 3)
+    network = nn.Sequential(*layers)
+    nn.init.normal_(network[1].bias)
+    smaller = remove_structures(network, torch.zeros(1, 3, 8, 8), {"0": 0.5})
+    assert (smaller.network[1].num_groups, smaller.network[1].num_channels) == (2, 8)
+    check(network, smaller, torch.zeros(1, 3, 8, 8))
+    whole = nn.Sequential(layers[0], nn.GroupNorm(1, 16), layers[3])
+    with pytest.raises(SpokeshaveError, match="0: a group norm of one group"):
+        remove_structures(whole, torch.zeros(1, 3, 8, 8), {"0": 0.5})
+
+
+class Heard(nn.Module):
+    """A linear layer, a recurrent one and a linear one on its last step."""
+
+    def __init__(self, recurrent, last):
+        super().__init__()
+        self.entry, self.recurrent, self.head = nn.Linear(8, 12), recurrent, nn.Linear(last, 4)
+
+    def forward(self, steps):
+        return self.head(self.recurrent(torch.relu(self.entry(steps)))[0][:, -1])
+
+
+@pytest.mark.parametrize(
+    ("recurrent", "last"),
+    [
+        (nn.GRU(12, 10, 2, batch_first=True), 10),
+        (nn.LSTM(12, 10, batch_first=True, bidirectional=True), 20),
+        (nn.RNN(12, 10, batch_first=True, bias=False), 10),
+    ],
+)
+def test_units_of_recurrent_layers_go_with_their_gates_and_neighbours(recurrent, last):
+    network, example = Heard(recurrent, last).eval(), torch.zeros(1, 5, 8)
+    smaller = remove_structures(network, example, 0.5)
+    check(network, smaller, example)
+    found = smaller.network.recurrent
+    assert (found.input_size, found.hidden_size) == (6, 5)
+    assert smaller.network.head.in_features == last // 2
+    assert smaller.outputs["recurrent"] == (5, 10)
+    with torch.no_grad():  # steps of another number than the example's
+        assert smaller.network(torch.randn(2, 9, 8)).shape == (2, 4)
+
+
+def test_what_recurrent_layers_and_attention_keep_has_a_reason():
+    class Given(Heard):
+        def forward(self, steps, state):
+            return self.head(self.recurrent(torch.relu(self.entry(steps)), state)[0][:, -1])
+
+    network = Given(nn.GRU(12, 10, batch_first=True), 10).eval()
+    smaller = remove_structures(network, (torch.zeros(1, 5, 8), torch.zeros(1, 1, 10)), 0.5)
+    assert smaller.outputs["entry"] == (6, 12)
+    assert smaller.left["recurrent"] == "its first states are given"
+
+    class Attending(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention, self.head = nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(8, 4)
+
+        def forward(self, tokens):
+            return self.head(self.attention(tokens, tokens, tokens, need_weights=False)[0])
+
+    smaller = remove_structures(Attending().eval(), torch.zeros(1, 5, 8), 0.5)
+    assert "PyTorch's MultiheadAttention counts on all of its heads" in smaller.left["attention"]
+    assert smaller.outputs["attention.out_proj"] == (4, 8)
 
 
 def test_inverted_residuals():
@@ -255,11 +330,11 @@ def test_branches_and_what_has_to_stay():
     network, example = Branches().eval(), torch.zeros(1, 3, 4, 4)
     smaller = remove_structures(network, example, 0.5)
     check(network, smaller, example)
-    assert set(smaller.left) == {"left", "right", "gate", "grouped", "summed", "cut", "outer", "recurrent"}
+    assert set(smaller.left) == {"left", "right", "gate", "grouped", "summed", "cut", "recurrent"}
     assert "a convolution in groups" in smaller.left["left"]
     assert "cumsum" in smaller.left["summed"]
     assert "fixed place" in smaller.left["cut"]
-    assert smaller.outputs["inner"] == (5, 10)
+    assert (smaller.outputs["inner"], smaller.outputs["outer"]) == ((5, 10), (2, 4))
     free = Branches().eval()
     free.grouped = nn.Conv2d(14, 3, 1)
     smaller = remove_structures(free, example, {"left": 0.5, "right": 0.5, "gate": 0.5})
@@ -274,6 +349,14 @@ def test_tied_weights_shrink_once():
     check(network, smaller, torch.zeros(1, 6))
     assert smaller.network[3].weight is smaller.network[1].weight
     assert smaller.network[1].weight.shape == (4, 4)
+
+
+def test_a_budget_out_of_reach_names_the_nearest():
+    network = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 64))
+    with pytest.raises(SpokeshaveError, match=r"1% of the multiply-adds cannot be reached: .* 25\.0% remain"):
+        remove_structures(network, torch.zeros(1, 8), MultiplyAdds(0.01))
+    with pytest.raises(SpokeshaveError, match="remaining must be between 0 and 1, not 2"):
+        MultiplyAdds(2)
 
 
 def test_wrong_requests_get_a_sentence():

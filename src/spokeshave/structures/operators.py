@@ -105,6 +105,52 @@ def _batch_norm(values: Values, node: fx.Node, given: dict[str, Any]) -> Axes:
     return axes
 
 
+def _group_norm(values: Values, node: fx.Node, given: dict[str, Any]) -> Axes:
+    """Means are taken over each group, so the channels of a group stay or go together."""
+    axes, groups = values.of(given["input"]), given["num_groups"]
+    channels = axes[1]
+    for name in ("weight", "bias"):
+        if given[name] is not None:
+            values.labels.tie(channels, values.of(given[name])[0], FIXED_AXIS)
+    if groups == 1 or given["weight"] is None:
+        values.labels.keep(
+            (channels,), "a group norm of one group, or without weights, counts on all of them"
+        )
+    elif channels is not None:
+        size = len(channels) // groups
+        for first in range(0, len(channels), size):
+            values.labels.tie_all(channels[first : first + size])
+    return axes
+
+
+def _recurrent(values: Values, node: fx.Node, given: dict[str, Any]) -> list[Axes]:
+    """A unit of all layers and directions goes together: its gates, its state, and what reads them."""
+    inputs, parameters = values.of(given["input"]), given["params"]
+    directions, per_layer = 1 + given["bidirectional"], 4 if given["has_biases"] else 2
+    passes = given["num_layers"] * directions
+    if len(parameters) != per_layer * passes:
+        return values.fixed(node, "a recurrent layer with projections counts on all of its units")
+    units = values.labels.fresh(shape_of(parameters[1])[1])
+    values.labels.keep(inputs[:-1], FIXED_AXIS)
+    states = given["hx"] if isinstance(given["hx"], list | tuple) else [given["hx"]]
+    if any(state.target != aten.zeros.default for state in states):
+        values.labels.keep(
+            (units, *(axis for state in states for axis in values.of(state))), "its first states are given"
+        )
+    for number in range(passes):
+        own = parameters[per_layer * number : per_layer * (number + 1)]
+        for parameter in own:
+            rows = values.of(parameter)[0]
+            values.labels.tie(rows, units * (len(rows or ()) // len(units)), FIXED_AXIS)
+        for weight, read in zip(
+            own, (inputs[-1] if number < directions else units * directions, units), strict=False
+        ):
+            values.produced.setdefault(weight.name, units)
+            values.labels.tie(values.of(weight)[1], read, "its inputs are the network's inputs")
+    behind = (None,) * (len(inputs) - 1)
+    return [(*behind, units * directions), *[(*behind, units)] * len(states)]
+
+
 def _layer_norm(values: Values, node: fx.Node, given: dict[str, Any]) -> Axes:
     axes = values.of(given["input"])
     last = axes[-len(given["normalized_shape"]) :]
@@ -324,6 +370,9 @@ RULES: dict[Any, Rule] = {
     aten.addmm.default: _product_and_bias,
     aten.batch_norm.default: _batch_norm,
     aten.layer_norm.default: _layer_norm,
+    aten.group_norm.default: _group_norm,
+    **dict.fromkeys((aten.gru.input, aten.lstm.input), _recurrent),
+    **dict.fromkeys((aten.rnn_tanh.input, aten.rnn_relu.input), _recurrent),
     aten.mean.dim: _mean,
     aten.softmax.int: _softmax,
     aten.transpose.int: _transpose,

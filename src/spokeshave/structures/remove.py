@@ -14,6 +14,7 @@ from spokeshave.errors import SpokeshaveError
 from spokeshave.export import evaluating, one_sample
 from spokeshave.nesting import flattened
 from spokeshave.plan import Rule
+from spokeshave.structures.budget import MultiplyAdds, nearest_share
 from spokeshave.structures.families import Family, families_of, least_worthy, removable, worth_of_units
 from spokeshave.structures.links import Links, links_of
 from spokeshave.structures.surgery import masked, shrunk
@@ -41,17 +42,19 @@ class Smaller:
 def remove_structures(
     network: nn.Module,
     example: Tensor | tuple[Any, ...],
-    shares: float | Mapping[str, float],
+    shares: float | Mapping[str, float] | MultiplyAdds,
     criterion: Any = None,
     batches: Batches | None = None,
 ) -> Smaller:
     """Take the least salient outputs out of layers, with all that hangs on them in other layers.
 
     `shares`: what stays of the outputs, for all layers or by patterns over layer and parameter names (what none
-    covers keeps all). Outputs that are added to one another, and the features of an attention head in query, key,
-    value and output, go together; layers so linked keep the largest of their shares. `criterion` as in `OneShot`. The
-    smaller network is compared with the masked one on random inputs shaped as `example`; what fails is left as it
-    was. Raises SpokeshaveError for patterns that cover nothing and when nothing at all can be taken out.
+    covers keeps all); or `MultiplyAdds(remaining)`, for the one share that meets this budget. Outputs that are added to
+    one another, the features of an attention head in query, key, value and output, the channels of a group norm's
+    group, and a recurrent layer's unit in all its gates go together; layers so linked keep the largest of their shares.
+    `criterion` as in `OneShot`. The smaller network is compared with the masked one on random inputs shaped as
+    `example`; what fails is left as it was. Raises SpokeshaveError for patterns that cover nothing, for a budget out
+    of reach, and when nothing at all can be taken out.
 
     >>> network = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
     >>> smaller = remove_structures(network, torch.zeros(1, 8), 0.5)
@@ -60,11 +63,12 @@ def remove_structures(
     """
     links = links_of(network, example)
     weights = tuple(weight for weight in weights_of(network) if weight.wanted)
-    wanted = _wanted(shares, weights)
-    families = {
-        family: max(wanted.get(layer, 1.0) for layer in family.layers) for family in families_of(links)
-    }
     worth = worth_of_units(links, _saliencies(network, links, criterion, batches))
+    before = trace(network, example).multiply_adds
+    if isinstance(shares, MultiplyAdds):
+        shares = _shares_for(shares, network, example, links, weights, worth, before)
+    wanted = _wanted(shares, weights)
+    families = _families(links, wanted)
     removed = {family: least_worthy(family.units, worth, share) for family, share in families.items()}
     failed = _drop_failures(network, links, removed, example)
     gone = frozenset(unit for units in removed.values() for unit in units)
@@ -73,8 +77,36 @@ def remove_structures(
         reasons = "; ".join(f"{layer}: {reason}" for layer, reason in list(left.items())[:3])
         raise SpokeshaveError(f"nothing can be taken out of the network ({reasons or 'all shares are 1'})")
     smaller = shrunk(network, links, gone)
-    counts = trace(smaller, example).multiply_adds, trace(network, example).multiply_adds
+    counts = trace(smaller, example).multiply_adds, before
     return Smaller(smaller, masked(network, links, gone), _outputs(links, gone), left, counts)
+
+
+def _shares_for(
+    budget: MultiplyAdds,
+    network: nn.Module,
+    example: Tensor | tuple[Any, ...],
+    links: Links,
+    weights: tuple[Weight, ...],
+    worth: Mapping[int, float],
+    before: int,
+) -> dict[str, float]:
+    """Shares that meet the budget; families that the network's code keeps whole take no part."""
+    patterns = dict.fromkeys(budget.layers, 0.5)
+    families = _families(links, _wanted(patterns, weights))
+    half = {family: least_worthy(family.units, worth, share) for family, share in families.items()}
+    failed = _drop_failures(network, links, half, example)
+
+    def counted(share: float) -> int:
+        kept = (family for family, asked in families.items() if asked < 1 and family not in failed)
+        gone = frozenset(unit for family in kept for unit in least_worthy(family.units, worth, share))
+        return trace(shrunk(network, links, gone), example).multiply_adds
+
+    return dict.fromkeys(patterns, nearest_share(counted, before, budget))
+
+
+def _families(links: Links, wanted: Mapping[str, float]) -> dict[Family, float]:
+    """The share of every family: the largest that one of its layers keeps."""
+    return {family: max(wanted.get(layer, 1.0) for layer in family.layers) for family in families_of(links)}
 
 
 def _wanted(shares: float | Mapping[str, float], weights: tuple[Weight, ...]) -> dict[str, float]:
@@ -198,6 +230,11 @@ def _family_reason(
 
 
 def _own_reason(links: Links, name: str) -> str:
+    if name.endswith("in_proj_weight"):
+        return (
+            "PyTorch's MultiheadAttention counts on all of its heads; attention with a linear layer each for query, "
+            "key and value can lose heads"
+        )
     axis = links.tensors[name][0] if name in links.tensors else None
     if axis is None:
         return "the network does not use it on such inputs"

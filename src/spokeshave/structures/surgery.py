@@ -13,6 +13,8 @@ from spokeshave.structures.labels import Axes, Labels
 from spokeshave.structures.links import Links, tensors_of
 from spokeshave.structures.operators import Heads
 
+GATES = {"LSTM": 4, "GRU": 3}  # rows of a recurrent layer's matrices for each unit
+
 
 @torch.no_grad()
 def masked(network: nn.Module, links: Links, removed: Collection[int]) -> nn.Module:
@@ -82,6 +84,13 @@ def _tell_sizes(module: nn.Module) -> None:
         module.out_features, module.in_features = module.weight.shape
     elif isinstance(module, _BatchNorm) and module.running_mean is not None:
         module.num_features = len(module.running_mean)
+    elif isinstance(module, nn.GroupNorm) and module.affine:
+        module.num_groups = module.num_groups * len(module.weight) // module.num_channels
+        module.num_channels = len(module.weight)
+    elif isinstance(module, nn.RNNBase):
+        rows, columns = module.get_parameter("weight_ih_l0").shape
+        module.input_size, module.hidden_size = columns, rows // GATES.get(module.mode, 1)
+        module._flat_weights = [getattr(module, name) for name in module._flat_weights_names]
     elif type(module).__name__ == "Conv1D" and isinstance(
         module.weight, Tensor
     ):  # transformers' transposed one
