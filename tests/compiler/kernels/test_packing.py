@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spokeshave.compiler.kernels.packing import Panels, pack_blocks, pack_panels
+from spokeshave.compiler.isa import instruction_set
+from spokeshave.compiler.kernels.packing import Panels, best_vectors, pack_blocks, pack_panels
 from spokeshave.compiler.kernels.reorder import similar_rows
 
 
@@ -40,6 +41,26 @@ def test_panels_hold_the_matrix(case, rows):
     np.testing.assert_array_equal(unpacked(pack_panels(matrix, rows, groups), whole.shape), whole)
     reordered = pack_panels(matrix, rows, groups, similar_rows(matrix != 0, groups))
     np.testing.assert_array_equal(unpacked(reordered, whole.shape), whole)
+
+
+@given(case=matrices())
+def test_the_best_vectors_hold_the_matrix_and_say_whether_rows_are_in_order(case):
+    matrix, _ = case
+    panels = best_vectors(matrix, instruction_set("avx2"))
+    np.testing.assert_array_equal(unpacked(panels, matrix.shape), matrix)
+    in_order = list(dict.fromkeys(panels.row_numbers.tolist())) == list(range(len(matrix)))
+    assert panels.scattered != in_order
+
+
+def test_pruned_rows_of_a_recurrent_matrix_take_no_room():
+    """Half of the rows are gone, here and there: panels of the others alone, each with a number for its row."""
+    matrix = np.random.default_rng(0).standard_normal((768, 256)).astype(np.float32)
+    gone = np.random.default_rng(1).permutation(768)[:384]
+    matrix[gone] = 0
+    panels = best_vectors(matrix, instruction_set("avx2"))
+    assert panels.scattered
+    assert panels.weights.size == 384 * 256
+    assert sorted(set(panels.row_numbers)) == list(range(768))
 
 
 @given(case=matrices(), rows=st.sampled_from([2, 4]))

@@ -41,7 +41,7 @@ def pack_vectors(
     """
     isa, half = lowering.isa, not (matrix.view(np.uint32) & 0xFFFF).any()
     panels = best_vectors(matrix, isa, matrices)
-    segments = best_segments(matrix, isa, half, streamed_bytes(panels), matrices)
+    segments = best_segments(matrix, isa, half, streamed_bytes(panels), matrices, panels.scattered)
     found = segments or panels
     piece = min(found.rows // (2 if half else 1), isa.lanes)
     weights = _half_words(found.weights, piece) if half else found.weights
@@ -82,7 +82,7 @@ def _instance(
         wide=width > 1 << 16,
         half=weights.dtype == np.uint16,
         segment=segments.segment if segments else 0,
-        scattered=segments is not None and segments.scattered,
+        scattered=found.scattered,
     )
 
 
@@ -106,7 +106,7 @@ def pack_integer_vectors(
         prefetch=segments is not None or _is_far(found.weights, isa),
         wide=wide,
         segment=segments.segment if segments else 0,
-        scattered=segments is not None and segments.scattered,
+        scattered=found.scattered,
         **options,
     )
     width = words(weight.shape[1], "uint8") if in_words else weight.shape[1]

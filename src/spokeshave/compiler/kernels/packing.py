@@ -11,10 +11,12 @@ import numpy as np
 from spokeshave.compiler.isa import InstructionSet
 from spokeshave.compiler.kernels.instances import VECTOR_ROWS
 from spokeshave.compiler.kernels.panel import PREFETCH_COLUMNS
+from spokeshave.compiler.kernels.reorder import similar_rows
 from spokeshave.compiler.schedule import Schedule
 
 MOST_PIECES = 4  # registers that the rows of a vector kernel's panel fill
 PANEL_BYTES = 256  # what streams by in the time in which a panel begins and ends
+SCATTER_BYTES = 4  # the same of a row that is stored by its number
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,16 @@ class Panels:
     def count(self) -> int:
         """Number of panels."""
         return len(self.column_start) - 1
+
+    @property
+    def scattered(self) -> bool:
+        """Whether rows are in an order of their own."""
+        return bool((np.diff(self.row_numbers) < 0).any())
+
+    @property
+    def scatter_bytes(self) -> int:
+        """What streams by in the time in which rows of such an order are stored."""
+        return SCATTER_BYTES * len(self.row_numbers) * self.scattered
 
 
 def pack_panels(matrix: np.ndarray, rows: int, groups: int = 1, order: np.ndarray | None = None) -> Panels:
@@ -97,15 +109,23 @@ def _join(pieces: list[tuple[np.ndarray, np.ndarray, np.ndarray]], rows: int) ->
 
 def best_vectors(matrix: np.ndarray, isa: InstructionSet, groups: int = 1) -> Panels:
     """Pack a matrix for one or a few vectors: the rows of a panel are the lanes; the fewest bytes win."""
+    heights = [rows for rows in VECTOR_ROWS if rows <= MOST_PIECES * isa.lanes]
+    orders = row_orders(matrix != 0, groups)
     return min(
-        (pack_panels(matrix, rows, groups) for rows in VECTOR_ROWS if rows <= MOST_PIECES * isa.lanes),
-        key=streamed_bytes,
+        (pack_panels(matrix, rows, groups, order) for rows in heights for order in orders), key=streamed_bytes
     )
+
+
+def row_orders(kept: np.ndarray, groups: int) -> list[np.ndarray | None]:
+    """Orders worth trying: rows as they are, and rows of like columns, such as pruned ones, side by side."""
+    order = similar_rows(kept, groups)
+    return [None] if (np.diff(order) > 0).all() else [None, order]
 
 
 def streamed_bytes(panels: Panels) -> int:
     """What one product reads: weights, column numbers of two bytes, and each panel's fixed share of time as bytes."""
-    return len(panels.columns) * (4 * panels.rows + 2) + panels.count * PANEL_BYTES
+    fixed = panels.count * PANEL_BYTES + panels.scatter_bytes
+    return len(panels.columns) * (4 * panels.rows + 2) + fixed
 
 
 def padded(columns: np.ndarray) -> np.ndarray:

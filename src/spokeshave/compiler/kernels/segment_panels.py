@@ -19,7 +19,7 @@ from spokeshave.compiler.kernels.instances import (
     place_bits,
     places_per_word,
 )
-from spokeshave.compiler.kernels.packing import MOST_PIECES, PANEL_BYTES
+from spokeshave.compiler.kernels.packing import MOST_PIECES, PANEL_BYTES, SCATTER_BYTES
 
 SAMPLED_PANELS = 12  # that tell what packing a matrix in one way or another would stream
 # What streams by, by lanes and by length of segment, in the time that a slot takes on top of its weights, and each
@@ -45,8 +45,9 @@ MOST_SHORT_PIECES = (
 # Of the float32 bytes that panels stream, by lanes, the part that segments may stream at most to be faster where all
 # stays in the caches: matrices of 128 columns whose rows share columns partly (CSB, BSP) are 15 to 50 % slower in
 # segments at 0.66 to 0.84 of the bytes, scattered ones twice as fast at 0.34 (Zen 5; not measured of fewer lanes).
-MOST_OF_PANELS = {16: 0.6}
-SCATTER_BYTES = 4  # the same of a row that is stored by its number
+# Of panels whose rows are in an order of their own: 20 to 40 % faster in segments at 0.59 to 0.68 (DARB, unstructured),
+# 3 to 13 % slower at 1.1 to 1.2 (CSB).
+MOST_OF_PANELS, MOST_OF_SCATTERED_PANELS = {16: 0.6}, {16: 0.9}
 
 
 @dataclass(frozen=True)
@@ -105,15 +106,22 @@ class Way:
 
 
 def best_segments(
-    matrix: np.ndarray, isa: InstructionSet, half: bool, streamed: float, groups: int = 1
+    matrix: np.ndarray,
+    isa: InstructionSet,
+    half: bool,
+    streamed: float,
+    groups: int = 1,
+    scattered: bool = False,
 ) -> SegmentPanels | None:
     """Pack a matrix `[M, K]` in segments if that is faster than panels that stream so many bytes, in the best way.
 
     Its weights are float32, or int8. With `half` they are bfloat16 numbers, which go by twos: a panel fills at least
-    two registers. A panel's rows are of one of the `groups` of neighbouring rows.
+    two registers. A panel's rows are of one of the `groups` of neighbouring rows. `scattered`: whether the rows of
+    those panels are in an order of their own.
     """
     kept, each = matrix != 0, _each(matrix)
-    streamed *= MOST_OF_PANELS.get(isa.lanes, 1) if each == 1 else 1
+    most = MOST_OF_SCATTERED_PANELS if scattered else MOST_OF_PANELS
+    streamed *= most.get(isa.lanes, 1) if each == 1 else 1
     least = np.count_nonzero(kept) / each * (4 + 4 / places_per_word(SEGMENT_LENGTHS[0], each))
     ways = list(_ways(kept, isa, half, each)) if least < streamed else []
     costs = [_streamed_bytes(kept, way, isa, each, groups) for way in ways]

@@ -11,7 +11,7 @@ import numpy as np
 from spokeshave.compiler.isa import InstructionSet
 from spokeshave.compiler.kernels.amx import TILE
 from spokeshave.compiler.kernels.instances import VECTOR_ROWS
-from spokeshave.compiler.kernels.packing import MOST_PIECES, PANEL_BYTES, Panels, pack_panels
+from spokeshave.compiler.kernels.packing import MOST_PIECES, PANEL_BYTES, Panels, pack_panels, row_orders
 from spokeshave.compiler.layout import CHANNELS_PER_WORD
 
 PER_WORD = CHANNELS_PER_WORD["uint8"]
@@ -88,15 +88,23 @@ class WordVectors:
         """What one product reads, and each word's and panel's fixed share of time as bytes."""
         words = len(self.panels.weights)
         word = 4 * self.panels.rows + (GATHER_BYTES[self.lanes] if self.gathered else 2)
-        return words * word + self.panels.count * PANEL_BYTES
+        return words * word + self.panels.count * PANEL_BYTES + self.panels.scatter_bytes
 
 
 def best_word_vectors(weight: np.ndarray, isa: InstructionSet, groups: int = 1) -> WordVectors:
     """Pack an int8 matrix `[M, K]` for one or a few vectors, in words of neighbours or of any columns: fewest bytes."""
     heights = [rows for rows in VECTOR_ROWS if rows % isa.lanes == 0 and rows <= MOST_PIECES * isa.lanes]
     words = word_matrix(weight, 1, PER_WORD)
-    ways = [WordVectors(pack_panels(words, rows, groups), False, isa.lanes) for rows in heights]
-    ways += [WordVectors(_gathered(pack_panels(weight, rows, groups)), True, isa.lanes) for rows in heights]
+    ways = [
+        WordVectors(pack_panels(words, rows, groups, order), False, isa.lanes)
+        for order in row_orders(words != 0, groups)
+        for rows in heights
+    ]
+    ways += [
+        WordVectors(_gathered(pack_panels(weight, rows, groups, order)), True, isa.lanes)
+        for order in row_orders(weight != 0, groups)
+        for rows in heights
+    ]
     return min(ways, key=WordVectors.streamed_bytes)
 
 
