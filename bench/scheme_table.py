@@ -12,7 +12,7 @@ in runs/papers, so a run that was stopped goes on where it was, and after `--pre
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ SUBJECTS: dict[str, tuple[Callable[[int, bool], Subject], int]] = {
     "transformer": (transformer, 2),
     "GRU": (gru, 4),
 }  # how many times fewer weights
+IN_BYTES = "block_column_row & fixed_point, 8 bits"
 FromShape = Callable[[Shape], Scheme]
 
 
@@ -75,9 +76,7 @@ def quantizing_schemes(rate: int) -> dict[str, FromShape]:
         "mixed_rows, fixed point and power of two": lambda shape: MixedRows(
             FixedPoint(4), PowerOfTwo(4), 0.5
         ),
-        "block_column_row & fixed_point, 8 bits": lambda shape: (
-            BlockColumnRow(sparsity, (8, width(shape))) & FixedPoint(8)
-        ),
+        IN_BYTES: lambda shape: BlockColumnRow(sparsity, (8, width(shape))) & FixedPoint(8),
         "patterns & power_of_two, 4 bits": lambda shape: Patterns() & PowerOfTwo(4),
     }
 
@@ -88,25 +87,26 @@ def serves(scheme: FromShape, subject: Subject) -> bool:
     return all(scheme(shape).supports(shape) is None for shape in shapes)
 
 
-def trials(kept: Store, subject: Subject, rate: int) -> list[Trial]:
-    """The subject dense and in every scheme that serves it; blocks of bytes in integers as well."""
+def trials(kept: Store, subject: Subject, rate: int, names: Collection[str]) -> list[Trial]:
+    """The subject dense and in every scheme that serves it (of those named); blocks of bytes in integers as well."""
     schemes = {
         name: scheme
         for name, scheme in (pruning_schemes(rate) | quantizing_schemes(rate)).items()
-        if serves(scheme, subject)
+        if (name in names or not names) and serves(scheme, subject)
     }
     found = [trial(kept, subject, "dense", None, 0)]
     found += [trial(kept, subject, name, scheme, 0) for name, scheme in schemes.items()]
-    both = "block_column_row & fixed_point, 8 bits"
-    return [*found, trial(kept, subject, both, schemes[both], 0, precision="int8")]
+    if IN_BYTES in schemes:
+        found.append(trial(kept, subject, IN_BYTES, schemes[IN_BYTES], 0, precision="int8"))
+    return found
 
 
-def made(kind: str) -> tuple[Subject, list[Trial]]:
-    """The subject of a kind and its trials; those of earlier runs from the disk."""
+def made(kind: str, names: Collection[str] = ()) -> tuple[Subject, list[Trial]]:
+    """The subject of a kind and its trials, of all schemes or the named ones; those of earlier runs from the disk."""
     make, rate = SUBJECTS[kind]
     subject = make(0, False)
     with store(False) as kept:
-        return subject, trials(kept, subject, rate)
+        return subject, trials(kept, subject, rate, names)
 
 
 def measure(kind: str, rounds: int) -> dict[str, Any]:
@@ -122,6 +122,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--kind", choices=SUBJECTS, action="append", help="otherwise all")
+    parser.add_argument("--scheme", action="append", help="to prepare; otherwise all")
     parser.add_argument("--rounds", type=int, default=31)
     parser.add_argument(
         "--prepare", action="store_true", help="prune and compile what is missing; time nothing"
@@ -131,7 +132,7 @@ def main() -> int:
     torch.set_num_threads(1)
     for kind in arguments.kind or SUBJECTS:
         if arguments.prepare:
-            made(kind)
+            made(kind, arguments.scheme or ())
         else:
             join(arguments.output, measure(kind, arguments.rounds), ("kind",))
     return 0
