@@ -20,10 +20,19 @@ from bench.plots import write_plots
 from bench.rates import ceiling_table, rate_table
 from bench.records import HERE, RESULTS, read
 from bench.standings import absent_table, loss_table, losses, peer_table, reason_for, speedup_table
-from bench.tables import ablation_table, cost_table
+from bench.tables import ablation_table, cost_table, mixture_table
 
 PAGE = HERE.parent / "docs" / "benchmarks.md"
-NAMES = ("networks", "layers", "ceilings", "ablation", "costs", "scheme_table", "row_sharing")
+NAMES = (
+    "networks",
+    "layers",
+    "ceilings",
+    "ablation",
+    "costs",
+    "scheme_table",
+    "row_sharing",
+    "mixture_memory",
+)
 
 
 def page(results: Path, target: Path) -> str:
@@ -49,6 +58,7 @@ def page(results: Path, target: Path) -> str:
         "costs": cost_table(documents["costs"]),
         "row_sharing": row_sharing_tables(documents["row_sharing"]),
         "schemes": scheme_tables(documents["scheme_table"]),
+        "mixtures": mixture_table(documents["mixture_memory"]),
         "losses": loss_table([networks, layers], reasons()),
     }
     return Template((HERE / "page.md").read_text()).substitute(parts)

@@ -45,6 +45,26 @@ def cost_table(document: Document) -> str:
     return f"{table(heads, rows)}\n\nA call costs besides the native code, at most of these runs: {most}."
 
 
+def mixture_table(document: Document) -> str:
+    """Memory and time of pruning the layers of a large mixture, by scheme."""
+    if not document["runs"]:
+        return NOTHING
+    rows = [
+        [
+            run["scheme"],
+            f"{run['peak_resident_bytes'] / 1e9:.2f} GB",
+            f"{run['peak_resident_bytes'] / run['layer_bytes']:.2f}",
+            f"{run['limit_bytes'] / 1e9:.2f} GB",
+            ", ".join(seconds(value) for value in run.get("processor_seconds_per_layer", [])) or "-",
+            ", ".join(seconds(value) for value in run["seconds_per_layer"]),
+            "killed and resumed" if "killed_after_seconds" in run else "in one run",
+        ]
+        for run in document["runs"]
+    ]
+    heads = ["scheme", "peak resident", "layers", "limit", "processor time a layer", "wall time a layer", ""]
+    return table(heads, rows)
+
+
 def _cost_cells(run: Document) -> list[str]:
     packed, information, resident = (
         run[f"{name}_bytes"] for name in ("packed", "information", "peak_resident")
