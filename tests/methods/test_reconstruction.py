@@ -13,6 +13,7 @@ from spokeshave.methods.least_squares import reconstruct
 from spokeshave.methods.moments import input_moments
 from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.block_column_row import BlockColumnRow
+from spokeshave.schemes.quantizers import Codebook, FixedPoint
 from spokeshave.schemes.unstructured import Unstructured
 
 CONVOLUTIONS = {
@@ -112,6 +113,18 @@ def test_outputs_are_kept_better_than_by_projection(scheme):
 
     assert scheme.contains(rebuilt)
     assert error(rebuilt) < 0.8 * error(scheme.project(weight))
+
+
+@pytest.mark.parametrize(
+    "scheme", [FixedPoint(3), Codebook(2), BlockColumnRow(0.5, (4, 16)) & FixedPoint(4)], ids=str
+)
+def test_weights_of_few_levels_end_in_their_levels(scheme):
+    torch.manual_seed(0)
+    inputs, weight = torch.randn(500, 32) @ (torch.randn(32, 32) / 5), torch.randn(16, 32)
+    rebuilt = reconstruct(weight, (inputs.T @ inputs)[None], scheme)
+    errors = [(inputs @ (other - weight).T).norm() for other in (rebuilt, scheme.project(weight))]
+    assert scheme.contains(rebuilt)
+    assert errors[0] <= errors[1] * 1.0001
 
 
 def test_inputs_that_are_always_zero_do_no_harm():

@@ -20,16 +20,31 @@ def reconstruct(weight: Tensor, moments: Tensor, scheme: Scheme) -> Tensor:
     """The weight of the scheme whose outputs are near those of `weight`.
 
     `moments` is `X X^T`, `[groups, K, K]`: as many rows of the matrix meet the inputs of each group. Columns are scaled
-    by the size of their inputs first, so that the projection ranks by what reaches outputs.
+    by the size of their inputs first, so that the projection ranks by what reaches outputs; not so for schemes that
+    prescribe values, whose levels would not stay levels.
     """
-    diagonal = moments.diagonal(dim1=1, dim2=2)
-    damped = moments + DAMPING * diagonal.mean(1)[:, None, None] * torch.eye(moments.shape[-1])
+    size = moments.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
+    damped = moments + DAMPING * size * torch.eye(moments.shape[-1])
+    pruned = _pruned(weight, damped, scheme)
+    return pruned if scheme.contains(pruned) else _with_levels(weight, damped / size, scheme)
+
+
+def _pruned(weight: Tensor, damped: Tensor, scheme: Scheme) -> Tensor:
+    """What the scheme leaves of the weight, refitted freely."""
     scale = damped.diagonal(dim1=1, dim2=2).sqrt()[:, None]
     correlations = damped / scale.transpose(1, 2) / scale
-    wanted = as_matrix(weight).unflatten(0, (len(moments), -1)) * scale
+    wanted = as_matrix(weight).unflatten(0, (len(damped), -1)) * scale
     nearest = _alternate(wanted, correlations, scheme, weight.shape)
     fitted = [_refit(*group) for group in zip(nearest != 0, wanted @ correlations, correlations, strict=True)]
     return (torch.stack(fitted) / scale).view(weight.shape)
+
+
+def _with_levels(weight: Tensor, correlations: Tensor, scheme: Scheme) -> Tensor:
+    """The better of the point that ADMM ends in and of the nearest one: a hard problem, so either may be."""
+    wanted = as_matrix(weight).unflatten(0, (len(correlations), -1))
+    found = [_alternate(wanted, correlations, scheme, weight.shape), _project(scheme, wanted, weight.shape)]
+    lost = [float((((point - wanted) @ correlations) * (point - wanted)).sum()) for point in found]
+    return found[lost.index(min(lost))].view(weight.shape)
 
 
 def _alternate(wanted: Tensor, correlations: Tensor, scheme: Scheme, shape: torch.Size) -> Tensor:
