@@ -109,9 +109,9 @@ def made(kind: str, names: Collection[str] = ()) -> tuple[Subject, list[Trial]]:
         return subject, trials(kept, subject, rate, names)
 
 
-def measure(kind: str, rounds: int) -> dict[str, Any]:
-    """The rows of one kind; the deployments are then removed."""
-    subject, found = made(kind)
+def measure(kind: str, rounds: int, names: Collection[str] = ()) -> dict[str, Any]:
+    """The rows of one kind, of all schemes or the named ones; the deployments are then removed."""
+    subject, found = made(kind, names)
     origin, rows = provenance(1), with_times(found, subject.example, rounds)
     discard(found)
     return {"kind": kind, "network": subject.about, "rate": SUBJECTS[kind][1], **origin, "rows": rows}
@@ -122,7 +122,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--kind", choices=SUBJECTS, action="append", help="otherwise all")
-    parser.add_argument("--scheme", action="append", help="to prepare; otherwise all")
+    parser.add_argument("--scheme", action="append", help="otherwise all")
     parser.add_argument("--rounds", type=int, default=31)
     parser.add_argument(
         "--prepare", action="store_true", help="prune and compile what is missing; time nothing"
@@ -134,7 +134,7 @@ def main() -> int:
         if arguments.prepare:
             made(kind, arguments.scheme or ())
         else:
-            join(arguments.output, measure(kind, arguments.rounds), ("kind",))
+            join(arguments.output, measure(kind, arguments.rounds, arguments.scheme or ()), ("kind",))
     return 0
 
 
