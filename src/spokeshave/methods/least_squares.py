@@ -10,8 +10,8 @@ from torch import Tensor
 
 from spokeshave.schemes.scheme import Scheme, as_matrix
 
-ITERATIONS = 30
-RHO, RHO_GROWTH, RHO_EVERY = 0.1, 2.0, 5
+RHO, RHO_GROWTH, STAGES = 0.1, 2.0, 6
+ITERATIONS, ITERATIONS_ON_LEVELS = 5, 1  # of each stage; projections onto levels are searches and take long
 DAMPING = 0.01  # of the mean second moment: keeps inputs that are always 0 harmless
 
 
@@ -25,8 +25,16 @@ def reconstruct(weight: Tensor, moments: Tensor, scheme: Scheme) -> Tensor:
     """
     size = moments.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
     damped = moments + DAMPING * size * torch.eye(moments.shape[-1])
-    pruned = _pruned(weight, damped, scheme)
-    return pruned if scheme.contains(pruned) else _with_levels(weight, damped / size, scheme)
+    if not _prescribes_values(scheme, weight) and scheme.contains(pruned := _pruned(weight, damped, scheme)):
+        return pruned
+    return _with_levels(weight, damped / size, scheme)
+
+
+def _prescribes_values(scheme: Scheme, weight: Tensor) -> bool:
+    """Whether a member is none with its columns scaled: what only removes weights does not mind."""
+    member = scheme.project(weight)
+    factors = torch.linspace(1, 1.5, as_matrix(member).shape[1])
+    return not scheme.contains((as_matrix(member) * factors).view(weight.shape))
 
 
 def _pruned(weight: Tensor, damped: Tensor, scheme: Scheme) -> Tensor:
@@ -42,24 +50,27 @@ def _pruned(weight: Tensor, damped: Tensor, scheme: Scheme) -> Tensor:
 def _with_levels(weight: Tensor, correlations: Tensor, scheme: Scheme) -> Tensor:
     """The better of the point that ADMM ends in and of the nearest one: a hard problem, so either may be."""
     wanted = as_matrix(weight).unflatten(0, (len(correlations), -1))
-    found = [_alternate(wanted, correlations, scheme, weight.shape), _project(scheme, wanted, weight.shape)]
+    alternated = _alternate(wanted, correlations, scheme, weight.shape, ITERATIONS_ON_LEVELS)
+    found = [alternated, _project(scheme, wanted, weight.shape)]
     lost = [float((((point - wanted) @ correlations) * (point - wanted)).sum()) for point in found]
     return found[lost.index(min(lost))].view(weight.shape)
 
 
-def _alternate(wanted: Tensor, correlations: Tensor, scheme: Scheme, shape: torch.Size) -> Tensor:
+def _alternate(
+    wanted: Tensor, correlations: Tensor, scheme: Scheme, shape: torch.Size, iterations: int = ITERATIONS
+) -> Tensor:
     """W, Z and U steps on `||(W - wanted) X||^2`, `[groups, rows, K]`; returns Z."""
     target, identity = wanted @ correlations, torch.eye(correlations.shape[-1])
     nearest = _project(scheme, wanted, shape)
     multipliers = torch.zeros_like(wanted)
-    for iteration in range(ITERATIONS):
-        if iteration % RHO_EVERY == 0:
-            rho = RHO * RHO_GROWTH ** (iteration // RHO_EVERY)
-            inverse = torch.linalg.inv(correlations + rho * identity)
-            multipliers /= RHO_GROWTH if iteration else 1
-        free = (target + rho * (nearest - multipliers)) @ inverse
-        nearest = _project(scheme, free + multipliers, shape)
-        multipliers += free - nearest
+    for stage in range(STAGES):
+        rho = RHO * RHO_GROWTH**stage
+        inverse = torch.linalg.inv(correlations + rho * identity)
+        multipliers /= RHO_GROWTH if stage else 1
+        for _ in range(iterations):
+            free = (target + rho * (nearest - multipliers)) @ inverse
+            nearest = _project(scheme, free + multipliers, shape)
+            multipliers += free - nearest
     return nearest
 
 
