@@ -49,6 +49,19 @@ INLINE float weighed(const float *weight, const float *x, int n) {
     return total;
 }
 
+/* Elements of planes by their places, which are read once for four planes: faster than the CPU's own gathers. */
+INLINE void gather(const float *x, ptrdiff_t plane, float *y, ptrdiff_t y_plane, int planes, const int32_t *place, int n) {
+    int c = 0;
+    for (; c + 4 <= planes; c += 4, x += 4 * plane, y += 4 * y_plane)
+        for (int i = 0; i < n; i++) {
+            const float *from = x + place[i];
+            y[i] = from[0], y[i + y_plane] = from[plane];
+            y[i + 2 * y_plane] = from[2 * plane], y[i + 3 * y_plane] = from[3 * plane];
+        }
+    for (; c < planes; c++, x += plane, y += y_plane)
+        for (int i = 0; i < n; i++) y[i] = x[place[i]];
+}
+
 /* Planes of `tokens` lanes to planes of those that stay, whose number goes to `counted` and, unless it is null, to
    `length`. Every worker finds the places by itself. */
 static void select_tokens(worker w, const float *x, ptrdiff_t plane, const float *scores, float *y, ptrdiff_t y_plane,
@@ -57,10 +70,10 @@ static void select_tokens(worker w, const float *x, ptrdiff_t plane, const float
     float weight[tokens];
     int left = places_of(scores, tokens, s, place, weight), all = left + (s.rest != DROP);
     range own = share(w, channels);
+    gather(x + own.from * plane, plane, y + own.from * y_plane, y_plane, own.to - own.from, place, left);
     for (int c = own.from; c < own.to; c++) {
         const float *from = x + c * plane;
         float *to = y + c * y_plane;
-        for (int i = 0; i < left; i++) to[i] = from[place[i]];
         if (s.rest != DROP) to[left] = weighed(weight, from, tokens);
         for (int i = all; i % LANES; i++) to[i] = 0.0f;
     }
