@@ -38,9 +38,6 @@ class DrawnRows(MixedRows):
 WAYS: dict[str, Scheme] = {
     MIXED: MixedRows(FixedPoint(8), PowerOfTwo(4), SHARE),
     DRAWN: DrawnRows(FixedPoint(8), PowerOfTwo(4), SHARE),
-    "8 bits": FixedPoint(8),
-    "4 bits and powers of two": MixedRows(FixedPoint(4), PowerOfTwo(4), SHARE),
-    "powers of two": PowerOfTwo(4),
 }
 
 

@@ -11,7 +11,7 @@ from papers.record import HERE
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("name", ["clicktrain", "lpvit", "opq", "prune_and_finetune"])
+@pytest.mark.parametrize("name", ["auto_vit_acc", "clicktrain", "lpvit", "opq", "prune_and_finetune"])
 def test_a_quick_check_finds_something(name, tmp_path):
     pytest.importorskip("sklearn")
     output = tmp_path / "found.json"
