@@ -11,7 +11,10 @@ from papers.record import HERE
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("name", ["auto_vit_acc", "clicktrain", "lpvit", "opq", "prune_and_finetune"])
+NAMES = ["auto_vit_acc", "clicktrain", "heatvit", "lpvit", "opq", "prune_and_finetune", "spvit"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_quick_check_finds_something(name, tmp_path):
     pytest.importorskip("sklearn")
     output = tmp_path / "found.json"

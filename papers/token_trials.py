@@ -1,0 +1,229 @@
+"""Trials of token reducers at equal realised work: random, class attention, a selector, a package beside it."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from papers.trials import remembered
+from spokeshave.data import Data
+from spokeshave.measure import evaluate
+from spokeshave.methods import Distillation, Session, Together, TokenDistillation, TokenRatio, begin, train
+from spokeshave.plan import Plan
+from spokeshave.tokens import (
+    CLSAttention,
+    Drop,
+    Gumbel,
+    Inserted,
+    Learned,
+    Package,
+    Random,
+    TokenReducer,
+    TopK,
+    calibrate_thresholds,
+    insert,
+)
+from spokeshave.tokens.blocks import find_blocks
+from spokeshave.tokens.selector import linear_weights
+from spokeshave.tokens.work import realised_work
+
+NOTHING = Plan(())
+PACKAGE = "selector and package"
+WARM_SAMPLES = 75
+CALIBRATION = 500  # samples of the training data that thresholds are set by
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Where tokens leave, what share of all patches is aimed at behind each place, and how the network is trained.
+
+    The selectors' learning rate is `rate`, the network's `network_rate`; it is one cycle of AdamW over all epochs.
+    `tokens` is the strength of the kept tokens' distillation.
+    """
+
+    places: tuple[int, ...]
+    keep: tuple[float, ...]
+    heads: int
+    epochs: int
+    rate: float = 2e-3
+    network_rate: float = 1e-4
+    tokens: float = 0.5
+    warm_steps: int = 0
+
+    def learned(self, packages: bool = True) -> list[TokenReducer]:
+        """A selector at each place."""
+        rest = Package() if packages else Drop()
+        return [TokenReducer(place, Learned(self.heads), Gumbel(), rest) for place in self.places]
+
+    def fixed(self, counts: Sequence[float], scorer: CLSAttention | Random) -> list[TokenReducer]:
+        """As many tokens for every sample as another kept on average: shares of those in front, rounded up."""
+        shares = [min(1.0, after / before) for before, after in pairwise(counts)]
+        return [
+            TokenReducer(place, scorer, TopK(share)) for place, share in zip(self.places, shares, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a network with reducers does on the test's samples."""
+
+    correct: int
+    total: int
+    work: float
+    dense_work: float
+    selectors: float
+    counts: tuple[float, ...]
+    spread: tuple[float, ...]
+
+    def figures(self) -> dict[str, Any]:
+        """For a record: accuracy, the share of multiply-adds that is gone, the selectors' share, mean tokens."""
+        return {
+            "accuracy": self.correct / self.total,
+            "removed": 1 - (self.work + self.selectors) / self.dense_work,
+            "selectors": self.selectors / (self.work + self.selectors),
+            "tokens": self.counts,
+            "token_deviation": self.spread,
+        }
+
+
+def trial(name: str, dense: nn.Module, data: Data, recipe: Recipe, seed: int) -> dict[str, dict[str, Any]]:
+    """All four at the work that the selector with packages came to, and the dense network trained as long.
+
+    Each is kept under `name`, so that a run that was stopped goes on.
+    """
+
+    def fitted(kind: str, reducers: list[TokenReducer]) -> dict[str, Any]:
+        key = f"{name}-{kind.replace(' ', '_')}-{seed}"
+        return remembered(
+            key, lambda: _measured(_fitted(dense, data, recipe, reducers, seed), data).figures()
+        )
+
+    found = {PACKAGE: fitted(PACKAGE, recipe.learned())}
+    counts = found[PACKAGE]["tokens"]
+    # Class tokens are not among those chosen from; what a package stands for is a token like others.
+    aimed = [counts[0] - 1] + [counts[place] - 1 for place in recipe.places]
+    found["class attention"] = fitted("class attention", recipe.fixed(aimed, CLSAttention()))
+    found["random"] = fitted("random", recipe.fixed(aimed, Random(seed)))
+    found["dense"] = remembered(f"{name}-dense-{seed}", lambda: _dense(dense, data, recipe, seed))
+    found["selector"] = fitted("selector", recipe.learned(packages=False))
+    return found
+
+
+def fit_selectors(
+    network: nn.Module, reduced: Inserted, dense: nn.Module, data: Data, recipe: Recipe, seed: int
+) -> None:
+    """Train a network with reducers in place, by labels, the dense network's scores and tokens, and the shares."""
+    sessions: list[Session] = [begin(Distillation(dense, 0.5, 1.0), network, NOTHING)]
+    if recipe.tokens:
+        sessions.append(begin(TokenDistillation(dense, recipe.tokens), network, NOTHING))
+    else:  # tokens that leave need not be computed where nobody learns which
+        reduced.form = None if reduced.selectors else "gathered"
+    if reduced.selectors:
+        sessions.append(begin(TokenRatio(recipe.keep), network, NOTHING))
+    session = Together(tuple(sessions))
+    train(network, data, recipe.epochs, optimizer=_optimizer(network, recipe), session=session, seed=seed)
+    session.finish()
+    if reduced.selectors:
+        held = list(data.shortened(CALIBRATION).train)
+        calibrate_thresholds(network, held, recipe.keep)
+    network.eval()
+
+
+def warm_start(network: nn.Module, reduced: Inserted, dense: nn.Module, data: Data, recipe: Recipe) -> None:
+    """Teach every selector, apart, which patches the dense network's class token attends to from its place on.
+
+    The best of each sample by mean attention of the blocks behind, as many as `keep` says; a few hundred cheap steps
+    stand for the papers' first epochs, in which the selectors alone are trained.
+    """
+    inputs = torch.cat([batch for batch, _ in data.shortened(WARM_SAMPLES).train])
+    states, attention = _dense_view(dense, inputs, recipe.places)
+    for (place, selector), share in zip(reduced.selectors.items(), recipe.keep, strict=True):
+        wanted = attention[:, place:].mean(1)
+        best = wanted.argsort(1, descending=True)[:, : round(share * wanted.shape[1])]
+        labels = torch.zeros_like(wanted).scatter(1, best, 1.0)
+        patches = states[place][:, reduced.leading :]
+        optimizer = torch.optim.Adam(selector.parameters(), 1e-2)
+        for _ in range(recipe.warm_steps):
+            scores = selector(patches, None).clamp(1e-6, 1 - 1e-6)
+            loss = F.binary_cross_entropy(scores, labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+
+@torch.no_grad()
+def _dense_view(dense: nn.Module, inputs: Tensor, places: Sequence[int]) -> tuple[dict[int, Tensor], Tensor]:
+    """Tokens in front of each place, and class attention of every block `[N, blocks - 1, patches]`."""
+    watched, states = copy.deepcopy(dense).eval(), {}
+    number = len(find_blocks(watched))
+    keeping = [TokenReducer(block, CLSAttention(), TopK(1.0)) for block in range(1, number)]
+    reduced = insert(watched, keeping)
+    for place in places:
+        module = reduced.blocks[place].module
+        module.register_forward_pre_hook(lambda _, given, place=place: states.update({place: given[0]}))
+    watched(inputs)
+    return states, torch.stack(reduced.scores, 1)
+
+
+def _fitted(
+    dense: nn.Module, data: Data, recipe: Recipe, reducers: list[TokenReducer], seed: int
+) -> tuple[nn.Module, Inserted]:
+    torch.manual_seed(seed)
+    network = copy.deepcopy(dense)
+    reduced = insert(network, reducers)
+    if recipe.warm_steps and reduced.selectors:
+        warm_start(network, reduced, dense, data, recipe)
+    fit_selectors(network, reduced, dense, data, recipe, seed)
+    return network, reduced
+
+
+def _dense(dense: nn.Module, data: Data, recipe: Recipe, seed: int) -> dict[str, Any]:
+    """As it is, and trained as long as the others."""
+    network = copy.deepcopy(dense)
+    session = begin(Distillation(dense, 0.5, 1.0), network, NOTHING)
+    train(network, data, recipe.epochs, optimizer=_optimizer(network, recipe), session=session, seed=seed)
+    session.finish()
+    return {
+        name: evaluate(each, data.held_out).top1 for name, each in (("accuracy", dense), ("trained", network))
+    }
+
+
+def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
+    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    for name, parameter in network.named_parameters():
+        groups[name.startswith("token_selectors")].append(parameter)
+    rates = {True: recipe.rate, False: recipe.network_rate}
+    return torch.optim.AdamW(
+        [{"params": some, "lr": rates[new]} for new, some in groups.items() if some], weight_decay=0.05
+    )
+
+
+def _measured(trained: tuple[nn.Module, Inserted], data: Data) -> Outcome:
+    network, reduced = trained
+    correct, works, spent, counts = 0, [], [], []
+    with torch.no_grad():
+        for inputs, labels in data.held_out:
+            correct += int((network(inputs).argmax(1) == labels).sum())
+            work, selectors = realised_work(reduced)
+            works.append(work)
+            spent.append(selectors)
+            counts.append(reduced.counts)
+    tokens, work = torch.cat(counts, 1).double(), torch.cat(works).double()
+    everybody = float(tokens[0, 0])
+    dense = sum(
+        everybody * linear_weights(block.module) + 2 * everybody**2 * block.width for block in reduced.blocks
+    )
+    return Outcome(
+        correct,
+        tokens.shape[1],
+        float(work.mean()),
+        dense,
+        float(torch.cat(spent).double().mean()),
+        tuple(tokens.mean(1).tolist()),
+        tuple(tokens.std(1).tolist()),
+    )
