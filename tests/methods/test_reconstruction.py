@@ -13,6 +13,7 @@ from spokeshave.methods.least_squares import reconstruct
 from spokeshave.methods.moments import input_moments
 from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.block_column_row import BlockColumnRow
+from spokeshave.schemes.n_of_m import NOfM
 from spokeshave.schemes.quantizers import Codebook, FixedPoint
 from spokeshave.schemes.unstructured import Unstructured
 
@@ -35,6 +36,15 @@ def test_input_columns_times_the_matrix_is_the_convolution(name):
     matrices = layer.weight.reshape(layer.groups, 8 // layer.groups, -1)
     flat = torch.cat(list(input_columns(layer, inputs) @ matrices.transpose(1, 2)), 1)
     assert torch.allclose(flat, layer(inputs).movedim(1, -1).reshape(-1, 8), atol=1e-5)
+
+
+def test_segments_along_channels_of_a_convolution():
+    """Their projection is no contiguous tensor."""
+    torch.manual_seed(0)
+    network, scheme = nn.Sequential(nn.Conv2d(4, 8, 3)), NOfM(2, 4)
+    batches = [(torch.randn(8, 4, 7, 7), torch.zeros(8))]
+    begin(Reconstruction(batches), network, Plan((Rule("0", scheme),))).finish()
+    assert scheme.contains(network[0].weight.detach())
 
 
 def test_depthwise_matrices_are_refitted_group_by_group():

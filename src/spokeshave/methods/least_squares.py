@@ -34,7 +34,7 @@ def _prescribes_values(scheme: Scheme, weight: Tensor) -> bool:
     """Whether a member is none with its columns scaled: what only removes weights does not mind."""
     member = scheme.project(weight)
     factors = torch.linspace(1, 1.5, as_matrix(member).shape[1])
-    return not scheme.contains((as_matrix(member) * factors).view(weight.shape))
+    return not scheme.contains((as_matrix(member) * factors).reshape(weight.shape))
 
 
 def _pruned(weight: Tensor, damped: Tensor, scheme: Scheme) -> Tensor:
@@ -44,7 +44,7 @@ def _pruned(weight: Tensor, damped: Tensor, scheme: Scheme) -> Tensor:
     wanted = as_matrix(weight).unflatten(0, (len(damped), -1)) * scale
     nearest = _alternate(wanted, correlations, scheme, weight.shape)
     fitted = [_refit(*group) for group in zip(nearest != 0, wanted @ correlations, correlations, strict=True)]
-    return (torch.stack(fitted) / scale).view(weight.shape)
+    return (torch.stack(fitted) / scale).reshape(weight.shape)
 
 
 def _with_levels(weight: Tensor, correlations: Tensor, scheme: Scheme) -> Tensor:
@@ -53,7 +53,7 @@ def _with_levels(weight: Tensor, correlations: Tensor, scheme: Scheme) -> Tensor
     alternated = _alternate(wanted, correlations, scheme, weight.shape, ITERATIONS_ON_LEVELS)
     found = [alternated, _project(scheme, wanted, weight.shape)]
     lost = [float((((point - wanted) @ correlations) * (point - wanted)).sum()) for point in found]
-    return found[lost.index(min(lost))].view(weight.shape)
+    return found[lost.index(min(lost))].reshape(weight.shape)
 
 
 def _alternate(
@@ -75,7 +75,7 @@ def _alternate(
 
 
 def _project(scheme: Scheme, matrices: Tensor, shape: torch.Size) -> Tensor:
-    return scheme.project(matrices.view(shape)).view_as(matrices)
+    return scheme.project(matrices.reshape(shape)).reshape(matrices.shape)
 
 
 def _refit(support: Tensor, target: Tensor, correlations: Tensor) -> Tensor:
