@@ -39,6 +39,9 @@ FRAGMENTS = (4, 8, 16, 128)
 RAMPED = ADMM(rho=0.02, rho_growth=1.5, update_steps=15, rho_limit=2.0)
 DENSE_RATE, PRUNED_RATE = 2e-3, 1e-3
 VARIED = (0, 1)  # seeds of the variation of cells
+POLARIZED = "polarized fragments"
+OPTIMISED = "crossbars pruned (optimised ISAAC)"
+FORMS = "zero bits skipped (FORMS)"
 PRUNED = 0.7  # of word lines and of filters, before rounding up to whole crossbars
 
 
@@ -234,6 +237,39 @@ def chips(bits: dict[str, float]) -> dict[str, Any]:
     return found
 
 
+def factors(modelled: dict[str, Any], bits: dict[str, float]) -> dict[str, dict[str, float]]:
+    """What makes FORMS's throughput by area that of optimised ISAAC, or not: the factors one by one, by network.
+
+    `pass`: time of all rows of a crossbar for one bit; `area`: of a crossbar with its share of everything; `crossbars`:
+    that hold the network; `bits`: of inputs, of which fragments skip some. `pairs`: what FORMS gains on a pruned chip
+    that has positive and negative weights on crossbars of their own; `even`: bits at which it would be even with ISAAC.
+    """
+    networks = {
+        "ResNet-20": trace(cifar_resnet(20), torch.zeros(1, 3, 32, 32)),
+        "ResNet-18": trace(resnet18(), torch.zeros(1, 3, 224, 224)),
+    }
+    usual = sum(bits.values()) / len(bits)
+    steps = ingredients({}, usual)
+    isaac, plan, _ = steps[OPTIMISED]
+    forms = steps[FORMS][0]
+    found = {}
+    for name, workload in networks.items():
+        on_pairs = figures(isaac.with_facts(encoding="pairs"), plan, {}, workload)
+        own, peer = modelled[name][FORMS], modelled[name][OPTIMISED]
+        whole = own["per_mm2"] / peer["per_mm2"]
+        skipped = own["per_mm2"] / modelled[name][POLARIZED]["per_mm2"]
+        found[name] = {
+            "pass": isaac.step_seconds / (forms.step_seconds * forms.array.rows / forms.array.rows_at_once),
+            "area": isaac.crossbar_area / forms.crossbar_area,
+            "crossbars": peer["crossbars"] / own["crossbars"],
+            "bits": skipped,
+            "whole": whole,
+            "pairs": own["per_mm2"] / on_pairs["per_mm2"],
+            "even": forms.array.input_bits / skipped * whole,
+        }
+    return found
+
+
 def ingredients(
     bits: dict[str, float], usual: float
 ) -> dict[str, tuple[ReRAMDevice, Plan | None, dict[str, float]]]:
@@ -249,9 +285,9 @@ def ingredients(
         "pairs, 16 bits": (isaac.with_figures(weight_bits=16).with_facts(encoding="pairs"), None, {}),
         "offset, 16 bits (ISAAC)": (isaac.with_figures(weight_bits=16), None, {}),
         "8 bits": (isaac, None, {}),
-        "crossbars pruned (optimised ISAAC)": (isaac, everywhere(Intersection((filters, lines))), {}),
-        "polarized fragments": (forms.with_facts(skipping=False), by_8, {}),
-        "zero bits skipped (FORMS)": (skipping, by_8, bits),
+        OPTIMISED: (isaac, everywhere(Intersection((filters, lines))), {}),
+        POLARIZED: (forms.with_facts(skipping=False), by_8, {}),
+        FORMS: (skipping, by_8, bits),
         "fragments of 16 instead": (skipping.with_figures(rows_at_once=16), by_16, bits),
     }
 
