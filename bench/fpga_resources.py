@@ -21,6 +21,7 @@ from spokeshave.devices.fpga import resources
 from spokeshave.devices.fpga.engine import Engine, Lanes
 from spokeshave.devices.fpga.resources import COSTS, Resources, counted_parts, part_costs, resources_of
 from spokeshave.devices.fpga.verilog.engine import generate_engine
+from spokeshave.devices.fpga.verilog.lanes import binary_dot_product, pair_dot_product, shift_dot_product
 from spokeshave.devices.fpga.verilog.module import Module, source
 from spokeshave.devices.fpga.verilog.requantizers import requantizer
 from spokeshave.devices.fpga.verilog.synthesis import (
@@ -41,16 +42,21 @@ def _engine(lanes: Lanes, columns: int, outputs: int, depth: int, requantizer: s
     return Engine(lanes, columns, depth=depth, outputs=outputs, requantizer=requantizer, **sizes)  # type: ignore[arg-type]
 
 
+PARTS: tuple[
+    tuple[Module, dict[str, int]], ...
+] = (  # modules alone, and how many of which part each of them is
+    (pair_dot_product(8, 8, 8), {"int8_product": 16}),
+    (pair_dot_product(8, 4, 8), {"int4_product": 16}),
+    (shift_dot_product(8, 4, 8), {"shift_product": 8}),
+    (binary_dot_product(64), {"binary_product": 64}),
+    (requantizer("shift", 32), {"shift_output": 1}),
+    (requantizer("multiplier", 32), {"multiplier_output": 1}),
+)
 FITTED = (
     _engine(Lanes(int8=4), 8, 4, 64, "multiplier"),
     _engine(Lanes(int8=8), 4, 2, 64, "shift"),
     _engine(Lanes(int4=4), 8, 1, 64, "shift"),
     _engine(Lanes(int4=8), 4, 2, 64, "multiplier"),
-    _engine(Lanes(shift=3), 8, 3, 64, "shift"),
-    _engine(Lanes(shift=6), 4, 1, 64, "multiplier"),
-    _engine(Lanes(binary=8), 32, 2, 64, "shift"),
-    _engine(Lanes(binary=12), 48, 4, 64, "shift"),
-    _engine(Lanes(int8=2, shift=4), 6, 2, 64, "multiplier", signed=False),
     _engine(Lanes(int4=2, shift=2), 12, 2, 64, "shift"),
 )
 CHECKED = (
@@ -88,18 +94,18 @@ def of_engine(engine: Engine) -> Resources:
 
 def fit() -> None:
     """LUTs and flip-flops of parts by least squares of relative errors; DSP blocks stay as they are built."""
-    rows = [(counted_parts(engine), of_engine(engine)) for engine in FITTED]
-    parts = list(rows[0][0])
+    rows = [(found, resources_in(counted(module))) for module, found in PARTS]
+    rows += [(counted_parts(engine), of_engine(engine)) for engine in FITTED]
+    parts = list(counted_parts(FITTED[0]))
+    parts += [part for part in part_costs() if part not in parts]
+    features = [[row.get(part, 0) for part in parts] for row, _ in rows]
     found = {
-        name: _least_squares([[row[part] for part in parts] for row, _ in rows], counts)
-        for name, counts in (
-            ("lut", [count.lut for _, count in rows]),
-            ("ff", [count.ff for _, count in rows]),
-        )
+        name: _least_squares(features, [getattr(count, name) for _, count in rows]) for name in ("lut", "ff")
     }
     text = (
         "# What one part of the engine takes of an UltraScale+ FPGA. DSP blocks follow from how the engine is built;\n"
-        f"# LUTs and flip-flops are fitted to {len(FITTED)} engines, counted by Yosys ({VERSION}): {FIT_COMMAND}\n"
+        f"# LUTs and flip-flops are fitted to {len(FITTED)} engines and {len(PARTS)} of their modules alone, as Yosys\n"
+        f"# ({VERSION}) counts them: {FIT_COMMAND}\n"
     )
     for index, part in enumerate(parts):
         text += (
