@@ -2,6 +2,7 @@
 
     python -m bench.fpga_resources fit      what parts take, from the engines of `FITTED`, into devices/fpga/costs.toml
     python -m bench.fpga_resources check    the engines of `CHECKED` beside the model, into results/fpga_resources.json
+    python -m bench.fpga_resources requantizers     both requantizers, added to the same file
 
 Counts go to runs/fpga_counts.json, so that neither command counts an engine twice.
 """
@@ -137,19 +138,22 @@ def check(output: Path) -> None:
         name: max(abs(row["error"][name]) for row in record["engines"])
         for name in ("dsp", "lut", "ff", "bram")
     }
+    output.write_text(json.dumps(record, indent=1) + "\n")
+    print(json.dumps(record["worst_error"]))
+
+
+def requantizers(output: Path) -> None:
+    """The two requantizers as LUTs and as gates, added to the record."""
+    record = json.loads(output.read_text())
     record["requantizers"] = {
         kind: {
-            "gates": sum(counted(requantizer(kind, 32), "gates").values()),
             "luts": resources_in(counted(requantizer(kind, 32), "no multipliers")).lut,
+            "gates": sum(counted(requantizer(kind, 32), "gates").values()),
         }
         for kind in ("shift", "multiplier")
     }
-    by_shift, by_multiplier = (record["requantizers"][kind] for kind in ("shift", "multiplier"))
-    record["multiplier_over_shift"] = {name: by_multiplier[name] / by_shift[name] for name in by_shift}
     output.write_text(json.dumps(record, indent=1) + "\n")
-    print(
-        json.dumps({name: record[name] for name in ("worst_error", "requantizers", "multiplier_over_shift")})
-    )
+    print(json.dumps(record["requantizers"]))
 
 
 def _row(engine: Engine) -> dict[str, Any]:
@@ -171,13 +175,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("fit", "check"))
+    parser.add_argument("what", choices=("fit", "check", "requantizers"))
     parser.add_argument("--output", type=Path, default=RESULTS / "fpga_resources.json")
     options = parser.parse_args()
     if options.what == "fit":
         fit()
     else:
-        check(options.output)
+        (check if options.what == "check" else requantizers)(options.output)
 
 
 if __name__ == "__main__":
