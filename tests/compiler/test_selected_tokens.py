@@ -165,6 +165,27 @@ def test_fixed_counts_and_thresholds_that_keep_nothing():
     )
 
 
+class Leading(nn.Module):
+    """Reads one of the first tokens behind a selector that always leaves `leading`."""
+
+    def __init__(self, read: int, leading: int) -> None:
+        super().__init__()
+        self.read, self.leading = read, leading
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores = torch.sigmoid(x[:, self.leading :, 0])
+        return select_tokens(x, scores, "one", leading=self.leading)[:, self.read] * 2
+
+
+def test_class_and_distillation_tokens_can_be_read():
+    """Any token that is always there, and no other."""
+    x = torch.randn(3, 30, 8)
+    for read in (0, 1, 2):
+        torch.testing.assert_close(compile_network(Leading(read, 3), x[:1])(x), 2 * x[:, read])
+    with pytest.raises(SpokeshaveError, match="no form for a length that changes"):
+        compile_network(Leading(2, 2), x[:1])
+
+
 class FewKeys(nn.Module):
     """Attention whose queries are all tokens, while keys and values are made of those alone that have the scores."""
 

@@ -1,5 +1,6 @@
 """Which operations have a form for lengths that change, and when."""
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 
 from spokeshave.compiler.count import Count
@@ -60,7 +61,15 @@ def _first_or_to_the_end(graph: Graph, node: Node) -> bool:
     operation = node.operation
     assert isinstance(operation, Slice)
     size = graph.shape(node.inputs[0])[operation.axis]
-    return not isinstance(size, Count) or operation.stop == 1 or (operation.stop, operation.step) == (size, 1)
+    if not isinstance(size, Count) or (operation.stop, operation.step) == (size, 1):
+        return True
+    return operation.stop <= size.at(_least(graph))
+
+
+def _least(graph: Graph) -> Mapping[int, int]:
+    """What every length is at least: one element, or what a selector always leaves."""
+    selectors = [node.operation for node in graph.nodes if isinstance(node.operation, SelectTokens)]
+    return defaultdict(lambda: 1, {one.length: one.least for one in selectors if one.length is not None})
 
 
 def _finds_its_length(graph: Graph, node: Node) -> bool:

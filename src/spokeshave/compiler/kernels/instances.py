@@ -1,6 +1,7 @@
 """The table of kernel instances: what dispatch, the emitter, the tests and the benchmarks all read.
 
-An instance is a shape of a template and nothing else; its name states the contract.
+An instance is a shape of a template and nothing else; its name states the contract: instances of different text have
+different names.
 """
 
 from dataclasses import dataclass
@@ -19,13 +20,13 @@ class Epilogue:
     @property
     def name(self) -> str:
         """`residual_relu`, `relu`, `plain` ..."""
-        parts = ["residual"] * self.residual + ([self.activation.kind] if self.activation else [])
+        parts = ["residual"] * self.residual + ([self.activation.name] if self.activation else [])
         return "_".join(parts) or "plain"
 
 
 def left_name(kernel: "PanelKernel | IntegerPanelKernel | BFloat16PanelKernel") -> str:
     """What a panel kernel's name says of the lanes that are left."""
-    return f"{'up_to_' * kernel.changes}left{kernel.left}" if kernel.left else ""
+    return f"{'up_to_' * kernel.changes}left{kernel.left}" if kernel.left or kernel.changes else ""
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,9 @@ class IntegerPanelKernel:
     def name(self) -> str:
         """Name of the C function."""
         after = [f"residual_{self.residual}"] * (self.residual is not None)
-        after += [self.activation.kind] if self.activation else []
+        after += [self.activation.name] if self.activation else []
         after += ["to_uint8" if self.integer_output else "to_float32"]
-        after += ["amx"] * self.amx + [left_name(self)] * (self.left > 0)
+        after += ["amx"] * self.amx + [left_name(self)] * bool(left_name(self))
         return f"panel_int8_r{self.rows}_v{self.vectors}_{'_'.join(after)}"
 
 
@@ -114,9 +115,9 @@ class BFloat16PanelKernel:
     def name(self) -> str:
         """Name of the C function."""
         after = [f"residual_{self.residual}"] * (self.residual is not None)
-        after += [self.activation.kind] if self.activation else []
+        after += [self.activation.name] if self.activation else []
         after += ["to_bf16" if self.rounded_output else "to_float32"]
-        after += ["amx"] * self.amx + [left_name(self)] * (self.left > 0)
+        after += ["amx"] * self.amx + [left_name(self)] * bool(left_name(self))
         return f"panel_bf16_r{self.rows}_v{self.vectors}_{'_'.join(after)}"
 
 
@@ -214,7 +215,8 @@ class VectorKernel:
         """Name of the C function."""
         options = "_half" * self.half + "_prefetch" * self.prefetch + "_wide" * self.wide
         segment = f"_segment{self.segment}" if self.segment else ""
-        return f"vector_r{self.rows}_{self.epilogue.name}{segment}{'_scattered' * self.scattered}{options}"
+        size = f"r{self.rows}_p{self.piece}_v{self.vectors}"
+        return f"vector_{size}_{self.epilogue.name}{segment}{'_scattered' * self.scattered}{options}"
 
 
 @dataclass(frozen=True)
@@ -259,9 +261,10 @@ class IntegerVectorKernel:
         options = "_gathered" * self.gathered + "_prefetch" * self.prefetch + "_wide" * self.wide
         options += (f"_segment{self.segment}" if self.segment else "") + "_scattered" * self.scattered
         after = [f"residual_{self.residual}"] * (self.residual is not None)
-        after += [self.activation.kind] if self.activation else []
+        after += [self.activation.name] if self.activation else []
         after += ["to_uint8" if self.integer_output else "to_float32"]
-        return f"vector_int8_r{self.rows}_{'_'.join(after)}{options}"
+        size = f"r{self.rows}_l{self.lanes}_v{self.vectors}"
+        return f"vector_int8_{size}_{'_'.join(after)}{options}"
 
 
 @dataclass(frozen=True)
@@ -317,7 +320,7 @@ class PointwiseKernel:
     @property
     def name(self) -> str:
         """Name of the C function."""
-        return f"pointwise_{self.activation.kind}"
+        return f"pointwise_{self.activation.name}"
 
 
 @dataclass(frozen=True)

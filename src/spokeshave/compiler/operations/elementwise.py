@@ -43,6 +43,16 @@ class Activation:
     kind: ActivationKind
     parameters: tuple[float, ...] = ()
 
+    @property
+    def name(self) -> str:
+        """The kind and parameters as part of a C name.
+
+        >>> Activation("clamp", (-0.1, 6.0)).name
+        'clamp_m0d1_6d0'
+        """
+        letters = str.maketrans({"-": "m", ".": "d", "+": "p"})
+        return "_".join((self.kind, *(repr(float(value)).translate(letters) for value in self.parameters)))
+
 
 @dataclass(frozen=True)
 class Activate:

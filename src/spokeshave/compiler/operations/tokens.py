@@ -55,3 +55,12 @@ class SelectTokens:
     packages: int
     rest: str
     length: int | None
+
+    @property
+    def least(self) -> int:
+        """How many tokens are always left: class tokens and packages, or one.
+
+        >>> SelectTokens("first", 0.5, None, 2, 1, "package", 0).least
+        4
+        """
+        return max(1, self.leading + self.packages * (self.rest != "merge") + (self.rest != "drop"))
