@@ -20,7 +20,7 @@ from bench.plots import write_plots
 from bench.rates import ceiling_table, rate_table
 from bench.records import HERE, RESULTS, read
 from bench.standings import absent_table, loss_table, losses, peer_table, reason_for, speedup_table
-from bench.tables import ablation_table, cost_table, mixture_table
+from bench.tables import ablation_table, cost_table, mixture_table, token_table
 
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 NAMES = (
@@ -32,6 +32,7 @@ NAMES = (
     "scheme_table",
     "row_sharing",
     "mixture_memory",
+    "token_counts",
 )
 
 
@@ -58,6 +59,7 @@ def page(results: Path, target: Path) -> str:
         "costs": cost_table(documents["costs"]),
         "row_sharing": row_sharing_tables(documents["row_sharing"]),
         "schemes": scheme_tables(documents["scheme_table"]),
+        "tokens": token_table(documents["token_counts"]),
         "mixtures": mixture_table(documents["mixture_memory"]),
         "losses": loss_table([networks, layers], reasons()),
     }

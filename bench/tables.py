@@ -65,6 +65,30 @@ def mixture_table(document: Document) -> str:
     return table(heads, rows)
 
 
+def token_table(document: Document) -> str:
+    """Vision transformers with selectors beside the same networks with all tokens, in each precision."""
+    if not document["runs"]:
+        return NOTHING
+    rows = [_token_cells(run, label) for run in document["runs"] for label in run["selected"]]
+    heads = ["", "", "tokens behind each", "fewer multiply-adds", "all tokens", "selected", "", "selectors"]
+    return table(heads, rows)
+
+
+def _token_cells(run: Document, label: str) -> list[str]:
+    dense, selected = (run["milliseconds"][name] for name in (label.replace("selected", "dense"), label))
+    found = run["selected"][label]
+    return [
+        run["network"],
+        label.removeprefix("selected").strip() or "float32",
+        ", ".join(map(str, found["tokens"])),
+        f"{found['fewer_multiply_adds']:.0%}",
+        milliseconds(dense),
+        milliseconds(selected),
+        times(dense / selected),
+        f"{found['selector_share']:.1%} of the time",
+    ]
+
+
 def _cost_cells(run: Document) -> list[str]:
     packed, information, resident = (
         run[f"{name}_bytes"] for name in ("packed", "information", "peak_resident")

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.catalogue import CASES
-from bench.records import RESULTS, provenance
+from bench.records import RESULTS, join, provenance
 from spokeshave.compiler import NativeDeployment, compile_network, load_deployment
 from spokeshave.measure import interleave, limited_threads
 from spokeshave.report.chart import Line, alone, line_chart
@@ -200,12 +200,8 @@ def main() -> None:
             return
         record = provenance(1)
         run = measured(arguments.network, made, arguments.rounds) | {"provenance": record}
-    before = json.loads(arguments.output.read_text()) if arguments.output.is_file() else []
-    runs = [one for one in before if one["network"] != arguments.network] + [run]
-    arguments.output.write_text(
-        json.dumps(sorted(runs, key=lambda one: str(one["network"])), indent=1) + "\n"
-    )
-    arguments.output.with_suffix(".svg").write_text(chart(runs))
+    document = join(arguments.output, run, ["network"])
+    arguments.output.with_suffix(".svg").write_text(chart(document["runs"]))
     print(json.dumps({key: value for key, value in run.items() if key != "provenance"}, indent=1))
 
 

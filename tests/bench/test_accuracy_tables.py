@@ -1,6 +1,7 @@
 """Tables of accuracy beside time."""
 
 from bench.accuracy_tables import row_sharing_tables, scheme_tables
+from bench.tables import token_table
 
 
 def row(scheme, precision, accuracy, milliseconds):
@@ -57,3 +58,12 @@ def test_schemes_stand_beside_the_dense_layer():
     assert "| blocks | 80.0% | 0.500 | 2 kB |" in text
     assert "| blocks, in int8 | 80.0% | 0.500 | 2 kB |" in text
     assert "| 4.00x |" in text
+
+
+def test_networks_with_selectors_stand_beside_those_with_all_tokens():
+    one = {"tokens": [139, 79], "fewer_multiply_adds": 0.44, "selector_share": 0.026}
+    times = {"dense": 10.0, "selected": 5.0, "dense int8": 4.0, "selected int8": 1.0}
+    run = {"network": "tiny", "milliseconds": times, "selected": {"selected": one, "selected int8": one}}
+    text = token_table({"runs": [run]})
+    assert "| tiny | float32 | 139, 79 | 44% | 10 ms | 5 ms | 2x | 2.6% of the time |" in text
+    assert "| tiny | int8 | 139, 79 | 44% | 4 ms | 1 ms | 4x | 2.6% of the time |" in text
