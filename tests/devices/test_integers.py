@@ -35,6 +35,29 @@ def test_accuracy_is_that_of_what_the_device_computes(name):
     assert "accumulator bits: 32" in device.describe()
 
 
+class Heard(nn.Module):
+    """A recurrent network that is asked once, at the end."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.steps, self.head = getattr(nn, kind)(6, 10, batch_first=True), nn.Linear(10, 4)
+
+    def forward(self, x):
+        return self.head(self.steps(x)[0][:, -1])
+
+
+@pytest.mark.parametrize("kind", ["GRU", "LSTM"])
+@pytest.mark.parametrize("name", ["integers-shift", "integers-multiplier", "zcu102"])
+def test_recurrent_networks_are_whole(name, kind):
+    torch.manual_seed(0)
+    network, x = Heard(kind).eval(), torch.randn(20, 9, 6)
+    deployment = load_device(name).deploy(network, x, calibration=[x])
+    assert deployment.manifest.floats == ()
+    kinds = [type(node.operation).__name__ for node in deployment.graph.nodes]
+    assert kinds == ["Quantize", "WholeRecurrent", "Slice", "Reshape", "Quantized"]
+    assert (deployment(x) - network(x)).norm() < 0.05 * network(x).norm()
+
+
 def test_cost_is_the_formula():
     network, x = small()
     device = load_device("integers-multiplier")

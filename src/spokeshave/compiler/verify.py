@@ -49,6 +49,7 @@ from spokeshave.compiler.operations import (
     Sum,
     Take,
     TopK,
+    WholeRecurrent,
     Widen,
 )
 from spokeshave.compiler.reference import run_operation
@@ -137,6 +138,16 @@ def element_types(operation: Operation, count: int) -> list[str]:
     if isinstance(operation, Quantized):
         residual = [_stored(operation.residual)] * operation.layer.residual
         return [operation.input.dtype, *residual, _stored(operation.output)]
+    if isinstance(operation, WholeRecurrent):
+        states = ["float32"] * (count - 3)  # given ones, and c after the last step
+        given = states if operation.cell is None else states[:-1]
+        leaving = [_stored(left.output if left else None) for left in operation.outputs]
+        return [
+            operation.input_product.input.dtype,
+            *given,
+            *leaving,
+            *["float32"] * (len(states) - len(given)),
+        ]
     if isinstance(operation, Round):
         return ["float32", "bfloat16"]
     if isinstance(operation, Widen):
@@ -297,9 +308,11 @@ def _recurrent(operation: Recurrent, graph: Graph, node: Node) -> str | None:
     return None
 
 
-def _quantized_recurrent(operation: QuantizedRecurrent, graph: Graph, node: Node) -> str | None:
+def _quantized_recurrent(
+    operation: QuantizedRecurrent | WholeRecurrent, graph: Graph, node: Node
+) -> str | None:
     for name in (operation.layer.input_weight, operation.layer.hidden_weight):
-        if name in graph.weights and graph.weights[name].dtype != torch.int8:
+        if name in graph.weights and graph.weights[name].dtype not in (torch.int8, torch.int16):
             return f"has a weight of {graph.weights[name].dtype}, int8 expected"
     return _recurrent(operation.layer, graph, node)
 
@@ -369,5 +382,6 @@ CHECKS: Mapping[type, Callable[[Any, Graph, Node], str | None]] = {
     Recurrent: _recurrent,
     QuantizedPool: _quantized_pool,
     QuantizedRecurrent: _quantized_recurrent,
+    WholeRecurrent: _quantized_recurrent,
     QuantizedSelected: _quantized_selected,
 }

@@ -68,7 +68,7 @@ class IntegerDevice:
 
     def supports(self, scheme: Scheme, layer: Layer) -> str | None:
         """None for levels that its multipliers take; it profits from no zeros."""
-        if layer.kind not in ("convolution", "linear"):
+        if layer.kind not in ("convolution", "linear", "recurrent"):
             return f"{layer.kind} layers stay float32 on {self.name}"
         if isinstance(scheme, Intersection):
             reasons = [self.supports(part, layer) for part in scheme.parts]

@@ -12,7 +12,8 @@ from torch import nn
 
 from spokeshave.compiler.importer import import_program
 from spokeshave.compiler.integers import IntegerForm
-from spokeshave.compiler.integers.convert import Choices, in_whole_numbers
+from spokeshave.compiler.integers.choices import Choices
+from spokeshave.compiler.integers.convert import in_whole_numbers
 from spokeshave.compiler.integers.plan import divide, modules
 from spokeshave.compiler.integers.weights import WholeWeight
 from spokeshave.compiler.operations import Binary, Convolution, Mean, Quantization, QuantizedMean

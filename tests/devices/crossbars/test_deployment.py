@@ -84,6 +84,25 @@ def column_by_column(programmed):
     return Slow(**vars(programmed))
 
 
+def test_recurrent_layers_multiply_on_crossbars_too():
+    class Heard(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.steps = nn.LSTM(6, 10, batch_first=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.steps(x)[0]
+
+    torch.manual_seed(0)
+    network, x = Heard().eval(), torch.randn(3, 5, 6)
+    with limited_threads(1):
+        deployment = ISAAC.with_figures(variation=0).deploy(network, x[:1], None, [x])
+        assert len(deployment._products.layers) == 2
+        assert torch.equal(deployment(x), run_batch(deployment.graph, (x,))[0])
+        narrow = ISAAC.with_figures(adc_bits=3).deploy(network, x[:1], None, [x])
+        assert not torch.equal(narrow(x), deployment(x))
+
+
 def test_variation_and_narrow_converters_change_results(network, images):
     with limited_threads(1):
         exact = FORMS.with_figures(variation=0, adc_bits=8).deploy(network, images[:1], PLAN, [images])(

@@ -1,6 +1,7 @@
 """A graph run by PyTorch on whole batches: operations that keep samples apart by themselves take a batch at once."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -30,23 +31,42 @@ from spokeshave.compiler.operations import (
     QuantizedMean,
     QuantizedNorm,
     QuantizedPool,
+    QuantizedRecurrent,
     QuantizedSoftmax,
     QuantizedSum,
+    Recurrent,
     Reshape,
     RMSNorm,
     Slice,
     Softmax,
     Sum,
     Take,
+    WholeRecurrent,
 )
-from spokeshave.compiler.quantization.executor import after_sums
+from spokeshave.compiler.quantization.executor import SumsOf, after_sums, run_quantized_recurrent
+from spokeshave.compiler.quantization.whole_recurrent import run_whole_recurrent
 from spokeshave.compiler.reference import run_operation
 
 Products = Callable[[Node, Tensor], Tensor]
 
 TAKES_BATCHES = (
     *(Activate, Affine, Binary, Concatenate, Convolution, Dequantize, Expand, GroupNorm, LayerNorm, Linear),
-    *(Lookup, MatMul, Mean, Pad, Patches, Permute, Pool, Quantize, Quantized, QuantizedMean, QuantizedPool),
+    *(
+        Recurrent,
+        QuantizedRecurrent,
+        WholeRecurrent,
+        Lookup,
+        MatMul,
+        Mean,
+        Pad,
+        Patches,
+        Permute,
+        Pool,
+        Quantize,
+        Quantized,
+        QuantizedMean,
+        QuantizedPool,
+    ),
     *(
         QuantizedMatMul,
         QuantizedNorm,
@@ -93,6 +113,10 @@ def run_node(
         return [tensor.expand(samples, *shape[1:]) for tensor in made]
     if products is not None and isinstance(operation, Quantized):
         return [after_sums(operation, weights, products(node, read[0]), *read[1:])]
+    if products is not None and isinstance(operation, QuantizedRecurrent):
+        return run_quantized_recurrent(operation, weights, read, _sums_of(node, products))
+    if products is not None and isinstance(operation, WholeRecurrent):
+        return run_whole_recurrent(operation, weights, read, _sums_of(node, products))
     if isinstance(operation, TAKES_BATCHES):
         return run_operation(operation, read, weights, (len(read[0]), *shape[1:]), values)
     rows = []
@@ -100,3 +124,8 @@ def run_node(
         alone = {name: values[name][sample : sample + 1] for name in node.inputs}
         rows.append(run_operation(operation, [*alone.values()], weights, shape, alone))
     return [torch.cat(row) for row in zip(*rows, strict=True)]
+
+
+def _sums_of(node: Node, products: Products) -> SumsOf:
+    """The sums of a recurrent layer's two products by a device of its own."""
+    return lambda product, weight: lambda x: products(replace(node, operation=product), x)

@@ -1,6 +1,6 @@
 """A graph in whole numbers, from the choices of a form: scales, codes, multipliers and shifts."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -8,13 +8,15 @@ from torch import Tensor
 
 from spokeshave.compiler.activation import activate
 from spokeshave.compiler.graph import Graph, Node, Value
+from spokeshave.compiler.integers.choices import Choices
 from spokeshave.compiler.integers.grids import averaged
 from spokeshave.compiler.integers.plan import MOVES, Division, goes_on_whole
+from spokeshave.compiler.integers.recurrent import rounding_recurrent, whole_recurrent
+from spokeshave.compiler.integers.rescale import as_numbers, rescaled_rows, whole_sum
 from spokeshave.compiler.integers.settings import IntegerForm
-from spokeshave.compiler.integers.weights import WholeWeight
+from spokeshave.compiler.integers.weights import SUFFIX
 from spokeshave.compiler.operations import (
     Activate,
-    Activation,
     Binary,
     Convolution,
     Dequantize,
@@ -29,27 +31,12 @@ from spokeshave.compiler.operations import (
     Quantized,
     QuantizedMean,
     QuantizedPool,
-    QuantizedSum,
-    Rescale,
-    Steps,
+    Recurrent,
 )
 from spokeshave.compiler.passes.eliminate_dead import eliminate_dead
 from spokeshave.compiler.quantization.arithmetic import clamping, dequantize, quantize
-from spokeshave.compiler.quantization.rescaling import multipliers, shifts
 from spokeshave.compiler.verify import verify
 from spokeshave.errors import SpokeshaveError
-
-SUFFIX = "whole"
-HEADROOM = 20  # of TensorFlow Lite's sums of bytes
-
-
-@dataclass(frozen=True)
-class Choices:
-    """Quantizations by value, weights by name, and biases (by name) that are to stand for the graph's own."""
-
-    grids: Mapping[str, Quantization]
-    weights: Mapping[str, WholeWeight]
-    biases: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def in_whole_numbers(graph: Graph, division: Division, choices: Choices, form: IntegerForm) -> Graph:
@@ -85,6 +72,9 @@ class _Conversion:
             self.nodes.append(node)
             return
         try:
+            if isinstance(node.operation, Recurrent):
+                self._add_recurrent(node, node.operation)
+                return
             operation = self._operation(node)
         except SpokeshaveError as reason:
             raise SpokeshaveError(f"{node.layer}: {reason}") from reason
@@ -92,6 +82,24 @@ class _Conversion:
         made = node.output if _makes_float(operation) else self._declare(node.output)
         self.only_whole |= {node.output} - {made}
         self.nodes.append(Node(node.layer, operation, read, (made,)))
+
+    def _add_recurrent(self, node: Node, layer: Recurrent) -> None:
+        """A recurrent layer, which reads float32 steps where it rounds them by itself."""
+        operation: Operation
+        if self.form.rescale == "float":
+            operation, weights = rounding_recurrent(self.graph, node, layer, self.choices, self.form)
+            self.give_back(node.inputs, node.layer)
+            read, made = node.inputs, node.outputs
+        else:
+            goes_on = tuple(goes_on_whole(self.graph, name, self.division) for name in node.outputs[:2])
+            operation, weights = whole_recurrent(self.graph, node, layer, goes_on, self.choices, self.form)
+            self.give_back(node.inputs[1:], node.layer)
+            read = (self._read(node.inputs[0], node.layer), *node.inputs[1:])
+            leaving = zip(node.outputs[:2], goes_on, strict=True)
+            made = (*(self._declare(name) if whole else name for name, whole in leaving), *node.outputs[2:])
+        self.weights |= weights
+        self.only_whole |= set(node.outputs) - set(made)
+        self.nodes.append(Node(node.layer, operation, read, made))
 
     def give_back(self, names: Iterable[str], layer: str = "") -> None:
         """Make float32 of those values that are only whole numbers."""
@@ -121,47 +129,19 @@ class _Conversion:
             return self._layer(node, operation, inputs, output)
         if isinstance(operation, Binary):
             signs = (1.0, 1.0 if operation.kind == "add" else -1.0)
-            return self._sum(inputs, signs, output, operation.activation)
+            return whole_sum(inputs, signs, output, operation.activation, self.form)
         if isinstance(operation, Activate):
             if clamping(operation.activation) is not None:
-                return self._sum(inputs, (1.0,), output, operation.activation)
+                return whole_sum(inputs, (1.0,), output, operation.activation, self.form)
             return self._lookup(node, operation, inputs[0], output)
         if isinstance(operation, Mean) or (isinstance(operation, Pool) and operation.kind == "average"):
             factor = inputs[0].scale / (averaged(self.graph, node) * output.scale)
-            return QuantizedMean(
-                operation, inputs[0], output, *self._factors([factor])[0], self.form.rounding
-            )
+            (number,) = as_numbers([factor], self.form)
+            return QuantizedMean(operation, inputs[0], output, *number, self.form.rounding)
         if isinstance(operation, Pool):
             return QuantizedPool(operation, output)
         assert isinstance(operation, MOVES)
         return replace(operation, value=output.zero_point) if isinstance(operation, Pad) else operation
-
-    def _sum(
-        self,
-        inputs: tuple[Quantization, ...],
-        signs: tuple[float, ...],
-        output: Quantization,
-        activation: Activation | None,
-    ) -> QuantizedSum:
-        if self.form.rounding == "twice":
-            return _in_steps(inputs, signs, output, activation)
-        found = self._factors([of.scale / output.scale for of in inputs])
-        numbers = tuple(sign * number for sign, (number, _) in zip(signs, found, strict=True))
-        return QuantizedSum(inputs, numbers, output, found[0][1], activation)
-
-    def _factors(self, factors: list[float]) -> list[tuple[float, int | None]]:
-        """Each factor as a multiplier and the shift that all share; without a shift as it is."""
-        if self.form.rescale == "float":
-            return [(factor, None) for factor in factors]
-        first = torch.tensor(factors[:1], dtype=torch.float64)
-        number, shift, other = (
-            int(part) for part in self._numbers(first, factors[1] if factors[1:] else None)
-        )
-        both: list[tuple[float, int | None]] = [(number, shift), (other, shift)]
-        return both[: len(factors)]
-
-    def _numbers(self, factors: Tensor, residual: float | None) -> tuple[Tensor, Tensor, Tensor]:
-        return (multipliers if self.form.rescale == "multiplier" else shifts)(factors, residual)
 
     def _lookup(self, node: Node, operation: Activate, of: Quantization, output: Quantization) -> Lookup:
         levels = torch.arange(of.low, of.high + 1)
@@ -178,7 +158,7 @@ class _Conversion:
         self.weights |= {names[0]: weight.levels, names[1]: weight.scale.float()}
         residual = inputs[1] if layer.residual else None
         of_floats = self.form.rescale == "float"
-        is_whole = goes_on_whole(self.graph, node, self.division) or (
+        is_whole = goes_on_whole(self.graph, node.output, self.division) or (
             not of_floats and bool(layer.residual or layer.activation)
         )
         operation = Quantized(
@@ -190,49 +170,19 @@ class _Conversion:
         )
         if of_floats:
             return operation
-        return replace(operation, rescale=self._rescale(node.output, operation, weight, layer.bias))
+        bias = None if layer.bias is None else self._bias(layer.bias)
+        rescale, parts = rescaled_rows(node.output, operation, weight, bias, self.form)
+        self.weights |= parts
+        return replace(operation, rescale=rescale)
+
+    def _bias(self, name: str) -> Tensor:
+        return self.choices.biases.get(name, self.graph.weights[name])
 
     def _float_bias(self, name: str | None) -> str | None:
         if name is None or name not in self.choices.biases:
             return name
         self.weights[f"{name} {SUFFIX}"] = self.choices.biases[name]
         return f"{name} {SUFFIX}"
-
-    def _rescale(self, made: str, operation: Quantized, weight: WholeWeight, bias: str | None) -> Rescale:
-        """Multipliers, shifts and biases of a layer's rows, entered among the weights."""
-        units, residual = weight.scale * operation.input.scale, operation.residual
-        parts: dict[str, Tensor] = {}
-        if bias is not None:
-            values = self.choices.biases.get(bias, self.graph.weights[bias]).detach()
-            parts["bias"] = (values.double().flatten() / units + 0.5).floor().long()
-        if operation.output is not None:
-            joined = residual.scale / operation.output.scale if residual else None
-            found = self._numbers(units / operation.output.scale, joined)
-            parts |= dict(zip(("multiplier", "shift", "residual"), found, strict=True))
-        else:
-            parts |= {"multiplier": torch.ones_like(units).long(), "shift": torch.zeros_like(units).long()}
-        parts = {name: tensor for name, tensor in parts.items() if name != "residual" or residual}
-        names = {name: f"{made} {name}" for name in parts}
-        self.weights |= {names[name]: tensor for name, tensor in parts.items()}
-        return Rescale(
-            names["multiplier"], names["shift"], names.get("bias"), names.get("residual"), self.form.rounding
-        )
-
-
-def _in_steps(
-    inputs: tuple[Quantization, ...],
-    signs: tuple[float, ...],
-    output: Quantization,
-    activation: Activation | None,
-) -> QuantizedSum:
-    """A sum whose inputs are brought to twice the larger scale first."""
-    common = 2 * max(of.scale for of in inputs)
-    factors = [of.scale / common for of in inputs] + [common / (output.scale * (1 << HEADROOM))]
-    numbers, shift, _ = multipliers(torch.tensor(factors, dtype=torch.float64))
-    *each, last = zip(numbers.tolist(), shift.tolist(), strict=True)
-    signed = tuple(sign * number for sign, (number, _) in zip(signs, each, strict=True))
-    steps = Steps(HEADROOM, tuple(shift for _, shift in each), *last)
-    return QuantizedSum(inputs, signed, output, None, activation, steps)
 
 
 def _makes_float(operation: Operation) -> bool:

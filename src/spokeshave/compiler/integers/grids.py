@@ -9,8 +9,9 @@ from torch import Tensor
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.integers.batched import batch_values
 from spokeshave.compiler.integers.plan import MOVES, Division
+from spokeshave.compiler.integers.recurrent import memories
 from spokeshave.compiler.integers.settings import IntegerForm
-from spokeshave.compiler.operations import Mean, Pool, Quantization
+from spokeshave.compiler.operations import Mean, Pool, Quantization, Recurrent
 from spokeshave.compiler.quantization.observers import (
     OBSERVERS,
     SHRINKS,
@@ -34,10 +35,11 @@ def touched(graph: Graph, division: Division) -> tuple[str, ...]:
 def observed(
     graph: Graph, batches: Iterable[tuple[Tensor, ...]], names: Iterable[str]
 ) -> dict[str, Histogram]:
-    """Histograms of the named values over batches of samples."""
+    """Histograms of the named values over batches of samples; of an LSTM's last c at every step."""
     histograms = {name: empty() for name in names}
     for batch in batches:
         values = batch_values(graph, batch)
+        values |= memories(graph, values)
         for name in histograms:
             histograms[name] = add(histograms[name], values[name])
     return histograms
@@ -140,6 +142,8 @@ def _factor(graph: Graph, name: str, factors: Mapping[str, float], form: Integer
 
 def own_factor(graph: Graph, node: Node, factor: float) -> float:
     """What a scale holds besides a power of two, from what is read: shifts cannot divide by every window's size."""
+    if isinstance(node.operation, Recurrent):  # what it makes is gates' own
+        return 1.0
     count = averaged(graph, node)
     return factor / (count / (count & -count))
 

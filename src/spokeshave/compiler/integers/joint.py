@@ -16,14 +16,16 @@ from torch import Tensor
 from spokeshave.compiler.activation import activate
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.integers.batched import batch_values, run_node
-from spokeshave.compiler.integers.convert import Choices, in_whole_numbers
+from spokeshave.compiler.integers.choices import Choices
+from spokeshave.compiler.integers.convert import in_whole_numbers
 from spokeshave.compiler.integers.grids import own_factor, powers_of_two, sharing
 from spokeshave.compiler.integers.network import WholeNetwork, batched, import_batch_first, stayed_float
 from spokeshave.compiler.integers.plan import Division, divide, goes_on_whole, modules
 from spokeshave.compiler.integers.ranges import check_accumulators
+from spokeshave.compiler.integers.recurrent import memories
 from spokeshave.compiler.integers.settings import IntegerForm
 from spokeshave.compiler.integers.weights import WholeWeight, at_scale, rounded_weight
-from spokeshave.compiler.operations import Convolution, Linear, Quantization, Quantized
+from spokeshave.compiler.operations import Convolution, Linear, Quantization, Quantized, Recurrent
 from spokeshave.compiler.passes.pipeline import optimise
 from spokeshave.compiler.quantization.executor import integer_sums
 from spokeshave.errors import SpokeshaveError
@@ -107,18 +109,31 @@ class _Search:
                 self._take(node)
             else:
                 self.made.update(zip(node.outputs, run_node(self.graph, node, self.made), strict=True))
-        return Choices(self.grids, self.weights, self.biases)
+        seen = self.floats | memories(self.graph, self.floats)
+        largest = {name: float(value.abs().max()) for name, value in seen.items()}
+        return Choices(self.grids, self.weights, self.biases, largest)
 
     def _take(self, node: Node) -> None:
         for name in node.inputs:
             if name not in self.grids:  # float32 until here
                 self.factors[name] = 1.0
                 self._settle(name, self.made[name])
+        if isinstance(node.operation, Recurrent):
+            self._recurrent(node, node.operation)
+            return
         self.factors[node.output] = own_factor(self.graph, node, self.factors[node.inputs[0]])
         if isinstance(node.operation, Convolution | Linear):
             self._module(node, node.operation)
         else:
             self._settle(node.output, run_node(self.graph, node, self.made)[0])
+
+    def _recurrent(self, node: Node, layer: Recurrent) -> None:
+        """Weights that hold everything: its gates have scales of their own."""
+        for name in (layer.input_weight, layer.hidden_weight):
+            self.weights[name] = rounded_weight(self.graph.weights[name], self.form)
+        for name, values in zip(node.outputs, run_node(self.graph, node, self.made), strict=True):
+            self.factors[name] = 1.0
+            self._settle(name, values)
 
     def _settle(self, name: str, values: Tensor) -> None:
         """The best quantization of real numbers by themselves."""
@@ -139,7 +154,7 @@ class _Search:
     def _module(self, node: Node, layer: Convolution | Linear) -> None:
         """All combinations of the scales of weight, bias and output."""
         wanted, grids = self.floats[node.output], self._candidates(node.output)
-        rounds = goes_on_whole(self.graph, node, self.division) or layer.residual or layer.activation
+        rounds = goes_on_whole(self.graph, node.output, self.division) or layer.residual or layer.activation
         best: tuple[float, WholeWeight, Tensor | None, Quantization] | None = None
         for weight in self._weights(layer):
             sums = self._sums(node, layer, weight)

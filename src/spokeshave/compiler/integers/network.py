@@ -1,6 +1,6 @@
 """From a network and calibration data to a graph in whole numbers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,8 @@ from spokeshave.batch import find_batch_axes
 from spokeshave.compiler.following import adaptive
 from spokeshave.compiler.graph import Graph
 from spokeshave.compiler.importer import Imported, import_program
-from spokeshave.compiler.integers.convert import Choices, in_whole_numbers
+from spokeshave.compiler.integers.choices import Choices
+from spokeshave.compiler.integers.convert import in_whole_numbers
 from spokeshave.compiler.integers.grids import choose_grids, observed, touched
 from spokeshave.compiler.integers.plan import Division, divide, modules
 from spokeshave.compiler.integers.ranges import check_accumulators
@@ -20,6 +21,7 @@ from spokeshave.compiler.integers.weights import whole_weights, with_room_for_bi
 from spokeshave.compiler.operations import Lookup, Quantize, Quantized, QuantizedMean, QuantizedSum
 from spokeshave.compiler.passes.pipeline import optimise
 from spokeshave.compiler.quantization.calibrate import samples_of
+from spokeshave.compiler.quantization.observers import Histogram
 from spokeshave.errors import SpokeshaveError
 from spokeshave.export import export_network
 from spokeshave.plan import Plan
@@ -59,16 +61,26 @@ def whole_network(
         )
     graph = modules(optimise(imported.graph), form)
     division = divide(graph, form)
-    histograms = observed(graph, batched(calibration, samples), touched(graph, division))
+    batches = batched(calibration, samples)
+    if len(batches[0]) != len(graph.inputs):
+        raise SpokeshaveError(
+            f"the network has {len(graph.inputs)} inputs, the calibration data {len(batches[0])}: give batches "
+            "((first, second, ...),)"
+        )
+    histograms = observed(graph, batches, touched(graph, division))
     schemes = plan.resolve(network) if plan is not None else {}
     grids = choose_grids(graph, division, histograms, form)
     weights = whole_weights(graph, imported.graph.weights, schemes, form)
     if form.rescale == "multiplier":
         weights = with_room_for_biases(graph, weights, grids, form)
-    choices = Choices(grids, weights)
+    choices = Choices(grids, weights, largest=_reaches(histograms))
     whole = in_whole_numbers(graph, division, choices, form)
     check_accumulators(whole, form.accumulator_bits)
     return WholeNetwork(whole, imported.structure.to_json(), stayed_float(graph, division))
+
+
+def _reaches(histograms: Mapping[str, Histogram]) -> dict[str, float]:
+    return {name: max(-found.smallest, found.largest) for name, found in histograms.items()}
 
 
 def import_batch_first(network: Any, example: Any) -> Imported:

@@ -19,6 +19,7 @@ from spokeshave.compiler.operations import (
     Pad,
     Permute,
     Pool,
+    Recurrent,
     Reshape,
     Slice,
     Take,
@@ -26,14 +27,15 @@ from spokeshave.compiler.operations import (
 from spokeshave.compiler.quantization.arithmetic import clamping
 from spokeshave.compiler.verify import verify
 
-LAYERS = (Convolution, Linear)
+LAYERS = (Convolution, Linear, Recurrent)
 MOVES = (Concatenate, Expand, Pad, Permute, Reshape, Slice, Take)
 MOST_TABLE_BITS = 12
 
 
 @dataclass(frozen=True)
 class Division:
-    """`whole`: the first values made by operations in whole numbers; `reasons`: why the others are not, by value."""
+    """`whole`: values made by operations in whole numbers, what recurrent layers end with included (but for an LSTM's
+    c); `reasons`: why the others are not, by the first value made."""
 
     whole: frozenset[str]
     reasons: Mapping[str, str]
@@ -46,10 +48,25 @@ def divide(graph: Graph, form: IntegerForm) -> Division:
     for node in graph.nodes:
         reason = _reason(graph, node, whole, form)
         if reason is None:
-            whole.add(node.outputs[0])
+            whole.update(node.outputs[:2])
         elif reason:
             reasons[node.outputs[0]] = reason
-    return Division(frozenset(whole), reasons)
+    return _ending_early(graph, Division(frozenset(whole), reasons))
+
+
+def _ending_early(graph: Graph, division: Division) -> Division:
+    """Last states that are merely moved about, to be outputs, are float32: levels would hold fewer of their bits."""
+    carried: set[str] = set()
+    for node in graph.nodes:
+        if isinstance(node.operation, Recurrent):
+            carried.add(node.outputs[1])
+        elif isinstance(node.operation, MOVES) and node.inputs and carried.issuperset(node.inputs):
+            carried.add(node.output)
+    for node in reversed(graph.nodes):
+        idle = isinstance(node.operation, MOVES) and not goes_on_whole(graph, node.output, division)
+        if idle and node.output in carried:
+            division = replace(division, whole=division.whole - {node.output})
+    return division
 
 
 def _reason(graph: Graph, node: Node, whole: set[str], form: IntegerForm) -> str | None:
@@ -103,9 +120,16 @@ def _pool_reason(graph: Graph, node: Node, pool: Pool) -> str | None:
     )
 
 
-def goes_on_whole(graph: Graph, node: Node, division: Division) -> bool:
-    """Whether an operation in whole numbers reads what a node makes."""
-    return any(reader.outputs[0] in division.whole for reader in graph.readers(node.output))
+def goes_on_whole(graph: Graph, value: str, division: Division) -> bool:
+    """Whether an operation in whole numbers reads a value."""
+    return any(
+        reader.outputs[0] in division.whole and value in read_whole(reader) for reader in graph.readers(value)
+    )
+
+
+def read_whole(node: Node) -> tuple[str, ...]:
+    """What an operation in whole numbers reads as such: all but the first states of a recurrent layer."""
+    return node.inputs[:1] if isinstance(node.operation, Recurrent) else node.inputs
 
 
 def modules(graph: Graph, form: IntegerForm) -> Graph:

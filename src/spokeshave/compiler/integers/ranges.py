@@ -7,6 +7,7 @@ from torch import Tensor
 
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.integers.grids import averaged
+from spokeshave.compiler.integers.recurrent import each_product
 from spokeshave.compiler.operations import Quantized, QuantizedMatMul, QuantizedMean, QuantizedSum, Rescale
 from spokeshave.errors import SpokeshaveError
 
@@ -33,12 +34,12 @@ class AccumulatorRange:
 
 def accumulator_ranges(graph: Graph) -> list[AccumulatorRange]:
     """Of every layer and sum in whole numbers, in order."""
-    return [found for node in graph.nodes if (found := _range(graph, node)) is not None]
+    return [found for node in each_product(graph) if (found := _range(graph, node)) is not None]
 
 
 def check_accumulators(graph: Graph, bits: int) -> None:
     """Raise SpokeshaveError where sums may overflow accumulators of so many bits."""
-    for node in graph.nodes:
+    for node in each_product(graph):
         found = _range(graph, node)
         if found is not None and found.bits > bits:
             raise SpokeshaveError(

@@ -1,19 +1,23 @@
 """Weights as whole numbers with a scale for each row: codes of a scheme, or rounded here."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import frexp
 
 import torch
 from torch import Tensor
 
-from spokeshave.compiler.graph import Graph
+from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.integers.settings import IntegerForm
-from spokeshave.compiler.operations import Convolution, Linear, Quantization
+from spokeshave.compiler.operations import Convolution, Linear, Quantization, Recurrent
+from spokeshave.compiler.operations.recurrent import UNIT_BITS
 from spokeshave.compiler.quantization.arithmetic import LARGEST_WEIGHT
+from spokeshave.compiler.quantization.gates import merged_biases
 from spokeshave.compiler.quantization.weights import quantize_rows
 from spokeshave.schemes.scheme import Scheme
 from spokeshave.schemes.whole_levels import whole_levels
+
+SUFFIX = "whole"  # of the names of whole numbers, behind those of what they stand for
 
 
 @dataclass(frozen=True)
@@ -27,12 +31,9 @@ class WholeWeight:
 def whole_weights(
     graph: Graph, imported: Mapping[str, Tensor], schemes: Mapping[str, Scheme], form: IntegerForm
 ) -> dict[str, WholeWeight]:
-    """The weights of all convolutions and linear layers; `imported` holds them before batch norms were folded in."""
+    """The weights of all layers, recurrent ones too; `imported` holds them before batch norms were folded in."""
     found: dict[str, WholeWeight] = {}
-    for node in graph.nodes:
-        if not isinstance(node.operation, Convolution | Linear):
-            continue
-        name, parameter = node.operation.weight, f"{node.layer}.weight"
+    for name, parameter in _matrices(graph):
         weight, source = graph.weights[name], imported.get(parameter)
         coded = None
         if parameter in schemes and source is not None and source.shape == weight.shape:
@@ -43,6 +44,16 @@ def whole_weights(
             else _scaled(coded, source, weight)
         )
     return found
+
+
+def _matrices(graph: Graph) -> Iterator[tuple[str, str]]:
+    """The weight of every layer, or both of a recurrent one, by its name in the graph and in the network."""
+    for node in graph.nodes:
+        layer = node.operation
+        if isinstance(layer, Convolution | Linear):
+            yield layer.weight, f"{node.layer}.weight"
+        elif isinstance(layer, Recurrent):
+            yield from ((name, name) for name in (layer.input_weight, layer.hidden_weight))
 
 
 def rounded_weight(weight: Tensor, form: IntegerForm) -> WholeWeight:
@@ -79,12 +90,23 @@ def with_room_for_biases(
     """
     fitting = dict(weights)
     for node in graph.nodes:
-        layer = node.operation
-        if isinstance(layer, Convolution | Linear) and layer.bias is not None and node.inputs[0] in grids:
-            bias, found = graph.weights[layer.bias].detach().double().flatten(), fitting[layer.weight]
-            least = bias.abs() / (grids[node.inputs[0]].scale * (1 << form.accumulator_bits - 2))
-            fitting[layer.weight] = _at_least(graph.weights[layer.weight], found, least)
+        for name, bias, scale in _biased(graph, node, grids):
+            least = bias.detach().double().flatten().abs() / (scale * (1 << form.accumulator_bits - 2))
+            fitting[name] = _at_least(graph.weights[name], fitting[name], least)
     return fitting
+
+
+def _biased(
+    graph: Graph, node: Node, grids: Mapping[str, Quantization]
+) -> Iterator[tuple[str, Tensor, float]]:
+    """A weight's name, its bias, and the scale of what it multiplies; no product reads a finer state than 16 bits."""
+    layer = node.operation
+    if isinstance(layer, Convolution | Linear) and layer.bias is not None and node.inputs[0] in grids:
+        yield layer.weight, graph.weights[layer.bias], grids[node.inputs[0]].scale
+    if isinstance(layer, Recurrent):
+        of_input, of_state = merged_biases(layer, graph.weights)
+        yield layer.input_weight, of_input, grids[node.inputs[0]].scale
+        yield layer.hidden_weight, of_state, 2.0**-UNIT_BITS
 
 
 def _at_least(weight: Tensor, found: WholeWeight, least: Tensor) -> WholeWeight:

@@ -43,6 +43,7 @@ from spokeshave.compiler.operations.moves import (
     Take,
 )
 from spokeshave.compiler.operations.products import MatMul, SelectedLinear
+from spokeshave.compiler.operations.recurrent import WholeRecurrent
 from spokeshave.compiler.operations.reduction import GroupNorm, LayerNorm, Mean, Pool, RMSNorm, Softmax, Sum
 from spokeshave.compiler.operations.tokens import Attention, Embedding, SelectTokens, TopK
 from spokeshave.compiler.operations.transformers import (
@@ -76,6 +77,7 @@ Operation = (
     | QuantizedPool
     | QuantizedRecurrent
     | QuantizedSelected
+    | WholeRecurrent
     | QuantizedSum
     | QuantizedMatMul
     | QuantizedNorm
@@ -158,5 +160,6 @@ __all__ = [
     "Take",
     "TopK",
     "Where",
+    "WholeRecurrent",
     "Widen",
 ]

@@ -1,7 +1,9 @@
 """Nodes, values and weights that no output needs are dropped."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.operations import Foreign
@@ -13,7 +15,10 @@ WEIGHT_FIELDS = (
     *("weight_scale", "input_scale", "hidden_scale"),
     *("multiplier", "residual", "table", "gamma", "beta"),
 )
-PARTS = ("layer", "rescale", "inverse", "power", "near", "far")  # of an operation, that name weights as well
+PARTS = (  # of an operation, that name weights as well
+    *("layer", "rescale", "inverse", "power", "near", "far"),
+    *("input_product", "state_product", "sigmoid", "tanh", "cell_tanh"),
+)
 
 
 def eliminate_dead(graph: Graph) -> Graph:
@@ -35,6 +40,13 @@ def weight_names(node: Node, graph: Graph) -> set[str]:
     """Names of the weights that a node reads."""
     if isinstance(node.operation, Foreign):
         return {name for name in graph.weights if json.dumps({"weight": name}) in node.operation.arguments}
-    operations = (node.operation, *(getattr(node.operation, part, None) for part in PARTS))
-    fields = (getattr(operation, field, None) for operation in operations for field in WEIGHT_FIELDS)
-    return {name for name in fields if isinstance(name, str)}
+    return set(_named(node.operation))
+
+
+def _named(operation: Any) -> Iterator[str]:
+    """The weights that an operation or one of its parts names."""
+    names = (getattr(operation, field, None) for field in WEIGHT_FIELDS)
+    yield from (name for name in names if isinstance(name, str))
+    for part in PARTS:
+        if getattr(operation, part, None) is not None:
+            yield from _named(getattr(operation, part))

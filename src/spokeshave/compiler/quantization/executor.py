@@ -18,6 +18,7 @@ from spokeshave.compiler.operations import (
     QuantizedRecurrent,
     QuantizedSelected,
     QuantizedSum,
+    Recurrent,
     Rescale,
     Steps,
 )
@@ -36,6 +37,7 @@ from spokeshave.compiler.quantization.gates import CELLS, merged_biases
 from spokeshave.compiler.quantization.rescaling import rescaled
 
 Weights = Mapping[str, Tensor]
+SumsOf = Callable[[Quantized, Tensor], Callable[[Tensor], Tensor]]  # of a layer and its whole weight
 FLOAT32_EXACT = 1 << 24  # up to here float32 holds every whole number
 
 
@@ -201,30 +203,45 @@ def run_quantized_selected(
 
 
 def run_quantized_recurrent(
-    operation: QuantizedRecurrent, weights: Weights, inputs: Sequence[Tensor], hidden: int
+    operation: QuantizedRecurrent, weights: Weights, inputs: Sequence[Tensor], sums_of: SumsOf | None = None
 ) -> list[Tensor]:
-    """A recurrent layer over all steps: the sequence, and the states after the last step; bit for bit."""
+    """A recurrent layer over all steps of `[N, T, F]`: the sequence, and the states after the last; bit for bit."""
     layer = operation.layer
-    sequence, *states = inputs
-    constants = [weights[name] for name in (layer.hidden_state, layer.cell_state) if name is not None]
-    states = states or [constant.reshape(1, hidden) for constant in constants]
-    states = states or [sequence.new_zeros(1, hidden)] * (2 if layer.kind == "lstm" else 1)
+    sequence, *given = inputs
+    states = first_states(layer, weights, given, len(sequence), sequence.device)
     biases = merged_biases(layer, weights)
-    projected = _share_of_gates(operation.input_product, weights, biases[0])(sequence[0])
-    share = _share_of_gates(operation.state_product, weights, biases[1])
-    steps = range(len(projected))
+    projected = _share_of_gates(operation.input_product, weights, biases[0], sums_of)(sequence)
+    share = _share_of_gates(operation.state_product, weights, biases[1], sums_of)
+    steps = range(projected.shape[1])
     made = []
     for step in reversed(steps) if layer.reverse else steps:
-        states = [*CELLS[layer.kind](projected[step : step + 1], share(states[0]), *states)]
+        states = [*CELLS[layer.kind](projected[:, step], share(states[0]), *states)]
         made.append(states[0])
     return [torch.stack(made[::-1] if layer.reverse else made, 1), *states]
 
 
-def _share_of_gates(operation: Quantized, weights: Weights, bias: Tensor) -> Callable[[Tensor], Tensor]:
-    """What multiplies float32 rows with an int8 weight: `[N, K]` -> `[N, gates]`."""
+def first_states(
+    layer: Recurrent, weights: Weights, given: Sequence[Tensor], samples: int, device: torch.device
+) -> list[Tensor]:
+    """The states before the first step, float32 `[N, H]` each: given, constants, or zeros."""
+    hidden = weights[layer.hidden_weight].shape[1]
+    constants = [weights[name] for name in (layer.hidden_state, layer.cell_state) if name is not None]
+    found = list(given) or [constant.reshape(1, hidden).expand(samples, hidden) for constant in constants]
+    return found or [torch.zeros(samples, hidden, device=device)] * (2 if layer.kind == "lstm" else 1)
+
+
+def exact_sums(operation: Quantized, weight: Tensor) -> Callable[[Tensor], Tensor]:
+    """What makes the sums of a linear layer, zero points taken off, many times over."""
+    kind = _exact_type(operation, weight)
+    exact = weight.to(kind)
+    return lambda x: F.linear(x.to(kind) - operation.input.zero_point, exact)
+
+
+def _share_of_gates(
+    operation: Quantized, weights: Weights, bias: Tensor, sums_of: SumsOf | None
+) -> Callable[[Tensor], Tensor]:
+    """What multiplies float32 rows with a whole weight: `[..., K]` -> `[..., gates]`."""
     weight = weights[operation.weight]
     after = requantization(operation, weight, weights[operation.weight_scale], bias)
-    exact = weight.double()  # once, not at every step
-    return lambda x: finish(
-        operation, after, integer_sums(operation, quantize(x, operation.input), exact), None
-    )
+    sums = (sums_of or exact_sums)(operation, weight)
+    return lambda x: finish(operation, after, sums(quantize(x, operation.input)), None)

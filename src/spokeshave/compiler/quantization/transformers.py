@@ -23,7 +23,7 @@ def run_norm(operation: QuantizedNorm, weights: Weights, x: Tensor) -> Tensor:
     """Layer norm over the last axis."""
     x = x.long() - operation.input.zero_point
     total = x.sum(-1, keepdim=True)
-    centred = x - _rounded(total * operation.mean_multiplier, operation.mean_shift)
+    centred = x - rounded_shift(total * operation.mean_multiplier, operation.mean_shift)
     inverse = look_up(operation.inverse, weights, centred.square().sum(-1, keepdim=True))
     scaled = centred * inverse * weights[operation.gamma].long() + weights[operation.beta].long()
     return _clamped(scaled >> operation.shift, operation.output)
@@ -36,7 +36,7 @@ def run_softmax(operation: QuantizedSoftmax, weights: Weights, x: Tensor) -> Ten
     total = powers.sum(-1, keepdim=True)
     beyond = place(operation.near, total) >= len(weights[operation.near.table])
     near, far = (
-        _rounded(powers * look_up(table, weights, total), shift)
+        rounded_shift(powers * look_up(table, weights, total), shift)
         for table, shift in (
             (operation.near, operation.near_shift),
             (operation.far, operation.far_shift),
@@ -56,8 +56,9 @@ def place(read: Divided, x: Tensor) -> Tensor:
     return (x + read.start) >> read.shift
 
 
-def _rounded(x: Tensor, shift: int) -> Tensor:
-    return (x + (1 << shift - 1)) >> shift
+def rounded_shift(x: Tensor, shift: int) -> Tensor:
+    """Divided by a power of two, halves up."""
+    return (x + (1 << shift >> 1)) >> shift
 
 
 def _clamped(x: Tensor, output: Quantization) -> Tensor:

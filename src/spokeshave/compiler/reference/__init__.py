@@ -22,6 +22,7 @@ from spokeshave.compiler.operations import (
     QuantizedSoftmax,
     QuantizedSum,
     SelectTokens,
+    WholeRecurrent,
 )
 from spokeshave.compiler.quantization.arithmetic import dequantize, quantize
 from spokeshave.compiler.quantization.executor import (
@@ -33,6 +34,7 @@ from spokeshave.compiler.quantization.executor import (
     run_sum,
 )
 from spokeshave.compiler.quantization.transformers import run_matmul, run_norm, run_softmax
+from spokeshave.compiler.quantization.whole_recurrent import run_whole_recurrent
 from spokeshave.compiler.reference import bfloat16, elementwise, layers, moves, products, reduction, tokens
 from spokeshave.compiler.reference.foreign import run_foreign
 from spokeshave.compiler.reference.runner import Runner, Weights
@@ -57,9 +59,8 @@ RUNNERS: Mapping[type, Runner] = {
     QuantizedSoftmax: lambda op, inputs, weights, shape: run_softmax(op, weights, *inputs),
     Quantized: lambda op, inputs, weights, shape: run_quantized(op, weights, *inputs),
     QuantizedSelected: lambda op, inputs, weights, shape: run_quantized_selected(op, weights, *inputs),
-    QuantizedRecurrent: lambda op, inputs, weights, shape: run_quantized_recurrent(
-        op, weights, inputs, shape[-1]
-    ),
+    QuantizedRecurrent: lambda op, inputs, weights, shape: run_quantized_recurrent(op, weights, inputs),
+    WholeRecurrent: lambda op, inputs, weights, shape: run_whole_recurrent(op, weights, inputs),
 }
 
 

@@ -29,8 +29,9 @@ def _recurrent(op: Recurrent, inputs: list[Tensor], weights: Weights, shape: tup
     names = (op.input_weight, op.hidden_weight, op.input_bias, op.hidden_bias)
     parameters = [weights[name] for name in names if name is not None]
     state = inputs[1:] or [weights[name] for name in (op.hidden_state, op.cell_state) if name is not None]
-    state = state or [sequence.new_zeros(1, shape[-1])] * (2 if op.kind == "lstm" else 1)
-    state = [entry.reshape(1, 1, -1) for entry in state]
+    samples, hidden = len(sequence), shape[-1]
+    state = state or [sequence.new_zeros(samples, hidden)] * (2 if op.kind == "lstm" else 1)
+    state = [entry.reshape(1, -1, hidden).expand(1, samples, hidden).contiguous() for entry in state]
     settings = (parameters, len(parameters) == 4, 1, 0.0, False, False, True)
     run: Callable[..., Sequence[Tensor]] = torch.lstm if op.kind == "lstm" else torch.gru
     y, *last = run(sequence, state if op.kind == "lstm" else state[0], *settings)

@@ -11,6 +11,7 @@ from torch import Tensor
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.integers import IntegerDeployment, IntegerForm, WholeNetwork
 from spokeshave.compiler.integers.batched import Products, batch_values
+from spokeshave.compiler.integers.recurrent import each_product
 from spokeshave.compiler.operations import Convolution, Quantized
 from spokeshave.deployment import Cost
 from spokeshave.devices.crossbars.array import Array
@@ -105,7 +106,7 @@ class CrossbarProducts:
         return layer.as_output(operation, torch.cat(shares, 1), x)
 
     def bits(self, graph: Graph, values: Mapping[str, Tensor]) -> dict[str, float]:
-        """Input bits that a fragment of each layer needs on these values, crossbars in lockstep."""
+        """Input bits that fragments of each layer (no recurrent ones) need on these values, crossbars in lockstep."""
         found = {}
         for node in graph.nodes:
             if isinstance(node.operation, Quantized):
@@ -124,11 +125,11 @@ def program_graph(
     Raises SpokeshaveError, with the layer's name, for weights that the array cannot hold.
     """
     layers = {}
-    for node in graph.nodes:
+    for node in each_product(graph):
         if isinstance(node.operation, Quantized):
             weight, layer = graph.weights[node.operation.weight], node.operation.layer
             shape = tuple(weight.shape)
-            lines = word_lines(shape, order_of(schemes.get(f"{node.layer}.weight")))
+            lines = word_lines(shape, order_of(schemes.get(f"{node.layer}.weight", schemes.get(node.layer))))
             groups = weight.flatten(1).chunk(layer.groups if isinstance(layer, Convolution) else 1)
             try:
                 programmed = tuple(program(group, array, generator, lines) for group in groups)

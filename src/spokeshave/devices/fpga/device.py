@@ -193,7 +193,7 @@ class FPGADevice:
         plan: Plan | None = None,
         calibration: Iterable[Any] | None = None,
     ) -> IntegerDeployment:
-        """The network in whole numbers, layers bit for bit as the engine computes them; recurrent ones stay float32.
+        """The network in whole numbers, layers bit for bit as the engine computes them; gates by tables.
 
         Raises SpokeshaveError without calibration data, for schemes that no lane multiplies with, and where sums may
         overflow the accumulators.
