@@ -54,12 +54,33 @@ def test_few_engines_are_better_than_the_one_that_was_found() -> None:
     found = find_engine(device, works).mapped.cycles
     by_hand = []
     for columns, int8, shift, outputs in product((16, 32, 64), range(2, 17, 2), range(0, 17, 2), (8, 16)):
-        lanes = Lanes(int8=int8, shift=shift) if shift else Lanes(int8=int8)
-        engine = Engine(lanes, columns, depth=12, positions=50, load_bytes=80, outputs=outputs)
-        if shift and replace(device, engine=engine).misfit() is None:
+        engine = Engine(
+            Lanes(int8=int8, shift=shift), columns, depth=12, positions=50, load_bytes=80, outputs=outputs
+        )
+        if replace(device, engine=engine).misfit() is None:
             by_hand.append(map_network(engine, works).cycles)
     assert by_hand
     assert found <= 1.03 * min(by_hand)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS[1:], ids=lambda precision: precision.name)
+def test_formats_that_bytes_hold_are_no_slower_than_bytes(precision: Precision) -> None:
+    device = chip(dsp=150, lut=20_000)
+    fixed, mixed = (
+        best_engine(device, BLOCK, *choice) for choice in ((PRECISIONS[0], 0.0), (precision, 0.75))
+    )
+    assert mixed.design.mapped.cycles <= fixed.design.mapped.cycles
+
+
+def test_known_engines_are_tried() -> None:
+    small, large = chip(dsp=60, lut=12_000), chip(dsp=150, lut=25_000)
+    known = best_engine(large, BLOCK, MIXED, 0.5).design
+    again = best_engine(
+        replace(small, figures=large.figures), BLOCK, MIXED, 0.5, [known.device.engine]
+    ).design
+    assert again.mapped.cycles == known.mapped.cycles
+    other = find_engine(large, large.works(BLOCK, MIXED.plan(0.25)), [known.device.engine])
+    assert other.mapped.cycles <= known.device.mapped(BLOCK, MIXED.plan(0.25)).cycles
 
 
 def test_rows_of_powers_of_two_help_until_luts_run_out() -> None:

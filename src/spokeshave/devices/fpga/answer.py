@@ -1,9 +1,10 @@
 """Auto-ViT-Acc's question (arXiv 2208.05163): which formats, at which ratio, reach a rate on a budget (*modelled*)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from spokeshave.devices.fpga.device import FPGADevice
+from spokeshave.devices.fpga.engine import Engine
 from spokeshave.devices.fpga.search import Design, find_engine
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan, Rule
@@ -68,15 +69,18 @@ def answer(
 ) -> Answer:
     """The most precise formats, and of these the fewest rows of the second, with which a network reaches a rate.
 
-    `rate` in samples a second. An engine is searched for every choice. Raises SpokeshaveError where none reaches it,
+    `rate` in samples a second. For every choice an engine is searched, and those of earlier choices are tried.
+    Raises SpokeshaveError where none reaches it,
     with the fastest.
     """
-    if rate <= 0:
+    if not rate > 0:
         raise SpokeshaveError(f"a rate must be above 0, not {rate:g}")
     fastest: Answer | None = None
+    known: list[Engine] = []
     for precision in precisions:
         for share in precision.shares:
-            found = best_engine(device, workload, precision, share)
+            found = best_engine(device, workload, precision, share, known)
+            known.append(found.design.device.engine)
             if found.design.samples_per_second >= rate:
                 return found
             if fastest is None or found.design.samples_per_second > fastest.design.samples_per_second:
@@ -87,7 +91,10 @@ def answer(
     )
 
 
-def best_engine(device: FPGADevice, workload: Workload, precision: Precision, share: float) -> Answer:
-    """The engine that is made for one choice."""
+def best_engine(
+    device: FPGADevice, workload: Workload, precision: Precision, share: float, known: Iterable[Engine] = ()
+) -> Answer:
+    """The engine that is made for one choice, or the best of `known` ones where that is better."""
     plan = precision.plan(share)
-    return Answer(precision.name, share, plan, find_engine(device, device.works(workload, plan)))
+    design = find_engine(device, device.works(workload, plan), known)
+    return Answer(precision.name, share, plan, design)

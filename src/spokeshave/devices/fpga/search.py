@@ -1,20 +1,21 @@
 """Sizes of the engine for a network, searched for under what the chip has (*modelled*)."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice, product
+from itertools import combinations, islice, product
 
 from spokeshave.devices.fpga.device import FPGADevice
-from spokeshave.devices.fpga.engine import Engine, Lanes
+from spokeshave.devices.fpga.engine import Engine, LaneKind, Lanes
 from spokeshave.devices.fpga.mapped import Mapped, map_network, network_cycles, repeated
 from spokeshave.devices.fpga.mapping import Work
-from spokeshave.devices.fpga.schedule import row_tiles
+from spokeshave.devices.fpga.schedule import HOLDS
 from spokeshave.errors import SpokeshaveError
 
 COLUMNS = (16, 32, 64, 128)
 OUTPUTS = (4, 8, 16, 32, 48)
 TILES = 96  # at most so many tiles of rows of one layer
-TRIED = 32  # sets of lanes, those with the fewest cycles of computing first, whose cycles are counted
+TRIED = 32  # sets of lanes, those with the most products first, whose cycles are counted
 REFINED = 3  # of these, the best, whose memories are searched
 
 
@@ -37,35 +38,56 @@ class Design:
         return 1 / (self.device.watts / self.samples_per_second + moved)
 
 
-def find_engine(device: FPGADevice, network: Sequence[Work]) -> Design:
-    """The engine on which the network takes the fewest cycles.
+def find_engine(device: FPGADevice, network: Sequence[Work], known: Iterable[Engine] = ()) -> Design:
+    """The engine on which the network takes the fewest cycles, of those that are searched.
 
     Lanes of each format by how many rows have it, so that all formats end a tile together: as many as a layer's rows
-    divided by a number of tiles; those that compute fastest are counted, and the memories of the best searched.
+    divided by a number of tiles; those with the most products a cycle are counted, and the memories of the best
+    searched. int8 lanes hold int4 weights and powers of two as well, so that each way to leave out lanes of these is
+    searched too. `known` engines, found for other formats of this network, are tried beside them.
     Raises SpokeshaveError where not even the smallest engine fits the chip.
     """
-    shapes = sorted(_lane_shapes(device, network), key=lambda engine: -engine.products)
-    if not shapes:
+    kinds = repeated(network)
+    found = [engine for engine in known if _computes(engine, network)]
+    for left_out in _ways_to_leave_out(network):
+        found += _search(device, [_on_bytes(work, left_out) for work in network])
+    if not found:
         raise SpokeshaveError(
             f"no engine for this network fits {device.name}: its smallest lanes are too large"
         )
-    kinds = repeated(network)
-    chosen = _best(shapes[:TRIED], kinds, REFINED)
-    refined = [larger for engine in chosen for larger in _memories(device, engine, network)]
-    best = device.with_engine(*_best([*chosen, *refined], kinds, 1))
+    best = device.with_engine(*_best(found, kinds, 1))
     return Design(best, map_network(best.engine, network))
 
 
-def _least_cycles(engine: Engine, kinds: Sequence[tuple[Work, int]]) -> int:
-    """Cycles if nothing waited for memory."""
-    return sum(
-        times
-        * work.count
-        * row_tiles(engine, work.product)
-        * -(-work.product.columns // engine.columns)
-        * work.product.positions
-        for work, times in kinds
-    )
+def _search(device: FPGADevice, network: Sequence[Work]) -> list[Engine]:
+    """The best engine with lanes of each of the network's formats; none where no such engine fits."""
+    shapes = sorted(_lane_shapes(device, network), key=lambda engine: -engine.products)
+    kinds = repeated(network)
+    chosen = _best(shapes[:TRIED], kinds, REFINED)
+    refined = [larger for engine in chosen for larger in _memories(device, engine, network)]
+    return _best([*chosen, *refined], kinds, 1)
+
+
+def _ways_to_leave_out(network: Sequence[Work]) -> Iterator[frozenset[LaneKind]]:
+    """Every set of the formats in a network whose rows int8 lanes can compute instead, the empty one first."""
+    there = {kind for work in network for kind, count in work.product.rows if count}
+    others = [kind for kind in HOLDS["int8"] if kind != "int8" and kind in there]
+    for size in range(len(others) + 1):
+        yield from map(frozenset, combinations(others, size))
+
+
+def _on_bytes(work: Work, left_out: frozenset[LaneKind]) -> Work:
+    """The same with the rows of some formats counted as int8, whose lanes compute them."""
+    counts: Counter[LaneKind] = Counter()
+    for kind, count in work.product.rows:
+        counts["int8" if kind in left_out else kind] += count
+    return replace(work, product=replace(work.product, rows=tuple(counts.items())))
+
+
+def _computes(engine: Engine, network: Sequence[Work]) -> bool:
+    """Whether it has lanes for every format in a network."""
+    held = {kind for lane, kinds in HOLDS.items() if engine.lanes.of(lane) for kind in kinds}
+    return all(kind in held for work in network for kind, count in work.product.rows if count)
 
 
 def _best(engines: Iterable[Engine], kinds: Sequence[tuple[Work, int]], count: int) -> list[Engine]:
