@@ -5,10 +5,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from spokeshave.fit import Recipe
+
 PARTS = """
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+
+from spokeshave.networks import VisionTransformer
 
 
 def network():
@@ -18,6 +22,10 @@ def network():
         nn.Dropout(0.1),
         nn.Conv2d(16, 16, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 3),
     )
+
+
+def transformer():
+    return VisionTransformer(1, 8, 2, width=16, heads=2, blocks=3, classes=3)
 
 
 def images(count, seed):
@@ -85,3 +93,19 @@ def write_job(folder: Path) -> Path:
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(document))
     return path
+
+
+@pytest.fixture(scope="module")
+def token_job(shared_recipe) -> Recipe:
+    """The same data by a transformer that learns which patches to leave out."""
+    changes = {
+        "network": f"{shared_recipe.with_name('parts.py')}:transformer",
+        "compression": None,
+        "tokens": [
+            {"before": 1, "keep": 0.7, "rest": "package"},
+            {"before": 2, "keep": 0.4, "scorer": {"name": "learned", "importance": False}, "rest": "package"},
+        ],
+        "optimizer": "adamw",
+        "learning_rates": {"dense": 0.01, "method": 0.01, "fine_tune": 0.005},
+    }
+    return Recipe.parse(yaml.safe_load(shared_recipe.read_text()) | changes)

@@ -5,44 +5,15 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.fit.stopping import StoppedError, Watcher, assert_resumes
 
 from spokeshave.compiler import load_deployment
 from spokeshave.errors import SpokeshaveError
 from spokeshave.fit import Recipe, resume_run, start_run
 from spokeshave.fit.job import NATIVE
-from spokeshave.fit.outcome import without_timings
 from spokeshave.fit.recipe import Examples
 from spokeshave.fit.run_folder import STATE
 from spokeshave.plan import Plan
-
-
-class StoppedError(Exception):
-    """What the watcher raises to end a run early."""
-
-
-class Watcher:
-    """Ends the run when it has heard `stop_after` events."""
-
-    def __init__(self, stop_after=10**9):
-        self.heard = []
-        self.stop_after = stop_after
-
-    def begin(self, title):
-        self._hear(("begin", title))
-
-    def advance(self, done):
-        assert 0 <= done <= 1
-
-    def epoch(self, record, last):
-        self._hear(("epoch", record.phase, record.epoch, last))
-
-    def finish(self, seconds):
-        self._hear("finish")
-
-    def _hear(self, event):
-        self.heard.append(event)
-        if len(self.heard) == self.stop_after:
-            raise StoppedError
 
 
 @pytest.fixture(scope="module")
@@ -108,20 +79,8 @@ def test_resuming_a_finished_run_changes_nothing(finished, folder):
     ],
 )
 def test_resume_equals_the_uninterrupted_run(job, tmp_path, changes):
-    """Stopped after every third event, the run ends with the same weights and figures."""
     job = job.model_copy(update=changes)
-    whole = start_run(job, tmp_path / "whole")
-    with pytest.raises(StoppedError):
-        start_run(job, tmp_path / "parts", observer=Watcher(3))
-    for _ in range(20):
-        try:
-            result = resume_run(tmp_path / "parts", Watcher(3))
-            break
-        except StoppedError:
-            continue
-    assert without_timings(result) == without_timings(whole)
-    for file in (tmp_path / "whole" / "checkpoints").iterdir():
-        assert file.read_bytes() == (tmp_path / "parts" / "checkpoints" / file.name).read_bytes()
+    assert_resumes(job, tmp_path / "whole", start_run(job, tmp_path / "whole"), tmp_path / "parts")
 
 
 def test_fewer_examples_are_trained_on_and_counted(job, tmp_path):

@@ -5,7 +5,15 @@ from torch import nn
 from spokeshave.data import cifar10
 from spokeshave.errors import SpokeshaveError
 from spokeshave.locate import data_folder
-from spokeshave.networks import NETWORKS, SAMPLE_SHAPES, cifar_resnet, cifar_wide, digits_network
+from spokeshave.networks import (
+    NETWORKS,
+    SAMPLE_SHAPES,
+    VisionTransformer,
+    cifar_resnet,
+    cifar_wide,
+    digits_network,
+    digits_transformer,
+)
 
 
 def multiply_adds(network, example):
@@ -36,7 +44,10 @@ def test_the_digits_network_has_the_size_that_it_says():
     assert 38e6 < multiply_adds(digits_network(), torch.zeros(1, 1, 16, 16)) < 39e6
 
 
-@pytest.mark.parametrize(("make", "shape"), [(digits_network, (2, 1, 16, 16)), (cifar_wide, (2, 3, 32, 32))])
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [(digits_network, (2, 1, 16, 16)), (digits_transformer, (2, 1, 16, 16)), (cifar_wide, (2, 3, 32, 32))],
+)
 def test_scores_for_every_class(make, shape):
     assert make()(torch.zeros(shape)).shape == (2, 10)
 
@@ -93,3 +104,11 @@ def test_pretrained_resnet20_has_its_published_accuracy():
     with torch.inference_mode():
         right = sum(int((network(inputs).argmax(1) == labels).sum()) for inputs, labels in held_out)
     assert right == 9173
+
+
+def test_a_vision_transformer_cuts_images_evenly():
+    network = VisionTransformer(3, 8, 4, width=16, heads=2, blocks=2, classes=5, overlap=1)
+    assert network(torch.zeros(2, 3, 8, 8)).shape == (2, 5)
+    assert network.position.shape == (1, 5, 16)
+    with pytest.raises(SpokeshaveError, match="patches of 3 pixels must cut 8 evenly, and 2 heads 16"):
+        VisionTransformer(3, 8, 3, width=16, heads=2, blocks=2)

@@ -1,14 +1,12 @@
 """The criteria by the names that recipes use."""
 
-from collections.abc import Mapping
-from dataclasses import MISSING, fields
 from typing import Any
 
 from spokeshave.criteria.gradients import BlockFisher, Fisher, Movement, Taylor
 from spokeshave.criteria.input_norm import InputNorm
 from spokeshave.criteria.magnitude import Magnitude
 from spokeshave.criteria.random import Random
-from spokeshave.errors import SpokeshaveError
+from spokeshave.named import config_of
 
 CRITERIA: dict[str, type[Any]] = {
     "magnitude": Magnitude,
@@ -19,7 +17,7 @@ CRITERIA: dict[str, type[Any]] = {
     "input_norm": InputNorm,
     "random": Random,
 }
-NOT_IN_TEXT = "loss"  # a function
+NOT_IN_TEXT = ("loss",)  # a function
 
 
 def criterion_of(setting: Any) -> Any:
@@ -28,20 +26,4 @@ def criterion_of(setting: Any) -> Any:
     >>> criterion_of({"name": "block_fisher", "block": [8, 64]}).block
     (8, 64)
     """
-    given = dict(setting) if isinstance(setting, Mapping) else {"name": setting}
-    name = given.pop("name", None)
-    if name not in CRITERIA:
-        raise SpokeshaveError(f"there is no criterion {name!r}; known ones are {', '.join(CRITERIA)}")
-    known = {field.name: field for field in fields(CRITERIA[name]) if field.name != NOT_IN_TEXT}
-    for key in given:
-        if key not in known:
-            choice = f"its settings are {', '.join(known)}" if known else "it has none"
-            raise SpokeshaveError(f"the criterion {name} has no setting {key!r}; {choice}")
-    missing = [key for key, field in known.items() if field.default is MISSING and key not in given]
-    if missing:
-        raise SpokeshaveError(
-            f"the criterion {name} needs {missing[0]}: write {{name: {name}, {missing[0]}: ...}}"
-        )
-    return CRITERIA[name](
-        **{key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
-    )
+    return config_of("criterion", CRITERIA, setting, elsewhere=NOT_IN_TEXT)

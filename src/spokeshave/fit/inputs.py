@@ -1,7 +1,7 @@
 """What a recipe names, found and checked against each other before anything is written or trained."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from hashlib import sha256
 from pathlib import Path
@@ -19,6 +19,7 @@ from spokeshave.errors import SpokeshaveError
 from spokeshave.fit.builtin import builtin_plan, builtin_plan_names
 from spokeshave.fit.logits import scores
 from spokeshave.fit.recipe import Epochs, Recipe
+from spokeshave.fit.tokens import check_tokens
 from spokeshave.methods import (
     ADMM,
     DuringTraining,
@@ -48,7 +49,10 @@ METHODS: dict[str, type] = {
 
 @dataclass(frozen=True)
 class Inputs:
-    """The parts of a job; `example` is one sample, `schemes` go by parameter name."""
+    """The parts of a job; `example` is one sample, `schemes` go by parameter name.
+
+    `reducers` are the token reducers as far as they are known before training, as plain data.
+    """
 
     recipe: Recipe
     network: nn.Module
@@ -58,6 +62,7 @@ class Inputs:
     plan: Plan
     schemes: Mapping[str, Scheme]
     workload: Workload
+    reducers: Sequence[Mapping[str, Any]] = ()
 
 
 def gather(recipe: Recipe, plan: Plan | None = None) -> Inputs:
@@ -74,11 +79,12 @@ def gather(recipe: Recipe, plan: Plan | None = None) -> Inputs:
     example = check_data(network, data, recipe)
     plan = plan or find_plan(recipe, network)
     schemes = plan.resolve(network)
-    if not schemes and not quantizes(device):
+    reducers = check_tokens(recipe, network, example, device)
+    if not schemes and not reducers and not quantizes(device):
         raise SpokeshaveError("the plan leaves every layer dense; name a scheme for at least one layer")
     workload = trace(network, example)
     check_supported(device, schemes, workload)
-    return Inputs(recipe, network, data, example, device, plan, schemes, workload)
+    return Inputs(recipe, network, data, example, device, plan, schemes, workload, reducers)
 
 
 def quantizes(device: Device) -> bool:
@@ -163,7 +169,8 @@ def find_plan(recipe: Recipe, network: nn.Module) -> Plan:
     """The plan that a recipe names or asks for."""
     if recipe.compression is not None:
         return Plan.for_compression(network, recipe.compression)
-    assert recipe.plan is not None
+    if recipe.plan is None:
+        return Plan(())
     if recipe.plan in builtin_plan_names():
         return builtin_plan(recipe.plan)
     if not Path(recipe.plan).is_file():

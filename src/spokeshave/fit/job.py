@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from spokeshave.devices import Device, HostDevice
+from spokeshave.devices import HostDevice
 from spokeshave.fit import modelled, outcome, training
 from spokeshave.fit.inputs import Inputs, gather
 from spokeshave.fit.observer import Observer, Silent
@@ -50,6 +50,7 @@ TRAINING = (
     Step("method", "prune", training.apply_method),
     Step("fine_tune", "fine-tune", training.fine_tune),
 )
+TOKENS = Step("tokens", "place token reducers", training.place_reducers)
 NATIVE = (
     Step("prepare", "profile dense", outcome.prepare),
     *TRAINING,
@@ -67,9 +68,13 @@ MODELLED = (
 )
 
 
-def steps_of(device: Device) -> tuple[Step, ...]:
-    """What is done for a device: this CPU is measured, others are modelled."""
-    return NATIVE if isinstance(device, HostDevice) else MODELLED
+def steps_of(inputs: Inputs) -> tuple[Step, ...]:
+    """What is done for a device: this CPU is measured, others are modelled; token reducers follow the dense phase."""
+    steps = NATIVE if isinstance(inputs.device, HostDevice) else MODELLED
+    if not inputs.reducers:
+        return steps
+    trained = [step.name for step in steps].index("dense") + 1
+    return *steps[:trained], TOKENS, *steps[trained:]
 
 
 def start_run(
@@ -106,13 +111,15 @@ def _try_out(inputs: Inputs) -> None:
     """A network that the device cannot run, or the compiler cannot compile, is known before it is trained."""
     if isinstance(inputs.device, HostDevice):
         outcome.deploy_dense(inputs)
+        if inputs.reducers:
+            outcome.deploy_reduced(inputs)
     else:
         modelled.try_out(inputs)
 
 
 def _finish(work: Work) -> Result:
     """Run the steps that are left, then write the result and the report."""
-    for step in steps_of(work.inputs.device):
+    for step in steps_of(work.inputs):
         if work.run.read_state().step(step.name) is None:
             _run_step(step, work)
     return _report(work)

@@ -10,8 +10,18 @@ from torch import nn
 from spokeshave.compiler import LayerTime, NativeDeployment, load_deployment
 from spokeshave.errors import SpokeshaveError
 from spokeshave.fit.inputs import Inputs, first_batch
+from spokeshave.fit.logits import scores
 from spokeshave.fit.run_folder import DEPLOYMENT
 from spokeshave.fit.state import State
+from spokeshave.fit.token_outcome import (
+    Counted,
+    fixed_counts,
+    image_seconds,
+    reducer_facts,
+    same_counts,
+    typical_sample,
+)
+from spokeshave.fit.tokens import Reducers, adaptive, at_random, plan_beside, standing
 from spokeshave.fit.work import Found, Work
 from spokeshave.measure.accuracy import evaluate
 from spokeshave.measure.peers import relative_error
@@ -20,6 +30,7 @@ from spokeshave.schemes.scheme import Scheme
 
 PROFILE_REPEATS = 31
 TOLERANCE = 1e-3
+OTHER_COUNTS = 0.05  # share of samples that may keep another number of tokens than in PyTorch
 TIMINGS = ("speedup_over_best_dense_fp32", "best_dense_peer", "table", "wall_seconds", "command")
 """Entries of a result that the clock decides, and the command that made it."""
 
@@ -27,6 +38,14 @@ TIMINGS = ("speedup_over_best_dense_fp32", "best_dense_peer", "table", "wall_sec
 def deploy_dense(inputs: Inputs) -> NativeDeployment:
     """The dense network compiled for this CPU; raises SpokeshaveError when that cannot be."""
     deployment = inputs.device.deploy(inputs.network, inputs.example, None)
+    assert isinstance(deployment, NativeDeployment)
+    return deployment
+
+
+def deploy_reduced(inputs: Inputs) -> NativeDeployment:
+    """The untrained network with its token reducers compiled for this CPU, as far as they are known."""
+    with standing(inputs.network, inputs.reducers, inputs.recipe.seed) as network:
+        deployment = inputs.device.deploy(network, inputs.example, None)
     assert isinstance(deployment, NativeDeployment)
     return deployment
 
@@ -41,7 +60,7 @@ def compile_fitted(work: Work) -> Found:
     """Compile the fitted network into the run's folder `deployment`, and count what is left of it."""
     inputs = work.inputs
     network = work.network_after("fine_tune")
-    deployment = inputs.device.deploy(network, inputs.example, inputs.plan)
+    deployment = inputs.device.deploy(network, inputs.example, plan_beside(inputs.plan, network))
     deployment.save(work.run.path / DEPLOYMENT)
     return Found(count_weights(network, inputs.schemes))
 
@@ -55,43 +74,68 @@ def count_weights(network: nn.Module, schemes: Mapping[str, Scheme]) -> dict[str
     in_pruned = sum(weight.numel() for weight in pruned.values())
     left = sum(kept.values())
     return {
-        "compression": in_pruned / max(1, left),
+        "compression": max(1, in_pruned) / max(1, left),
         "compression_network": everything / max(1, everything - in_pruned + left),
         "density": {name: count / pruned[name].numel() for name, count in kept.items()},
     }
 
 
 def check(work: Work) -> Found:
-    """Largest difference to PyTorch on a batch of held-out samples, relative to the largest output."""
+    """Largest difference to PyTorch on a batch of held-out samples, relative to the largest output.
+
+    With token reducers, on those that keep as many tokens in both: a score next to its threshold may fall either way.
+    """
     inputs, _ = first_batch(work.inputs.data.held_out, "the held-out data")
-    network = work.network_after("fine_tune").eval()
+    network, deployment = work.network_after("fine_tune").eval(), _deployment(work)
     with torch.inference_mode():
         expected = network(inputs)
-    error = relative_error(_deployment(work)(inputs), expected)
-    if error > TOLERANCE:
+    found = deployment(inputs)
+    facts: dict[str, Any] = {}
+    if deployment.token_counts:
+        alike = same_counts(network, deployment)
+        expected, found = scores(expected)[alike], scores(found)[alike]
+        facts["samples_of_other_counts"] = int((~alike).sum())
+    error = relative_error(found, expected)
+    if error > TOLERANCE or facts.get("samples_of_other_counts", 0) > OTHER_COUNTS * len(inputs):
         raise SpokeshaveError(
             f"the deployment differs from PyTorch by {error:.1e} of the largest output (limit {TOLERANCE}); "
             f"this is a fault of the compiler: please report it with {work.run.path / DEPLOYMENT}"
         )
-    return Found({"max_relative_error": error})
+    return Found({"max_relative_error": error, **facts})
 
 
 def evaluate_all(work: Work) -> Found:
     """Accuracy of the dense network, of the deployment, and of the same plan filled at random, untrained."""
     inputs, held_out = work.inputs, work.inputs.data.held_out
-    deployed = evaluate(_deployment(work), held_out)
+    counted = Counted(_deployment(work))
+    deployed = evaluate(counted, held_out)
     work.observer.advance(1 / 3)
     dense = evaluate(work.network_after("dense"), held_out)
     work.observer.advance(2 / 3)
+    reducers = work.facts_of("fine_tune").get("tokens", ())
     keep_at_random(inputs.network, inputs.schemes, inputs.recipe.seed)
-    return Found(
-        {
-            "dense_accuracy": dense.top1,
-            "deployment_accuracy": deployed.top1,
-            "random_baseline_accuracy": evaluate(inputs.network, held_out).top1,
-            "held_out_samples": deployed.total,
-        }
-    )
+    with standing(inputs.network, at_random(reducers, inputs.recipe.seed), inputs.recipe.seed) as network:
+        random = evaluate(network, held_out)
+    facts = {
+        "dense_accuracy": dense.top1,
+        "deployment_accuracy": deployed.top1,
+        "random_baseline_accuracy": random.top1,
+        "held_out_samples": deployed.total,
+    }
+    return Found(facts | (_token_facts(work, reducers, counted) if reducers else {}))
+
+
+def _token_facts(work: Work, reducers: Reducers, counted: Counted) -> dict[str, Any]:
+    """What each reducer left of every held-out sample, and which sample is a typical one."""
+    inputs = work.inputs
+    before, *fixed = fixed_counts(work.network_after("fine_tune"), inputs.example)
+    samples = first_batch(inputs.data.held_out, "the held-out data")[0]
+    counts = counted.counts if all(adaptive(one) for one in reducers) else [[count] for count in fixed]
+    return {
+        "all_tokens": before,
+        "reducers": reducer_facts(reducers, counts),
+        "typical_sample": typical_sample(counts, len(samples)),
+    }
 
 
 def keep_at_random(network: nn.Module, schemes: Mapping[str, Scheme], seed: int) -> None:
@@ -106,17 +150,23 @@ def keep_at_random(network: nn.Module, schemes: Mapping[str, Scheme], seed: int)
 
 def time_beside_peers(work: Work) -> Found:
     """One interleaved run of the deployment and the peers that run the dense network, at one thread."""
-    recipe = work.inputs.recipe
+    recipe, deployment = work.inputs.recipe, _deployment(work)
+    example, facts = work.inputs.example, dict[str, Any]()
+    if work.inputs.reducers:
+        samples, _ = first_batch(work.inputs.data.held_out, "the held-out data")
+        typical = work.facts_of("evaluate")["typical_sample"]
+        example = samples[typical : typical + 1]
+        facts["image_seconds"] = image_seconds(deployment, work.inputs.data.held_out)
     comparison = side_by_side(
-        _deployment(work),
+        deployment,
         work.network_after("dense"),
-        work.inputs.example,
+        example,
         threads=1,
         rounds=recipe.rounds,
         peers=recipe.peers,
         progress=lambda done, total, _: work.observer.advance(done / total),
     )
-    return Found({"comparison": comparison.as_dict()})
+    return Found({"comparison": comparison.as_dict(), **facts})
 
 
 def profile_layers(work: Work) -> Found:
@@ -142,7 +192,20 @@ def result(work: Work, state: State) -> dict[str, Any]:
         "table": comparison["table"],
         "absent": comparison["absent"],
         "layers": layer_rows(work.inputs, facts),
+        **({"tokens": token_result(facts)} if work.inputs.reducers else {}),
         **origin(work, state, comparison["machine"]),
+    }
+
+
+def token_result(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What token reducers did to held-out samples, as `result.json` holds it."""
+    placed = {key: facts[key] for key in ("staircase", "blocks_seconds") if key in facts}
+    return {
+        "all_tokens": facts["all_tokens"],
+        "reducers": facts["reducers"],
+        "image_seconds": facts["image_seconds"],
+        "samples_of_other_counts": facts.get("samples_of_other_counts", 0),
+        **placed,
     }
 
 
@@ -165,6 +228,8 @@ def without_timings(result: Mapping[str, Any]) -> dict[str, Any]:
     rest = {key: value for key, value in result.items() if key not in TIMINGS}
     for rows in ("layers", "epochs"):
         rest[rows] = [{k: v for k, v in row.items() if "seconds" not in k} for row in result[rows]]
+    if "tokens" in result:
+        rest["tokens"] = {k: v for k, v in result["tokens"].items() if "seconds" not in k}
     return rest
 
 

@@ -2,10 +2,10 @@
 
 import json
 from hashlib import sha256
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from spokeshave.errors import SpokeshaveError
 
@@ -41,15 +41,46 @@ class Examples(_Section):
     score: str = "forgetting"
 
 
+class Tokens(_Section):
+    """A token reducer: in front of which block, and the share of all patches that stays behind it on average.
+
+    Or with `limit` as many reducers as bring the blocks to that share of their time, placed by the device's staircase.
+    `scorer`, `decision` and `rest` are names of `tokens.registry`, or mappings with a name and settings; without a
+    decision learned scores are trained with Gumbel noise, and others keep the same number of every sample.
+    """
+
+    before: int | None = Field(default=None, ge=0)
+    keep: float | None = Field(default=None, gt=0, le=1)
+    limit: float | None = Field(default=None, gt=0, lt=1)
+    scorer: str | dict[str, Any] = "learned"
+    decision: str | dict[str, Any] | None = None
+    rest: str | dict[str, Any] = "drop"
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "Tokens":
+        placed = (self.before is not None, self.keep is not None)
+        if self.limit is None and not all(placed):
+            raise ValueError("a reducer needs before and keep, or limit alone")
+        if self.limit is not None and any(placed):
+            raise ValueError("limit finds before and keep; leave those out")
+        return self
+
+
+def _listed(setting: Any) -> Any:
+    """A single reducer needs no list."""
+    return [setting] if isinstance(setting, dict) else setting
+
+
 class Recipe(_Section):
     """The whole job.
 
     Exactly one of `plan` (a YAML file or a built-in plan) and `compression` (a plan is made with that many
-    times fewer weights in the pruned layers) is given. `settings` are the method's own (`rho: 0.01`; a `criterion` by
-    name, or as a mapping such as `{name: block_fisher, block: [8, 64]}`).
+    times fewer weights in the pruned layers) is given; with `tokens` neither need be. `settings` are the method's own
+    (`rho: 0.01`; a `criterion` by name, or as a mapping such as `{name: block_fisher, block: [8, 64]}`).
     `batch_size` and `samples_per_epoch` are for built-in data; loaders of the user's own keep theirs.
-    `examples` trains on a part of them (Tri-Level E-ViT's example level). `precision` is that of the training's forward
-    and backward operators; the deployment's is another matter.
+    `examples` trains on a part of them (Tri-Level E-ViT's example level). `tokens` puts token reducers into a vision
+    transformer behind the dense phase: they are trained masked, and deployed as gathers. `precision` is that of the
+    training's forward and backward operators; the deployment's is another matter.
     Simulated devices are judged on `judged_samples` held-out samples at most.
     `peers` limits what the deployment is timed beside, in `rounds` rounds.
     """
@@ -71,10 +102,12 @@ class Recipe(_Section):
     settings: dict[str, float | int | str | bool | dict[str, Any]] = Field(default_factory=dict)
     epochs: Epochs = Epochs()
     learning_rates: LearningRates = LearningRates()
+    optimizer: Literal["sgd", "adamw"] = "sgd"
     weight_decay: float = Field(default=5e-4, ge=0)
     batch_size: int = Field(default=64, ge=1)
     samples_per_epoch: int | None = Field(default=None, ge=1)
     examples: Examples | None = None
+    tokens: Annotated[tuple[Tokens, ...] | None, BeforeValidator(_listed), Field(min_length=1)] = None
     distillation: bool = True
     precision: Literal["float32", "bfloat16"] = "float32"
     seed: int = Field(default=0, ge=0, lt=2**31)
@@ -85,7 +118,8 @@ class Recipe(_Section):
 
     @model_validator(mode="after")
     def _one_source_of_plan(self) -> "Recipe":
-        if (self.plan is None) == (self.compression is None):
+        given = sum(source is not None for source in (self.plan, self.compression))
+        if given == 2 or not (given or self.tokens):
             raise ValueError("exactly one of plan and compression must be given")
         return self
 
@@ -144,6 +178,7 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
         "epochs": Epochs,
         "learning_rates": LearningRates,
         "examples": Examples,
+        "tokens": Tokens,
     }
     section = sections.get(str(location[0]), Recipe) if len(location) > 1 else Recipe
     return list(section.model_fields)

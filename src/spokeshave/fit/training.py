@@ -5,6 +5,7 @@ Every epoch is seeded by (seed, phase, epoch), so that no generator's state has 
 
 import copy
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,6 +21,15 @@ from spokeshave.fit.checkpoint import (
 from spokeshave.fit.inputs import examples_of, method_config, phase_seed, seed_everything
 from spokeshave.fit.logits import Logits
 from spokeshave.fit.state import EpochRecord
+from spokeshave.fit.tokens import (
+    Reducers,
+    by_staircase,
+    calibrated,
+    plan_beside,
+    put_in,
+    token_budget,
+    token_sessions,
+)
 from spokeshave.fit.work import Found, Work
 from spokeshave.measure.accuracy import evaluate
 from spokeshave.methods import (
@@ -27,19 +37,24 @@ from spokeshave.methods import (
     MaskedFineTuning,
     Session,
     Teacher,
+    Together,
     begin,
     refresh_batch_norm,
     train,
 )
-from spokeshave.methods.training import sgd
+from spokeshave.methods.training import adamw, sgd
 from spokeshave.samples import PrunedLoader
 
+OPTIMIZERS = {"sgd": sgd, "adamw": adamw}
 LEARN_NORMS = ("randomized_binary",)  # methods whose batch norms learn what the device gives
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training: its name in the run, epochs, peak learning rate, session and teacher if any."""
+    """A stretch of training: its name in the run, epochs, peak learning rate, session and teacher if any.
+
+    `reducers` are those that stand in the network, as plain data.
+    """
 
     name: str
     epochs: int
@@ -47,6 +62,7 @@ class Phase:
     session: Session | None = None
     teacher: Teacher | None = None
     examples: PrunedLoader | None = None
+    reducers: Reducers = ()
 
 
 def train_dense(work: Work) -> Found:
@@ -57,34 +73,64 @@ def train_dense(work: Work) -> Found:
     return _run_phase(work, work.inputs.network, phase)
 
 
+def place_reducers(work: Work) -> Found:
+    """Put the recipe's token reducers into the trained dense network, where told or by the device's staircase."""
+    inputs, recipe = work.inputs, work.inputs.recipe
+    assert recipe.tokens is not None
+    network, train_data = work.network_after("dense"), inputs.data.train
+    seed_everything(phase_seed(recipe.seed, "tokens"))
+    facts: dict[str, Any] = {"tokens": inputs.reducers}
+    if recipe.tokens[0].limit is not None:
+        budget = token_budget(recipe.tokens[0], network, inputs.example, inputs.device)
+        facts = by_staircase(recipe.tokens[0], network, budget, train_data)
+    put_in(network, facts["tokens"], recipe.seed)
+    if all(one["decision"]["name"] == "threshold" for one in facts["tokens"]):
+        facts["tokens"] = calibrated(network, facts["tokens"], train_data)
+    return Found(facts, write_checkpoint(work.run, "tokens", {"network": network.state_dict()}))
+
+
 def apply_method(work: Work) -> Found:
     """Bring the weights into the plan's schemes."""
     inputs, recipe = work.inputs, work.inputs.recipe
-    teacher = _teacher(work)
-    network = _trainable(work.network_after("dense"))
     config = method_config(recipe, inputs.data, inputs.device)
-    session = begin(config, network, inputs.plan) if inputs.schemes else None
-    examples = examples_of(recipe, inputs.data, "method")
-    phase = Phase("method", recipe.epochs.method, recipe.learning_rates.method, session, teacher, examples)
-    return _run_phase(work, network, phase)
+    before = "tokens" if inputs.reducers else "dense"
+    return _run_phase(work, *_prepared(work, "method", before, config, recipe.learning_rates.method))
 
 
 def fine_tune(work: Work) -> Found:
-    """Train the weights that are left while the others stay zero."""
+    """Train the weights that are left while the others stay zero; token thresholds are set behind it."""
+    recipe = work.inputs.recipe
+    rate = recipe.learning_rates.fine_tune
+    network, phase = _prepared(work, "fine_tune", "method", MaskedFineTuning(), rate)
+    found = _run_phase(work, network, phase)
+    if not phase.reducers:
+        return found
+    seed_everything(phase_seed(recipe.seed, "tokens"))
+    return Found({"tokens": calibrated(network, phase.reducers, work.inputs.data.train)}, found.checkpoint)
+
+
+def _prepared(work: Work, name: str, before: str, config: Any, rate: float) -> tuple[nn.Module, Phase]:
+    """The network as the step before left it, and a phase of training with its session and teacher."""
     inputs, recipe = work.inputs, work.inputs.recipe
-    teacher = _teacher(work)
-    network = _trainable(work.network_after("method"))
-    session = begin(MaskedFineTuning(), network, inputs.plan) if inputs.schemes else None
-    rate, examples = recipe.learning_rates.fine_tune, examples_of(recipe, inputs.data, "fine_tune")
-    phase = Phase("fine_tune", recipe.epochs.fine_tune, rate, session, teacher, examples)
-    return _run_phase(work, network, phase)
+    dense, epochs = _dense_copy(work), getattr(recipe.epochs, name)
+    teacher = Teacher(Logits(dense)) if dense is not None else None
+    network = _trainable(work.network_after(before))
+    reducers = work.facts_of(before).get("tokens", ())
+    sessions: list[Session] = []
+    if inputs.schemes:
+        sessions.append(begin(config, network, plan_beside(inputs.plan, network)))
+    if reducers and epochs:
+        sessions += token_sessions(network, reducers, dense)
+    session = Together(tuple(sessions)) if len(sessions) > 1 else sessions[0] if sessions else None
+    examples = examples_of(recipe, inputs.data, name)
+    return network, Phase(name, epochs, rate, session, teacher, examples, reducers)
 
 
 def _run_phase(work: Work, network: nn.Module, phase: Phase) -> Found:
     """Train the epochs that are left, finish the session, and keep the network."""
     recipe, data = work.inputs.recipe, work.inputs.data
     _trainable(network)
-    optimizer = sgd(network, phase.learning_rate, recipe.weight_decay)
+    optimizer = OPTIMIZERS[recipe.optimizer](network, phase.learning_rate, recipe.weight_decay)
     first = _restore(work, network, phase, optimizer)
     seed = phase_seed(recipe.seed, phase.name)
 
@@ -112,7 +158,8 @@ def _run_phase(work: Work, network: nn.Module, phase: Phase) -> Found:
         phase.session.finish()
     if phase.name == "method" and recipe.method not in LEARN_NORMS:
         refresh_batch_norm(network, data.train)
-    return Found(checkpoint=write_checkpoint(work.run, phase.name, {"network": network.state_dict()}))
+    facts = {"tokens": phase.reducers} if phase.reducers else {}
+    return Found(facts, write_checkpoint(work.run, phase.name, {"network": network.state_dict()}))
 
 
 def _restore(work: Work, network: nn.Module, phase: Phase, optimizer: Optimizer) -> int:
@@ -155,11 +202,11 @@ def _keep_epoch(
     work.observer.epoch(record, phase.epochs)
 
 
-def _teacher(work: Work) -> Teacher | None:
+def _dense_copy(work: Work) -> nn.Module | None:
+    """Who teaches, where the recipe wants a teacher."""
     if not work.inputs.recipe.distillation:
         return None
-    dense = copy.deepcopy(work.network_after("dense")).eval().requires_grad_(False)
-    return Teacher(Logits(dense))
+    return copy.deepcopy(work.network_after("dense")).eval().requires_grad_(False)
 
 
 def _trainable(network: nn.Module) -> nn.Module:

@@ -9,6 +9,7 @@ from spokeshave.fit.checkpoint import load_network, read_checkpoint
 from spokeshave.fit.inputs import Inputs
 from spokeshave.fit.observer import Observer
 from spokeshave.fit.run_folder import RunFolder
+from spokeshave.fit.tokens import put_in
 
 
 @dataclass(frozen=True)
@@ -19,12 +20,19 @@ class Work:
     run: RunFolder
     observer: Observer
 
+    def facts_of(self, step: str) -> dict[str, Any]:
+        """What a completed step found."""
+        record = self.run.read_state().step(step)
+        assert record is not None
+        return record.facts
+
     def network_after(self, step: str) -> nn.Module:
-        """The network with the weights that a step left behind; there is one network, its weights change."""
+        """The network with the weights and token reducers that a step left behind; there is one, and it changes."""
         record = self.run.read_state().step(step)
         assert record is not None
         assert record.checkpoint is not None
         weights = read_checkpoint(self.run, record.checkpoint)["network"]
+        put_in(self.inputs.network, record.facts.get("tokens", ()), self.inputs.recipe.seed)
         load_network(self.inputs.network, weights, self.run, record.checkpoint)
         return self.inputs.network
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import SGD, Optimizer
+from torch.optim import SGD, AdamW, Optimizer
 
 from spokeshave.data.data import Batches, Data
 from spokeshave.data.extras import import_extra
@@ -158,6 +158,11 @@ def _step(run: Training, engine: _Engine, inputs: Tensor, labels: Tensor) -> Ten
 def sgd(network: nn.Module, learning_rate: float, weight_decay: float = 5e-4) -> Optimizer:
     """The loop's own optimiser: SGD with Nesterov momentum 0.9."""
     return SGD(network.parameters(), learning_rate, momentum=0.9, weight_decay=weight_decay, nesterov=True)
+
+
+def adamw(network: nn.Module, learning_rate: float, weight_decay: float = 0.05) -> Optimizer:
+    """What vision transformers are trained with, which SGD trains slowly (DeiT, arXiv 2012.12877)."""
+    return AdamW(network.parameters(), learning_rate, weight_decay=weight_decay)
 
 
 def set_rate(optimizer: Optimizer, fraction: float) -> None:

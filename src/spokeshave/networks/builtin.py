@@ -9,6 +9,7 @@ from spokeshave.networks.binary import binary_digits_network
 from spokeshave.networks.cifar_resnet import cifar_resnet
 from spokeshave.networks.imagenet import IMAGE, mobilenet_v2, resnet18, resnet50, vgg16
 from spokeshave.networks.residual import cifar_wide, digits_network, small_digits_network
+from spokeshave.networks.vision_transformer import digits_transformer
 
 _IMAGENET: Mapping[str, Callable[[], nn.Module]] = {
     "resnet18": resnet18,
@@ -21,6 +22,7 @@ NETWORKS: Mapping[str, Callable[[], nn.Module]] = {
     "digits": digits_network,
     "digits-small": small_digits_network,
     "digits-binary": binary_digits_network,
+    "digits-transformer": digits_transformer,
     "cifar10-wide": cifar_wide,
     "cifar10-resnet20": partial(cifar_resnet, 20, "pretrained"),
     "cifar10-resnet32": partial(cifar_resnet, 32, "pretrained"),
