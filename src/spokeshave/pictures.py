@@ -1,4 +1,4 @@
-"""Pictures of a device as plain data: who knows a device fills them, the report draws them."""
+"""Pictures as plain data: who knows a device, or a run, fills them, and the report draws them."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -59,7 +59,45 @@ class Curve:
     points: tuple[tuple[float, float], ...]
 
 
-Picture = Gauges | Shares | Roofline | Curve
+@dataclass(frozen=True)
+class Stage:
+    """The patches of an image on a grid, row by row, 1 for those that are left behind a reducer."""
+
+    name: str
+    columns: int
+    kept: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class KeptImage:
+    """An image as rows of pixels of one or three levels (0 to 255), and what is left of it stage by stage."""
+
+    label: str
+    pixels: tuple[tuple[tuple[int, ...], ...], ...]
+    stages: tuple[Stage, ...]
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Which patches of a few images a network keeps."""
+
+    title: str
+    note: str
+    images: tuple[KeptImage, ...]
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How many samples have each count, `(name, ((count, samples), ...))` a panel; counts go up to `most`."""
+
+    title: str
+    note: str
+    x_label: str
+    most: int
+    panels: tuple[tuple[str, tuple[tuple[int, int], ...]], ...]
+
+
+Picture = Gauges | Shares | Roofline | Curve | Patches | Histogram
 
 
 def as_plain(picture: Picture) -> dict[str, Any]:

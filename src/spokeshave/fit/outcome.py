@@ -21,11 +21,13 @@ from spokeshave.fit.token_outcome import (
     same_counts,
     typical_sample,
 )
+from spokeshave.fit.token_pictures import count_histogram, kept_patches
 from spokeshave.fit.tokens import Reducers, adaptive, at_random, plan_beside, standing
 from spokeshave.fit.work import Found, Work
 from spokeshave.measure.accuracy import evaluate
 from spokeshave.measure.peers import relative_error
 from spokeshave.measure.side_by_side import side_by_side
+from spokeshave.pictures import as_plain
 from spokeshave.schemes.scheme import Scheme
 
 PROFILE_REPEATS = 31
@@ -129,11 +131,14 @@ def _token_facts(work: Work, reducers: Reducers, counted: Counted) -> dict[str, 
     """What each reducer left of every held-out sample, and which sample is a typical one."""
     inputs = work.inputs
     before, *fixed = fixed_counts(work.network_after("fine_tune"), inputs.example)
-    samples = first_batch(inputs.data.held_out, "the held-out data")[0]
+    samples, labels = first_batch(inputs.data.held_out, "the held-out data")
     counts = counted.counts if all(adaptive(one) for one in reducers) else [[count] for count in fixed]
+    found = reducer_facts(reducers, counts)
+    drawn = (kept_patches(inputs.network, samples, labels), count_histogram(found, before))
     return {
         "all_tokens": before,
-        "reducers": reducer_facts(reducers, counts),
+        "reducers": found,
+        "token_pictures": [as_plain(picture) for picture in drawn if picture is not None],
         "typical_sample": typical_sample(counts, len(samples)),
     }
 
@@ -204,6 +209,7 @@ def token_result(facts: Mapping[str, Any]) -> dict[str, Any]:
         "all_tokens": facts["all_tokens"],
         "reducers": facts["reducers"],
         "image_seconds": facts["image_seconds"],
+        "pictures": facts["token_pictures"],
         "samples_of_other_counts": facts.get("samples_of_other_counts", 0),
         **placed,
     }

@@ -21,6 +21,7 @@ from spokeshave.report.chart import (
     text,
     tick,
 )
+from spokeshave.report.token_charts import histogram_chart, patches_chart
 
 Plain = Mapping[str, Any]
 PARTS_DRAWN = 10
@@ -118,6 +119,8 @@ DRAWERS: dict[str, Callable[[Plain], str]] = {
     "shares": shares_chart,
     "roofline": roofline_chart,
     "curve": curve_chart,
+    "patches": patches_chart,
+    "histogram": histogram_chart,
 }
 
 

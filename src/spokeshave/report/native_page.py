@@ -5,6 +5,7 @@ from typing import Any
 
 from spokeshave.report import figures, html
 from spokeshave.report.charts import accuracy_chart, layer_chart, time_chart
+from spokeshave.report.device_charts import drawn
 
 Result = dict[str, Any]
 
@@ -12,8 +13,12 @@ Result = dict[str, Any]
 def summary(result: Result) -> tuple[str, str]:
     """What came out in a sentence, and the conditions."""
     machine = result["machine"]
-    what = (
-        f"{figures.times(result['compression'])} fewer weights in the pruned layers, "
+    what = f"{figures.times(result['compression'])} fewer weights in the pruned layers, "
+    if "tokens" in result:
+        last = result["tokens"]["reducers"][-1]["tokens"]
+        kept = f"{last['mean']:.1f} of {result['tokens']['all_tokens']} tokens reach the last block, "
+        what = kept if result["compression"] == 1 else what + kept
+    what += (
         f"{figures.times(result['speedup_over_best_dense_fp32'])} the speed of {result['best_dense_peer']}."
     )
     return what, f"Measured on {machine['cpu']}, {machine['isa']}, one thread, batch of one."
@@ -41,12 +46,48 @@ def cards(result: Result) -> list[str]:
     return [
         html.card("Time of one sample", timed, time_chart(result)),
         html.card("Accuracy", judged, accuracy_chart(result)),
+        *(html.card(one["title"], one["note"], drawn(one)) for one in _pictures(result)),
     ]
 
 
+def _pictures(result: Result) -> list[dict[str, Any]]:
+    return result["tokens"]["pictures"] if "tokens" in result else []
+
+
 def sections(result: Result) -> list[str]:
-    """Peers and layers."""
-    return [_peers(result), _layers(result)]
+    """Peers, tokens where some leave, and layers."""
+    tokens = [_tokens(result["tokens"])] if "tokens" in result else []
+    return [_peers(result), *tokens, _layers(result)]
+
+
+def _tokens(tokens: dict[str, Any]) -> str:
+    heads = (
+        "from block",
+        "scorer",
+        "decision",
+        "rest",
+        "share aimed at",
+        "tokens",
+        "deviation",
+        "95 % at most",
+    )
+    rows = [
+        [
+            str(one["before"]),
+            *(one[part]["name"].replace("_", " ") for part in ("scorer", "decision", "rest")),
+            figures.percent(one["keep"], 0),
+            f"{one['tokens']['mean']:.1f} of {tokens['all_tokens']}",
+            f"{one['tokens']['deviation']:.1f}",
+            str(one["tokens"]["tail"]),
+        ]
+        for one in tokens["reducers"]
+    ]
+    times = tokens["image_seconds"]
+    note = (
+        f"<p class='soft'>One image takes {figures.seconds(times['mean'])} on average and at most "
+        f"{figures.seconds(times['tail'])} in 95 % of cases, measured at one thread.</p>"
+    )
+    return html.wide("Tokens", f"{html.table(heads, rows)}{note}")
 
 
 def _peers(result: Result) -> str:

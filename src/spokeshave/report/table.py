@@ -74,6 +74,7 @@ def result_table(result: dict[str, Any]) -> Table:
         ("accuracy, same plan at random", figures.percent(result["random_baseline_accuracy"])),
         ("largest relative error against PyTorch", f"{result['max_relative_error']:.1e}"),
     ]
+    rows += token_lines(result.get("tokens"))
     rows += [_peer_line(row) for row in result["table"]]
     rows.append(
         (f"speed-up over {result['best_dense_peer']}", figures.times(result["speedup_over_best_dense_fp32"]))
@@ -81,6 +82,22 @@ def result_table(result: dict[str, Any]) -> Table:
     machine = result["machine"]
     caption = f"{machine['cpu']}, {machine['isa']}; one sample, one thread, all times measured in one run"
     return plain_table(f"{result['recipe']['network']}, fitted", ("", "measured"), rows, caption)
+
+
+def token_lines(tokens: dict[str, Any] | None) -> list[tuple[str, str]]:
+    """Tokens from each reducer on, mean and tail, and the time of an image."""
+    if tokens is None:
+        return []
+    lines = [
+        (
+            f"tokens from block {one['before']} on, of {tokens['all_tokens']}",
+            f"{one['tokens']['mean']:.1f}, 95 % at most {one['tokens']['tail']}",
+        )
+        for one in tokens["reducers"]
+    ]
+    times = tokens["image_seconds"]
+    told = f"{figures.seconds(times['mean'])}, 95 % at most {figures.seconds(times['tail'])}"
+    return [*lines, ("time of an image, one by one", told)]
 
 
 def modelled_table(result: dict[str, Any]) -> Table:
