@@ -49,7 +49,7 @@ class WorkerRun:
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        weakref.finalize(self, self._process.send_signal, signal.SIGCONT)  # it reads that there is no more
+        weakref.finalize(self, self._process.kill)  # nobody else would wake it, nor close what it reads
         self.version: str = self._first_answer(ready_seconds)["version"]
 
     def __call__(self) -> list[np.ndarray]:
