@@ -47,9 +47,9 @@ MISTAKES = {
         fit("parts.py:network", "parts.py:data", "--device", "abacus"),
         "there is no device 'abacus'",
     ),
-    "modelled device": (
-        fit("parts.py:network", "parts.py:data", "--device", "galaxy-s10-cpu"),
-        "galaxy-s10-cpu",
+    "device that cannot use the plan": (
+        fit("parts.py:network", "parts.py:data", "--device", "aqfp"),
+        "aqfp cannot run",
     ),
     "no method": (
         fit("parts.py:network", "parts.py:data", "--method", "magic"),

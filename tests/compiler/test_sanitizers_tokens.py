@@ -11,6 +11,7 @@ from tests.compiler.test_sanitizers import SANITIZERS, isa_here
 from tests.compiler.test_selected_tokens import made
 from torch import Tensor, nn
 
+from spokeshave.batch import BatchAxes
 from spokeshave.compiler.emit.lower import lower
 from spokeshave.compiler.exports import Exports
 from spokeshave.compiler.following import following, following_selectors
@@ -67,7 +68,9 @@ def test_no_step_outside_and_no_race(name: str, sanitizer: str, tmp_path: Path) 
     network, given = Routed().eval(), inputs(*LENGTHS)
     dynamic = {"tokens": {"words": 1, "mask": 1}, "past": {"past": 2, "mask": 1}}
     example = tuple(inputs(*MOST))
-    graph, _, _ = following(Exports(network, example), dynamic)
+    exports = Exports(network, example)
+    exports.batch = BatchAxes((0, 0, 0), None)  # the network is written for one sample
+    graph, _, _ = following(exports, dynamic)
     with torch.no_grad():
         rows = [network(*(tensor[i : i + 1] for tensor in given)) for i in range(SAMPLES)]
     wanted = [torch.cat(column) for column in zip(*rows, strict=True)]
