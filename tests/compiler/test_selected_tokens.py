@@ -186,6 +186,20 @@ def test_class_and_distillation_tokens_can_be_read():
         compile_network(Leading(2, 2), x[:1])
 
 
+class Sorted(nn.Module):
+    """Something that has no kernel, done to as many tokens as are left."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return select_tokens(x, torch.sigmoid(x[:, 1:, 0]), "one").sort(2).values[:, 0]
+
+
+def test_what_pytorch_runs_cannot_follow_a_length():
+    with pytest.raises(
+        SpokeshaveError, match=r"is not compiled \(aten.sort.*\), so its length cannot change"
+    ):
+        compile_network(Sorted(), torch.randn(1, 30, 8))
+
+
 class FewKeys(nn.Module):
     """Attention whose queries are all tokens, while keys and values are made of those alone that have the scores."""
 

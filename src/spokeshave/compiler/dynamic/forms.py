@@ -14,6 +14,7 @@ from spokeshave.compiler.operations import (
     Convert,
     Embedding,
     Expand,
+    Foreign,
     LayerNorm,
     Linear,
     MatMul,
@@ -41,6 +42,11 @@ def check_form(graph: Graph, node: Node) -> None:
     shapes = [graph.shape(name) for name in (*node.inputs, *node.outputs)]
     if not any(isinstance(size, Count) for shape in shapes for size in shape):
         return
+    if isinstance(node.operation, Foreign):
+        raise SpokeshaveError(
+            f"layer {node.layer!r} is not compiled ({node.operation.target}: {node.operation.reason}), so its length "
+            "cannot change"
+        )
     check = FORMS.get(type(node.operation))
     if check is None or not check(graph, node):
         kind = type(node.operation).__name__
