@@ -31,7 +31,8 @@ def load_cycles(engine: Engine, job: Job) -> int:
     """Beats of what a job loads."""
     beats = 0
     if job.loads_weights:
-        beats += job.words * engine.weight_beats + (engine.parameter_beats if job.first else 0)
+        beats += job.words * engine.weight_beats
+        beats += job.parameter_words * engine.parameter_beats if job.first else 0
     if job.loads_inputs:
         beats += job.positions * job.words * engine.input_beats
     return beats

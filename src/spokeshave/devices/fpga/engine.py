@@ -28,8 +28,9 @@ while two more are loaded.
 `depth * columns` columns, a tile of positions; passes and tiles of positions are as equal as they can be. A job loads
 only what differs from the job before. Weights, inputs and sums change halves with each load of weights, each load of
 inputs, and each job that begins new sums (`first`). Weights that stay for many products (steps of a recurrent layer)
-are loaded once, all tiles of rows into one half; a job then reads them from `weight_base` on, and parameters from
-`parameter_base` on, which are 0 otherwise.
+are loaded once, all tiles of rows into one half, by a job of their own (`loading_job`), which computes one position of
+what the input memory happens to hold; a job then reads them from `weight_base` on, and parameters from `parameter_base`
+on, which are 0 otherwise.
 
     load     `load_bytes` a cycle, each word in whole beats: parameters of rows (where `first` and weights are loaded),
              weight words, input words, in this order
@@ -177,8 +178,8 @@ class Engine:
 
     @cached_property
     def parameter_beats(self) -> int:
-        """Cycles in which all parameters of a tile are loaded."""
-        return self.parameter_words * self.beats(self.parameter_word_bits)
+        """Cycles in which a word of parameters is loaded."""
+        return self.beats(self.parameter_word_bits)
 
     @cached_property
     def compute_latency(self) -> int:

@@ -51,6 +51,7 @@ class Job:
     first: bool
     last: bool
     output_words: int
+    parameter_words: int
     weight_base: int = 0
     parameter_base: int = 0
 
@@ -59,6 +60,24 @@ def stays(engine: Engine, product: Product) -> bool:
     """Whether all weights of a product fit one half of the memory, so that they can stay for many."""
     tiles, words = row_tiles(engine, product), -(-product.columns // engine.columns)
     return tiles * words <= engine.depth and tiles * engine.parameter_words <= PARAMETER_DEPTH
+
+
+def loading_job(engine: Engine, product: Product) -> Job:
+    """Loads all weights and parameters of a product, which fit (`stays`); one word that comes of it means nothing."""
+    tiles = row_tiles(engine, product)
+    return Job(
+        row_tile=0,
+        column_pass=0,
+        position_tile=0,
+        words=tiles * -(-product.columns // engine.columns),
+        positions=1,
+        loads_weights=True,
+        loads_inputs=False,
+        first=True,
+        last=True,
+        output_words=1,
+        parameter_words=tiles * engine.parameter_words,
+    )
 
 
 def row_tiles(engine: Engine, product: Product) -> int:
@@ -149,6 +168,7 @@ def jobs(engine: Engine, product: Product, outer: Outer = "rows", resident: bool
                 first=number == 0,
                 last=number == len(passes) - 1,
                 output_words=outputs[row_tile],
+                parameter_words=engine.parameter_words,
                 weight_base=row_tile * sum(passes) if resident else 0,
                 parameter_base=row_tile * engine.parameter_words if resident else 0,
             )

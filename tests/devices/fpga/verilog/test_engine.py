@@ -9,7 +9,7 @@ from tests.devices.fpga.verilog.simulators import needs
 from spokeshave.compiler.quantization.rescaling import rescaled
 from spokeshave.devices.fpga.cycles import count
 from spokeshave.devices.fpga.engine import Engine, Lanes
-from spokeshave.devices.fpga.schedule import jobs
+from spokeshave.devices.fpga.schedule import jobs, loading_job, stays
 from spokeshave.devices.fpga.verilog.engine import generate_engine
 from spokeshave.devices.fpga.verilog.engine_run import simulated_engine
 from spokeshave.devices.fpga.verilog.product import Numbers, load_of
@@ -85,6 +85,21 @@ def test_levels_are_the_executors_and_cycles_the_models(name, tmp_path):
             assert torch.equal(made.levels, expected(numbers))
             assert made.cycles == count(engine, jobs(engine, numbers.product, outer)).total
             assert len(made.levels.unique()) > 2
+
+
+@needs("icarus")
+@pytest.mark.parametrize(("name", "columns", "positions"), [("unsigned", 20, 1), ("mixed", 8, 11)])
+def test_weights_that_stay_are_loaded_once(name, columns, positions, tmp_path):
+    engine, steps = ENGINES[name], 3
+    numbers = numbers_for(engine, ROWS[name], columns, positions)
+    inputs = [inputs_of(engine, columns, positions) for _ in range(steps)]
+    assert stays(engine, numbers.product)
+    made = simulated_engine(engine, tmp_path, "icarus").run_steps(numbers, inputs)
+    assert torch.equal(made.levels, torch.stack([expected(replace(numbers, inputs=one)) for one in inputs]))
+    step = list(jobs(engine, numbers.product, resident=True))
+    assert max(job.weight_base for job in step) > 0
+    assert max(job.parameter_base for job in step) > 0
+    assert made.cycles == count(engine, [loading_job(engine, numbers.product), *step * steps]).total
 
 
 @needs("verilator")

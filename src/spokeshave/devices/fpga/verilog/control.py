@@ -44,6 +44,7 @@ class Widths:
             "input_words": self.address + 1,
             "weight_base": self.weight_address,
             "parameter_base": self.parameter,
+            "parameter_words": self.parameter + 1,
             "output_words": self.group,
             **dict.fromkeys(("loads_weights", "loads_inputs", "first", "last"), 1),
         }
@@ -70,6 +71,7 @@ class Widths:
             "INPUT_WORDS_AT": starts["input_words"],
             "WEIGHT_BASE_AT": starts["weight_base"],
             "PARAMETER_BASE_AT": starts["parameter_base"],
+            "PARAMETER_WORDS_AT": starts["parameter_words"],
             "LAST_GROUP_AT": starts["output_words"],
             "FLAGS_AT": starts["loads_weights"],
             "QUEUE": 2 * self.weight_address + self.position + self.parameter + self.group + 8,
@@ -88,16 +90,16 @@ def loader(engine: Engine, widths: Widths) -> Module:
     numbers = {
         "ADDRESS_BITS": widths.address,
         "BEAT_BITS": widths.beat,
-        "PARAMETER_BEATS": engine.beats(engine.parameter_word_bits) - 1,
-        "WEIGHT_BEATS": engine.beats(engine.weight_word_bits) - 1,
-        "INPUT_BEATS": engine.beats(engine.input_word_bits) - 1,
-        "PARAMETER_WORDS": engine.parameter_words,
+        "PARAMETER_BEATS": engine.parameter_beats - 1,
+        "WEIGHT_BEATS": engine.weight_beats - 1,
+        "INPUT_BEATS": engine.input_beats - 1,
     }
     flags = ("reset", "may_load", "job_valid", "load_valid")
     ports = (
         clock(),
         *(Port(name, 1) for name in flags),
         Port("load_ready", 1, "output"),
+        Port("job_parameter_words", widths.address + 1),
         Port("job_weight_words", widths.address + 1),
         Port("job_input_words", widths.address + 1),
         *(Port(name, 1) for name in ("job_loads_weights", "job_loads_inputs", "job_first")),

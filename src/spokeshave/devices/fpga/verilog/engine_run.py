@@ -1,8 +1,10 @@
 """The generated engine in a simulator, on the numbers of a product."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from spokeshave.devices.fpga.engine import Engine
@@ -10,7 +12,7 @@ from spokeshave.devices.fpga.schedule import Outer
 from spokeshave.devices.fpga.verilog.control import Widths
 from spokeshave.devices.fpga.verilog.engine import generate_engine
 from spokeshave.devices.fpga.verilog.module import Module, written
-from spokeshave.devices.fpga.verilog.product import Numbers, load_of, placed
+from spokeshave.devices.fpga.verilog.product import Load, Numbers, load_of, placed, resident_load
 from spokeshave.devices.fpga.verilog.simulation import Program, Simulator, build, find_simulator
 from spokeshave.devices.fpga.verilog.words import from_words
 
@@ -34,12 +36,33 @@ class SimulatedEngine:
 
     def run(self, numbers: Numbers, outer: Outer = "rows") -> Simulated:
         """Levels and cycles of a product."""
-        write_load(self.program.folder, self.engine, numbers, outer)
+        words, cycles = self._run(load_of(self.engine, numbers, outer), numbers)
+        return Simulated(self._placed(words, numbers, outer), cycles)
+
+    def run_steps(self, numbers: Numbers, steps: Sequence[Tensor]) -> Simulated:
+        """Levels `[steps, rows, positions]` and all cycles of products alike but for their inputs.
+
+        Weights, which must fit (`stays`), are loaded once before all steps.
+        """
+        products = [replace(numbers, inputs=inputs) for inputs in steps]
+        load = resident_load(self.engine, numbers)
+        for product in products:
+            load += load_of(self.engine, product, resident=True)
+        words, cycles = self._run(load, numbers)
+        each = (len(words) - 1) // len(steps)  # the first word came of loading
+        parts = [words[1 + start * each :][:each] for start in range(len(steps))]
+        pairs = zip(parts, products, strict=True)
+        return Simulated(torch.stack([self._placed(part, product) for part, product in pairs]), cycles)
+
+    def _run(self, load: Load, numbers: Numbers) -> tuple[list[str], int]:
+        write_load(self.program.folder, load)
         printed = self.program.run(low=numbers.low, high=numbers.high, zero_point=numbers.zero_point)
         cycles = next(int(line.split()[0]) for line in printed.splitlines() if line.endswith("cycles"))
-        signed = numbers.zero_point + numbers.low < 0
-        levels = from_words((self.program.folder / LEVELS).read_text().split(), 8, signed)
-        return Simulated(placed(self.engine, numbers, levels[:, : self.engine.outputs], outer), cycles)
+        return (self.program.folder / LEVELS).read_text().split(), cycles
+
+    def _placed(self, words: list[str], numbers: Numbers, outer: Outer = "rows") -> Tensor:
+        levels = from_words(words, 8, signed=numbers.zero_point + numbers.low < 0)
+        return placed(self.engine, numbers, levels[:, : self.engine.outputs], outer)
 
 
 def simulated_engine(engine: Engine, folder: Path, simulator: Simulator | None = None) -> SimulatedEngine:
@@ -54,8 +77,7 @@ def engine_bench(engine: Engine, low: int = -128, high: int = 127, zero_point: i
     return written("testbench", "engine_bench", (), numbers, uses={"engine": generate_engine(engine)})
 
 
-def write_load(folder: Path, engine: Engine, numbers: Numbers, outer: Outer = "rows") -> None:
-    """Write jobs and beats of a product as the testbench reads them."""
-    load = load_of(engine, numbers, outer)
+def write_load(folder: Path, load: Load) -> None:
+    """Write jobs and beats as the testbench reads them."""
     for name, words in ((JOBS, load.jobs), (BEATS, load.beats)):
         (folder / name).write_text("".join(f"{word}\n" for word in words))

@@ -20,7 +20,7 @@ from spokeshave.devices.fpga.schedule import jobs
 from spokeshave.devices.fpga.verilog.engine_run import engine_bench, write_load
 from spokeshave.devices.fpga.verilog.layer import numbers_of, reason_against
 from spokeshave.devices.fpga.verilog.module import modules_of
-from spokeshave.devices.fpga.verilog.product import in_order
+from spokeshave.devices.fpga.verilog.product import in_order, load_of
 from spokeshave.devices.fpga.verilog.simulation import write_modules
 from spokeshave.errors import SpokeshaveError
 
@@ -73,7 +73,7 @@ def write_verilog(
 
     def write(whole: Path) -> None:
         files = write_modules(bench, whole)
-        write_load(whole, engine, numbers)
+        write_load(whole, load_of(engine, numbers))
         words = in_order(engine, numbers, levels.long())
         (whole / EXPECTED).write_text("".join(f"{word}\n" for word in words))
         values = {"layer": layer, "files": " ".join(files), "cycles": modelled}

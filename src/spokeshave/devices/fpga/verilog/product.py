@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spokeshave.devices.fpga.engine import CODE_BITS, PARAMETER_BITS, Engine, LaneKind
-from spokeshave.devices.fpga.schedule import Job, Outer, Product, jobs, row_tiles
+from spokeshave.devices.fpga.schedule import Job, Outer, Product, jobs, loading_job, row_tiles
 from spokeshave.devices.fpga.verilog.control import Widths
 from spokeshave.devices.fpga.verilog.lanes import pair_codes, shift_codes
 from spokeshave.devices.fpga.verilog.words import join_words, to_words
@@ -51,6 +51,9 @@ class Load:
     jobs: list[str]
     beats: list[str]
 
+    def __add__(self, other: "Load") -> "Load":
+        return Load(self.jobs + other.jobs, self.beats + other.beats)
+
 
 def places(engine: Engine, numbers: Numbers) -> list[list[int]]:
     """Which row each lane computes in each tile, `NOBODY` where there is none left for it.
@@ -76,10 +79,24 @@ def places(engine: Engine, numbers: Numbers) -> list[list[int]]:
     return found
 
 
-def load_of(engine: Engine, numbers: Numbers, outer: Outer = "rows") -> Load:
-    """Jobs and beats of a product; raises SpokeshaveError for numbers that the engine cannot hold."""
+def resident_load(engine: Engine, numbers: Numbers) -> Load:
+    """The job and the beats that load all weights and parameters of a product, to stay."""
     check_numbers(engine, numbers)
-    work, tiles = list(jobs(engine, numbers.product, outer)), places(engine, numbers)
+    tiles = places(engine, numbers)
+    parameters = [word for words in _parameter_words(engine, numbers, tiles) for word in words]
+    weights = [word for words in _weight_words(engine, numbers, tiles) for word in words]
+    beats = _beats(engine, parameters, engine.parameter_word_bits)
+    beats += _beats(engine, weights, engine.weight_word_bits)
+    return Load([_job_word(engine, loading_job(engine, numbers.product))], beats)
+
+
+def load_of(engine: Engine, numbers: Numbers, outer: Outer = "rows", resident: bool = False) -> Load:
+    """Jobs and beats of a product, its weights loaded before where they are `resident`.
+
+    Raises SpokeshaveError for numbers that the engine cannot hold.
+    """
+    check_numbers(engine, numbers)
+    work, tiles = list(jobs(engine, numbers.product, outer, resident)), places(engine, numbers)
     columns = _starts({job.column_pass: job.words for job in work})
     positions = _starts({job.position_tile: job.positions for job in work})
     weights, parameters = _weight_words(engine, numbers, tiles), _parameter_words(engine, numbers, tiles)

@@ -5,6 +5,7 @@
   wire [ADDRESS_BITS:0] job_input_words = job[INPUT_WORDS_AT +: ADDRESS_BITS+1];
   wire [WEIGHT_ADDRESS_BITS-1:0] job_weight_base = job[WEIGHT_BASE_AT +: WEIGHT_ADDRESS_BITS];
   wire [PARAMETER_BITS-1:0] job_parameter_base = job[PARAMETER_BASE_AT +: PARAMETER_BITS];
+  wire [PARAMETER_BITS:0] job_parameter_words = job[PARAMETER_WORDS_AT +: PARAMETER_BITS+1];
   wire [GROUP_BITS-1:0] job_last_group = job[LAST_GROUP_AT +: GROUP_BITS];
   wire job_loads_weights = job[FLAGS_AT];
   wire job_loads_inputs = job[FLAGS_AT+1];
@@ -38,6 +39,7 @@
   %{loader} load (
     .clk(clk), .reset(reset),
     .may_load(may_load), .job_valid(job_valid), .load_valid(load_valid), .load_ready(load_ready),
+    .job_parameter_words({{(ADDRESS_BITS - PARAMETER_BITS){1'b0}}, job_parameter_words}),
     .job_weight_words({{(ADDRESS_BITS - WEIGHT_ADDRESS_BITS){1'b0}}, job_words}), .job_input_words(job_input_words),
     .job_loads_weights(job_loads_weights), .job_loads_inputs(job_loads_inputs), .job_first(job_first),
     .weight_half(weight_half), .input_half(input_half), .parameter_set(parameter_set),

@@ -10,7 +10,7 @@
   wire [BEAT_BITS-1:0] last_beat = section == PARAMETERS ? PARAMETER_BEATS[BEAT_BITS-1:0]
                                  : section == WEIGHTS ? WEIGHT_BEATS[BEAT_BITS-1:0]
                                  : INPUT_BEATS[BEAT_BITS-1:0];
-  wire [ADDRESS_BITS:0] words = section == PARAMETERS ? PARAMETER_WORDS[ADDRESS_BITS:0]
+  wire [ADDRESS_BITS:0] words = section == PARAMETERS ? job_parameter_words
                                     : section == WEIGHTS ? job_weight_words : job_input_words;
   wire word_ends = taken && beat_in_word == last_beat;
   wire section_ends = word_ends && word + 1'b1 == words;
