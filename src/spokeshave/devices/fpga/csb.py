@@ -8,6 +8,9 @@ takes ceil(m / lanes) * ceil(n / width) cycles. All groups wait for the last one
 gives *strips* to a neighbour, which was decided before: `width` columns of all its rows to the left or right, or
 `lanes` rows of all its columns up or down, and a neighbour may give on what is its own. A helper's sums go back to the
 owner, who adds them while the next tile is computed, behind the last tile in the cycles of `fill`.
+
+`verilog/blocks.py` is a chain of such groups (`across` 1, `lanes` 2) in which neighbours share single items of `lanes`
+rows by `width` columns: of one tile it takes the same cycles where nothing is shared, and never more where work is.
 """
 
 from collections.abc import Sequence

@@ -8,7 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.devices.fpga.verilog.simulators import needs
 
+from spokeshave.devices.fpga.csb import CSBEngine, schedule
 from spokeshave.devices.fpga.verilog.blocks import (
+    BEFORE,
+    BEHIND,
+    OWN,
     BlockEngine,
     block_engine,
     item_words,
@@ -29,10 +33,10 @@ def bits_of(words, count):
     return torch.tensor([[word >> bit & 1 for bit in range(count)] for word in words])
 
 
-def levels_and_blocks():
+def levels_and_blocks(block=BLOCK):
     """A matrix whose upper rows are worth most, so that lanes have very different loads."""
     weight = torch.randn(ROWS, INPUTS) * torch.linspace(2, 0.2, ROWS)[:, None]
-    scheme = CompressedBlocks(0.6, BLOCK)
+    scheme = CompressedBlocks(0.6, block)
     kept = scheme.project(weight)
     levels = (kept / kept.abs().max() * 127).round().long()
     return levels, scheme.pack(kept)
@@ -70,6 +74,45 @@ def test_shared_work_gives_the_masked_product_sooner():
     assert torch.equal(helped, expected)
     assert longest == max(loads)
     assert shortest < 0.75 * longest
+
+
+def cycles_until_read(program, x):
+    """Up to the first in which the total stands that the lane with the most to do works on last."""
+    lane = max(range(LANES), key=lambda number: len(program[number]))
+    whose, item = program[lane][-1]
+    owner = lane + {OWN: 0, BEFORE: -1, BEHIND: 1}[whose]
+    items = [0, *item_words(ENGINE, program), *[0] * SETTLING]
+    made = run_vectors(
+        block_engine(ENGINE),
+        {
+            "reset": (torch.arange(len(items)) == 0).long(),
+            "x": x.expand(len(items), -1),
+            "row": torch.full((len(items),), item.rows[0]),
+            "items": bits_of(items, LANES * sum(ENGINE.fields)),
+        },
+    )
+    totals = made["totals"][:, owner]
+    return 1 + int((totals != totals[-1]).nonzero().max())  # items come from cycle 1 on
+
+
+@needs("icarus")
+@pytest.mark.parametrize("sharing", ["none", "down"])
+def test_a_chain_of_groups_takes_the_models_cycles(sharing):
+    """One tile, a group a lane. Lanes share single items and not strips, and hand their sums over without a cycle."""
+    block = (ROWS // LANES, INPUTS)
+    levels, packed = levels_and_blocks(block)
+    chain = CSBEngine(down=LANES, across=1, lanes=2, width=ENGINE.columns, sharing=sharing)
+    modelled = schedule(chain, levels, block).cycles
+    owned = items_of(packed, levels, block[0], ENGINE)
+    loads = [len(items) for items in owned]
+    given_ = [(0, 0)] * LANES if sharing == "none" else shared(loads)
+    program = programs(owned, given_)
+    simulated = cycles_until_read(program, torch.randint(1, 128, (INPUTS,)))
+    if sharing == "none":
+        assert simulated == modelled
+    else:
+        assert simulated == max(len(items) for items in program) + chain.fill - 1
+        assert 0.8 * modelled < simulated < modelled
 
 
 def by_force(loads):
