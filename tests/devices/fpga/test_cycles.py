@@ -68,6 +68,7 @@ def test_counting_is_ticking(engine: Engine, product: Product, outer: Outer) -> 
     assert count(engine, work).total == by_ticking(engine, work)
 
 
+@settings(deadline=None)
 @given(ENGINES, PRODUCTS)
 def test_no_phase_is_longer_than_the_whole(engine: Engine, product: Product) -> None:
     found = product_cycles(engine, product)

@@ -1,7 +1,7 @@
 """The jobs of a product: everything once, nothing too large for the engine."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spokeshave.devices.fpga.engine import Engine, Lanes
@@ -26,6 +26,7 @@ PRODUCTS = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(ENGINES, PRODUCTS, st.sampled_from(("rows", "positions")))
 def test_jobs_cover_a_product_once(engine: Engine, product: Product, outer: Outer) -> None:
     work = list(jobs(engine, product, outer))
@@ -38,6 +39,7 @@ def test_jobs_cover_a_product_once(engine: Engine, product: Product, outer: Oute
     assert sum(job.first for job in work) == sum(job.last for job in work)
 
 
+@settings(deadline=None)
 @given(ENGINES, PRODUCTS)
 def test_no_fewer_tiles_would_hold_the_rows(engine: Engine, product: Product) -> None:
     tiles, rows = row_tiles(engine, product), dict(product.rows)
@@ -54,6 +56,7 @@ def test_what_differs_is_loaded() -> None:
     assert by_positions == [(True, True), (True, False), (True, True), (True, False)]
 
 
+@settings(deadline=None)
 @given(ENGINES, PRODUCTS)
 def test_tiles_have_every_row_on_a_lane_that_holds_it(engine: Engine, product: Product) -> None:
     tiles, rows = rows_of_tiles(engine, product), dict(product.rows)
