@@ -44,14 +44,14 @@ def test_the_ratio_is_over_the_batch_or_of_every_sample(vit: nn.Module) -> None:
 
 def test_latency_is_that_of_the_mean_counts(vit: nn.Module) -> None:
     reduced = insert(vit, TokenReducer(2, Learned(), Gumbel()))
-    session = begin(TokenLatency(BLOCK, 30.0, 5.0), vit, NOTHING)
+    session = begin(TokenLatency(BLOCK, 40.0, 5.0), vit, NOTHING)
     vit(images(6))
     cost = 2 * 17 + 2 * (1 + reduced.kept[0].sum(1).mean())
-    torch.testing.assert_close(session.penalty(), 5 * (cost / 30 - 1) ** 2)
+    torch.testing.assert_close(session.penalty(), 5 * (cost / 40 - 1) ** 2)
     session.penalty().backward()
     assert vit.token_selectors["2"].votes[0][0].weight.grad.any()
     with pytest.raises(
-        SpokeshaveError, match=r"7e.03 ms cannot be met; one patch in every block costs 8e.03 ms"
+        SpokeshaveError, match=r"7e.03 ms cannot be met; one patch behind every reducer costs 8e.03 ms"
     ):
         begin(TokenLatency(BLOCK, 7.0), vit, NOTHING)
 

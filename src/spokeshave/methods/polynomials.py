@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from spokeshave.errors import SpokeshaveError
-from spokeshave.tokens.attention import SOFTMAXES, as_bias, masked_softmax
+from spokeshave.tokens.attention import SOFTMAXES, as_bias, masked_softmax, share_heads
 
 CURVATURE, REACH = -0.2888, -1.769  # a and b of the error function's polynomial
 EXPONENTIAL = (0.3585, 1.353, 0.344)
@@ -64,7 +64,7 @@ def polynomial_exp(x: Tensor) -> Tensor:
 
 def polynomial_softmax(x: Tensor, dim: int = -1, scale: float = 1.0) -> Tensor:
     """Softmax by `polynomial_exp`; its rows add up to `scale`."""
-    parts = polynomial_exp(x - x.detach().amax(dim, keepdim=True).clamp(min=-1e30))
+    parts = polynomial_exp(x - x.detach().amax(dim, keepdim=True).clamp(min=torch.finfo(x.dtype).min))
     return scale * parts / parts.sum(dim, keepdim=True)
 
 
@@ -157,7 +157,10 @@ class _Polynomial(TorchFunctionMode):
         dropout_p: float = 0.0,
         is_causal: bool = False,
         scale: float | None = None,
+        enable_gqa: bool = False,
     ) -> Tensor:
+        if enable_gqa:
+            key, value = share_heads(key, query), share_heads(value, query)
         if is_causal:
             raise SpokeshaveError("attention by polynomials is for encoders; this one is causal")
         scores = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)

@@ -4,6 +4,7 @@ SPViT (arXiv 2112.13890) and HeatViT (arXiv 2211.08110): `Together` a `TokenRati
 `TokenDistillation`.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +50,10 @@ class TokenLatency:
     block: Staircase
     limit: float
     strength: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.limit < math.inf:
+            raise SpokeshaveError(f"TokenLatency: limit is in seconds, above 0, not {self.limit!r}")
 
 
 @dataclass(frozen=True)
@@ -108,12 +113,7 @@ class LatencySession(_Reads):
     def __init__(self, method: TokenLatency, network: nn.Module) -> None:
         super().__init__(network)
         self._method = method
-        least = len(self._reduced.blocks) * method.block.at(self._reduced.leading + 1)
-        if method.limit < least:
-            raise SpokeshaveError(
-                f"TokenLatency: {1e3 * method.limit:.3g} ms cannot be met; one patch in every block costs "
-                f"{1e3 * least:.3g} ms"
-            )
+        self._check([method.block.at(self._reduced.leading + 1)] * len(self._reduced.blocks))
 
     def penalty(self) -> Tensor:
         """The squared excess."""
@@ -121,16 +121,42 @@ class LatencySession(_Reads):
         return self._method.strength * (cost / self._method.limit - 1).clamp_min(0).square()
 
     def cost(self) -> Tensor:
-        """Seconds that all blocks take for the mean counts of the last pass; reducers must be of one stage."""
-        kept, reduced = self._kept(), self._reduced
-        places = [reducer.before for reducer in reduced.reducers]
-        counts: list[Tensor] = []
-        tokens = kept[0].new_tensor(float(kept[0].shape[1]))
-        for block in range(len(reduced.blocks)):
-            if block in places:
-                tokens = kept[places.index(block)].sum(1).mean()
-            counts.append(tokens + reduced.leading)
-        return self._method.block.expected(torch.stack(counts)).sum()
+        """Seconds that all blocks take for the mean counts of the last pass, class tokens and packages included.
+
+        Raises SpokeshaveError where one patch behind every reducer would still cost more than the limit.
+        """
+        kept, reduced, block = self._kept(), self._reduced, self._method.block
+        counts = reduced.counts.mean(1)
+        deciding = [self._deciding(index) for index in range(len(counts))]
+        self._check(
+            [
+                block.at(float(count) if reducer is None else reduced.leading + 1)
+                for count, reducer in zip(counts, deciding, strict=True)
+            ]
+        )
+        patches = [one.sum(1, dtype=counts.dtype).mean() for one in kept]
+        moving = [
+            count if reducer is None else count + patches[reducer] - patches[reducer].detach()
+            for count, reducer in zip(counts, deciding, strict=True)
+        ]
+        return block.expected(torch.stack(moving)).sum()
+
+    def _deciding(self, block: int) -> int | None:
+        """Which reducer, the last in front within its stage, decides how many tokens a block works on."""
+        blocks, reducers = self._reduced.blocks, self._reduced.reducers
+        before = [
+            number
+            for number, reducer in enumerate(reducers)
+            if reducer.before <= block and blocks[reducer.before].stage == blocks[block].stage
+        ]
+        return before[-1] if before else None
+
+    def _check(self, seconds: list[float]) -> None:
+        if self._method.limit < sum(seconds):
+            raise SpokeshaveError(
+                f"TokenLatency: {1e3 * self._method.limit:.3g} ms cannot be met; one patch behind every reducer costs "
+                f"{1e3 * sum(seconds):.3g} ms"
+            )
 
 
 class TokenDistillationSession(_Reads):

@@ -18,6 +18,7 @@ from spokeshave.samples.links import (
     restrict,
     row_mask,
 )
+from spokeshave.tokens.attention import share_heads
 
 
 def prune_links(network: nn.Module, pruning: LinkPruning, alive: Alive | None = None) -> "PrunedLinks":
@@ -101,7 +102,10 @@ class _Pass(TorchFunctionMode):
         dropout_p: float = 0.0,
         is_causal: bool = False,
         scale: float | None = None,
+        enable_gqa: bool = False,
     ) -> Tensor:
+        if enable_gqa:
+            key, value = share_heads(key, query), share_heads(value, query)
         number, named = len(self.keys), {"dropout_p": dropout_p, "scale": scale}
         if attn_mask is not None or is_causal or query.shape[2] != key.shape[2]:
             raise SpokeshaveError(

@@ -34,9 +34,9 @@ class ScheduledTokens:
         """Keep what the schedule says of `step` of `steps`."""
         decision = TopK(self._schedule(step, steps))
         if decision != self._decision:
-            self.inserted.remove()
             self._decision = decision
-            self.inserted = self._insert()
+            for before in self._before:
+                self.inserted.decide(before, decision)
 
     def alive(self) -> Tensor | None:
         """Truth values `[N, patches]` of the patches that are left, what `prune_links` asks for; None while all are."""

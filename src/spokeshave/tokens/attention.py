@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from types import TracebackType
 from typing import Any, Literal
 
 import torch
@@ -9,10 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode, handle_torch_function, has_torch_function
 
+from spokeshave.errors import SpokeshaveError
+
 Wanted = Literal["class", "received"]
 
 SOFTMAXES = (F.softmax, torch.softmax, Tensor.softmax)
 MOST = 20.0  # exponent of a key that is left out: it counts for nothing, but its gradient must be finite
+MOST_OF_HALF = 10.0  # float16 ends at exp(11)
 
 
 class Attending(TorchFunctionMode):
@@ -27,6 +31,7 @@ class Attending(TorchFunctionMode):
         super().__init__()
         self.attention: Tensor | None = None
         self._alive, self._tokens, self._wanted = alive, tokens, wanted
+        self._handled = False
 
     def __torch_function__(
         self,
@@ -36,15 +41,27 @@ class Attending(TorchFunctionMode):
         named: Mapping[str, Any] | None = None,
     ) -> Any:
         named = dict(named or {})
-        if function is F.scaled_dot_product_attention and self._concerns(
-            arguments[1].shape[-2], arguments[0]
-        ):
+        if function is F.scaled_dot_product_attention:
             return self._attend(*arguments, **named)
-        if function in SOFTMAXES and self._concerns(arguments[0].shape[-1], arguments[0]):
-            return self._replace_softmax(function, arguments, named)
+        if function in SOFTMAXES:
+            scores = arguments[0] if arguments else named.pop("input")
+            return self._replace_softmax(function, (scores, *arguments[1:]), named)
         return function(*arguments, **named)
 
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        if kind is None and self._alive is not None and not self._handled:
+            raise SpokeshaveError(
+                f"a block attended to its {self._tokens} tokens in a way that cannot be masked; attention must be "
+                "scaled_dot_product_attention, or a softmax over the last axis of [samples, heads, tokens, tokens]"
+            )
+
     def _replace_softmax(self, function: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> Tensor:
+        if not self._concerns(arguments[0].shape[-1], arguments[0]):
+            return function(*arguments, **named)
+        self._handled = True
         if self._alive is None:
             found: Tensor = function(*arguments, **named)
         else:
@@ -65,24 +82,33 @@ class Attending(TorchFunctionMode):
         dropout_p: float = 0.0,
         is_causal: bool = False,
         scale: float | None = None,
-        **others: Any,
+        enable_gqa: bool = False,
     ) -> Tensor:
+        if enable_gqa:
+            key, value = share_heads(key, query), share_heads(value, query)
+        if not self._concerns(key.shape[-2], query):
+            return F.scaled_dot_product_attention(
+                query, key, value, attn_mask, dropout_p, is_causal, scale=scale
+            )
+        self._handled = True
         scale = query.shape[-1] ** -0.5 if scale is None else scale
         bias = as_bias(attn_mask, query.dtype)
         if self._wanted is not None:
             rows = query[:, :, :1] if self._wanted == "class" else query
             own = bias if bias is None or self._wanted == "received" else bias[..., :1, :]
             self._write_down(_softmax(_scores(rows, key, own, scale), self._alive))
-        if self._alive is None or is_causal:
+        if self._alive is None:
             return F.scaled_dot_product_attention(
-                query, key, value, attn_mask, dropout_p, is_causal, scale=scale, **others
+                query, key, value, attn_mask, dropout_p, is_causal, scale=scale
             )
+        if is_causal:
+            raise SpokeshaveError("tokens are masked in encoders; this attention is causal")
         if self._alive.requires_grad:
             found = _softmax(_scores(query, key, bias, scale), self._alive)
             return F.dropout(found, dropout_p) @ value
         mask = _allowed(self._alive, self._tokens)[:, None].log().to(query.dtype)
         return F.scaled_dot_product_attention(
-            query, key, value, mask if bias is None else mask + bias, dropout_p, scale=scale, **others
+            query, key, value, mask if bias is None else mask + bias, dropout_p, scale=scale
         )
 
     def _write_down(self, probabilities: Tensor) -> None:
@@ -116,7 +142,8 @@ def masked_softmax(
         replaced: Tensor = handle_torch_function(masked_softmax, (scores, allowed), scores, allowed)
         return replaced
     greatest = scores.detach().masked_fill(allowed < 0.5, -math.inf).amax(-1, keepdim=True)
-    weights = exponential((scores - greatest).clamp(max=MOST)) * allowed
+    most = MOST_OF_HALF if scores.dtype == torch.float16 else MOST
+    weights = exponential((scores - greatest).clamp(max=most)) * allowed
     return weights / weights.sum(-1, keepdim=True)
 
 
@@ -124,6 +151,11 @@ def _allowed(alive: Tensor, queries: int) -> Tensor:
     """`[N, Q, T]`: 1 where a key takes part, or is the query itself (queries are the first Q tokens)."""
     own = torch.eye(queries, alive.shape[1], dtype=alive.dtype, device=alive.device)
     return alive[:, None] * (1 - own) + own
+
+
+def share_heads(keys: Tensor, query: Tensor) -> Tensor:
+    """Keys or values `[N, groups, T, D]` of grouped queries, once for every head of `query` `[N, heads, T, D]`."""
+    return keys.repeat_interleave(query.shape[1] // keys.shape[1], 1)
 
 
 def as_bias(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:

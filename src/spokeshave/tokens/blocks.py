@@ -17,6 +17,7 @@ CLASS_TOKENS = (
     "distillation_token",
     "dist",
 )
+REGISTERS = ("register_tokens", "reg_token")  # parameters [1, registers, C] behind the class token
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,8 @@ def _check_attention(blocks: list[Block]) -> None:
 def count_class_tokens(network: nn.Module) -> int:
     """How many tokens stand in front of the patches, by the names of the network's parameters.
 
-    A class token, and DeiT's distillation token behind it.
+    A class token, and behind it DeiT's distillation token, or registers.
     """
-    names = {name.rpartition(".")[2] for name, _ in network.named_parameters()}
-    return len(names & set(CLASS_TOKENS))
+    named = {name.rpartition(".")[2]: tensor for name, tensor in network.named_parameters()}
+    registers = [named[name].shape[1] for name in REGISTERS if name in named]
+    return len(named.keys() & set(CLASS_TOKENS)) + sum(registers)

@@ -20,7 +20,7 @@ def run_alive(
     order = alive.detach().argsort(dim=1, descending=True, stable=True)
     if count is not None:
         return _run(run, tokens, order[:, :count], None, wanted)
-    counts = alive.detach().sum(1).round().long()
+    counts = (alive.detach() > 0.5).sum(1)
     sizes = (-(-counts // STEP) * STEP).clamp(max=tokens.shape[1])
     result = tokens.clone()
     attention = torch.zeros_like(tokens[:, :, 0]) if wanted else None

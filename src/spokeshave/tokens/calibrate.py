@@ -8,7 +8,9 @@ from torch import nn
 
 from spokeshave.errors import SpokeshaveError
 from spokeshave.tokens.decisions import Threshold
-from spokeshave.tokens.insert import inserted_in
+from spokeshave.tokens.insert import Inserted, inserted_in
+
+EQUAL = 0.05  # share of patches that equal scores may keep too many
 
 
 @torch.no_grad()
@@ -22,20 +24,32 @@ def calibrate_thresholds(
     order, but its probabilities need not lie on both sides of one half. Returns the thresholds.
     """
     reduced, held = inserted_in(network), list(batches)
-    if len(keep) != len(reduced.reducers) or not all(0 < share <= 1 for share in keep) or not held:
+    falling = list(keep) == sorted(keep, reverse=True) and all(0 < share <= 1 for share in keep)
+    if len(keep) != len(reduced.reducers) or not falling or not held:
         raise SpokeshaveError(
             f"thresholds need batches, and a share above 0 and at most 1 for each of {len(reduced.reducers)} reducers, "
-            f"not {list(keep)}"
+            f"none above the one before, not {list(keep)}"
         )
-    training, found = network.training, []
+    training = network.training
     network.eval()
-    for index, (reducer, share) in enumerate(zip(reduced.reducers, keep, strict=True)):
-        scores = []
-        for batch in held:
-            network(batch[0] if isinstance(batch, (tuple, list)) else batch)
-            scores.append(reduced.scores[index].flatten())
-        ranked = torch.cat(scores).sort(descending=True).values
-        found.append(float(ranked[max(1, round(share * len(ranked))) - 1]))
-        reduced.decide(reducer.before, Threshold(found[-1]))
-    network.train(training)
-    return tuple(found)
+    try:
+        return tuple(_calibrate(network, reduced, held, index, share) for index, share in enumerate(keep))
+    finally:
+        network.train(training)
+
+
+def _calibrate(network: nn.Module, reduced: Inserted, held: Sequence[Any], index: int, share: float) -> float:
+    scores = []
+    for batch in held:
+        network(batch[0] if isinstance(batch, (tuple, list)) else batch)
+        scores.append(reduced.scores[index].flatten())
+    ranked = torch.cat(scores).sort(descending=True).values
+    least = float(ranked[max(1, round(share * len(ranked))) - 1])
+    stay = float((ranked >= least).double().mean())
+    if stay > share + EQUAL:
+        raise SpokeshaveError(
+            f"reducer {index}: so many scores are {least:g} that no threshold keeps {share:.0%} of the patches; that "
+            f"one keeps {stay:.0%}; decide by TopK, or score otherwise"
+        )
+    reduced.decide(reduced.reducers[index].before, Threshold(least))
+    return least

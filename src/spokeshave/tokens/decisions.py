@@ -86,9 +86,19 @@ def _(decision: Threshold, scores: Tensor, candidates: Tensor, training: bool) -
 def _(decision: Gumbel, scores: Tensor, candidates: Tensor, training: bool) -> Tensor:
     if not training:
         return _straight_through(scores >= decision.least, scores) * candidates
-    noise = torch.rand_like(scores).logit(eps=1e-6)  # the difference of two Gumbel variables
-    soft = torch.sigmoid((scores.logit(eps=1e-6) + noise) / decision.temperature)
-    return _straight_through(soft >= 0.5, soft) * candidates
+    wide = scores.to(at_least_single(scores.dtype))
+    noise = torch.rand_like(wide).logit(eps=1e-6)  # the difference of two Gumbel variables
+    soft = torch.sigmoid((wide.logit(eps=1e-6) + noise) / decision.temperature)
+    return _straight_through(soft >= 0.5, soft).to(scores.dtype) * candidates
+
+
+def at_least_single(dtype: torch.dtype) -> torch.dtype:
+    """In what to count and draw: numbers of 16 bits know neither 257 tokens nor small probabilities.
+
+    >>> at_least_single(torch.bfloat16), at_least_single(torch.float64)
+    (torch.float32, torch.float64)
+    """
+    return torch.promote_types(dtype, torch.float32)
 
 
 def _straight_through(hard: Tensor, soft: Tensor) -> Tensor:

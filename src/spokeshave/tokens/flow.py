@@ -51,6 +51,7 @@ class Flow:
     counts: list[Tensor] = field(default_factory=list)
     current: Pass | None = None
     features: Tensor | None = None
+    entered: set[int] = field(default_factory=set)
 
     @property
     def stays(self) -> bool:
@@ -61,6 +62,7 @@ class Flow:
         """Start a pass, or a stage of it, with all tokens taking part."""
         if first:
             self.kept, self.scores, self.counts, self.features = [], [], [], None
+            self.entered = set()
         adaptive = any(reducer.adaptive for reducer in self.reducers.values())
         masked = (self.form or ("masked" if training else "gathered")) == "masked"
         alone = len(tokens) == 1 or not adaptive
@@ -75,6 +77,15 @@ class Flow:
         patches = tokens.shape[1] - self.leading
         places = torch.arange(patches, device=tokens.device).expand(len(tokens), -1)
         self.current = Pass(layout, patches, places, patches)
+
+    def enter(self, block: int, name: str) -> None:
+        """Note that a block begins; raises SpokeshaveError where it has run in this pass before."""
+        if block in self.entered:
+            raise SpokeshaveError(
+                f"block {name!r} runs a second time in one pass, whose tokens have moved on; with token reducers, turn "
+                "gradient checkpointing off, and give no block two places"
+            )
+        self.entered.add(block)
 
     def wanted(self, block: int) -> Wanted | None:
         """What of a block's attention the reducer behind it scores by."""
@@ -96,6 +107,7 @@ class Flow:
             now.attention,
             self.given,
             training,
+            now.patches,
             now.patches + now.packages,
         )
         scores = score(reducer.scorer, seen, self.selectors.get(block))

@@ -100,7 +100,9 @@ class Inserted:
         self._flow.given = scores
 
     def remove(self) -> None:
-        """Leave the network as it was before."""
+        """Leave the network as it was before; a second time does nothing."""
+        if self._network.__dict__.get(HANDLE) is not self:
+            return
         for runner in self._runners:
             runner.leave()
         if SELECTORS in self._network._modules:
@@ -138,10 +140,14 @@ def insert(
     ordered = (
         [reducers] if isinstance(reducers, TokenReducer) else sorted(reducers, key=lambda one: one.before)
     )
-    if HANDLE in network.__dict__:
-        raise SpokeshaveError(f"{type(network).__name__} has token reducers already; remove() those first")
     found = find_blocks(network, blocks)
+    if any(isinstance(getattr(block.module.forward, "__self__", None), Runner) for block in found):
+        raise SpokeshaveError(f"{type(network).__name__} has token reducers already; remove() those first")
     leading = count_class_tokens(network) if class_tokens is None else class_tokens
+    if leading < 0:
+        raise SpokeshaveError(
+            f"class_tokens counts the tokens in front of the patches, 0 or more, not {leading}"
+        )
     check_reducers(type(network).__name__, ordered, found, leading)
     selectors = {one.before: _selector(one, found) for one in ordered if isinstance(one.scorer, Learned)}
     flow = Flow(leading, {one.before: one for one in ordered}, selectors)

@@ -11,6 +11,7 @@ from spokeshave.errors import SpokeshaveError
 from spokeshave.tokens.attention import Attending
 from spokeshave.tokens.blocks import Block
 from spokeshave.tokens.buckets import run_alive
+from spokeshave.tokens.decisions import at_least_single
 from spokeshave.tokens.flow import Flow, Pass
 from spokeshave.tokens.windows import Windowed, into_windows, out_of_windows
 
@@ -22,6 +23,7 @@ class Runner:
         self._flow, self._block, self._index = flow, block, index
         self._opens_stage, self._last = opens_stage, last
         self._original = block.module.forward
+        self._own = block.module.__dict__.get("forward")
         self._first = next(iter(inspect.signature(self._original).parameters))
 
     def take_over(self) -> None:
@@ -30,7 +32,10 @@ class Runner:
 
     def leave(self) -> None:
         """Give the block its own `forward` back."""
-        del self._block.module.forward
+        if self._own is None:
+            del self._block.module.forward
+        else:
+            self._block.module.forward = self._own
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
         """The block's own inputs, tokens `[N, T, C]` first; its own outputs."""
@@ -38,6 +43,7 @@ class Runner:
         flow, training = self._flow, self._block.module.training
         if self._opens_stage:
             flow.begin(tokens, training, self._block.windowed, first=self._index == 0)
+        flow.enter(self._index, self._block.name)
         if self._index in flow.reducers:
             tokens = flow.reduce(self._index, tokens, training)
         assert flow.current is not None
@@ -88,10 +94,26 @@ class Runner:
     def _write_down(self, tokens: Tensor, done: Tensor, flow: Flow) -> None:
         now = flow.current
         assert now is not None
-        everybody = torch.full_like(tokens[:, 0, 0], tokens.shape[1])
-        flow.counts.append(everybody if now.alive is None else now.alive.detach().sum(1))
+        alive = torch.ones_like(tokens[:, :, 0]) if now.alive is None else now.alive.detach()
+        flow.counts.append(alive.to(at_least_single(alive.dtype)).sum(1))
         if self._last:
             flow.features = done
+            if now.alive is not None and not flow.stays and done.requires_grad:
+                done.register_hook(_Unread(now.alive.detach()))
+
+
+class _Unread:
+    """Sees to it that nothing behind the last block reads tokens that are gone, by the gradient that reaches them."""
+
+    def __init__(self, alive: Tensor) -> None:
+        self._gone = alive < 0.5
+
+    def __call__(self, gradient: Tensor) -> None:
+        if gradient[self._gone].any():
+            raise SpokeshaveError(
+                "the network's scores read tokens that were dropped (its head takes a mean over patches, say), so that "
+                "masked and gathered tokens differ; use Freeze() or Zero(), or a head that reads the class token alone"
+            )
 
 
 class _Call:

@@ -61,8 +61,8 @@ class Seen:
     """What a scorer may look at: tokens `[N, T, C]` behind the class tokens, packages included.
 
     `alive` `[N, T]` is 1 for tokens that take part (None: all do). `places` `[N, T]` are their places among the
-    network's patches (None while a network with data-dependent counts is exported), packages behind them, `size` all
-    of them.
+    network's `patches` (None while a network with data-dependent counts is exported), packages behind them, `size`
+    all of them.
     """
 
     tokens: Tensor
@@ -71,6 +71,7 @@ class Seen:
     attention: Tensor | None
     given: Tensor | None
     training: bool
+    patches: int
     size: int
 
 
@@ -113,10 +114,10 @@ def _(scorer: Given, seen: Seen, selector: nn.Module | None) -> Tensor:
     if seen.given is None:
         raise SpokeshaveError("Given: nothing was given; call give(scores) before the network")
     given = seen.given.to(seen.tokens)
-    if len(given) != len(seen.tokens) or given.shape[1] > seen.size:
+    if len(given) != len(seen.tokens) or given.shape[1] != seen.patches:
         raise SpokeshaveError(
             f"Given: scores of {given.shape[0]} samples of {given.shape[1]} patches were given for {len(seen.tokens)} "
-            f"of {seen.size}"
+            f"of {seen.patches}"
         )
     packages = given.new_ones(len(given), seen.size - given.shape[1])
     return _at_places(torch.cat((given, packages), 1), seen)

@@ -11,7 +11,7 @@ def realised_work(reduced: Inserted) -> tuple[Tensor, Tensor]:
 
     A block's are those of its linear layers, and of attention (two products over all pairs of tokens).
     """
-    counts, blocks = reduced.counts, reduced.blocks
+    counts, blocks = reduced.counts.double(), reduced.blocks
     work = counts.new_zeros(counts.shape[1])
     for tokens, block in zip(counts, blocks, strict=True):
         work += tokens * linear_weights(block.module) + 2 * tokens.square() * block.width
