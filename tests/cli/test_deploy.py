@@ -56,4 +56,15 @@ def test_simulations_are_not_saved(folder, spokeshave):
     command = ("deploy", "parts.py:network", *SHAPE, "--calibration", "parts.py:data", "--output", "whole")
     code, _, err = spokeshave(*command, "--device", "isaac")
     assert code == 2
-    assert "a simulation is not saved" in err
+    assert "a simulation is not saved; `spokeshave fit --device isaac` judges one" in err
+
+
+def test_a_network_without_whole_layers_is_refused(folder, spokeshave):
+    (folder / "none.py").write_text(
+        "from torch import nn\n\n\ndef network():\n    return nn.Sequential(nn.Softmax(1), nn.Flatten())\n"
+    )
+    command = ("deploy", "none.py:network", *SHAPE, "--calibration", "parts.py:data", "--output", "whole")
+    code, _, err = spokeshave(*command, "--device", "integers-multiplier")
+    assert code == 2
+    assert "no layer of none.py:network is in whole numbers" in err
+    assert not (folder / "whole").exists()

@@ -15,7 +15,7 @@ from spokeshave.devices import load_device
 from spokeshave.errors import SpokeshaveError
 from spokeshave.fit import Recipe, resume_run, start_run
 from spokeshave.fit.inputs import gather
-from spokeshave.fit.modelled import deployed, judged
+from spokeshave.fit.modelled import deployed, judged, runs_as
 from spokeshave.fit.outcome import without_timings
 from spokeshave.measure import evaluate
 from spokeshave.report.page import page
@@ -141,6 +141,14 @@ def test_a_device_that_runs_nothing_is_judged_through_pytorch(finished):
     result = finished("galaxy-s20-gpu")
     assert result["deployment_accuracy"] == result["fitted_accuracy"]
     assert "PyTorch" in result["deployed_by"]
+
+
+def test_layers_in_float32_are_told():
+    network = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.LayerNorm(4)).eval()
+    device, example = load_device("zcu102"), torch.randn(1, 4)
+    made = device.deploy(network, example, None, [torch.randn(8, 4)])
+    assert [layer for layer, _ in made.manifest.floats] == ["1 (LayerNorm)"]
+    assert runs_as(device, made) == f"{device.deployment}; 1 of its layers in float32: 1 (LayerNorm)"
 
 
 @pytest.mark.parametrize(

@@ -37,12 +37,18 @@ def deploy(
     from spokeshave.compiler.folder import check_output_folder
     from spokeshave.compiler.integers.deployment import MARKER
     from spokeshave.devices import HostDevice, RooflineDevice, load_device
+    from spokeshave.devices.crossbars.aqfp import AQFPDevice
+    from spokeshave.devices.crossbars.reram import ReRAMDevice
     from spokeshave.plan import Plan
     from spokeshave.references import resolve_data, resolve_network
 
     target = load_device(device)
     if isinstance(target, HostDevice):
         raise SpokeshaveError(f"{device} is this machine; see `spokeshave compile`")
+    if isinstance(target, ReRAMDevice | AQFPDevice):
+        raise SpokeshaveError(
+            f"{device} is simulated, and a simulation is not saved; `spokeshave fit --device {device}` judges one"
+        )
     if isinstance(target, RooflineDevice):
         check_artifact_folder(output)
     else:
@@ -53,6 +59,7 @@ def deploy(
     schemes = Plan.load(plan) if plan is not None else None
     shown = resolve_data(calibration).train if calibration is not None else None
     made = target.deploy(found, example, schemes, shown)
+    _check_whole(made, network)
     made.save(output)
     record, lines = _described(made, output, device)
     if json:
@@ -64,6 +71,15 @@ def deploy(
         lines.insert(1, f"{told} ({cost.kind}: {cost.source})")
     for line in lines:
         console().print(line, markup=False)
+
+
+def _check_whole(made: "Deployment", network: str) -> None:
+    """Refuse a deployment in whole numbers of which no layer is."""
+    from spokeshave.compiler.integers import IntegerDeployment
+
+    if isinstance(made, IntegerDeployment) and not made.manifest.accumulators:
+        reasons = "; ".join(f"{layer}: {reason}" for layer, reason in made.manifest.floats)
+        raise SpokeshaveError(f"no layer of {network} is in whole numbers{': ' if reasons else ''}{reasons}")
 
 
 def _described(made: "Deployment", output: Path, device: str) -> tuple[dict[str, Any], list[str]]:

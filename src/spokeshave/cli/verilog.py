@@ -44,6 +44,7 @@ def verilog(
         lanes = {kind: count for kind, count in given.items() if kind in CODE_BITS}
         sizes: dict[str, Any] = {name: count for name, count in given.items() if name in SIZES}
         made = replace(made, lanes=Lanes(**lanes) if lanes else made.lanes, **sizes)
+        found.with_engine(made)
     loaded = load_integer_deployment(deployment)
     written = write_verilog(loaded, layer, made, sample_for(loaded.manifest.inputs, data), output)
     if json:

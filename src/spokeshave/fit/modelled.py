@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from spokeshave.compiler.integers import IntegerDeployment
 from spokeshave.deployment import Cost, Deployment
 from spokeshave.devices import Device
 from spokeshave.devices.assignment import assign
@@ -93,12 +94,19 @@ def deploy(work: Work) -> Found:
             "cost": asdict(cost),
             "dense_cost": asdict(dense) if dense is not None else None,
             "no_dense_cost": reason,
-            "deployed_by": BY_CODE
-            if isinstance(made, CodeElsewhere)
-            else inputs.device.deployment or BY_PYTORCH,
+            "deployed_by": runs_as(inputs.device, made),
             "pictures": [as_plain(picture) for picture in drawn],
         }
     )
+
+
+def runs_as(device: Device, made: Any) -> str:
+    """How a deployment computes, and which of its layers stay float32."""
+    if isinstance(made, CodeElsewhere):
+        return BY_CODE
+    told = device.deployment or BY_PYTORCH
+    floats = [layer for layer, _ in made.manifest.floats] if isinstance(made, IntegerDeployment) else []
+    return f"{told}; {len(floats)} of its layers in float32: {', '.join(floats)}" if floats else told
 
 
 def _dense_cost(inputs: Inputs) -> tuple[Cost | None, str]:

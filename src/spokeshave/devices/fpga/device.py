@@ -37,7 +37,7 @@ class FPGADevice:
     engine: Engine
     file: str = ""
     kind: Literal["modelled"] = "modelled"
-    deployment: str = "whole numbers, bit for bit as the generated Verilog"
+    deployment: str = "whole numbers, products bit for bit as the generated Verilog"
 
     @property
     def present(self) -> Resources:
