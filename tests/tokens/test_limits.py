@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from tests.tokens.networks import Block, LVViTLike, images, network
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from spokeshave.errors import SpokeshaveError
 from spokeshave.tokens import (
@@ -53,10 +54,46 @@ class MeanOfPatches(LVViTLike):
         return self.head(self.norm(self.blocks(tokens))[:, 1:].mean(1))
 
 
+class Checkpointed(LVViTLike):
+    """Computes its blocks again while gradients are computed."""
+
+    def __init__(self, reentrant: bool) -> None:
+        super().__init__()
+        self.reentrant = reentrant
+
+    def forward(self, images: Tensor) -> Tensor:
+        patches = self.stem(images).flatten(2).transpose(1, 2)
+        tokens = torch.cat((self.cls_token.expand(len(images), -1, -1), patches), 1) + self.position
+        for block in self.blocks:
+            tokens = checkpoint(block, tokens, use_reentrant=self.reentrant)
+        return self.head(self.norm(tokens)[:, 0])
+
+
 def of(block: type[Block]) -> nn.Module:
     made = LVViTLike()
     made.blocks = nn.Sequential(*(block() for _ in range(4)))
     return made.double().eval()
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_gradient_checkpointing_inside_blocks_is_refused(reentrant: bool) -> None:
+    vit = network("vit").train()
+    vit.network.activation_checkpointing_enable({"use_reentrant": reentrant})
+    with (
+        insert(vit, TokenReducer(1)),
+        pytest.raises(SpokeshaveError, match="turn gradient checkpointing off"),
+    ):
+        vit(images(2))
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_gradient_checkpointing_around_blocks_is_refused(reentrant: bool) -> None:
+    made = Checkpointed(reentrant).double().train()
+    with (
+        insert(made, TokenReducer(1)),
+        pytest.raises(SpokeshaveError, match="runs a second time in one pass"),
+    ):
+        made(images(2)).sum().backward()
 
 
 def test_heads_that_read_dropped_tokens_are_refused_in_training() -> None:

@@ -43,6 +43,7 @@ class Runner:
         flow, training = self._flow, self._block.module.training
         if self._opens_stage:
             flow.begin(tokens, training, self._block.windowed, first=self._index == 0)
+        self._refuse_checkpointing()
         flow.enter(self._index, self._block.name)
         if self._index in flow.reducers:
             tokens = flow.reduce(self._index, tokens, training)
@@ -54,6 +55,15 @@ class Runner:
         if not torch.compiler.is_exporting():
             self._write_down(tokens, done, flow)
         return call.whole(done)
+
+    def _refuse_checkpointing(self) -> None:
+        """Blocks of transformers checkpoint inside their own forward, where what masks attention is gone by then."""
+        module = self._block.module
+        if getattr(module, "gradient_checkpointing", False) and module.training and torch.is_grad_enabled():
+            raise SpokeshaveError(
+                f"block {self._block.name!r} is computed again while gradients are, without what masks its tokens; "
+                "with token reducers, turn gradient checkpointing off"
+            )
 
     def _run(self, call: "_Call", tokens: Tensor, now: Pass) -> Tensor:
         wanted = self._flow.wanted(self._index)
