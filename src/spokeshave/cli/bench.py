@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from spokeshave.cli.example import DataName, Shape, find_example
+from spokeshave.cli.arguments import DataName, Shape
+from spokeshave.cli.example import find_example
 from spokeshave.cli.output import Json, console, print_json
 
 EXAMPLE = "Example: spokeshave bench cifar10-resnet20 --shape 3x32x32 --peer eager --peer onnxruntime"

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from spokeshave.cli.arguments import DataName, NetworkName, PlanFile, Shape, load_plan
 from spokeshave.cli.counted import counted
-from spokeshave.cli.example import DataName, Shape, check_takes, find_example
+from spokeshave.cli.example import check_takes, find_example
 from spokeshave.cli.lengths import Lengths, parse_lengths
 from spokeshave.cli.output import Json, console, print_json
 from spokeshave.errors import SpokeshaveError
@@ -21,11 +22,9 @@ EXAMPLE = "Example: spokeshave compile my_networks.py:make_network --shape 3x32x
 
 
 def compile(
-    network: Annotated[
-        str, typer.Argument(help="module:callable, path/to/file.py:callable, .pt2, built-in name.")
-    ],
+    network: NetworkName,
     output: Annotated[Path, typer.Option(help="The folder to write.")],
-    plan: Annotated[Path | None, typer.Option(help="The plan in whose schemes the weights lie.")] = None,
+    plan: PlanFile = None,
     shape: Shape = None,
     data: DataName = None,
     dynamic: Lengths = None,
@@ -71,7 +70,6 @@ def compile(
     from spokeshave.compiler.folder import check_output_folder
     from spokeshave.compiler.isa import instruction_set
     from spokeshave.compiler.tuner import Tuner
-    from spokeshave.plan import Plan
     from spokeshave.references import resolve_network
 
     as_c = emit_c or embed_weights or check or instruction_set(isa).machine not in ("", platform.machine())
@@ -86,7 +84,7 @@ def compile(
     check_takes(network, found, example)
     with counted("tuning") as progress:
         tuner = Tuner(instruction_set(isa), find_compiler(), threads or 1, progress) if tune else None
-        asked = (found, example, Plan.load(plan) if plan else None, isa, tuner, settings, lengths)
+        asked = (found, example, load_plan(plan), isa, tuner, settings, lengths)
         generated, library = (generate(*asked), None) if as_c else generate_once(*asked)
     if library is None:
         write_artifact(generated, output, c_name, embed_weights)

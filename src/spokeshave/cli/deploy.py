@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spokeshave.cli.example import DataName, Shape, check_takes, find_example
+from spokeshave.cli.arguments import DataName, NetworkName, PlanFile, Shape, load_plan
+from spokeshave.cli.example import check_takes, find_example
 from spokeshave.cli.output import Json, console, print_json
 from spokeshave.errors import SpokeshaveError
 
@@ -18,16 +19,14 @@ EXAMPLE = (
 
 
 def deploy(
-    network: Annotated[
-        str, typer.Argument(help="module:callable, path/to/file.py:callable, .pt2, built-in name.")
-    ],
+    network: NetworkName,
     device: Annotated[str, typer.Option(help="A device of `spokeshave devices`, or its TOML file.")],
     output: Annotated[Path, typer.Option(help="The folder to write.")],
     calibration: Annotated[
         str | None,
         typer.Option(help="Data whose training part shows devices of whole numbers what values there are."),
     ] = None,
-    plan: Annotated[Path | None, typer.Option(help="The plan in whose schemes the weights lie.")] = None,
+    plan: PlanFile = None,
     shape: Shape = None,
     data: DataName = None,
     json: Json = False,
@@ -39,7 +38,6 @@ def deploy(
     from spokeshave.devices import HostDevice, RooflineDevice, load_device
     from spokeshave.devices.crossbars.aqfp import AQFPDevice
     from spokeshave.devices.crossbars.reram import ReRAMDevice
-    from spokeshave.plan import Plan
     from spokeshave.references import resolve_data, resolve_network
 
     target = load_device(device)
@@ -56,7 +54,7 @@ def deploy(
     found = resolve_network(network)
     example = find_example(network, found, shape, data)
     check_takes(network, found, example)
-    schemes = Plan.load(plan) if plan is not None else None
+    schemes = load_plan(plan)
     shown = resolve_data(calibration).train if calibration is not None else None
     made = target.deploy(found, example, schemes, shown)
     _check_whole(made, network)

@@ -1,12 +1,12 @@
 """`spokeshave devices`: what a network can be fitted to."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from spokeshave.cli import engine
-from spokeshave.cli.example import DataName, Shape, find_example
+from spokeshave.cli.arguments import DataName, NetworkName, PlanFile, Shape, load_plan
+from spokeshave.cli.example import find_example
 from spokeshave.cli.output import Json, console, print_json
 
 EXAMPLE = "Example: spokeshave devices show host"
@@ -59,14 +59,12 @@ def show(
 
 @app.command("compare", epilog="Example: spokeshave devices compare cifar10-resnet20 --shape 3x32x32")
 def compare(
-    network: Annotated[
-        str, typer.Argument(help="module:callable, path/to/file.py:callable, .pt2, built-in name.")
-    ],
+    network: NetworkName,
     device: Annotated[
         list[str] | None,
         typer.Option(help="A device or TOML file, once for each; all modelled ones otherwise."),
     ] = None,
-    plan: Annotated[Path | None, typer.Option(help="The plan in whose schemes the weights lie.")] = None,
+    plan: PlanFile = None,
     shape: Shape = None,
     data: DataName = None,
     json: Json = False,
@@ -74,14 +72,13 @@ def compare(
     """Show what one sample of a network costs on several devices, or why a device cannot run it."""
     from spokeshave.devices import device_names, load_device
     from spokeshave.devices.catalogue import HOST
-    from spokeshave.plan import Plan
     from spokeshave.references import resolve_network
     from spokeshave.report.table import cost_table
     from spokeshave.workload import trace
 
     found = resolve_network(network)
     workload = trace(found, find_example(network, found, shape, data))
-    schemes = Plan.load(plan) if plan is not None else None
+    schemes = load_plan(plan)
     names = device or [name for name in device_names() if name != HOST]
     entries = [_cost(load_device(name), workload, schemes) for name in names]
     if json:

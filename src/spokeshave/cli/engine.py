@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from spokeshave.cli.example import DataName, Shape, find_example
+from spokeshave.cli.arguments import DataName, NetworkName, Shape
+from spokeshave.cli.example import find_example
 from spokeshave.cli.output import Json, console, print_json
 from spokeshave.errors import SpokeshaveError
 
@@ -14,9 +15,7 @@ EXAMPLE = "Example: spokeshave devices engine zcu102 cifar10-resnet20 --rate 200
 
 def engine(
     device: Annotated[str, typer.Argument(help="An FPGA, or the TOML file of one.")],
-    network: Annotated[
-        str, typer.Argument(help="module:callable, path/to/file.py:callable, .pt2, built-in name.")
-    ],
+    network: NetworkName,
     rate: Annotated[float, typer.Option(help="Samples a second to reach.")],
     dsp: Annotated[int | None, typer.Option(help="DSP blocks that the engine may take.")] = None,
     lut: Annotated[int | None, typer.Option(help="LUTs that it may take.")] = None,

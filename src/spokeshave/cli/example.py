@@ -1,9 +1,7 @@
 """One sample of a network's inputs, for the verbs that need no data."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from spokeshave.errors import SpokeshaveError
 
@@ -14,15 +12,7 @@ if TYPE_CHECKING:
 
     from spokeshave.compiler.manifest import ValueRecord
 
-Shape = Annotated[
-    str | None,
-    typer.Option(
-        help="Shape of one sample, such as 3x224x224; several inputs with commas between; 128:int64 for integers."
-    ),
-]
 DTYPES = ("float32", "int64", "int32", "bool")
-
-DataName = Annotated[str | None, typer.Option("--data", help="Take the sample from this data instead.")]
 
 
 def find_example(reference: str, network: Any, shape: str | None, data: str | None) -> "tuple[Tensor, ...]":

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from spokeshave.cli.example import DataName
+from spokeshave.cli.arguments import DataName
 from spokeshave.cli.output import Json, console, print_json
 from spokeshave.errors import SpokeshaveError
 
