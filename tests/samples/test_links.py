@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from spokeshave.attention_call import AttentionCall
 from spokeshave.errors import SpokeshaveError
 from spokeshave.samples import KeepSchedule, LinkPruning, prune_links
 from spokeshave.samples.links import Per, attention_map, kept_keys, received, restrict, row_mask
@@ -120,7 +121,7 @@ def test_restricting_gathers_both_sides() -> None:
 
 def test_a_map_is_the_mean_softmax() -> None:
     query, key = torch.randn(2, 3, 5, 4), torch.randn(2, 3, 5, 4)
-    found = attention_map(query, key)
+    found = attention_map(AttentionCall(query, key, key))
     assert torch.allclose(found.sum(-1), torch.ones(2, 5))
     assert torch.allclose(found[0], (query[0] @ key[0].mT / 2).softmax(-1).mean(0), atol=1e-6)
 

@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from spokeshave.attention_call import AttentionCall
 from spokeshave.errors import SpokeshaveError
-from spokeshave.tokens.attention import SOFTMAXES, as_bias, masked_softmax, share_heads
+from spokeshave.tokens.attention import SOFTMAXES, masked_softmax
 
 CURVATURE, REACH = -0.2888, -1.769  # a and b of the error function's polynomial
 EXPONENTIAL = (0.3585, 1.353, 0.344)
@@ -141,29 +142,14 @@ class _Polynomial(TorchFunctionMode):
         if function is masked_softmax:
             return masked_softmax(*arguments, exponential=polynomial_exp) * self._scales.attention
         if function is F.scaled_dot_product_attention:
-            return self._attend(*arguments, **named)
+            return self._attend(AttentionCall.of(*arguments, **named))
         return function(*arguments, **named)
 
     def _softmax(self, x: Tensor, dim: int = -1, dtype: torch.dtype | None = None, **others: Any) -> Tensor:
         scale = self._scales.attention if x.dim() == 4 else 1.0
         return polynomial_softmax(x if dtype is None else x.to(dtype), dim, scale)
 
-    def _attend(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attn_mask: Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        scale: float | None = None,
-        enable_gqa: bool = False,
-    ) -> Tensor:
-        if enable_gqa:
-            key, value = share_heads(key, query), share_heads(value, query)
-        if is_causal:
+    def _attend(self, call: AttentionCall) -> Tensor:
+        if call.causal:
             raise SpokeshaveError("attention by polynomials is for encoders; this one is causal")
-        scores = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)
-        bias = as_bias(attn_mask, query.dtype)
-        found = self._softmax(scores if bias is None else scores + bias)
-        return F.dropout(found, dropout_p) @ value
+        return call.weigh(self._softmax(call.scores()))

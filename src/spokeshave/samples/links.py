@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from spokeshave.attention_call import AttentionCall
 from spokeshave.errors import SpokeshaveError
 
 Per = Literal["row", "key"]
@@ -50,10 +51,9 @@ class LinkPruning:
         return math.ceil(self.keep * patches - ROUNDING)
 
 
-def attention_map(query: Tensor, key: Tensor, scale: float | None = None) -> Tensor:
-    """The softmax of all links, mean over heads: `[N, heads, T, D]` twice to `[N, T, T]`."""
-    scale = query.shape[-1] ** -0.5 if scale is None else scale
-    return (query @ key.transpose(-2, -1) * scale).softmax(-1).mean(1)
+def attention_map(call: AttentionCall) -> Tensor:
+    """The softmax of all links, mean over heads: `[N, T, T]`."""
+    return call.scores().softmax(-1).mean(1)
 
 
 def row_mask(scores: Tensor, pruning: LinkPruning) -> Tensor:

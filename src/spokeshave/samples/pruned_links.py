@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from spokeshave.attention_call import AttentionCall
 from spokeshave.errors import SpokeshaveError
 from spokeshave.samples.links import (
     Alive,
@@ -18,7 +19,6 @@ from spokeshave.samples.links import (
     restrict,
     row_mask,
 )
-from spokeshave.tokens.attention import share_heads
 
 
 def prune_links(network: nn.Module, pruning: LinkPruning, alive: Alive | None = None) -> "PrunedLinks":
@@ -91,52 +91,39 @@ class _Pass(TorchFunctionMode):
     ) -> Any:
         if function is not F.scaled_dot_product_attention:
             return function(*arguments, **(named or {}))
-        return self._attend(*arguments, **(named or {}))
+        return self._attend(AttentionCall.of(*arguments, **(named or {})))
 
-    def _attend(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attn_mask: Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        scale: float | None = None,
-        enable_gqa: bool = False,
-    ) -> Tensor:
-        if enable_gqa:
-            key, value = share_heads(key, query), share_heads(value, query)
-        number, named = len(self.keys), {"dropout_p": dropout_p, "scale": scale}
-        if attn_mask is not None or is_causal or query.shape[2] != key.shape[2]:
+    def _attend(self, call: AttentionCall) -> Tensor:
+        number = len(self.keys)
+        if call.mask is not None or call.causal or call.query.shape[2] != call.key.shape[2]:
             raise SpokeshaveError(
                 f"LinkPruning: attention {number} has a mask or other queries than keys; links are pruned in plain "
                 "self-attention alone"
             )
-        following = self._map(query, key, scale) if number in self._pruning.after else None
-        found = self._read(query, key, value, named)
+        following = self._map(call) if number in self._pruning.after else None
+        found = self._pruned(call).attend()
         if following is not None:
             self._scores, self._chosen_among = following, self._alive()
         return found
 
-    def _read(self, query: Tensor, key: Tensor, value: Tensor, named: dict[str, Any]) -> Tensor:
-        scores = self._current(key.shape[2])
+    def _pruned(self, call: AttentionCall) -> AttentionCall:
+        """The call with the links that stay."""
+        tokens = call.key.shape[2]
+        scores = self._current(tokens)
         if scores is None or self._pruning.keep == 1:
-            self.keys.append(key.shape[2])
-            return F.scaled_dot_product_attention(query, key, value, **named)
+            self.keys.append(tokens)
+            return call
         if self._pruning.per == "row":
-            mask = row_mask(scores, self._pruning)
-            self.keys.append(
-                self._pruning.count(key.shape[2] - self._pruning.leading) + self._pruning.leading
-            )
-            return F.scaled_dot_product_attention(query, key, value, mask[:, None], **named)
+            self.keys.append(self._pruning.count(tokens - self._pruning.leading) + self._pruning.leading)
+            return replace(call, mask=row_mask(scores, self._pruning)[:, None])
         places = kept_keys(scores, self._pruning)
         self.keys.append(places.shape[1])
-        index = places[:, None, :, None].expand(-1, key.shape[1], -1, key.shape[3])
-        return F.scaled_dot_product_attention(query, key.gather(2, index), value.gather(2, index), **named)
+        index = places[:, None, :, None].expand(-1, call.key.shape[1], -1, call.key.shape[3])
+        return replace(call, key=call.key.gather(2, index), value=call.value.gather(2, index))
 
-    def _map(self, query: Tensor, key: Tensor, scale: float | None) -> Tensor:
+    def _map(self, call: AttentionCall) -> Tensor:
         with torch.no_grad():
-            found = attention_map(query, key, scale)
+            found = attention_map(call)
             return found if self._pruning.per == "row" else received(found, self._pruning.leading)
 
     def _current(self, tokens: int) -> Tensor | None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode, handle_torch_function, has_torch_function
 
+from spokeshave.attention_call import AttentionCall
 from spokeshave.errors import SpokeshaveError
 
 Wanted = Literal["class", "received"]
@@ -42,7 +44,7 @@ class Attending(TorchFunctionMode):
     ) -> Any:
         named = dict(named or {})
         if function is F.scaled_dot_product_attention:
-            return self._attend(*arguments, **named)
+            return self._attend(AttentionCall.of(*arguments, **named))
         if function in SOFTMAXES:
             scores = arguments[0] if arguments else named.pop("input")
             return self._replace_softmax(function, (scores, *arguments[1:]), named)
@@ -73,43 +75,21 @@ class Attending(TorchFunctionMode):
     def _concerns(self, keys: int, queries: Tensor) -> bool:
         return queries.dim() == 4 and keys == self._tokens and queries.shape[2] == self._tokens
 
-    def _attend(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attn_mask: Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        scale: float | None = None,
-        enable_gqa: bool = False,
-    ) -> Tensor:
-        if enable_gqa:
-            key, value = share_heads(key, query), share_heads(value, query)
-        if not self._concerns(key.shape[-2], query):
-            return F.scaled_dot_product_attention(
-                query, key, value, attn_mask, dropout_p, is_causal, scale=scale
-            )
+    def _attend(self, call: AttentionCall) -> Tensor:
+        if not self._concerns(call.key.shape[-2], call.query):
+            return call.attend()
         self._handled = True
-        scale = query.shape[-1] ** -0.5 if scale is None else scale
-        bias = as_bias(attn_mask, query.dtype)
         if self._wanted is not None:
-            rows = query[:, :, :1] if self._wanted == "class" else query
-            own = bias if bias is None or self._wanted == "received" else bias[..., :1, :]
-            self._write_down(_softmax(_scores(rows, key, own, scale), self._alive))
+            seen = call.first_queries(1) if self._wanted == "class" else call
+            self._write_down(_softmax(seen.scores(), self._alive))
         if self._alive is None:
-            return F.scaled_dot_product_attention(
-                query, key, value, attn_mask, dropout_p, is_causal, scale=scale
-            )
-        if is_causal:
+            return call.attend()
+        if call.causal:
             raise SpokeshaveError("tokens are masked in encoders; this attention is causal")
         if self._alive.requires_grad:
-            found = _softmax(_scores(query, key, bias, scale), self._alive)
-            return F.dropout(found, dropout_p) @ value
-        mask = _allowed(self._alive, self._tokens)[:, None].log().to(query.dtype)
-        return F.scaled_dot_product_attention(
-            query, key, value, mask if bias is None else mask + bias, dropout_p, scale=scale
-        )
+            return call.weigh(_softmax(call.scores(), self._alive))
+        mask = _allowed(self._alive, self._tokens)[:, None].log().to(call.query.dtype)
+        return replace(call, mask=mask if call.bias is None else mask + call.bias).attend()
 
     def _write_down(self, probabilities: Tensor) -> None:
         if self._wanted is None:
@@ -120,11 +100,6 @@ class Attending(TorchFunctionMode):
         else:
             rows = torch.ones_like(heads[:, :, 0]) if self._alive is None else self._alive
             self.attention = (heads * rows[:, :, None]).sum(1)
-
-
-def _scores(query: Tensor, key: Tensor, bias: Tensor | None, scale: float) -> Tensor:
-    scores = query @ key.transpose(-2, -1) * scale
-    return scores if bias is None else scores + bias
 
 
 def _softmax(scores: Tensor, alive: Tensor | None) -> Tensor:
@@ -151,15 +126,3 @@ def _allowed(alive: Tensor, queries: int) -> Tensor:
     """`[N, Q, T]`: 1 where a key takes part, or is the query itself (queries are the first Q tokens)."""
     own = torch.eye(queries, alive.shape[1], dtype=alive.dtype, device=alive.device)
     return alive[:, None] * (1 - own) + own
-
-
-def share_heads(keys: Tensor, query: Tensor) -> Tensor:
-    """Keys or values `[N, groups, T, D]` of grouped queries, once for every head of `query` `[N, heads, T, D]`."""
-    return keys.repeat_interleave(query.shape[1] // keys.shape[1], 1)
-
-
-def as_bias(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    """What a mask adds to scores: minus infinity where its truth value is false."""
-    if mask is None or mask.dtype != torch.bool:
-        return mask
-    return torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, -math.inf)
