@@ -39,7 +39,7 @@ def every_tile(kernel: WithTiles, tile: Callable[[Any, int, int], str]) -> str:
     """The tiles of a kernel: of every width, and of these with the lanes that are left."""
     tiles = [tile(kernel, width, 0) for width in range(1, kernel.vectors + 1)]
     for left in left_lanes(kernel):
-        tiles += [tile(kernel, width, left) for width in _widths_with_left(kernel.vectors, kernel.left)]
+        tiles += [tile(kernel, width, left) for width in _widths_with_left(kernel)]
     return "\n".join(tiles)
 
 
@@ -52,9 +52,16 @@ def left_lanes(kernel: WithTiles | SubsetKernel) -> tuple[int, ...]:
     return tuple(sorted({min(FEW_LANES, kernel.left), kernel.left}))
 
 
-def _widths_with_left(most: int, left: int) -> range:
-    """Vectors of the tiles that also take the lanes that are left: more than one need the registers of a vector."""
-    return range(1, most + (left == 1 or most == 1)) if left else range(0)
+def _widths_with_left(kernel: WithTiles) -> range:
+    """Vectors of the tiles that also take the lanes that are left."""
+    return range(1, kernel.vectors + _widest_has_room(kernel)) if kernel.left else range(0)
+
+
+def _widest_has_room(kernel: WithTiles) -> bool:
+    """Whether sums of the lanes that are left fit the registers besides those of the widest tile, x and a weight."""
+    used = (kernel.rows + 1) * kernel.vectors + 1
+    registers = 16 if used <= 16 else 32
+    return kernel.left == 1 or kernel.vectors == 1 or used + kernel.left <= registers
 
 
 def tile_name(kernel: WithTiles, vectors: int, left: int) -> str:
@@ -198,10 +205,10 @@ def lane_loops(kernel: WithTiles | SubsetKernel, call: str, work: str = "column_
     amx = isinstance(kernel, IntegerPanelKernel | BFloat16PanelKernel) and kernel.amx
     tiles = {v: f"{v}" for v in range(1, most + 1)}
     for kind, left in enumerate(lefts, 1):
-        tiles |= {kind * most + v: f"{v}_left{left}" for v in _widths_with_left(most, lefts[-1])}
+        tiles |= {kind * most + v: f"{v}_left{left}" for v in _widths_with_left(kernel)}
     cases = "\n".join(f"                case {at}: {call.format(tile)}; break;" for at, tile in tiles.items())
     whole, number, which = _whole_vectors(kernel)
-    behind = f" + ({number} && to == whole)" if lefts and lefts[-1] > 1 else ""
+    behind = f" + ({number} && to == whole)" if lefts and not _widest_has_room(kernel) else ""
     begin, end = ("    begin_tiles();\n", "    end_tiles();\n") if amx else ("", "")
     return f"""{whole}    range lanes = share(by_lanes ? w : ALONE, {"whole" if lefts else "vectors"});
     range own = share_panels(by_lanes ? ALONE : w, {work}, panels);
