@@ -52,13 +52,15 @@ def left_lanes(kernel: WithTiles | SubsetKernel) -> tuple[int, ...]:
     return tuple(sorted({min(FEW_LANES, kernel.left), kernel.left}))
 
 
-def _widths_with_left(kernel: WithTiles) -> range:
+def _widths_with_left(kernel: WithTiles | SubsetKernel) -> range:
     """Vectors of the tiles that also take the lanes that are left."""
-    return range(1, kernel.vectors + _widest_has_room(kernel)) if kernel.left else range(0)
+    return range(1, kernel.vectors + _widest_has_room(kernel)) if left_lanes(kernel) else range(0)
 
 
-def _widest_has_room(kernel: WithTiles) -> bool:
+def _widest_has_room(kernel: WithTiles | SubsetKernel) -> bool:
     """Whether sums of the lanes that are left fit the registers besides those of the widest tile, x and a weight."""
+    if isinstance(kernel, SubsetKernel):
+        return False
     used = (kernel.rows + 1) * kernel.vectors + 1
     registers = 16 if used <= 16 else 32
     return kernel.left == 1 or kernel.vectors == 1 or used + kernel.left <= registers
