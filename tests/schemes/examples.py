@@ -22,6 +22,7 @@ EVERY = [
     Unstructured(0.5),
     BlockColumnRow(0.5, (4, 4)),
     BlockColumnRow(0.5, (3, 5), 0.25, "block"),
+    BlockColumnRow(0.7, (3, 5), 0.3),
     BlockStructured(0.5, (4, 4)),
     BlockStructured(0.7, (3, 5), 0.3),
     CompressedBlocks(0.5, (4, 4)),

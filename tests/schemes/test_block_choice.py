@@ -1,12 +1,12 @@
 """Rows and columns in turn: each step helps, and neither side alone can be bettered."""
 
-from itertools import combinations
+from itertools import combinations, product
 
 import pytest
 import torch
 from torch import Tensor
 
-from spokeshave.schemes.block_choice import EvenColumns, balanced, best_segments, together
+from spokeshave.schemes.block_choice import EvenColumns, balanced, best_segments, competing, together
 from spokeshave.schemes.budgets import Budget
 from spokeshave.schemes.tiling import Kept, Tiling, column_scores, row_scores
 
@@ -59,6 +59,37 @@ def test_neither_rows_nor_columns_can_be_bettered(budget) -> None:
             budget = Budget(0, tiling.height * tiling.width // 6)
             best = best_segments(tiling.by_strip(by_column), prices, budget)
             assert tiling.by_strip(by_column)[best].sum().item() == pytest.approx(value(score, kept))
+
+
+@pytest.mark.parametrize("size", [(32, 60), (20, 31)])
+def test_competing_rows_keep_more_than_equally_many(size) -> None:
+    tiling = Tiling(*size, (8, 10))
+    prices = (tiling.heights() + 1) // 2
+    most = tiling.height * tiling.width // 6
+    gains = []
+    for seed in range(10):
+        score = scores(tiling, seed)
+        equal, found = (choose(score, tiling, prices, Budget(0, most)) for choose in (together, competing))
+        assert int(found.rows.sum()) <= int(prices.sum()) * tiling.wide
+        assert found.size() <= most
+        gains.append(value(score, found) / value(score, equal) - 1)
+    assert min(gains) >= 0
+    assert sum(gains) / len(gains) > 0.01
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_competing_rows_are_near_the_best_of_all_choices(seed) -> None:
+    """Every choice of rows and columns of two blocks of 3 x 4, two rows of three on average, 11 weights at most."""
+    tiling = Tiling(6, 4, (3, 4))
+    score = scores(tiling, seed)
+    sets = [torch.tensor(list(product([False, True], repeat=length))) for length in (3, 4)]
+    worth = torch.einsum("ri,bij,cj->brc", sets[0].double(), score, sets[1].double()).flatten(1)
+    rows = sets[0].sum(1)[:, None].expand(-1, len(sets[1])).flatten()
+    sizes = (sets[0].sum(1)[:, None] * sets[1].sum(1)).flatten()
+    fits = (rows[:, None] + rows <= 4) & (sizes[:, None] + sizes <= 11)
+    best = torch.where(fits, worth[0][:, None] + worth[1], 0).max().item()
+    found = competing(score, tiling, torch.tensor([2, 2]), Budget(0, 11))
+    assert 0.85 * best <= value(score, found) <= best + 1e-12
 
 
 def value_of_best(values: Tensor, count: int) -> float:

@@ -98,7 +98,7 @@ def test_never_nearer_than_any_as_many_weights(case) -> None:
     assert projected.square().sum() <= largest.sum()
 
 
-@given(cases())
+@given(cases(budgets=["block"]))
 @settings(max_examples=150, deadline=None)
 def test_no_other_rows_of_a_block_are_nearer(case) -> None:
     """With rows the joint optimum is hard; given the columns found, the rows are the best."""
@@ -110,6 +110,39 @@ def test_no_other_rows_of_a_block_are_nearer(case) -> None:
         rows = sorted(block[:, columns].square().sum(1).tolist(), reverse=True)
         kept_rows = len(block) - int(len(block) * scheme.row_sparsity + 1e-6)
         assert found.square().sum().item() == sum(rows[:kept_rows])
+
+
+@given(cases(budgets=["layer"]))
+@settings(max_examples=150, deadline=None)
+def test_rows_of_all_blocks_share_one_budget(case) -> None:
+    """Used rows, and used rows times used columns, summed over blocks by plain slicing."""
+    scheme, weight = case
+    blocks = [support(block) for block in blocks_of(scheme.project(weight), scheme.block)]
+    may_keep = sum(len(block) - int(len(block) * scheme.row_sparsity + 1e-6) for block in blocks)
+    assert sum(int(block.any(1).sum()) for block in blocks) <= may_keep
+    spent = sum(int(block.any(1).sum() * block.any(0).sum()) for block in blocks)
+    assert spent <= weight.numel() * (1 - scheme.sparsity) + min(scheme.block[0], len(weight)) / 2 + 1e-6
+
+
+@given(cases(budgets=["layer"]), st.integers(0, 2**16))
+@settings(max_examples=150, deadline=None)
+def test_fewer_weights_stay_in_the_set(case, seed) -> None:
+    """Quantizers and training set weights of a member to zero."""
+    scheme, weight = case
+    generator = torch.Generator().manual_seed(seed)
+    assert scheme.contains(scheme.project(weight) * torch.randint(0, 2, weight.shape, generator=generator))
+
+
+def test_strong_blocks_keep_more_rows() -> None:
+    """Five strong rows above, one below: six of twelve rows, and three of six in each block where all keep as many."""
+    strength = torch.tensor([1.0, 1, 1, 1, 1, 0.01, 0.01, 0.01, 0.01, 0.01, 0.01, 1])[:, None]
+    weight = torch.randn(12, 20, generator=torch.Generator().manual_seed(0)) * strength
+    kept = [
+        support(BlockColumnRow(0.5, (6, 20), 0.5, budget).project(weight)) for budget in ("layer", "block")
+    ]
+    rows = [[int(part.any(1).sum()) for part in each.split(6)] for each in kept]
+    assert rows == [[5, 1], [3, 3]]
+    assert [density(each) for each in kept] == [0.5, 0.5]
 
 
 @pytest.mark.parametrize("row_sparsity", [0, 0.25, 0.4])

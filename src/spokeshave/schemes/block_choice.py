@@ -20,7 +20,7 @@ from spokeshave.schemes.budgets import (
     kinds_of,
 )
 from spokeshave.schemes.ranking import keep_largest, keep_largest_per_row
-from spokeshave.schemes.tiling import Kept, Tiling, column_scores, row_scores
+from spokeshave.schemes.tiling import Kept, Tiling, column_scores, row_scores, used
 
 ROUNDS = 10
 
@@ -92,6 +92,54 @@ def together(score: Tensor, tiling: Tiling, prices: Tensor, budget: Budget, roun
         return tiling.by_block(best_segments(tiling.by_strip(worth), prices, budget))
 
     return _in_turn(score, lambda worth: keep_largest_per_row(worth, row_counts), columns, rounds)
+
+
+def competing(score: Tensor, tiling: Tiling, prices: Tensor, budget: Budget, rounds: int = ROUNDS) -> Kept:
+    """Keep rows of all blocks, and columns of all, by what they are worth for each weight that they then keep.
+
+    There are as many rows as blocks in use have where each in strip i keeps `prices[i]`, and columns that cost what the
+    budget allows. Begins with what `together` finds, and with the columns that it begins with; goes on while that adds
+    worth: what is kept is never worth less than where all blocks keep equally many rows.
+    """
+    best = together(score, tiling, prices, budget, rounds)
+    for start in (best, together(score, tiling, prices, budget, 0)):
+        kept, worth = start, best.worth(score) if start is best else 0.0
+        for _ in range(rounds):
+            kept = _ranked_alike(score, tiling, kept.columns, prices, budget)
+            if kept.size() < budget.least or kept.worth(score) <= worth:
+                break
+            worth = kept.worth(score)
+            best = max(best, kept, key=lambda each: each.worth(score))
+    return best
+
+
+def _ranked_alike(score: Tensor, tiling: Tiling, columns: Tensor, prices: Tensor, budget: Budget) -> Kept:
+    """Rows by their mean over the columns, then columns by their mean over these rows."""
+    whole = used(tiling.split(score.new_ones(tiling.height, tiling.width, dtype=torch.bool)))
+    lengths = columns.sum(1, keepdim=True)
+    by_row = torch.where(whole.rows & (lengths > 0), row_scores(score, columns) / lengths.clamp(min=1), -1.0)
+    count = int(prices.repeat_interleave(tiling.wide)[lengths[:, 0] > 0].sum())
+    rows = keep_largest(by_row.flatten(), count).view(by_row.shape)
+    by_column = torch.where(whole.columns, column_scores(score, rows), -1.0)
+    return Kept(rows, _affordable(by_column, rows.sum(1), budget.most))
+
+
+def _affordable(worth: Tensor, prices: Tensor, most: int) -> Tensor:
+    """Columns of blocks, `[blocks, columns]`, those worth most for their price first, while any fits.
+
+    A column of block i costs `prices[i]`; a price of 0 or a negative worth keeps it out.
+    """
+    price = prices[:, None].expand(worth.shape).flatten()
+    value = torch.where(price > 0, worth.flatten() / price.clamp(min=1), -1.0)
+    order = value.argsort(descending=True, stable=True)
+    order = order[value[order] >= 0]
+    kept, left = torch.zeros_like(price, dtype=torch.bool), most
+    while len(order := order[price[order] <= left]):
+        taken = price[order].cumsum(0) <= left
+        kept[order[taken]] = True
+        left -= int(price[order[taken]].sum())
+        order = order[~taken]
+    return kept.view(worth.shape)
 
 
 def whole_rows(score: Tensor, tiling: Tiling, row_count: int, wanted: float, rounds: int = ROUNDS) -> Kept:

@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor
 
 from spokeshave.errors import SpokeshaveError
-from spokeshave.schemes.block_choice import EvenColumns, balanced, together
+from spokeshave.schemes.block_choice import EvenColumns, balanced, competing, together
 from spokeshave.schemes.block_packing import dense_blocks, tiling_of
 from spokeshave.schemes.budgets import Budget, budget_of, is_within_budget, kinds_of
 from spokeshave.schemes.checks import (
@@ -33,16 +33,18 @@ class BlockColumnRow(Composable):
     """Each block of the matrix keeps whole columns and rows: `x . x . | . x x .` above `. . . . | . x x .`.
 
     `sparsity` is the fraction of the weights that is removed. `block` is the rows x columns of a block; the
-    last blocks are smaller where it does not divide the matrix. Every block loses a fraction `row_sparsity`
-    of its rows, rounded down. Columns are removed until the sparsity is met: with budget "layer" those of all
-    blocks compete, with "block" each block keeps as many as the others, give or take one.
+    last blocks are smaller where it does not divide the matrix. A fraction `row_sparsity` of the blocks' rows goes,
+    and columns until the sparsity is met. With budget "layer" the rows of all blocks compete, and so do their columns:
+    strong blocks keep more. With "block" each keeps as many as the others: all but a fraction `row_sparsity`, rounded
+    down, of its rows, and equally many columns, give or take one.
 
     With `column_group` above 1, columns are kept in groups of so many: neighbouring input channels of the same kernel
     position, which low-precision kernels read as one (4 in int8, 2 in bfloat16). A block is then of so many columns
     in the order of `column_groups.group_order`.
 
     The projection is exact without row sparsity. With it columns are chosen first, then rows on what is left,
-    then both in turn until neither changes.
+    then both in turn: with "block" until neither changes; with "layer" both are then ranked over all blocks, by what
+    they are worth for each weight that they keep, as long as that brings the point nearer.
 
     >>> import torch
     >>> BlockColumnRow(0.5, block=(2, 2)).project(torch.tensor([[1.0, -3.0, 5.0, 0.0], [2.0, 6.0, 4.0, 1.0]]))
@@ -89,13 +91,17 @@ class BlockColumnRow(Composable):
         """Whether the rows and columns in use fit: few enough in each block, and together within the budget.
 
         The budget is (1 - sparsity) * size weights, as near as whole columns come to it (`budgets.py`); a used column
-        of a block costs as many as the block may keep rows.
+        of a block costs as many as the block may keep rows. Where rows compete, there may be as many in all as all
+        blocks together may keep, and a column costs the rows in use.
         """
         if self.supports(tuple(weight.shape)):
             return False
         groups = grouped(support(weight), self.column_group).any(2)
         tiling = self._tiling(groups)
         kept, prices = used(tiling.split(groups)), self._prices(tiling)
+        if self._rows_compete:
+            most = int(prices.sum()) * tiling.wide
+            return int(kept.rows.sum()) <= most and kept.size() <= self._budget(tiling).most
         columns = kept.columns.sum(1).cpu()
         if self.budget == "block":
             columns_fit = self._even(tiling).holds(columns)
@@ -133,8 +139,13 @@ class BlockColumnRow(Composable):
         prices = self._prices(tiling).to(score.device)
         if self.budget == "block":
             return balanced(score, prices.repeat_interleave(tiling.wide), self._even(tiling))
-        return together(score, tiling, prices, self._budget(tiling))
+        choose = competing if self._rows_compete else together
+        return choose(score, tiling, prices, self._budget(tiling))
+
+    @property
+    def _rows_compete(self) -> bool:
+        return self.budget == "layer" and self.row_sparsity > 0
 
     def _prices(self, tiling: Tiling) -> Tensor:
-        """Rows that the blocks of each strip keep, which is what a column of theirs costs: `[tall]`."""
+        """Rows that the blocks of each strip keep, if equally many, which is then what a column costs: `[tall]`."""
         return ((1 - self.row_sparsity) * tiling.heights() - 1e-6).ceil().long().clamp(min=1)

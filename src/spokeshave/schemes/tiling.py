@@ -88,6 +88,10 @@ class Kept:
         """Weights inside, zero or not."""
         return int((self.rows.sum(1) * self.columns.sum(1)).sum())
 
+    def worth(self, score: Tensor) -> float:
+        """Sum of `score`, `[blocks, rows, columns]`, over what is kept."""
+        return float((row_scores(score, self.columns) * self.rows).sum(dtype=torch.float64))
+
 
 def used(nonzero: Tensor) -> Kept:
     """The rows and columns of blocks `[blocks, rows, columns]` that hold anything."""
