@@ -140,3 +140,54 @@ def test_exported_programs() -> None:
 def test_a_network_that_cannot_be_exported() -> None:
     with pytest.raises(SpokeshaveError, match="cannot be exported"):
         trace(nn.Linear(3, 4), torch.zeros(1, 5))
+
+
+class Unusual(nn.Module):
+    """Products in every form that is no layer here, one of them without gradients."""
+
+    def __init__(self):
+        super().__init__()
+        self.matrix = nn.Parameter(torch.ones(8, 4))
+        self.frozen, self.pair, self.cell = nn.Linear(4, 4), nn.Bilinear(4, 4, 3), nn.GRUCell(4, 4)
+
+    def forward(self, x):
+        with torch.no_grad():
+            x = self.frozen(x)
+        both = (
+            torch.inner(self.matrix, self.matrix),
+            torch.tensordot(self.matrix, self.matrix, dims=([1], [1])),
+        )
+        return self.pair(x, x), self.cell(x, x), torch.einsum("bi,oi->bo", x, self.matrix), *both
+
+
+def test_products_of_unknown_sizes_are_told_and_layers_without_gradients_are_seen():
+    workload = trace(Unusual().eval(), torch.ones(1, 4))
+    assert [layer.name for layer in workload.layers] == ["frozen"]
+    names = {"bilinear": "pair", "gru_cell": "cell", "einsum": "", "inner": "", "tensordot": ""}
+    assert {operator: name for name, operator in workload.unseen} == names
+
+
+def test_layers_in_regions_of_their_own_are_told():
+    class Switched(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.Linear(4, 4)
+
+        def forward(self, x):
+            with torch.enable_grad():
+                return torch.relu(self.inner(x))
+
+    ((name, operator),) = trace(Switched().eval(), torch.ones(1, 4)).unseen
+    assert name == "inner"
+    assert "linear" in operator
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_volumes_are_counted(transposed):
+    kind = nn.ConvTranspose3d if transposed else nn.Conv3d
+    layer = kind(2, 4, 3, stride=2, padding=1)
+    example = torch.ones(1, 2, 6, 5, 7)
+    (found,) = trace(nn.Sequential(layer).eval(), example).layers
+    counted = example if transposed else layer(example)
+    assert found.multiply_adds == 2 * 4 * 27 * counted[0, 0].numel()
+    assert found.stride == (2, 2, 2)

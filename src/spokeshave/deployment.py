@@ -10,7 +10,8 @@ class Cost:
     """What running a network once costs; `None` where a device does not say.
 
     `kind` tells whether the figures were measured on the device itself or come from a model of it; `source` names
-    the measurement or the model, and every table prints both.
+    the measurement or the model, and every table prints both. `left_out`: layers that run elsewhere and are not in the
+    figures, `(layer, why)`.
     """
 
     kind: Literal["measured", "modelled"]
@@ -21,6 +22,7 @@ class Cost:
     samples_per_second: float | None = None  # of many, one behind the other
     area_mm2: float | None = None
     by_layer: tuple[tuple[str, float], ...] = ()  # (layer, seconds)
+    left_out: tuple[tuple[str, str], ...] = ()
 
 
 class Deployment(Protocol):

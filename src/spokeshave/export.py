@@ -46,7 +46,7 @@ def export_network(
     if isinstance(network, ExportedProgram):
         return network if _takes(network, inputs) else _again(network, inputs)
     _check_count(network, inputs)
-    with evaluating(network), _experts_in_products(network), _quietly():
+    with evaluating(network), _experts_in_products(network), torch.no_grad(), _quietly():
         try:
             return torch.export.export(network, inputs, strict=False)
         except Exception as error:  # whatever the user's code raises ends here

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, fx, nn
@@ -11,14 +11,19 @@ from torch.export import ExportedProgram
 
 from spokeshave.batch import sample_axes
 from spokeshave.export import export_network
+from spokeshave.uncounted import called_in, multiply_adds_of, reads_matrix
 from spokeshave.weights import weights_of
 
 aten = torch.ops.aten
 
+Number = TypeVar("Number", int, float)
 Kind = Literal["convolution", "transposed", "linear", "recurrent", "matmul"]
 
-CONVOLUTIONS = {aten.conv1d.default, aten.conv2d.default, aten.conv1d.padding, aten.conv2d.padding}
-TRANSPOSED = {aten.conv_transpose1d.default, aten.conv_transpose2d.input}
+CONVOLUTIONS = {
+    *(aten.conv1d.default, aten.conv2d.default, aten.conv3d.default),
+    *(aten.conv1d.padding, aten.conv2d.padding, aten.conv3d.padding),
+}
+TRANSPOSED = {aten.conv_transpose1d.default, aten.conv_transpose2d.input, aten.conv_transpose3d.input}
 RECURRENT = {aten.gru.input, aten.lstm.input, aten.rnn_tanh.input, aten.rnn_relu.input}
 PRODUCTS = {  # the names of their operands
     aten.matmul.default: ("self", "other"),
@@ -72,9 +77,13 @@ class Layer:
 
 @dataclass(frozen=True)
 class Workload:
-    """The layers of a network in the order in which they run; a layer that runs twice is listed twice."""
+    """The layers of a network in the order in which they run; a layer that runs twice is listed twice.
+
+    `unseen`: what else multiplies matrices, `(layer, operator)`: nobody here knows its sizes.
+    """
 
     layers: tuple[Layer, ...]
+    unseen: tuple[tuple[str, str], ...] = ()
 
     @property
     def multiply_adds(self) -> int:
@@ -84,7 +93,15 @@ class Workload:
     @property
     def weight_count(self) -> int:
         """Weights of all layers, each parameter once."""
-        return sum({layer.parameter: layer.weight_count for layer in self.layers}.values())
+        return sum(self.once([layer.weight_count for layer in self.layers]))
+
+    def once(self, by_layer: Sequence[Number]) -> tuple[Number, ...]:
+        """What is given for each layer's weight, of a weight that several layers share once."""
+        shared: dict[str | int, int] = {
+            place if layer.parameter is None else layer.parameter: place
+            for place, layer in enumerate(self.layers)
+        }
+        return tuple(by_layer[place] for place in shared.values())
 
 
 def trace(network: nn.Module | ExportedProgram, example: Tensor | tuple[Tensor, ...]) -> Workload:
@@ -98,7 +115,12 @@ def trace(network: nn.Module | ExportedProgram, example: Tensor | tuple[Tensor, 
     """
     program = export_network(network, example, sample_axes(network, example))
     reader = _Reader(program, network)
-    return Workload(tuple(layer for node in program.graph.nodes for layer in reader.layers(node)))
+    layers, unseen = list[Layer](), list[tuple[str, str]]()
+    for node in program.graph.nodes:
+        found = tuple(reader.layers(node))
+        layers.extend(found)
+        unseen.extend(() if found else reader.unseen(node))
+    return Workload(tuple(layers), tuple(unseen))
 
 
 class _Reader:
@@ -124,6 +146,19 @@ class _Reader:
         if node.target == aten.scaled_dot_product_attention.default:
             return self.attention(node)
         return ()
+
+    def unseen(self, node: fx.Node) -> Iterator[tuple[str, str]]:
+        """What a node that is no layer multiplies all the same: its module, and the operator."""
+        if node.op != "call_function":
+            return
+        if reads_matrix(node, set(self.parameters)) or multiply_adds_of(node):
+            yield module_of(node), str(node.target).rpartition(".")[0].removeprefix("aten.")
+        for inner in called_in(node):
+            if inner.op == "call_function" and (self._is_layer(inner) or multiply_adds_of(inner)):
+                yield module_of(inner), f"{inner.target} in {node.target}"
+
+    def _is_layer(self, node: fx.Node) -> bool:
+        return next(iter(self.layers(node)), None) is not None
 
     def convolution(self, node: fx.Node) -> Layer:
         given = arguments_of(node)

@@ -15,7 +15,7 @@ from spokeshave.devices import load_device
 from spokeshave.errors import SpokeshaveError
 from spokeshave.fit import Recipe, resume_run, start_run
 from spokeshave.fit.inputs import gather
-from spokeshave.fit.modelled import deployed, judged, runs_as
+from spokeshave.fit.modelled import deployed, judged, runs_as, stays_float
 from spokeshave.fit.outcome import without_timings
 from spokeshave.measure import evaluate
 from spokeshave.report.page import page
@@ -148,7 +148,18 @@ def test_layers_in_float32_are_told():
     device, example = load_device("zcu102"), torch.randn(1, 4)
     made = device.deploy(network, example, None, [torch.randn(8, 4)])
     assert [layer for layer, _ in made.manifest.floats] == ["1 (LayerNorm)"]
-    assert runs_as(device, made) == f"{device.deployment}; 1 of its layers in float32: 1 (LayerNorm)"
+    assert stays_float(made) == [("1 (LayerNorm)", "LayerNorm has no form in whole numbers")]
+    assert runs_as(device, made) == device.deployment
+
+
+def test_layers_in_float32_and_costs_that_leave_layers_out_are_fields_of_the_result(finished):
+    result = finished("aqfp")
+    left_out = result["cost"]["left_out"]
+    assert result["float32"] == left_out
+    assert all(reason == "not binary: it runs elsewhere" for _, reason in left_out)
+    assert [layer for layer, _ in left_out] == ["5"]
+    assert [layer for layer, _ in result["cost"]["by_layer"]] == ["2"]
+    assert finished("isaac")["float32"] == []
 
 
 @pytest.mark.parametrize(

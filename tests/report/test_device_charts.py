@@ -83,7 +83,7 @@ def modelled(result):
     cost = {
         "kind": "modelled", "source": "crossbars of mine (mine.toml)", "latency_seconds": 2e-5,
         "energy_joules": 3e-6, "weight_bytes": 38_000, "samples_per_second": 1e4, "area_mm2": None,
-        "by_layer": [["stem", 1e-5]],
+        "by_layer": [["stem", 1e-5]], "left_out": [["attention", "no weights to program"]],
     }  # fmt: skip
     rows = [
         {
@@ -96,6 +96,7 @@ def modelled(result):
         "device": {"name": "mine", "kind": "modelled", "about": "a chip of <mine>"},
         "fitted_accuracy": 0.989,
         "deployed_by": "simulated crossbars",
+        "float32": [["norm (LayerNorm)", "it has no form in whole numbers"]],
         "cost": cost,
         "dense_cost": None,
         "no_dense_cost": "its weights need signs",
@@ -108,6 +109,7 @@ def test_a_modelled_page_says_what_is_modelled(modelled):
     text = page(modelled)
     for figure in ("20 µs", "3 µJ", "98.75 %", "98.90 %", "modelled", "its weights need signs", "Roof"):
         assert figure in text
+    assert "Float32 there: norm (LayerNorm). Not counted: attention (no weights to program)." in text
     assert "<mine>" not in text
     assert "Every figure here was measured" not in text
 

@@ -1,10 +1,13 @@
-"""Which scheme a plan gives to each layer of a workload, and weights of that kind to cost it with."""
+"""Which scheme a plan gives to each layer of a workload, what a device refuses of it, and weights to cost it with."""
 
+from collections.abc import Mapping
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from spokeshave.devices.device import Device
+from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan
 from spokeshave.schemes.scheme import Packed, Scheme
 from spokeshave.weights import Weight
@@ -19,6 +22,50 @@ def assign(workload: Workload, plan: Plan | None) -> dict[str, Scheme]:
         if layer.parameter is not None and scheme is not None:
             schemes[layer.parameter] = scheme
     return schemes
+
+
+def usable_schemes(device: Device, workload: Workload, plan: Plan | None) -> dict[str, Scheme]:
+    """The same, once it is sure that the device uses each scheme and that nothing would cost nothing.
+
+    Every `cost` begins here. Raises SpokeshaveError for schemes that the device does not support, for operators that
+    multiply matrices of which `trace` does not know the sizes, and where there are no matrices at all.
+    """
+    for name, operator in workload.unseen:
+        raise SpokeshaveError(
+            f"{name or 'the network'}: {operator} multiplies matrices, and {device.name} has no cost for it; "
+            "layers of torch.nn, matmul and scaled_dot_product_attention have one"
+        )
+    if not workload.layers:
+        raise SpokeshaveError(
+            f"the network multiplies no matrices, and {device.name} has costs for nothing else"
+        )
+    schemes = assign(workload, plan)
+    check_schemes(device, workload, schemes)
+    return schemes
+
+
+def check_schemes(device: Device, workload: Workload, schemes: Mapping[str, Scheme]) -> None:
+    """Raise SpokeshaveError, with the layer's name, at the first scheme (by parameter) that a device cannot use."""
+    for layer in workload.layers:
+        check_scheme(device, layer, schemes.get(layer.parameter or ""))
+
+
+def check_scheme(device: Device, layer: Layer, scheme: Scheme | None) -> None:
+    """The same of one layer."""
+    reason = device.supports(scheme, layer) if scheme is not None else None
+    if reason is not None:
+        raise SpokeshaveError(f"{device.name} cannot run {layer_told(layer)} under {scheme}: {reason}")
+
+
+def layer_told(layer: Layer) -> str:
+    """How a layer is called in sentences: by its module, or by its parameter where a module has several.
+
+    >>> layer_told(Layer("attention", "linear", 12, 4, 1, (1, 4), (1, 12), "float32", "attention.in_proj_weight"))
+    'attention.in_proj_weight'
+    """
+    if layer.parameter is not None and layer.parameter != f"{layer.name}.weight":
+        return layer.parameter
+    return layer.name or f"a {layer.kind} of the network itself"
 
 
 def _scheme_of(layer: Layer, plan: Plan | None) -> Scheme | None:

@@ -10,7 +10,7 @@ from spokeshave.compiler import NativeDeployment, compile_network
 from spokeshave.compiler.build import find_compiler
 from spokeshave.compiler.isa import instruction_set, level_two_cache_bytes
 from spokeshave.deployment import Cost
-from spokeshave.devices.assignment import assign
+from spokeshave.devices.assignment import usable_schemes
 from spokeshave.devices.layer_costs import Setting, measured_cost
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan
@@ -56,9 +56,9 @@ class HostDevice:
 
         What has no weights and multiplies no matrices (pooling, activations that no layer takes in) is left
         out. Layers are timed once for each shape and scheme, and kept in the user's cache folder. Raises
-        SpokeshaveError when a scheme does not suit its layer.
+        SpokeshaveError when a scheme does not suit its layer, and for operators of unknown sizes.
         """
-        schemes = assign(workload, plan)
+        schemes = usable_schemes(self, workload, plan)
         setting = Setting(cpu_name(), instruction_set(self.isa).name)
         costs = [
             (layer, measured_cost(layer, schemes.get(layer.parameter or ""), setting))
@@ -69,7 +69,7 @@ class HostDevice:
             kind="measured",
             source=f"{source}; layers timed alone and added up",
             latency_seconds=sum(cost.seconds for _, cost in costs),
-            weight_bytes=sum({layer.parameter: cost.weight_bytes for layer, cost in costs}.values()),
+            weight_bytes=sum(workload.once([cost.weight_bytes for _, cost in costs])),
             by_layer=tuple((layer.name, cost.seconds) for layer, cost in costs),
         )
 

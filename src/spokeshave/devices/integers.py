@@ -17,7 +17,7 @@ from spokeshave.compiler.integers import IntegerDeployment, IntegerForm, whole_n
 from spokeshave.compiler.integers.settings import Joins, Per, Rescaling, Scales
 from spokeshave.compiler.operations.integers import Rounding
 from spokeshave.deployment import Cost
-from spokeshave.devices.assignment import assign
+from spokeshave.devices.assignment import usable_schemes
 from spokeshave.devices.device_file import DeviceFile
 from spokeshave.devices.figure import Fact, Figure
 from spokeshave.errors import SpokeshaveError
@@ -68,8 +68,8 @@ class IntegerDevice:
 
     def supports(self, scheme: Scheme, layer: Layer) -> str | None:
         """None for levels that its multipliers take; it profits from no zeros."""
-        if layer.kind not in ("convolution", "linear", "recurrent"):
-            return f"{layer.kind} layers stay float32 on {self.name}"
+        if layer.kind == "transposed":
+            return "the rows of a transposed convolution's weight are inputs, and scales go by outputs"
         if isinstance(scheme, Intersection):
             reasons = [self.supports(part, layer) for part in scheme.parts]
             return None if None in reasons else reasons[0]
@@ -102,23 +102,22 @@ class IntegerDevice:
     def cost(self, workload: Workload, plan: Plan | None = None) -> Cost:
         """Modelled latency, energy and weight bytes of one sample; steps without matrices cost nothing."""
         bits = self.bits(workload, plan)
-        by_layer = tuple((layer.name, self.seconds(layer, bits[layer.name])) for layer in workload.layers)
-        weights = {layer.parameter: layer.weight_count * bits[layer.name] / 8 for layer in workload.layers}
+        pairs = tuple(zip(workload.layers, bits, strict=True))
+        by_layer = tuple((layer.name, self.seconds(layer, wide)) for layer, wide in pairs)
+        weights = workload.once([layer.weight_count * wide / 8 for layer, wide in pairs])
         return Cost(
             kind="modelled",
             source=f"array of integer units, {self.name} ({self.file})",
             latency_seconds=sum(seconds for _, seconds in by_layer),
-            energy_joules=sum(self.joules(layer, bits[layer.name]) for layer in workload.layers),
-            weight_bytes=round(sum(weights.values())),
+            energy_joules=sum(self.joules(layer, wide) for layer, wide in pairs),
+            weight_bytes=round(sum(weights)),
             by_layer=by_layer,
         )
 
-    def bits(self, workload: Workload, plan: Plan | None = None) -> dict[str, float]:
-        """Bits of a weight by layer."""
-        schemes = assign(workload, plan)
-        return {
-            layer.name: self._weight_bits(schemes.get(layer.parameter or "")) for layer in workload.layers
-        }
+    def bits(self, workload: Workload, plan: Plan | None = None) -> tuple[float, ...]:
+        """Bits of a weight of each layer; raises SpokeshaveError for schemes that it does not support."""
+        schemes = usable_schemes(self, workload, plan)
+        return tuple(self._weight_bits(schemes.get(layer.parameter or "")) for layer in workload.layers)
 
     def seconds(self, layer: Layer, weight_bits: float) -> float:
         """Modelled seconds of one layer."""
@@ -150,13 +149,9 @@ class IntegerDevice:
         """
         if calibration is None:
             raise SpokeshaveError(f"{self.name} computes with whole numbers: it needs calibration data")
-        workload = trace(network, example)
-        for layer in workload.layers:
-            scheme = assign(workload, plan).get(layer.parameter or "")
-            if isinstance(scheme, RowQuantizer | MixedRows) and self.supports(scheme, layer):
-                raise SpokeshaveError(f"{layer.name}: {self.supports(scheme, layer)}")
+        cost = self.cost(trace(network, example), plan)
         whole = whole_network(network, example, calibration, self.form, plan)
-        return IntegerDeployment(whole, self.form, self.cost(workload, plan), self.name)
+        return IntegerDeployment(whole, self.form, cost, self.name)
 
     def _value(self, name: str) -> float:
         return self.figures[name].value
@@ -174,7 +169,7 @@ class IntegerDevice:
 
     def moved_bytes(self, layer: Layer, weight_bits: float) -> float:
         """Bytes of weights, inputs and outputs, at their bits."""
-        read = prod(layer.input_shape) + (layer.rows * layer.columns if layer.parameter is None else 0)
+        read = prod(layer.input_shape) + (0 if layer.weight_shape else layer.rows * layer.columns)
         values = read + layer.rows * layer.positions
         return (layer.weight_count * weight_bits + values * self.form.activation_bits) / 8
 

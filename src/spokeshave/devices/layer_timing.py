@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,9 @@ from spokeshave.processor import limited_threads
 from spokeshave.schemes.scheme import Scheme
 from spokeshave.workload import Kind, Layer
 
-Weighted = nn.Linear | nn.Conv1d | nn.Conv2d | nn.ConvTranspose1d | nn.ConvTranspose2d
+Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
+Transposed = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+Weighted = nn.Linear | Convolution | Transposed
 
 REPEATS = 15
 COPIES = ("input", "output")  # of a whole network, between PyTorch's order of elements and the kernels'
@@ -82,35 +85,37 @@ def _linear(layer: Layer) -> nn.Linear:
     return nn.Linear(layer.columns, layer.rows, bias=layer.bias is not None)
 
 
-def _convolution(layer: Layer) -> nn.Conv1d | nn.Conv2d:
-    kind = nn.Conv1d if len(layer.kernel) == 1 else nn.Conv2d
-    return kind(
+def _convolution(layer: Layer) -> Convolution:
+    kind: Any = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[len(layer.kernel) - 1]
+    made: Convolution = kind(
         layer.columns // prod(layer.kernel) * layer.groups,
         layer.rows,
-        layer.kernel,  # type: ignore[arg-type]
-        stride=layer.stride,  # type: ignore[arg-type]
-        padding=layer.padding,  # type: ignore[arg-type]
-        dilation=layer.dilation,  # type: ignore[arg-type]
+        layer.kernel,
+        stride=layer.stride,
+        padding=layer.padding,
+        dilation=layer.dilation,
         groups=layer.groups,
         bias=layer.bias is not None,
     )
+    return made
 
 
-def _transposed(layer: Layer) -> nn.ConvTranspose1d | nn.ConvTranspose2d:
-    kind = nn.ConvTranspose1d if len(layer.kernel) == 1 else nn.ConvTranspose2d
+def _transposed(layer: Layer) -> Transposed:
+    kind: Any = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)[len(layer.kernel) - 1]
     axes = zip(layer.input_shape[2:], layer.stride, layer.padding, layer.dilation, layer.kernel, strict=True)
     least = [(read - 1) * step - 2 * pad + gap * (taps - 1) + 1 for read, step, pad, gap, taps in axes]
-    return kind(
+    made: Transposed = kind(
         layer.rows,
         layer.columns // prod(layer.kernel) * layer.groups,
-        layer.kernel,  # type: ignore[arg-type]
-        stride=layer.stride,  # type: ignore[arg-type]
-        padding=layer.padding,  # type: ignore[arg-type]
-        output_padding=tuple(made - size for made, size in zip(layer.output_shape[2:], least, strict=True)),  # type: ignore[arg-type]
-        dilation=layer.dilation,  # type: ignore[arg-type]
+        layer.kernel,
+        stride=layer.stride,
+        padding=layer.padding,
+        output_padding=tuple(size - low for size, low in zip(layer.output_shape[2:], least, strict=True)),
+        dilation=layer.dilation,
         groups=layer.groups,
         bias=layer.bias is not None,
     )
+    return made
 
 
 MODULES: Mapping[Kind, Callable[[Layer], Weighted]] = {"convolution": _convolution, "transposed": _transposed}

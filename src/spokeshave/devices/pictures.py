@@ -53,14 +53,13 @@ def _(
 ) -> tuple[Picture, ...]:
     bits = device.bits(workload, plan)
     value = {key: figure.value for key, figure in device.figures.items()}
-    rows = [(layer, device.moved_bytes(layer, bits[layer.name])) for layer in workload.layers]
+    rows = [
+        (layer, wide, device.moved_bytes(layer, wide))
+        for layer, wide in zip(workload.layers, bits, strict=True)
+    ]
     points = tuple(
-        (
-            layer.name,
-            layer.multiply_adds / moved,
-            layer.multiply_adds / device.seconds(layer, bits[layer.name]),
-        )
-        for layer, moved in rows
+        (layer.name, layer.multiply_adds / moved, layer.multiply_adds / device.seconds(layer, wide))
+        for layer, wide, moved in rows
     )
     products = sum(layer.multiply_adds for layer in workload.layers)
     energies = (
@@ -70,7 +69,7 @@ def _(
             "rescaling",
             sum(layer.rows * layer.positions for layer in workload.layers) * value["rescale_energy"],
         ),
-        ("memory", sum(moved for _, moved in rows) * value["byte_energy"]),
+        ("memory", sum(moved for *_, moved in rows) * value["byte_energy"]),
     )
     note = "Each layer's rate as modelled, its launch included."
     peak = value["units"] * value["clock"]

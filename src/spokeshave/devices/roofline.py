@@ -9,7 +9,7 @@ from torch import Tensor
 
 from spokeshave.compiler.isa import instruction_sets
 from spokeshave.deployment import Cost
-from spokeshave.devices.assignment import assign, packed_size
+from spokeshave.devices.assignment import check_scheme, packed_size, usable_schemes
 from spokeshave.devices.code_elsewhere import CodeElsewhere, code_elsewhere
 from spokeshave.devices.device_file import DeviceFile
 from spokeshave.devices.figure import Fact, Figure
@@ -100,25 +100,24 @@ class RooflineDevice:
 
     def cost(self, workload: Workload, plan: Plan | None = None) -> Cost:
         """Modelled latency, energy and weight bytes of one sample; steps without matrices cost nothing."""
-        schemes = assign(workload, plan)
+        schemes = usable_schemes(self, workload, plan)
         pairs = [(layer, schemes.get(layer.parameter or "")) for layer in workload.layers]
         by_layer = tuple((layer.name, self.seconds(layer, scheme)) for layer, scheme in pairs)
         latency = sum(seconds for _, seconds in by_layer)
-        bytes_by_weight = {layer.parameter: self._weight_bytes(layer, scheme) for layer, scheme in pairs}
         return Cost(
             kind="modelled",
             source=f"roofline of {self.name} ({self.file})",
             latency_seconds=latency,
             energy_joules=None if self.power is None else self.power.value * latency,
-            weight_bytes=round(sum(bytes_by_weight.values())),
+            weight_bytes=round(
+                sum(workload.once([self._weight_bytes(layer, scheme) for layer, scheme in pairs]))
+            ),
             by_layer=by_layer,
         )
 
     def seconds(self, layer: Layer, scheme: Scheme | None) -> float:
         """Modelled seconds of one layer; raises SpokeshaveError without an efficiency for its scheme."""
-        reason = self.supports(scheme, layer) if scheme is not None else None
-        if reason is not None:
-            raise SpokeshaveError(f"{layer.name}: {reason}")
+        check_scheme(self, layer, scheme)
         computing = self.operations(layer, scheme) / self.rate(scheme)
         return self.launch.value + max(computing, self.moved_bytes(layer, scheme) / self.bandwidth.value)
 
@@ -236,5 +235,5 @@ def _density(layer: Layer, scheme: Scheme | None) -> float:
 
 def _elements_read(layer: Layer) -> int:
     """Numbers that a layer reads besides its weights; a product of two activations reads both."""
-    second = layer.rows * layer.columns if layer.parameter is None else 0
+    second = layer.rows * layer.columns if not layer.weight_shape else 0
     return prod(layer.input_shape) + second

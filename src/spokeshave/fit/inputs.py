@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from spokeshave.criteria.registry import criterion_of
 from spokeshave.data import Data
 from spokeshave.devices import Device, HostDevice, RooflineDevice, load_device
+from spokeshave.devices.assignment import check_schemes
 from spokeshave.devices.crossbars.aqfp import AQFPDevice
 from spokeshave.errors import SpokeshaveError
 from spokeshave.fit.builtin import builtin_plan, builtin_plan_names
@@ -83,7 +84,7 @@ def gather(recipe: Recipe, plan: Plan | None = None) -> Inputs:
     if not schemes and not reducers and not quantizes(device):
         raise SpokeshaveError("the plan leaves every layer dense; name a scheme for at least one layer")
     workload = trace(network, example)
-    check_supported(device, schemes, workload)
+    check_schemes(device, workload, schemes)
     return Inputs(recipe, network, data, example, device, plan, schemes, workload, reducers)
 
 
@@ -246,12 +247,3 @@ def _check_labels(labels: Tensor, classes: int, data: str) -> None:
         raise SpokeshaveError(
             f"{data} has label {high if high >= classes else low}; labels must be 0 to {classes - 1}"
         )
-
-
-def check_supported(device: Device, schemes: Mapping[str, Scheme], workload: Workload) -> None:
-    """Raise SpokeshaveError naming the first layer whose scheme the device cannot run."""
-    for layer in workload.layers:
-        scheme = schemes.get(layer.parameter or "")
-        reason = device.supports(scheme, layer) if scheme is not None else None
-        if reason is not None:
-            raise SpokeshaveError(f"{device.name} cannot run {layer.name} under {scheme}: {reason}")

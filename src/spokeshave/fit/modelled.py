@@ -4,6 +4,7 @@ Every step makes the deployment anew from the network on disk; calibration is se
 """
 
 import copy
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from functools import wraps
@@ -35,6 +36,7 @@ from spokeshave.measure.machine import describe_machine
 from spokeshave.pictures import Curve, as_plain
 from spokeshave.processor import limited_threads
 from spokeshave.schemes.scheme import Scheme
+from spokeshave.workload import Layer
 
 CALIBRATION_BATCHES = 4
 SWEPT = 240  # held-out samples that each point of a sweep is judged by, at most
@@ -95,18 +97,22 @@ def deploy(work: Work) -> Found:
             "dense_cost": asdict(dense) if dense is not None else None,
             "no_dense_cost": reason,
             "deployed_by": runs_as(inputs.device, made),
+            "float32": stays_float(made),
             "pictures": [as_plain(picture) for picture in drawn],
         }
     )
 
 
 def runs_as(device: Device, made: Any) -> str:
-    """How a deployment computes, and which of its layers stay float32."""
-    if isinstance(made, CodeElsewhere):
-        return BY_CODE
-    told = device.deployment or BY_PYTORCH
-    floats = [layer for layer, _ in made.manifest.floats] if isinstance(made, IntegerDeployment) else []
-    return f"{told}; {len(floats)} of its layers in float32: {', '.join(floats)}" if floats else told
+    """How a deployment computes."""
+    return BY_CODE if isinstance(made, CodeElsewhere) else device.deployment or BY_PYTORCH
+
+
+def stays_float(made: Any) -> list[tuple[str, str]]:
+    """Layers that stay float32 though the device has numbers of its own, and why."""
+    if isinstance(made, AQFPDeployment):
+        return list(made.cost.left_out)
+    return list(made.manifest.floats) if isinstance(made, IntegerDeployment) else []
 
 
 def _dense_cost(inputs: Inputs) -> tuple[Cost | None, str]:
@@ -202,6 +208,7 @@ RESULTS = (
     "random_baseline_accuracy",
     "held_out_samples",
     "deployed_by",
+    "float32",
     "cost",
     "dense_cost",
     "no_dense_cost",
@@ -209,20 +216,28 @@ RESULTS = (
 
 
 def layer_rows(inputs: Inputs, facts: dict[str, Any]) -> list[dict[str, Any]]:
-    """One row a layer of the modelled cost: scheme, density, modelled seconds dense and fitted."""
-    dense = dict(facts["dense_cost"]["by_layer"]) if facts["dense_cost"] else {}
-    layers = {layer.name: layer for layer in inputs.workload.layers}
+    """One row a layer of the modelled cost: scheme, density, modelled seconds dense and fitted.
+
+    Layers of one name (an attention's, a recurrent layer's) follow each other as in the network, those that are left
+    out of the costs, which have no weights, behind the others.
+    """
+    dense, layers = defaultdict[str, list[float]](list), defaultdict[str, list[Layer]](list)
+    for name, seconds in facts["dense_cost"]["by_layer"] if facts["dense_cost"] else ():
+        dense[name].append(seconds)
+    for layer in sorted(inputs.workload.layers, key=lambda layer: not layer.weight_shape):
+        layers[layer.name].append(layer)
     schemes = assign(inputs.workload, inputs.plan)
     rows = []
     for name, seconds in facts["cost"]["by_layer"]:
-        parameter = layers[name].parameter or ""
+        layer = layers[name].pop(0)
+        parameter = layer.parameter or ""
         rows.append(
             {
                 "layer": name,
-                "weight_shape": list(layers[name].weight_shape) if parameter else None,
+                "weight_shape": list(layer.weight_shape) if parameter else None,
                 "scheme": _told(schemes.get(parameter)) if parameter else "",
                 "density": facts["density"].get(parameter),
-                "dense_modelled": dense.get(name),
+                "dense_modelled": dense[name].pop(0) if dense[name] else None,
                 "modelled": seconds,
             }
         )

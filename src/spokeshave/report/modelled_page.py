@@ -4,6 +4,7 @@ from html import escape
 from typing import Any
 
 from spokeshave.report import figures, html
+from spokeshave.report.caveats import caveats
 from spokeshave.report.charts import device_accuracy_chart
 from spokeshave.report.device_charts import drawn
 
@@ -22,7 +23,7 @@ def summary(result: Result) -> tuple[str, str]:
     what = f"{spent} (modelled), {figures.percent(result['deployment_accuracy'])} correct there."
     judged = f"Accuracies were measured on {result['deployed_by']}"
     told = f"{device['about']}. {judged}; costs are modelled: {cost['source']}."
-    return what, told
+    return what, " ".join([told, *caveats(result)])
 
 
 def facts(result: Result) -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ from typing import Any
 from rich.table import Table
 
 from spokeshave.report import figures
+from spokeshave.report.caveats import caveats, left_out
 
 
 def plain_table(
@@ -44,6 +45,7 @@ def cost_table(network: str, costs: Sequence[dict[str, Any]]) -> Table:
         times = figures.seconds(cost["latency_seconds"]), figures.joules(cost["energy_joules"])
         table.add_row(cost["name"], cost["kind"], *times, figures.count(cost["samples_per_second"]), size)
     reasons = [f"{cost['name']}: {cost['reason']}" for cost in costs if cost["reason"]]
+    reasons += [f"{cost['name']}: {told}" for cost in costs if not cost["reason"] for told in left_out(cost)]
     table.caption, table.caption_justify = "\n".join(reasons) or None, "left"
     return table
 
@@ -126,6 +128,7 @@ def modelled_table(result: dict[str, Any]) -> Table:
         *costs,
     ]
     caption = f"accuracy measured on {result['deployed_by']}; modelled: {cost['source']}"
+    caption = "\n".join([caption, *caveats(result)])
     title = f"{result['recipe']['network']}, fitted to {result['device']['name']}"
     return plain_table(title, ("", "dense", "fitted"), rows, caption)
 

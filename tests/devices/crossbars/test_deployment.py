@@ -133,7 +133,7 @@ def test_costs_are_by_the_bits_that_were_needed(network, images):
 def test_what_crossbars_refuse(network, images, tmp_path):
     with pytest.raises(SpokeshaveError, match="isaac computes with whole numbers: it needs calibration data"):
         ISAAC.deploy(network, images[:1])
-    with pytest.raises(SpokeshaveError, match=r"first: its weights need Polarized\(8\)"):
+    with pytest.raises(SpokeshaveError, match=r"forms cannot run first: its weights need Polarized\(8\)"):
         FORMS.deploy(network, images[:1], None, [images])
     torch.manual_seed(1)
     with pytest.raises(SpokeshaveError, match=r"first: .* of \d+ fragments of 8 have weights of both signs"):

@@ -40,9 +40,9 @@ def test_what_a_layer_takes(workload):
     layer = ISAAC.layers(workload)[-2]
     assert (layer.name, layer.lines, layer.columns, layer.crossbars) == ("layer3.2.conv2", 576, 256, 5 * 2)
     assert (layer.steps, layer.conversions, layer.driven) == (16, 5 * 256 * 16, 576 * 2 * 16)
-    layer = FORMS.layers(workload)[-2]
+    layer = FORMS.layers(workload, POLARIZED)[-2]
     assert (layer.steps, layer.conversions) == (16 * 11, 72 * 256 * 11)
-    first = FORMS.layers(workload)[0]
+    first = FORMS.layers(workload, POLARIZED)[0]
     assert (first.lines, first.steps) == (27, 4 * 11)
 
 
@@ -106,7 +106,8 @@ def test_fewer_bits_of_input_cost_less(workload):
 
 def test_what_forms_cannot_use(workload):
     with pytest.raises(
-        SpokeshaveError, match=r"conv1: its weights need Polarized\(8\), for a fragment has one sign"
+        SpokeshaveError,
+        match=r"forms cannot run conv1: its weights need Polarized\(8\), for a fragment has one sign",
     ):
         FORMS.cost(workload)
     assert FORMS.supports(Polarized(16), workload.layers[0]) is None

@@ -117,13 +117,18 @@ def load_integer_deployment(folder: Path | str) -> IntegerDeployment:
             )
         check_files(Path(folder), document["files"], (WEIGHTS,))
         graph = verify(graph_from(document["graph"], load_file(Path(folder) / WEIGHTS)))
-        floats = tuple((layer, reason) for layer, reason in document["floats"])
+        floats = _pairs(document["floats"])
         cost = Cost(**document["cost"])
-        cost = replace(cost, by_layer=tuple((layer, seconds) for layer, seconds in cost.by_layer))
+        cost = replace(cost, by_layer=_pairs(cost.by_layer), left_out=_pairs(cost.left_out))
         network = WholeNetwork(graph, document["structure"], floats)
         return IntegerDeployment(network, IntegerForm(**document["form"]), cost, document["device"])
     except (ValueError, KeyError, TypeError, AttributeError, GraphError) as error:
         raise SpokeshaveError(f"{path} is damaged: {error}; save the deployment again") from error
+
+
+def _pairs(entries: Any) -> tuple[tuple[Any, Any], ...]:
+    """Lists of two, as JSON has them, in tuples."""
+    return tuple((first, second) for first, second in entries)
 
 
 def _record(graph: Graph, name: str) -> ValueRecord:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from spokeshave.deployment import Cost
-from spokeshave.devices.assignment import assign
+from spokeshave.devices.assignment import usable_schemes
 from spokeshave.devices.crossbars.aqfp_deployment import AQFPDeployment, deploy_binary
 from spokeshave.devices.crossbars.clocking import counter
 from spokeshave.devices.device_file import DeviceFile
@@ -39,6 +39,7 @@ UNITS = {
     "junction_energy": "J",
     "cooling": "1",
 }
+ELSEWHERE = "not binary: it runs elsewhere"
 WHOLE = ("height", "stream", "phases")
 
 
@@ -46,7 +47,7 @@ WHOLE = ("height", "stream", "phases")
 class AQFPDevice:
     """Crossbars of `height` x `height` cells of signs for every layer, so that all of them work at once.
 
-    `columns` is how they read. Layers that are not binary run elsewhere and are left out of its costs.
+    `columns` is how they read. Layers that are not binary run elsewhere: its costs name them as `left_out`.
     """
 
     name: str
@@ -93,9 +94,14 @@ class AQFPDevice:
 
     def supports(self, scheme: Scheme, layer: Layer) -> str | None:
         """None for binary weights of linear layers and convolutions of one group."""
-        if layer.kind not in ("linear", "convolution") or layer.groups != 1:
+        if (
+            layer.kind not in ("linear", "convolution")
+            or layer.groups != 1
+            or len(layer.kernel) not in (0, 2)
+        ):
             return (
-                f"columns of signs run linear layers and convolutions of one group, not {layer.kind} layers"
+                "columns of signs run linear layers and convolutions over maps, of one group, not "
+                f"{layer.kind} layers of {layer.groups} groups over {len(layer.kernel)} axes"
             )
         return (
             None
@@ -136,6 +142,7 @@ class AQFPDevice:
             weight_bytes=sum(layer.weight_count for layer in layers) // 8,
             samples_per_second=clock / (stream * max(layer.positions for layer in layers)),
             by_layer=by_layer,
+            left_out=tuple((layer.name, ELSEWHERE) for layer in workload.layers if layer not in layers),
         )
 
     def deploy(
@@ -160,12 +167,8 @@ class AQFPDevice:
 
     def layers(self, workload: Workload, plan: Plan | None) -> list[Layer]:
         """The layers that it runs; raises SpokeshaveError for schemes that it cannot, and where there is none."""
-        schemes = assign(workload, plan)
+        schemes = usable_schemes(self, workload, plan)
         layers = [layer for layer in workload.layers if layer.parameter in schemes]
-        for layer in layers:
-            reason = self.supports(schemes[layer.parameter or ""], layer)
-            if reason is not None:
-                raise SpokeshaveError(f"{layer.name}: {reason}")
         if not layers:
             raise SpokeshaveError(
                 f"{self.name} runs binary layers alone; give at least one layer the scheme binary"

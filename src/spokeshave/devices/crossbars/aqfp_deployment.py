@@ -22,11 +22,15 @@ from spokeshave.superconducting import Columns
 
 @dataclass(frozen=True)
 class AQFPDeployment:
-    """Callable like the network; two calls differ by the random bits. `elsewhere`: layers that are not binary."""
+    """Callable like the network; two calls differ by the random bits."""
 
     network: nn.Module
     cost: Cost
-    elsewhere: tuple[str, ...]
+
+    @property
+    def elsewhere(self) -> tuple[str, ...]:
+        """Layers that are not binary, and run in float32."""
+        return tuple(layer for layer, _ in self.cost.left_out)
 
     def __call__(self, *inputs: Any) -> Any:
         """Run a batch."""
@@ -66,12 +70,7 @@ def deploy_binary(
         else:
             replace_forward(norm, _compared(match(norm, pieces, columns.stream)))
             replace_forward(sign, _unchanged)
-    others = [
-        name
-        for name, module in network.named_modules()
-        if isinstance(module, nn.Linear | nn.Conv2d) and name not in layers
-    ]
-    return AQFPDeployment(network, cost, tuple(others))
+    return AQFPDeployment(network, cost)
 
 
 def _followers(network: nn.Module, example: Any) -> dict[nn.Module, nn.Module]:

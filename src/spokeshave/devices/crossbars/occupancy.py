@@ -9,14 +9,13 @@ from torch import Tensor
 from spokeshave.devices.assignment import random_weight
 from spokeshave.devices.crossbars.array import Array
 from spokeshave.devices.crossbars.mapping import used_lines
+from spokeshave.devices.transposed import as_convolution, convolution_weight
 from spokeshave.errors import SpokeshaveError
 from spokeshave.schemes.intersection import Intersection
 from spokeshave.schemes.polarized import Polarized
 from spokeshave.schemes.scheme import Scheme
 from spokeshave.schemes.word_lines import Order, word_lines
 from spokeshave.workload import Layer
-
-WEIGHTED = ("convolution", "linear", "recurrent")
 
 
 @dataclass(frozen=True)
@@ -65,30 +64,51 @@ def occupancies(
 ) -> tuple[Occupancy, ...]:
     """Of every layer with weights, in the order of the network; `bits` by layer name, `usual` where none is given.
 
+    `layers` are those that crossbars can hold (`unmapped_reason`), and products of activations, which are left out.
+
     Weights are random ones of the layer's scheme: costs hang on the structure.
     """
     found = []
-    for layer in layers:
-        if layer.kind in WEIGHTED and layer.parameter is not None:
-            lines, columns = used(layer, schemes.get(layer.parameter), array)
-            found.append(
-                Occupancy(
-                    layer.name, lines, columns * array.cells_per_weight, layer.groups, layer.positions,
-                    bits.get(layer.name, usual), array,
-                )
-            )  # fmt: skip
+    for layer in (layer for layer in layers if layer.weight_shape):
+        lines, columns = used(layer, schemes.get(layer.parameter or ""), array)
+        made = as_convolution(layer)
+        found.append(
+            Occupancy(
+                layer.name, lines, columns * array.cells_per_weight, made.groups, made.positions,
+                bits.get(layer.name, usual), array,
+            )
+        )  # fmt: skip
     return tuple(found)
 
 
 def used(layer: Layer, scheme: Scheme | None, array: Array) -> tuple[int, int]:
     """Word lines and output channels of one group that hold weights."""
-    rows, positions = layer.weight_shape[0], torch.Size(layer.weight_shape[1:]).numel()
-    if scheme is None:
-        return positions, rows // layer.groups
+    made = as_convolution(layer)
+    if made.kind != "convolution" and layer.kind == "transposed":
+        return made.columns, made.rows
+    if scheme is None and layer.kind != "transposed":
+        return made.columns, made.rows // made.groups
     weight = random_weight(layer.weight_shape, scheme)
-    lines = word_lines(layer.weight_shape, order_of(scheme))
+    if layer.kind == "transposed":
+        weight = convolution_weight(layer, weight)
+    elif layer.kind == "matmul":
+        weight = weight.t()
+    lines = word_lines(tuple(weight.shape), order_of(scheme))
     matrix = weight.flatten(1)[:, lines]
-    return int(used_lines(matrix, array).sum()), max(1, int(matrix.any(1).sum()) // layer.groups)
+    return int(used_lines(matrix, array).sum()), max(1, int(matrix.any(1).sum()) // made.groups)
+
+
+def unmapped_reason(layer: Layer, scheme: Scheme | None, array: Array) -> str | None:
+    """Why crossbars cannot hold the weight of a layer, or None."""
+    if len(layer.kernel) > 2:
+        return f"crossbars run convolutions over sequences and maps, not over {len(layer.kernel)} axes"
+    if layer.kind == "matmul" and len(layer.weight_shape) != 2:
+        return "crossbars hold a matrix, and its weight is a stack of them"
+    if array.encoding == "polarized" and layer.kind in ("transposed", "matmul"):
+        return (
+            "fragments of its weight do not lie along word lines, as those of convolutions and nn.Linear do"
+        )
+    return polarized_reason(scheme, array)
 
 
 def order_of(scheme: Scheme | None) -> Order:

@@ -15,15 +15,14 @@ from torch import Tensor
 from spokeshave.compiler.integers import IntegerForm, whole_network
 from spokeshave.compiler.integers.network import batched
 from spokeshave.deployment import Cost
-from spokeshave.devices.assignment import assign
+from spokeshave.devices.assignment import assign, layer_told, usable_schemes
 from spokeshave.devices.crossbars.array import Array
 from spokeshave.devices.crossbars.deployment import CrossbarDeployment, measured_bits, program_graph
 from spokeshave.devices.crossbars.occupancy import (
-    WEIGHTED,
     Occupancy,
     occupancies,
-    polarized_reason,
     replication,
+    unmapped_reason,
 )
 from spokeshave.devices.device_file import DeviceFile
 from spokeshave.devices.figure import Fact, Figure, set_by_hand
@@ -56,6 +55,7 @@ UNITS = {
     "tile_area": "mm2",
 }
 ACCUMULATOR_BITS = 48  # of shift-and-add: wide enough for 16-bit inputs and weights of any layer
+ELSEWHERE = "a product of two activations, which has no weights to program"
 STANDING = ("array", "register", "tile")  # take power while a crossbar works
 SHOWN = 16  # calibration samples on which input bits are measured
 FACTS: dict[str, tuple[str | bool, ...]] = {
@@ -134,28 +134,24 @@ class ReRAMDevice:
 
     def supports(self, scheme: Scheme, layer: Layer) -> str | None:
         """None for layers with weights, polarized where the crossbars need it."""
-        if layer.kind == "matmul":
-            return "a product of two activations has no weights to program"
-        if layer.kind not in WEIGHTED:
-            return f"{layer.kind} convolutions are not mapped to crossbars, and cost nothing here"
-        return polarized_reason(scheme, self.array)
+        return unmapped_reason(layer, scheme, self.array)
 
     def layers(
         self, workload: Workload, plan: Plan | None = None, bits: Mapping[str, float] | None = None
     ) -> tuple[Occupancy, ...]:
         """What every layer takes; `bits` by layer name, measured input bits of a fragment."""
         usual = self.figures["effective_bits" if self.facts["skipping"].value else "input_bits"].value
-        return occupancies(workload.layers, assign(workload, plan), self.array, bits or {}, usual)
+        schemes = self._schemes(workload, plan)
+        return occupancies(workload.layers, schemes, self.array, bits or {}, usual)
 
     def cost(
         self, workload: Workload, plan: Plan | None = None, bits: Mapping[str, float] | None = None
     ) -> Cost:
         """One sample on a chip filled with copies of the layers; latency is that of one sample alone.
 
-        Layers without weights (attention's products, pooling) are left out. Raises SpokeshaveError where the network is
-        too large for the chip, and for weights that need polarized fragments.
+        Products of two activations (attention's) are `left_out`: nothing would be programmed for them. Raises
+        SpokeshaveError where the network is too large for the chip, and for weights that crossbars cannot hold.
         """
-        self._check(workload, plan)
         layers = self.layers(workload, plan, bits)
         copies = replication(layers, self.step_seconds, int(self.figures["crossbars"].value))
         seconds = [self._vector_seconds(layer) for layer in layers]
@@ -176,6 +172,7 @@ class ReRAMDevice:
             samples_per_second=1 / slowest,
             area_mm2=self.figures["crossbars"].value * self.crossbar_area,
             by_layer=tuple((layer.name, one) for layer, one in zip(layers, by_layer, strict=True)),
+            left_out=tuple((layer.name, ELSEWHERE) for layer in workload.layers if not layer.weight_shape),
         )
 
     def layer_joules(self, layer: Occupancy) -> float:
@@ -206,7 +203,7 @@ class ReRAMDevice:
         if calibration is None:
             raise SpokeshaveError(f"{self.name} computes with whole numbers: it needs calibration data")
         workload, batches = trace(network, example), list(calibration)
-        self._check(workload, plan)
+        self._schemes(workload, plan)
         array = self.array
         form = IntegerForm(
             weight_bits=array.weight_bits, activation_bits=array.input_bits, accumulator_bits=ACCUMULATOR_BITS
@@ -234,13 +231,17 @@ class ReRAMDevice:
     def _vector_seconds(self, layer: Occupancy) -> float:
         return layer.steps * self.step_seconds
 
-    def _check(self, workload: Workload, plan: Plan | None) -> None:
-        schemes = assign(workload, plan)
-        for layer in workload.layers:
-            if layer.parameter is not None and layer.kind != "matmul":
-                reason = polarized_reason(schemes.get(layer.parameter), self.array)
-                if reason is not None:
-                    raise SpokeshaveError(f"{layer.name}: {reason}")
+    def _schemes(self, workload: Workload, plan: Plan | None) -> dict[str, Scheme]:
+        """Schemes by parameter; raises SpokeshaveError for what crossbars cannot hold, dense layers included."""
+        schemes = usable_schemes(self, workload, plan)
+        weighted = [layer for layer in workload.layers if layer.weight_shape]
+        for layer in weighted:
+            reason = unmapped_reason(layer, schemes.get(layer.parameter or ""), self.array)
+            if reason is not None:
+                raise SpokeshaveError(f"{self.name} cannot run {layer_told(layer)}: {reason}")
+        if not weighted:
+            raise SpokeshaveError(f"the network has no weights to program into crossbars of {self.name}")
+        return schemes
 
 
 def read_reram(file: DeviceFile) -> ReRAMDevice:

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from spokeshave.compiler.integers import IntegerDeployment, IntegerForm, whole_network
 from spokeshave.deployment import Cost
-from spokeshave.devices.assignment import assign
+from spokeshave.devices.assignment import usable_schemes
 from spokeshave.devices.figure import Fact, Figure, set_by_hand
 from spokeshave.devices.fpga.engine import Engine
 from spokeshave.devices.fpga.mapped import Mapped, map_network
-from spokeshave.devices.fpga.mapping import Work, scheme_reason, works
+from spokeshave.devices.fpga.mapping import TRANSPOSED_REASON, Work, scheme_reason, works
 from spokeshave.devices.fpga.resources import Resources, resources_of
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan
@@ -153,13 +153,13 @@ class FPGADevice:
         """None for levels that a kind of lane multiplies with; it profits from no zeros."""
         if layer.parameter is None:
             return "a product of two activations has no weights to put into a scheme"
-        reason = scheme_reason(scheme)
+        reason = scheme_reason(scheme) if layer.kind != "transposed" else TRANSPOSED_REASON
         usable = "fixed_point of up to 8 bits, power_of_two of up to 4, binary and mixed_rows of these"
         return None if reason is None else f"{reason}; {self.name} uses {usable}"
 
     def works(self, workload: Workload, plan: Plan | None = None) -> tuple[Work, ...]:
         """The layers as products, in the formats of the plan; raises SpokeshaveError for schemes that it cannot use."""
-        return works(workload.layers, assign(workload, plan))
+        return works(workload.layers, usable_schemes(self, workload, plan))
 
     def mapped(self, workload: Workload, plan: Plan | None = None) -> Mapped:
         """Every layer's cycles and bytes on the engine."""
@@ -172,7 +172,7 @@ class FPGADevice:
         the memory.
         """
         works = self.works(workload, plan)
-        weight_bits = sum({work.layer.parameter: work.weight_bits for work in works}.values())
+        weight_bits = sum(workload.once([work.weight_bits for work in works]))
         self._check_memory(weight_bits / 8)
         mapped = map_network(self.engine, works)
         seconds = mapped.cycles / self.clock

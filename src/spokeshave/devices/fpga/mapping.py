@@ -7,13 +7,14 @@ from math import prod
 from spokeshave.devices.fpga.cycles import Cycles, product_cycles, step_cycles
 from spokeshave.devices.fpga.engine import CODE_BITS, LARGEST_SHIFT, Engine, LaneKind
 from spokeshave.devices.fpga.schedule import Product
-from spokeshave.errors import SpokeshaveError
+from spokeshave.devices.transposed import as_convolution
 from spokeshave.schemes.intersection import Intersection
 from spokeshave.schemes.mixed_rows import MixedRows
 from spokeshave.schemes.quantizers import Binary, Codebook, FixedPoint, PowerOfTwo, RowQuantizer
 from spokeshave.schemes.scheme import Scheme
 from spokeshave.workload import Layer
 
+TRANSPOSED_REASON = "the rows of a transposed convolution's weight are inputs, and formats go by outputs"
 STEPPED = ("weight_hh", "weight_hr")  # what a step multiplies with waits for the step before
 
 
@@ -29,7 +30,7 @@ class Work:
     @property
     def weight_bits(self) -> int:
         """Bits of the layer's weights; 0 of products of two activations."""
-        if self.layer.parameter is None:
+        if not self.layer.weight_shape:
             return 0
         codes = sum(rows * CODE_BITS[kind] for kind, rows in self.product.rows)
         return codes * self.product.columns * (1 if self.steps else self.count)
@@ -78,24 +79,21 @@ def rows_by_format(scheme: Scheme | None, rows: int) -> tuple[tuple[LaneKind, in
 
 
 def works(layers: Sequence[Layer], schemes: Mapping[str, Scheme]) -> tuple[Work, ...]:
-    """Every layer as products; raises SpokeshaveError, with the layer's name, for schemes that it cannot use."""
+    """Every layer as products; the device has checked the schemes."""
     return tuple(_work(layer, schemes.get(layer.parameter or "")) for layer in layers)
 
 
 def _work(layer: Layer, scheme: Scheme | None) -> Work:
-    reason = scheme_reason(scheme) if scheme is not None else None
-    if reason is not None:
-        raise SpokeshaveError(f"{layer.name}: {reason}")
-    if layer.kind == "matmul" and layer.parameter is None:
+    if not layer.weight_shape:
         count = prod(layer.input_shape[:-2])
         product = Product((("int8", layer.rows),), layer.columns, layer.positions // count)
         return Work(layer, product, count, False)
     if layer.kind == "recurrent" and (layer.parameter or "").rpartition(".")[2].startswith(STEPPED):
         product = Product(rows_by_format(scheme, layer.rows), layer.columns, 1)
         return Work(layer, product, layer.positions, True)
-    rows = layer.rows // layer.groups
-    product = Product(rows_by_format(scheme, rows), layer.columns, layer.positions)
-    return Work(layer, product, layer.groups, False)
+    made = as_convolution(layer)
+    product = Product(rows_by_format(scheme, made.rows // made.groups), made.columns, made.positions)
+    return Work(layer, product, made.groups, False)
 
 
 def _format(scheme: Scheme | None) -> LaneKind:
