@@ -21,7 +21,7 @@ from papers.trials import remembered, spread
 from spokeshave.data import Data
 from spokeshave.measure import evaluate
 from spokeshave.methods import Polynomials, approximate, train
-from spokeshave.methods.polynomials import polynomial_gelu
+from spokeshave.polynomials import polynomial_gelu
 
 SEEDS = (0, 1, 2)
 SAMPLES, EPOCHS, RATE = 6_400, 1, 1e-3

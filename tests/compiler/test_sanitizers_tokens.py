@@ -21,6 +21,7 @@ from spokeshave.compiler.passes.pipeline import optimise
 from spokeshave.compiler.quantization.selected import selected_layers_to_integers
 from spokeshave.compiler.reference import run_reference
 from spokeshave.export import export_network
+from spokeshave.methods import Polynomials, approximate
 from spokeshave.schemes.unstructured import Unstructured
 
 MOST, LENGTHS = (25, 17), (5, 16)  # tokens are lanes where three experts share so many
@@ -120,10 +121,13 @@ def test_phases_and_integer_experts(name: str, sanitizer: str, tmp_path: Path) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sanitizer", SANITIZERS)
+@pytest.mark.parametrize("polynomials", [False, True], ids=["exact", "polynomials"])
 @pytest.mark.parametrize("name", ["avx512", "portable"])
-def test_selected_tokens(name: str, sanitizer: str, tmp_path: Path) -> None:
+def test_selected_tokens(name: str, polynomials: bool, sanitizer: str, tmp_path: Path) -> None:
     isa = isa_here(name)
     network, images = made("package")
+    if polynomials:
+        approximate(network, Polynomials())
     images = images[:SAMPLES]
     exports = Exports(network, images[:1])
     graph = following_selectors(exports, optimise(import_program(exports.program((0,))).graph))

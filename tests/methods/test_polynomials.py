@@ -8,14 +8,8 @@ from torch import Tensor, nn
 
 from spokeshave.errors import SpokeshaveError
 from spokeshave.export import export_network
-from spokeshave.methods.polynomials import (
-    Polynomials,
-    approximate,
-    polynomial_exp,
-    polynomial_gelu,
-    polynomial_sigmoid,
-    polynomial_softmax,
-)
+from spokeshave.methods.polynomials import Polynomials, approximate
+from spokeshave.polynomials import polynomial_exp, polynomial_gelu, polynomial_sigmoid, polynomial_softmax
 from spokeshave.tokens import Gumbel, Learned, Package, TokenReducer, insert
 
 LINE = torch.linspace(-8, 8, 4001, dtype=torch.float64)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spokeshave.compiler.operations import Activation
+from spokeshave.polynomials import polynomial_gelu, polynomial_sigmoid
 
 ACTIVATIONS: dict[str, Callable[..., Tensor]] = {
     "relu": F.relu,
@@ -23,6 +24,8 @@ ACTIVATIONS: dict[str, Callable[..., Tensor]] = {
     "exp": torch.exp,
     "sqrt": torch.sqrt,
     "rsqrt": torch.rsqrt,
+    "polynomial_gelu": polynomial_gelu,
+    "polynomial_sigmoid": polynomial_sigmoid,
 }
 
 

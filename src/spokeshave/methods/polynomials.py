@@ -1,11 +1,9 @@
-"""GELU, softmax and sigmoid as polynomials that an FPGA computes cheaply (HeatViT, arXiv 2211.08110, equations 11-14).
+"""Networks that compute GELU, softmax and sigmoid by `spokeshave.polynomials` (HeatViT, arXiv 2211.08110).
 
-Constants as an open re-implementation quotes them. With scales of one half the slopes of GELU and of attention stay
-below one, so that errors of quantization shrink on their way through; but they change the network, which must be
-trained with them inside.
+With scales of one half the slopes of GELU and of attention stay below one, so that errors of quantization shrink on
+their way through; but they change the network, which must be trained with them inside.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -18,12 +16,9 @@ from torch.overrides import TorchFunctionMode
 
 from spokeshave.attention_call import AttentionCall
 from spokeshave.errors import SpokeshaveError
+from spokeshave.polynomials import polynomial_exp, polynomial_gelu, polynomial_sigmoid, polynomial_softmax
 from spokeshave.tokens.attention import SOFTMAXES, masked_softmax
 
-CURVATURE, REACH = -0.2888, -1.769  # a and b of the error function's polynomial
-EXPONENTIAL = (0.3585, 1.353, 0.344)
-SMALLEST = -80.0  # exponents below it are this one: 2^-115 is nothing
-SIGMOID = ((5.0, 0.0, 1.0), (2.375, 1 / 32, 27 / 32), (1.0, 1 / 8, 5 / 8), (0.0, 1 / 4, 1 / 2))
 SIGMOIDS = (F.sigmoid, torch.sigmoid, Tensor.sigmoid)
 
 
@@ -40,45 +35,6 @@ class Polynomials:
                 raise SpokeshaveError(
                     f"Polynomials: {name} must be above 0 and at most 1, not {getattr(self, name)!r}"
                 )
-
-
-def polynomial_gelu(x: Tensor, scale: float = 0.5) -> Tensor:
-    """`x/2 (1 + L(x / sqrt 2))`, `L(u) = sign(u) scale (a (min(|u|, -b) + b)^2 + 1)`.
-
-    >>> polynomial_gelu(torch.tensor([0.0, 4.0]), 1.0)
-    tensor([0., 4.])
-    """
-    scaled = x / math.sqrt(2)
-    near = scaled.abs().clamp(max=-REACH)
-    error_function = scaled.sign() * scale * (CURVATURE * (near + REACH).square() + 1)
-    return x / 2 * (1 + error_function)
-
-
-def polynomial_exp(x: Tensor) -> Tensor:
-    """A parabola between halvings: `(0.3585 (p + 1.353)^2 + 0.344) / 2^z`, `z = floor(-x / ln 2)`, `p = x + z ln 2`."""
-    x = x.clamp(min=SMALLEST)
-    halvings = (-x / math.log(2)).floor()
-    rest = x + halvings * math.log(2)
-    factor, shift, offset = EXPONENTIAL
-    return (factor * (rest + shift).square() + offset) * torch.exp2(-halvings)
-
-
-def polynomial_softmax(x: Tensor, dim: int = -1, scale: float = 1.0) -> Tensor:
-    """Softmax by `polynomial_exp`; its rows add up to `scale`."""
-    parts = polynomial_exp(x - x.detach().amax(dim, keepdim=True).clamp(min=torch.finfo(x.dtype).min))
-    return scale * parts / parts.sum(dim, keepdim=True)
-
-
-def polynomial_sigmoid(x: Tensor) -> Tensor:
-    """Four pieces of lines (PLAN).
-
-    >>> polynomial_sigmoid(torch.tensor([-6.0, 0.0, 1.0]))
-    tensor([0.0000, 0.5000, 0.7500])
-    """
-    size, found = x.abs(), torch.zeros_like(x)
-    for least, slope, offset in reversed(SIGMOID):
-        found = torch.where(size >= least, slope * size + offset, found)
-    return torch.where(x < 0, 1 - found, found)
 
 
 class Approximated:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from spokeshave.polynomials import OPERATORS
 from spokeshave.structures.labels import Axes, Axis, Labels
 from spokeshave.structures.reshape import reshaped
 from spokeshave.workload import arguments_of, module_of
@@ -344,6 +345,7 @@ UNARY = (
         aten.clamp.default,
         aten.dropout_.default,
     ),
+    *(OPERATORS.polynomial_gelu.default, OPERATORS.polynomial_sigmoid.default),
 )
 BINARY = (
     *(aten.add.Tensor, aten.add_.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.mul_.Tensor, aten.div.Tensor),
@@ -374,7 +376,7 @@ RULES: dict[Any, Rule] = {
     **dict.fromkeys((aten.gru.input, aten.lstm.input), _recurrent),
     **dict.fromkeys((aten.rnn_tanh.input, aten.rnn_relu.input), _recurrent),
     aten.mean.dim: _mean,
-    aten.softmax.int: _softmax,
+    **dict.fromkeys((aten.softmax.int, OPERATORS.polynomial_softmax.default), _softmax),
     aten.transpose.int: _transpose,
     aten.permute.default: _permute,
     aten.expand.default: _expand,

@@ -2,15 +2,18 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.compiler.conftest import run_back_end
 from torch import Tensor
 
+from spokeshave.attention_call import AttentionCall
 from spokeshave.compiler.graph import Graph, Node, Value
 from spokeshave.compiler.operations import Attention
 from spokeshave.compiler.reference import run_reference
+from spokeshave.polynomials import polynomial_softmax
+
+SEAM = 2e-4  # of a polynomial exponential, of the largest output
 
 
 def graph_of(operation: Attention, shapes: list[tuple[int, ...]], width: int, weights=None) -> Graph:
@@ -30,10 +33,17 @@ def expected(operation: Attention, inputs: list[Tensor], mask: Tensor | None) ->
     for query, key, value in zip(*inputs[:3], strict=True):
         q = heads(query, operation.windows, operation.heads)
         k, v = (heads(x, operation.windows, operation.key_heads) for x in (key, value))
-        grouped = operation.heads != operation.key_heads
-        y = F.scaled_dot_product_attention(q, k, v, mask, scale=operation.scale, enable_gqa=grouped)
+        y = attended(
+            AttentionCall.of(q, k, v, mask, scale=operation.scale, enable_gqa=True), operation.polynomial
+        )
         samples.append(y.transpose(1, 2).reshape(query.shape[0], -1))
     return torch.stack(samples)
+
+
+def attended(call: AttentionCall, polynomial: float | None) -> Tensor:
+    return (
+        call.attend() if polynomial is None else call.weigh(polynomial_softmax(call.scores(), -1, polynomial))
+    )
 
 
 def check(
@@ -84,6 +94,24 @@ def test_masks_and_shared_keys_in_bfloat16(back_end):
     check(back_end, windows, 21, 21, 6, mask=mask, tolerance=2e-2)
 
 
+@pytest.mark.parametrize(("queries", "keys"), [(1, 1), (2, 19), (33, 5), (65, 17), (21, 600)])
+def test_polynomial_exponentials(back_end, isa, queries, keys):
+    """Between halvings the parabola steps by 1e-4: a score that rounds to another side may differ by so much."""
+    polynomial = Attention(3, 3, 0.37, polynomial=0.5)
+    check(back_end, polynomial, queries, keys, 16, isa=isa, tolerance=SEAM)
+    half = Attention(3, 3, 0.37, half=True, polynomial=0.5)
+    check(back_end, half, queries, keys, 16, isa=isa, tolerance=2e-2)
+
+
+def test_polynomial_exponentials_of_masked_scores(back_end):
+    seen = torch.ones(37, 301, dtype=torch.bool).tril(264)
+    causal = Attention(4, 2, 0.5, causal=True, polynomial=1.0)
+    check(back_end, causal, 37, 301, 8, value_size=5, shown=seen, tolerance=SEAM)
+    mask = torch.randn(3, 2, 7, 7).masked_fill(torch.rand(3, 2, 7, 7) < 0.3, -torch.inf)
+    windows = Attention(2, 2, 0.5, windows=3, mask="mask", polynomial=0.5)
+    check(back_end, windows, 21, 21, 6, mask=mask, tolerance=SEAM)
+
+
 def test_values_of_another_width(back_end):
     check(back_end, Attention(2, 2, 0.5), 18, 21, 5, value_size=11)
 
@@ -127,10 +155,11 @@ def test_a_query_that_sees_nothing_gives_zeros(back_end):
     mask = torch.zeros(1, 1, 9, 6)
     mask[0, 0, 4] = -torch.inf
     inputs = [torch.randn(1, 9, 8), torch.randn(1, 6, 8), torch.randn(1, 6, 8)]
-    graph = graph_of(Attention(2, 2, 0.5, mask="mask"), [(9, 8), (6, 8), (6, 8)], 8, {"mask": mask})
-    (result,) = back_end(graph, inputs)
-    assert torch.equal(result[0, 4], torch.zeros(8))
-    assert result[0, 3].abs().min() > 0
+    for polynomial in (None, 0.5):
+        operation = Attention(2, 2, 0.5, mask="mask", polynomial=polynomial)
+        (result,) = back_end(graph_of(operation, [(9, 8), (6, 8), (6, 8)], 8, {"mask": mask}), inputs)
+        assert torch.equal(result[0, 4], torch.zeros(8))
+        assert result[0, 3].abs().min() > 0
 
 
 def test_not_a_number_is_not_hidden(back_end):

@@ -23,6 +23,7 @@ from spokeshave.compiler.operations import (
     Slice,
     Softmax,
 )
+from spokeshave.polynomials import polynomial_gelu, polynomial_sigmoid, polynomial_softmax
 
 MAP, TOKENS, VECTOR = (5, 7, 6), (7, 5), (11,)
 SHAPES = [MAP, TOKENS, VECTOR]
@@ -59,16 +60,19 @@ ACTIVATIONS = {
     Activation("hardswish"): F.hardswish,
     Activation("elu", (1.5,)): lambda x: F.elu(x, 1.5),
     Activation("exp"): torch.exp,
+    Activation("polynomial_gelu", (0.5,)): polynomial_gelu,
+    Activation("polynomial_gelu", (1.0,)): lambda x: polynomial_gelu(x, 1.0),
+    Activation("polynomial_sigmoid"): polynomial_sigmoid,
 }
 ROOTS = {Activation("sqrt"): torch.sqrt, Activation("rsqrt"): torch.rsqrt}
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda activation: activation.kind)
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda activation: activation.name)
 def test_activation(back_end, activation):
     check(back_end, Activate(activation), ACTIVATIONS[activation], [MAP], tolerance=2e-6)
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS | ROOTS, ids=lambda activation: activation.kind)
+@pytest.mark.parametrize("activation", ACTIVATIONS | ROOTS, ids=lambda activation: activation.name)
 def test_activation_at_the_edges_of_float32(back_end, activation):
     x = torch.tensor([[0.0, -0.0, 1e-30, -1e-30, 100.0, -100.0, 3e4, -3e4, 1e30, -1e30, float("nan")]])
     (result,) = back_end(one_node(Activate(activation), [VECTOR], VECTOR), [x])
@@ -185,6 +189,13 @@ def test_softmax(back_end, logarithm):
     function = F.log_softmax if logarithm else F.softmax
     for shape, axis in ((MAP, 1), (TOKENS, 2), (VECTOR, 1)):
         check(back_end, Softmax(axis, logarithm), lambda x, a=axis: function(x, a), [shape])
+
+
+@pytest.mark.parametrize("total", [1.0, 0.5])
+def test_polynomial_softmax(back_end, total):
+    for shape, axis in ((MAP, 1), (TOKENS, 2), ((19,), 1)):
+        operation = Softmax(axis, polynomial=total)
+        check(back_end, operation, lambda x, a=axis: polynomial_softmax(x, a, total), [shape], tolerance=1e-4)
 
 
 def test_layer_norm(back_end):

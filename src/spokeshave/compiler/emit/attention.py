@@ -5,6 +5,7 @@ import numpy as np
 from spokeshave.compiler.emit.lowering import Lowering
 from spokeshave.compiler.emit.program import Argument
 from spokeshave.compiler.graph import Graph, Node
+from spokeshave.compiler.kernels.activations import float_literal
 from spokeshave.compiler.kernels.instances import AttentionKernel, ProductKernel
 from spokeshave.compiler.layout import Flat, round_up
 from spokeshave.compiler.operations import Attention
@@ -24,13 +25,15 @@ def lower_attention(lowering: Lowering, node: Node) -> None:
     query, key, value, written = (lowering.layout(name) for name in (*node.inputs[:3], node.output))
     queries, keys = query.shape[0] // operation.windows, key.shape[0] // operation.windows
     mask, (window, head, each_key, each_query) = _mask(lowering, node, queries, keys)
-    kernel = AttentionKernel(product_kernel(lowering, operation.half), written.shape[1] // operation.heads)
+    polynomial, product = operation.polynomial, product_kernel(lowering, operation.half)
+    kernel = AttentionKernel(product, written.shape[1] // operation.heads, polynomial is not None)
     counts = (operation.windows, operation.heads, operation.heads // operation.key_heads)
     sizes = (query.shape[1] // operation.heads, queries, keys)
     planes = (query.strides[1], key.strides[1], value.strides[1], written.strides[1])
     strides = (window, head, each_key, each_query)
     numbers = ", ".join(str(n) for n in (*counts, *sizes, *planes, *strides, int(operation.causal)))
-    shape = f"(attention_shape){{{numbers}, {float(operation.scale).hex()}f}}"
+    floats = f"{float_literal(operation.scale)}, {float_literal(1.0 if polynomial is None else polynomial)}"
+    shape = f"(attention_shape){{{numbers}, {floats}}}"
     places = [lowering.place(name) for name in node.inputs[:3]]
     lowering.call_kernel(kernel, shape, *places, mask, lowering.place(node.output))
 

@@ -9,6 +9,7 @@ from spokeshave.compiler.emit.lowering import Lowering
 from spokeshave.compiler.emit.program import Constant
 from spokeshave.compiler.emit.quantized import prepare_gaps
 from spokeshave.compiler.graph import Graph, Node
+from spokeshave.compiler.kernels.activations import float_literal
 from spokeshave.compiler.layout import Flat, Planes
 from spokeshave.compiler.operations import (
     GroupNorm,
@@ -122,16 +123,16 @@ def lower_softmax(lowering: Lowering, node: Node) -> None:
     operation = node.operation
     assert isinstance(operation, Softmax)
     layout = lowering.layout(node.output)
-    source, output, logarithm = (
+    source, output, form = (
         lowering.place(node.inputs[0]),
         lowering.place(node.output),
-        int(operation.logarithm),
+        (int(operation.logarithm), float_literal(operation.polynomial or 0.0)),
     )
     if isinstance(layout, Planes):
         sizes = (layout.channels, layout.plane, layout.lanes)
-        lowering.call("softmax_planes", source, output, *sizes, logarithm, lowering.mask(layout))
+        lowering.call("softmax_planes", source, output, *sizes, *form, lowering.mask(layout))
     else:
-        lowering.call("softmax_rows", source, output, *_rows(layout, 1), logarithm)
+        lowering.call("softmax_rows", source, output, *_rows(layout, 1), *form)
 
 
 def softmax_reason(graph: Graph, node: Node) -> str | None:

@@ -111,7 +111,7 @@ def softmax(context: Context, call: Call) -> Flow:
         shape = token_shape(shape)
         axis = len(shape) - 1
     value = context.reshaped(call, source.name, shape)
-    operation = Softmax(axis, logarithm="log" in call.operator)
+    operation = Softmax(axis, "log" in call.operator, call.get("scale"))
     return context.result(call, context.add(call, operation, (value,), shape))
 
 
@@ -125,5 +125,5 @@ OPERATORS: dict[str, ImportFunction] = {
     "native_layer_norm": native_layer_norm,
     "rms_norm": rms_norm,
     "_fused_rms_norm": fused_rms_norm,
-    **dict.fromkeys(("softmax", "_softmax", "log_softmax", "_log_softmax"), softmax),
+    **dict.fromkeys(("softmax", "_softmax", "log_softmax", "_log_softmax", "polynomial_softmax"), softmax),
 }

@@ -55,6 +55,11 @@ def gelu(context: Context, call: Call) -> Flow:
     return _activate(context, call, Activation("gelu_tanh" if call["approximate"] == "tanh" else "gelu"))
 
 
+def polynomial_gelu(context: Context, call: Call) -> Flow:
+    """HeatViT's gelu."""
+    return _activate(context, call, Activation("polynomial_gelu", (float(call["scale"]),)))
+
+
 BINARY_KINDS: dict[str, BinaryKind] = {
     "add": "add",
     "sub": "subtract",
@@ -159,6 +164,8 @@ OPERATORS: dict[str, ImportFunction] = {
     "leaky_relu": leaky_relu,
     "elu": elu,
     "gelu": gelu,
+    "polynomial_gelu": polynomial_gelu,
+    "polynomial_sigmoid": _plain("polynomial_sigmoid"),
     **dict.fromkeys(BINARY_KINDS, binary),
     "neg": negative,
     "reciprocal": reciprocal,

@@ -48,6 +48,14 @@ INLINE vector power_of_two(vector v) {
     p = p * r + 1.0f;
     return p * (vector)((lanes_mask)shifted << 23);
 }
+/* HeatViT's parabola between halvings (spokeshave/polynomials.py) in 2^v's place, for v <= 0; nothing below 2^-126. */
+INLINE vector polynomial_power(vector v) {
+    vector x = at_most(at_least(v, -127.0f), 0.0f);
+    vector shifted = x + 12583039.0f, r = x - (shifted - 12583039.0f); /* as in power_of_two, but rounded up */
+    lanes_mask below = r > splat(0.0f);
+    vector p = select(below, r - 1.0f, r) + 1.95196639f;
+    return (p * p * 0.172242405f + 0.344f) * (vector)(((lanes_mask)shifted - below) << 23);
+}
 INLINE vector activate_relu(vector v) { return at_least(v, 0.0f); }
 INLINE vector activate_clamp(vector v, float low, float high) { return at_most(at_least(v, low), high); }
 INLINE vector activate_leaky_relu(vector v, float slope) { return select(v < splat(0.0f), v * slope, v); }
@@ -78,3 +86,16 @@ INLINE vector activate_sqrt(vector v) {
     return v;
 }
 INLINE vector activate_rsqrt(vector v) { return 1.0f / activate_sqrt(v); }
+/* HeatViT's polynomials (spokeshave/polynomials.py). */
+INLINE vector activate_polynomial_gelu(vector v, float scale) {
+    vector near = at_most((vector)((lanes_mask)v & 0x7FFFFFFF) * 0.707106781f, 1.769f) - 1.769f;
+    vector half = (near * near * -0.2888f + 1.0f) * (0.5f * scale); /* of the error function, which has v's sign */
+    return v * ((vector)((lanes_mask)half | ((lanes_mask)v & (int32_t)0x80000000)) + 0.5f);
+}
+INLINE vector activate_polynomial_sigmoid(vector v) {
+    vector size = (vector)((lanes_mask)v & 0x7FFFFFFF), found = size * 0.25f + 0.5f;
+    found = select(size >= 1.0f, size * 0.125f + 0.625f, found);
+    found = select(size >= 2.375f, size * 0.03125f + 0.84375f, found);
+    found = select(size >= 5.0f, splat(1.0f), found);
+    return select(v < 0.0f, 1.0f - found, found);
+}

@@ -3,7 +3,7 @@ typedef struct {
     int windows, heads, group, head, queries, keys; /* a window's queries and keys */
     ptrdiff_t query_plane, key_plane, value_plane, out_plane, mask_window, mask_head, mask_key;
     int mask_query, causal; /* mask_query: 1 where the mask differs from query to query, else 0 */
-    float scale;
+    float scale, total; /* what the weights of a query add up to */
 } attention_shape;
 
 /* Scale and mask the scores of keys `from` to `to`, in place where there is more to it than a factor; returns what is
@@ -46,14 +46,17 @@ INLINE vector largest(const float *scores, ptrdiff_t row, int keys) {
     return best;
 }
 
+INLINE vector power(vector v, int polynomial) { return polynomial ? polynomial_power(v) : power_of_two(v); }
+
 /* Scores of `keys` keys, times `unit` and less their maximum, become exponentials in place; with `pairs`, those of two
    keys become one word of bfloat16 numbers. `top` and `sum` hold the largest score, in units of ln 2, and the sum of
    exponentials so far; returns the factor of what was summed before. */
-INLINE vector softmax(float *scores, ptrdiff_t row, float unit, int keys, int pairs, vector *top, vector *sum) {
+INLINE vector softmax(float *scores, ptrdiff_t row, float unit, int keys, int pairs, int polynomial, vector *top,
+                      vector *sum) {
     vector old = *top, best = larger_of(old, largest(scores, row, keys) * unit), total = splat(0.0f);
     for (int key = 0; key < keys; key += 1 + pairs) {
-        vector p = power_of_two(load(scores + key * row) * unit - best), next = splat(0.0f);
-        if (pairs && key + 1 < keys) next = power_of_two(load(scores + (key + 1) * row) * unit - best);
+        vector p = power(load(scores + key * row) * unit - best, polynomial), next = splat(0.0f);
+        if (pairs && key + 1 < keys) next = power(load(scores + (key + 1) * row) * unit - best, polynomial);
         store(scores + (key >> pairs) * row, pairs ? (vector)pair_of(p, next) : p);
         total += p + next;
     }
@@ -73,12 +76,10 @@ INLINE vector mask_of_one(const attention_shape *s, const float *mask, int keys)
     return m;
 }
 
-/* Scores of one query and `keys` keys, of which it sees `seen`, become exponentials; `top`, `sum` and what is returned as
-   in `softmax`. */
-INLINE float softmax_of_one(const attention_shape *s, float *scores, const float *mask, int keys, int seen, int half,
-                            float *top, float *sum) {
+/* Scale and mask scores of one query and `keys` keys, of which it sees `seen`, in place; returns the largest, or `top`. */
+INLINE float scaled_of_one(const attention_shape *s, float *scores, const float *mask, int keys, int seen, float top) {
     const float whole = 1.44269504f; /* 1 / ln 2 */
-    vector best = splat(*top), total = splat(0.0f), hidden = splat(-INFINITY);
+    vector best = splat(top), hidden = splat(-INFINITY);
     lanes_mask lane;
     for (int l = 0; l < LANES; l++) lane[l] = l;
     for (int i = 0; i < keys; i += LANES) {
@@ -91,15 +92,21 @@ INLINE float softmax_of_one(const attention_shape *s, float *scores, const float
         best = larger_of(best, v);
         store(scores + i, v);
     }
-    float old = *top;
-    for (int l = 0; l < LANES; l++) *top = best[l] > *top ? best[l] : *top;
+    for (int l = 0; l < LANES; l++) top = best[l] > top ? best[l] : top;
+    return top;
+}
+
+/* Scaled scores of one query become exponentials; `top`, which `best` replaces, `sum` and what is returned as in
+   `softmax`. */
+INLINE float softmax_of_one(float *scores, int keys, int half, int polynomial, float best, float *top, float *sum) {
+    vector total = splat(0.0f);
     for (int i = 0; i < keys; i += LANES) {
-        vector p = power_of_two(load(scores + i) - *top);
+        vector p = power(load(scores + i) - best, polynomial);
         total += p;
         store(scores + i, operand(p, half));
     }
-    float loss = power_of_two(splat(old - *top))[0];
-    *sum *= loss;
+    float loss = power_of_two(splat(*top - best))[0];
+    *top = best, *sum *= loss;
     for (int l = 0; l < LANES; l++) *sum += total[l];
     return loss;
 }

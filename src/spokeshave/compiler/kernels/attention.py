@@ -4,7 +4,8 @@ Queries are lanes and heads are ranges of channels, so nothing is moved: scores 
 over keys is lane-wise, and the sums of values come as planes again. Scores never leave a tile in the cache: keys are
 taken `KEYS` at a time, and what was summed before is scaled down when a larger score appears (online softmax as in
 FlashAttention, arXiv 2205.14135). Queries that do not fill a vector go by themselves (`attention_few.py`). In
-bfloat16, operands of both products are pairs of numbers, which are made of the planes a head at a time.
+bfloat16, operands of both products are pairs of numbers, which are made of the planes a head at a time. A polynomial in
+the exponential's place cannot be scaled down later: where keys exceed a tile, a first pass finds the largest score.
 """
 
 from spokeshave.compiler.kernels.attention_few import few_functions, query_groups
@@ -19,7 +20,7 @@ def attention_function(kernel: AttentionKernel) -> str:
     names = {"PRODUCT": product.name, "ROWS": product.rows, "VECTORS": product.vectors, "HEAD": kernel.head}
     most = "((LANES + 7) / 8)" if product.half else "(LANES / 2)"
     numbers = {"MOST_ALONE": most, "GROUP": query_groups(kernel)[0], "KEYS": KEYS, "NAME": kernel.name}
-    numbers["HALF"] = int(product.half)
+    numbers |= {"HALF": int(product.half), "POLYNOMIAL": int(kernel.polynomial)}
     text = _TEXT
     for name, meaning in {**(_PAIRS if product.half else _FLOATS), **names, **numbers}.items():
         text = text.replace(name, str(meaning))
@@ -51,7 +52,7 @@ _TEXT = """
 INLINE void NAME_finish(const attention_shape *s, const float *sums, const vector *sum, float *to, int vectors,
                         int queries) {
     for (int t = 0; t < vectors; t++) {
-        vector scale = select(sum[t] > 0.0f, 1.0f / sum[t], splat(0.0f));
+        vector scale = select(sum[t] > 0.0f, s->total / sum[t], splat(0.0f));
         int left = queries - t * LANES;
         for (int d = 0; d < HEAD; d++) {
             vector v = load(sums + (d * VECTORS + t) * LANES) * scale;
@@ -69,21 +70,26 @@ static void NAME_tile(const attention_shape *s, attention_words *words, const fl
     vector top[VECTORS], sum[VECTORS];
     for (int t = 0; t < vectors; t++) top[t] = splat(-FLT_MAX), sum[t] = splat(0.0f);
     int last = first + vectors * LANES + s->keys - s->queries, keys = s->causal && last < s->keys ? last : s->keys;
-    for (int from = 0; from < keys; from += KEYS) {
-        int to_key = from + KEYS < keys ? from + KEYS : keys, rows = (to_key - from + ROWS - 1) / ROWS * ROWS;
-        PACK
-        SCORES
-        for (int t = 0; t < vectors; t++) {
-            float *at = scores + t * LANES, unit = masked(s, at, row, mask, from, to_key, first + t * LANES);
-            vector loss = softmax(at, row, unit, to_key - from, HALF, top + t, sum + t);
-            if (from)
-                for (int d = 0; d < HEAD; d++) {
-                    float *old = sums + (d * VECTORS + t) * LANES;
-                    store(old, load(old) * loss);
+    for (int pass = POLYNOMIAL && keys > KEYS ? 0 : 1; pass < 2; pass++)
+        for (int from = 0; from < keys; from += KEYS) {
+            int to_key = from + KEYS < keys ? from + KEYS : keys, rows = (to_key - from + ROWS - 1) / ROWS * ROWS;
+            PACK
+            SCORES
+            for (int t = 0; t < vectors; t++) {
+                float *at = scores + t * LANES, unit = masked(s, at, row, mask, from, to_key, first + t * LANES);
+                if (!pass) {
+                    top[t] = larger_of(top[t], largest(at, row, to_key - from) * unit);
+                    continue;
                 }
+                vector loss = softmax(at, row, unit, to_key - from, HALF, POLYNOMIAL, top + t, sum + t);
+                if (from)
+                    for (int d = 0; d < HEAD; d++) {
+                        float *old = sums + (d * VECTORS + t) * LANES;
+                        store(old, load(old) * loss);
+                    }
+            }
+            if (pass) ADD
         }
-        ADD
-    }
     (void)words;
     NAME_finish(s, sums, sum, to, vectors, s->queries - first);
 }

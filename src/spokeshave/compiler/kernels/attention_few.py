@@ -30,6 +30,7 @@ def _few(kernel: AttentionKernel, queries: int, keys: int) -> str:
         "HEAD": kernel.head,
         "VECTORS": VECTORS,
         "HALF": int(kernel.product.half),
+        "POLYNOMIAL": int(kernel.polynomial),
         "NAME": kernel.name,
     }
     for name, meaning in names.items():
@@ -104,28 +105,31 @@ static void NAME_few_QUERIES(const attention_shape *s, const float *query, const
     int last = which + s->keys - s->queries + 1, most = last + QUERIES - 1;
     int keys = s->causal && most < s->keys ? most : s->keys;
     for (int q = 0; q < QUERIES; q++) top[q] = -FLT_MAX;
-    for (int from = 0; from < keys; from += KEYS) {
-        int count = from + KEYS < keys ? KEYS : keys - from, i = 0;
-        for (; i + VECTORS * LANES <= count; i += VECTORS * LANES)
-            NAME_scores_QUERIES_VECTORS(s, query, key + from + i, scores + i);
-        for (; i < count; i += LANES) NAME_scores_QUERIES_1(s, query, key + from + i, scores + i);
-        for (int q = 0; q < QUERIES; q++) {
-            int seen = s->causal && last + q < keys ? last + q - from : count;
-            const float *own = mask ? mask + from * s->mask_key + (s->mask_query ? which + q : 0) : 0;
-            loss[q] = softmax_of_one(s, scores + q * KEYS, own, count, seen, HALF, top + q, sum + q);
+    for (int pass = POLYNOMIAL && keys > KEYS ? 0 : 1; pass < 2; pass++)
+        for (int from = 0; from < keys; from += KEYS) {
+            int count = from + KEYS < keys ? KEYS : keys - from, i = 0;
+            for (; i + VECTORS * LANES <= count; i += VECTORS * LANES)
+                NAME_scores_QUERIES_VECTORS(s, query, key + from + i, scores + i);
+            for (; i < count; i += LANES) NAME_scores_QUERIES_1(s, query, key + from + i, scores + i);
+            for (int q = 0; q < QUERIES; q++) {
+                int seen = s->causal && last + q < keys ? last + q - from : count;
+                const float *own = mask ? mask + from * s->mask_key + (s->mask_query ? which + q : 0) : 0;
+                float *at = scores + q * KEYS, best = scaled_of_one(s, at, own, count, seen, top[q]);
+                if (pass) loss[q] = softmax_of_one(at, count, HALF, POLYNOMIAL, best, top + q, sum + q);
+                else top[q] = best;
+            }
+            for (int d = 0; pass && d < HEAD; d += LANES) {
+                vector parts[QUERIES * LANES] = {{0}};
+                for (i = 0; i + VECTORS <= LANES && d + i + VECTORS <= HEAD; i += VECTORS)
+                    NAME_weighed_QUERIES_VECTORS(s, value + from + (d + i) * s->value_plane, scores, count, parts + i);
+                for (; i < LANES && d + i < HEAD; i++)
+                    NAME_weighed_QUERIES_1(s, value + from + (d + i) * s->value_plane, scores, count, parts + i);
+                for (int q = 0; q < QUERIES; q++)
+                    store(sums[q] + d, load(sums[q] + d) * loss[q] + sums_of_lanes(parts + q * LANES));
+            }
         }
-        for (int d = 0; d < HEAD; d += LANES) {
-            vector parts[QUERIES * LANES] = {{0}};
-            for (i = 0; i + VECTORS <= LANES && d + i + VECTORS <= HEAD; i += VECTORS)
-                NAME_weighed_QUERIES_VECTORS(s, value + from + (d + i) * s->value_plane, scores, count, parts + i);
-            for (; i < LANES && d + i < HEAD; i++)
-                NAME_weighed_QUERIES_1(s, value + from + (d + i) * s->value_plane, scores, count, parts + i);
-            for (int q = 0; q < QUERIES; q++)
-                store(sums[q] + d, load(sums[q] + d) * loss[q] + sums_of_lanes(parts + q * LANES));
-        }
-    }
     for (int q = 0; q < QUERIES; q++) {
-        float scale = sum[q] > 0.0f ? 1.0f / sum[q] : 0.0f;
+        float scale = sum[q] > 0.0f ? s->total / sum[q] : 0.0f;
         for (int d = 0; d < HEAD; d++) to[d * s->out_plane + q] = sums[q][d] * scale;
     }
 }

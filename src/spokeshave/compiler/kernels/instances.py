@@ -342,15 +342,19 @@ class ProductKernel:
 
 @dataclass(frozen=True)
 class AttentionKernel:
-    """Attention whose heads have `head` channels in their values; queries go in tiles as wide as the product's."""
+    """Attention whose heads have `head` channels in their values; queries go in tiles as wide as the product's.
+
+    With `polynomial` its exponentials are those of `spokeshave.polynomials`.
+    """
 
     product: ProductKernel
     head: int
+    polynomial: bool = False
 
     @property
     def name(self) -> str:
         """Name of the C function."""
-        return f"attention_h{self.head}_{self.product.name}"
+        return f"attention_h{self.head}_{'polynomial_' * self.polynomial}{self.product.name}"
 
 
 @dataclass(frozen=True)

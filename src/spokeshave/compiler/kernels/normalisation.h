@@ -1,16 +1,20 @@
-/* Softmax and normalisation: every lane on its own on planes, every row on its own when flat. */
+/* Softmax and normalisation: every lane on its own on planes, every row on its own when flat. A softmax whose
+   `polynomial` is not 0 is HeatViT's, and its rows add up to that. */
+INLINE vector exponential_or(float polynomial, vector v) {
+    return polynomial != 0.0f ? polynomial_power(v * 1.44269504f) : exponential(v);
+}
 static void softmax_planes(worker w, const float *from, float *to, int channels, ptrdiff_t plane, int lanes, int logarithm,
-                           const int32_t *mask) {
+                           float polynomial, const int32_t *mask) {
     range own = share_lanes(w, lanes);
     for (int i = own.from; i < own.to; i += LANES) {
         vector top = load(from + i), sum = splat(0.0f);
         for (int c = 1; c < channels; c++) top = larger_of(load(from + c * plane + i), top);
         for (int c = 0; c < channels; c++) {
-            vector v = load(from + c * plane + i) - top, power = exponential(v);
+            vector v = load(from + c * plane + i) - top, power = exponential_or(polynomial, v);
             store(to + c * plane + i, logarithm ? v : power);
             sum += power;
         }
-        vector shift = sum, scale = 1.0f / sum;
+        vector shift = sum, scale = (polynomial != 0.0f ? polynomial : 1.0f) / sum;
         for (int l = 0; l < LANES; l++) shift[l] = logf(sum[l]);
         for (int c = 0; c < channels; c++) {
             vector v = load(to + c * plane + i);
@@ -19,16 +23,18 @@ static void softmax_planes(worker w, const float *from, float *to, int channels,
     }
 }
 
-static void softmax_rows(worker w, const float *from, float *to, int rows, int width, int logarithm) {
+static void softmax_rows(worker w, const float *from, float *to, int rows, int width, int logarithm,
+                         float polynomial) {
     range own = share(w, rows);
     from += (ptrdiff_t)own.from * width, to += (ptrdiff_t)own.from * width;
     for (int r = own.from; r < own.to; r++, from += width, to += width) {
         float top = from[0];
         for (int i = 1; i < width; i++) top = from[i] > top ? from[i] : top;
         int i = 0;
-        for (; i + LANES <= width; i += LANES) store(to + i, exponential(load(from + i) - top));
-        for (; i < width; i++) to[i] = expf(from[i] - top);
+        for (; i + LANES <= width; i += LANES) store(to + i, exponential_or(polynomial, load(from + i) - top));
+        for (; i < width; i++) to[i] = polynomial != 0.0f ? exponential_or(polynomial, splat(from[i] - top))[0] : expf(from[i] - top);
         float sum = sum_along(to, width), shift = logf(sum);
+        if (polynomial != 0.0f) sum /= polynomial;
         for (i = 0; i < width; i++) to[i] = logarithm ? from[i] - top - shift : to[i] / sum;
     }
 }

@@ -18,6 +18,8 @@ ActivationKind = Literal[
     "exp",
     "sqrt",
     "rsqrt",
+    "polynomial_gelu",
+    "polynomial_sigmoid",
 ]
 
 BinaryKind = Literal[
@@ -38,7 +40,9 @@ BinaryKind = Literal[
 
 @dataclass(frozen=True)
 class Activation:
-    """An element-wise function; `parameters`: (low, high) of clamp, (slope,) of leaky_relu, (alpha,) of elu."""
+    """An element-wise function; `parameters`: (low, high) of clamp, (slope,) of leaky_relu, (alpha,) of elu,
+    (scale,) of polynomial_gelu (`spokeshave.polynomials`).
+    """
 
     kind: ActivationKind
     parameters: tuple[float, ...] = ()

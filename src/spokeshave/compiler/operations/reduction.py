@@ -38,10 +38,14 @@ class Sum:
 
 @dataclass(frozen=True)
 class Softmax:
-    """Softmax over one axis, or its logarithm."""
+    """Softmax over one axis, or its logarithm.
+
+    With `polynomial` it is that of `spokeshave.polynomials`, whose rows add up to this number.
+    """
 
     axis: int
     logarithm: bool = False
+    polynomial: float | None = None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ class Attention:
     a shape that broadcasts to `[windows, heads, queries, keys]` of one window. Tokens come in `windows` runs of equal
     length that do not see each other; `key_heads` heads of keys and values serve `heads` of queries, neighbours
     together. With `causal`, a query sees the keys up to its own, counted from the last of each. A query that sees
-    nothing gives zeros. With `half`, both products are of bfloat16 numbers, summed in float32.
+    nothing gives zeros. With `half`, both products are of bfloat16 numbers, summed in float32. With `polynomial` the
+    softmax is that of `spokeshave.polynomials`, whose rows add up to this number.
     """
 
     heads: int
@@ -21,6 +22,7 @@ class Attention:
     causal: bool = False
     mask: str | None = None
     half: bool = False
+    polynomial: float | None = None
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ class _Scores:
 
     product: Node
     scale: float = 1.0
+    polynomial: float | None = None
     constants: tuple[tuple[Tensor, Shape], ...] = ()  # each with the shape that scores have where it is added
     masks: tuple[str, ...] = ()
 
@@ -50,7 +51,8 @@ def _attended(rewriting: Rewriting, node: Node) -> _Scores | None:
     assert isinstance(operation, Softmax)
     if operation.logarithm or operation.axis != rank - 1:
         return None
-    return _scores(rewriting, softmax.inputs[0])
+    scores = _scores(rewriting, softmax.inputs[0])
+    return scores and replace(scores, polynomial=operation.polynomial)
 
 
 def _scores(rewriting: Rewriting, name: str) -> _Scores | None:
@@ -135,7 +137,9 @@ def _append(rewriting: Rewriting, node: Node, scores: _Scores) -> None:
         keys, values, shared = _swapped(rewriting, node, turned), node.inputs[1], 1
     tokens = [_tokens(rewriting, node, name) for name in (query, keys, values)]
     mask, causal, added = _mask(rewriting, node, scores)
-    operation = Attention(heads, heads // shared, scores.scale, windows, causal, mask)
+    operation = Attention(
+        heads, heads // shared, scores.scale, windows, causal, mask, polynomial=scores.polynomial
+    )
     width = rewriting.values[values].shape[-1]
     output = rewriting.add(node, operation, (*tokens, *added), (1, windows * queries, heads * width))
     split = rewriting.add(node, Reshape(), (output,), _between(shape, width))

@@ -16,6 +16,7 @@ from spokeshave.compiler.operations import (
     Sum,
 )
 from spokeshave.compiler.reference.runner import Runner, Weights
+from spokeshave.polynomials import polynomial_softmax
 
 
 def _pool(op: Pool, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
@@ -36,6 +37,8 @@ def _quantized_pool(
 
 
 def _softmax(op: Softmax, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
+    if op.polynomial is not None:
+        return polynomial_softmax(inputs[0], op.axis, op.polynomial)
     return (F.log_softmax if op.logarithm else F.softmax)(inputs[0], op.axis)
 
 

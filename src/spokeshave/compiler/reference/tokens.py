@@ -1,13 +1,16 @@
 """Runs attention, embeddings, routing and selection."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from spokeshave.attention_call import AttentionCall
 from spokeshave.compiler.operations import Attention, Embedding, SelectTokens, TopK
 from spokeshave.compiler.reference.runner import Runner, Weights
+from spokeshave.polynomials import polynomial_exp, polynomial_softmax
 from spokeshave.token_selection import select_tokens
 
 
@@ -16,22 +19,23 @@ def _attention(op: Attention, inputs: list[Tensor], weights: Weights, shape: tup
     query = _heads(inputs[0], op.windows, op.heads)
     key, value = (_heads(tensor, op.windows, op.key_heads) for tensor in inputs[1:3])
     mask = _mask(op, inputs, weights, query.shape[-2], key.shape[-2])
+    call = AttentionCall.of(query, key, value, mask, scale=op.scale, enable_gqa=op.heads != op.key_heads)
     if op.half:
-        key, value = (tensor.repeat_interleave(op.heads // op.key_heads, 1) for tensor in (key, value))
-        found = _in_bfloat16(query, key, value, mask, op.scale)
+        found = _in_bfloat16(call, op.polynomial)
+    elif op.polynomial is not None:
+        found = call.weigh(polynomial_softmax(call.scores(), -1, op.polynomial))
     else:
-        grouped = op.heads != op.key_heads
-        found = F.scaled_dot_product_attention(query, key, value, mask, scale=op.scale, enable_gqa=grouped)
+        found = call.attend()
     return found.transpose(1, 2).reshape(shape)
 
 
-def _in_bfloat16(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+def _in_bfloat16(call: AttentionCall, polynomial: float | None) -> Tensor:
     """What is multiplied is rounded: the inputs, and exponentials before they are divided by their sum."""
-    scores = _rounded(query) @ _rounded(key).mT * scale
-    scores = scores if mask is None else scores + mask
-    exponentials = (scores - scores.amax(-1, keepdim=True).clamp(min=torch.finfo().min)).exp()
-    total = exponentials.sum(-1, keepdim=True)
-    return _rounded(exponentials) @ _rounded(value) * torch.where(total > 0, 1 / total, 0.0)
+    scores = replace(call, query=_rounded(call.query), key=_rounded(call.key)).scores()
+    below = scores - scores.amax(-1, keepdim=True).clamp(min=torch.finfo().min)
+    exponentials = below.exp() if polynomial is None else polynomial_exp(below)
+    total = exponentials.sum(-1, keepdim=True) / (1.0 if polynomial is None else polynomial)
+    return _rounded(exponentials) @ _rounded(call.value) * torch.where(total > 0, 1 / total, 0.0)
 
 
 def _rounded(tensor: Tensor) -> Tensor:
