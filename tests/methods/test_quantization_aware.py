@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from safetensors.torch import load, save
@@ -9,6 +11,7 @@ from spokeshave.methods.training import sgd
 from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.block_column_row import BlockColumnRow
 from spokeshave.schemes.quantizers import Binary, FixedPoint, PowerOfTwo
+from spokeshave.schemes.unstructured import Unstructured
 
 TWO_BITS = Plan((Rule("head", None), Rule("*", FixedPoint(2, "row"))))
 
@@ -106,6 +109,49 @@ def test_a_restored_session_goes_on_alike(make, data):
         begin(OneShot(), make(), TWO_BITS).restore(session.state())
 
 
-def test_only_fixed_point_has_a_step_to_learn(network):
-    with pytest.raises(SpokeshaveError, match=r"first.weight: only FixedPoint .* has a step to learn"):
-        begin(QuantizationAware(learned_step=True), network, Plan((Rule("first", Binary()),)))
+@pytest.mark.parametrize(
+    ("method", "what"),
+    [(QuantizationAware(learned_step=True), "learn"), (QuantizationAware(fixed_step=True), "fix")],
+)
+def test_only_fixed_point_has_a_step(network, method, what):
+    with pytest.raises(SpokeshaveError, match=f"first.weight: only FixedPoint has a step to {what}, not Binary"):
+        begin(method, network, Plan((Rule("first", Binary()),)))
+
+
+def test_a_step_is_learned_or_fixed():
+    with pytest.raises(SpokeshaveError, match="a step is learned or fixed, not both"):
+        QuantizationAware(learned_step=True, fixed_step=True)
+
+
+@pytest.mark.parametrize("per", ["row", "tensor"])
+def test_fixed_steps_and_zeros_are_those_of_the_start(make, data, accuracy, per):
+    """All weights are multiples of the first steps, to the bit, after training as before it; and training helps."""
+    pruned, levels = Plan((Rule("head", None), Rule("*", Unstructured(0.9)))), FixedPoint(3, per)
+    plan, network = Plan((Rule("head", None), Rule("*", levels))), make()
+    train(network, data, 3, learning_rate=0.1)
+    begin(OneShot(), network, pruned).finish()
+    weight = network.first.weight
+    zero, steps = weight == 0, levels.encode(levels.project(weight.detach())).scales.view(-1, 1)
+    once = copy.deepcopy(network)
+    begin(OneShot(), once, plan).finish()
+    session = begin(QuantizationAware(fixed_step=True), network, plan)
+    assert torch.equal(network.first.weight, once.first.weight)
+    train(network, data, 3, learning_rate=0.02, session=session)
+    inputs, _ = next(iter(data.held_out))
+    seen = network.eval()(inputs)
+    session.finish()
+    assert torch.equal(network(inputs), seen)
+    multiples = weight.detach() / steps.where(steps > 0, 1)
+    assert torch.equal(multiples, multiples.round())
+    assert multiples.abs().max() <= 3
+    assert not weight[zero].any()
+    assert accuracy(network) > accuracy(once)
+
+
+def test_a_restored_session_keeps_the_first_steps(make):
+    method, network = QuantizationAware(fixed_step=True), make()
+    session, again = begin(method, network, TWO_BITS), begin(method, make(seed=1), TWO_BITS)
+    steps, others = session.state(), again.state()
+    assert not torch.equal(steps["step.first.weight"], others["step.first.weight"])
+    again.restore(load(save(steps)))
+    assert all(torch.equal(value, again.state()[key]) for key, value in steps.items())

@@ -19,6 +19,7 @@ from spokeshave.methods.constraints import (
 from spokeshave.methods.session import open_session
 from spokeshave.plan import Plan
 from spokeshave.schemes.quantizers import FixedPoint
+from spokeshave.schemes.ranking import support
 from spokeshave.schemes.scheme import Scheme, as_matrix
 
 
@@ -28,10 +29,17 @@ class QuantizationAware:
 
     Without `learned_step` a weight acts as its projection, found anew in every forward pass, and takes its gradient
     (Bengio et al., arXiv 1308.3432). With it, the steps of `FixedPoint` are parameters of their own, of `session.steps`
-    (learned step size quantization, arXiv 1902.08153): give them to the optimiser as well.
+    (learned step size quantization, arXiv 1902.08153): give them to the optimiser as well. With `fixed_step` they are
+    those that `FixedPoint` finds for the weights at the start, and what is zero there stays zero: OPQ's fine-tuning of
+    what an allocation left (arXiv 2205.11141).
     """
 
     learned_step: bool = False
+    fixed_step: bool = False
+
+    def __post_init__(self) -> None:
+        if self.learned_step and self.fixed_step:
+            raise SpokeshaveError("QuantizationAware: a step is learned or fixed, not both")
 
 
 class _Projected(nn.Module):
@@ -50,7 +58,7 @@ class _Stepped(nn.Module):
 
     def __init__(self, scheme: FixedPoint, weight: Tensor) -> None:
         super().__init__()
-        self.most = (1 << scheme.bits - 1) - 1
+        self.most = _most(scheme)
         matrix = as_matrix(weight.detach()).abs()
         mean = matrix.mean(1, keepdim=True) if scheme.per == "row" else matrix.mean().view(1, 1)
         self.step = nn.Parameter(2 * mean.clamp(min=1e-8) / self.most**0.5)
@@ -61,6 +69,25 @@ class _Stepped(nn.Module):
         step = (self.step - scaled).detach() + scaled  # the step, its gradient scaled
         units = (as_matrix(weight) / step).clamp(-self.most, self.most)
         return ((units + (units.round() - units).detach()) * step).view(weight.shape)
+
+
+class _Fixed(nn.Module):
+    """Whole multiples of the first steps; the gradient goes straight through to what was not zero."""
+
+    step: Tensor
+    kept: Tensor
+
+    def __init__(self, scheme: FixedPoint, weight: Tensor) -> None:
+        super().__init__()
+        self.most = _most(scheme)
+        steps = scheme.encode(scheme.project(weight)).scales
+        self.register_buffer("step", torch.where(steps > 0, steps, 1).to(weight)[:, None])
+        self.register_buffer("kept", support(weight))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        units = (as_matrix(weight.detach()) / self.step).round().clamp(-self.most, self.most)
+        levels = (units * self.step).view(weight.shape)
+        return (levels + (weight - weight.detach())) * self.kept  # a difference of zeros: levels to the bit
 
 
 class QuantizationAwareSession:
@@ -109,11 +136,11 @@ class QuantizationAwareSession:
         return distances(self._constraints)
 
     def state(self) -> dict[str, Tensor]:
-        """The learned steps; the weights themselves are the network's."""
+        """Steps that are learned or fixed, and what stays zero; the weights themselves are the network's."""
         return {
-            f"step.{constraint.name}": acting.step.detach().clone()
+            f"{key}.{constraint.name}": value.detach().clone()
             for constraint, acting in zip(self._constraints, self._acting, strict=False)
-            if isinstance(acting, _Stepped)
+            for key, value in acting.state_dict().items()
         }
 
     @torch.no_grad()
@@ -121,8 +148,7 @@ class QuantizationAwareSession:
         """Go on with the steps that `state` gave."""
         check_keys(state, self.state())
         for constraint, acting in zip(self._constraints, self._acting, strict=True):
-            if isinstance(acting, _Stepped):
-                acting.step.copy_(state[f"step.{constraint.name}"])
+            acting.load_state_dict({key: state[f"{key}.{constraint.name}"] for key in acting.state_dict()})
 
 
 def _place(network: nn.Module, constraint: Constraint) -> tuple[nn.Module, str]:
@@ -137,13 +163,18 @@ def _flatten_again(layer: nn.Module, inputs: object = None) -> None:
 
 
 def _acting(method: QuantizationAware, constraint: Constraint) -> nn.Module:
-    if not method.learned_step:
+    if not method.learned_step and not method.fixed_step:
         return _Projected(constraint.scheme)
-    if not isinstance(constraint.scheme, FixedPoint) or constraint.scheme.bits < 2:
-        raise SpokeshaveError(
-            f"{constraint.name}: only FixedPoint with 2 bits or more has a step to learn, not {constraint.scheme}"
-        )
-    return _Stepped(constraint.scheme, constraint.weight)
+    if not isinstance(constraint.scheme, FixedPoint):
+        what = "to learn" if method.learned_step else "to fix"
+        raise SpokeshaveError(f"{constraint.name}: only FixedPoint has a step {what}, not {constraint.scheme}")
+    acting = _Stepped if method.learned_step else _Fixed
+    return acting(constraint.scheme, constraint.weight)
+
+
+def _most(scheme: FixedPoint) -> int:
+    """The largest level at step 1."""
+    return (1 << scheme.bits - 1) - 1
 
 
 @open_session.register
