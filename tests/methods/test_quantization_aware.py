@@ -114,7 +114,9 @@ def test_a_restored_session_goes_on_alike(make, data):
     [(QuantizationAware(learned_step=True), "learn"), (QuantizationAware(fixed_step=True), "fix")],
 )
 def test_only_fixed_point_has_a_step(network, method, what):
-    with pytest.raises(SpokeshaveError, match=f"first.weight: only FixedPoint has a step to {what}, not Binary"):
+    with pytest.raises(
+        SpokeshaveError, match=f"first.weight: only FixedPoint has a step to {what}, not Binary"
+    ):
         begin(method, network, Plan((Rule("first", Binary()),)))
 
 

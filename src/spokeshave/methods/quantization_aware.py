@@ -167,7 +167,9 @@ def _acting(method: QuantizationAware, constraint: Constraint) -> nn.Module:
         return _Projected(constraint.scheme)
     if not isinstance(constraint.scheme, FixedPoint):
         what = "to learn" if method.learned_step else "to fix"
-        raise SpokeshaveError(f"{constraint.name}: only FixedPoint has a step {what}, not {constraint.scheme}")
+        raise SpokeshaveError(
+            f"{constraint.name}: only FixedPoint has a step {what}, not {constraint.scheme}"
+        )
     acting = _Stepped if method.learned_step else _Fixed
     return acting(constraint.scheme, constraint.weight)
 
