@@ -20,6 +20,7 @@ from papers.forms_trials import (
     PRUNED,
     chips,
     factors,
+    lenet_cells,
     lenet_trial,
     resnet_trial,
 )
@@ -97,15 +98,16 @@ def polarizing(rows: list[dict[str, Any]]) -> list[Finding]:
 
 
 def compression(rows: list[dict[str, Any]]) -> Finding:
-    """How many fewer crossbars."""
-    factors = rows[0]["crossbars"]
+    """How many fewer cells, and crossbars."""
+    factors = lenet_cells()
     whole = factors["pruning"] * factors["quantization"] * factors["polarization"]
     reached, dense = [row["forms"]["accuracy"] for row in rows], [row["dense"] for row in rows]
     product = f"{factors['pruning']:.2f}x * {factors['quantization']:g}x * {factors['polarization']:g}x"
     return Finding(
-        "LeNet-5 on far fewer crossbars than 32-bit weights on pairs of them",
+        "LeNet-5 in far fewer cells than 32-bit weights on pairs of crossbars",
         "185.44x = 23.18x pruning * 4x quantization * 2x polarization, at 99.17 %",
-        f"{whole:.1f}x = {product}, at {spread(reached)}, dense {spread(dense)}",
+        f"{whole:.1f}x = {product}, {factors['before']:.0f} crossbars become {factors['after']:.0f}; at "
+        f"{spread(reached)}, dense {spread(dense)}",
         "differs",
         "one rate for all layers, rounded up to whole crossbars, where the paper prunes further",
     )

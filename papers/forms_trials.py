@@ -12,6 +12,7 @@ from papers.pruning import Training, by_admm, realised_density, trained
 from spokeshave.data import DATA, Batches, Data
 from spokeshave.devices import load_device
 from spokeshave.devices.crossbars import effective_cycles
+from spokeshave.devices.crossbars.array import Array
 from spokeshave.devices.crossbars.occupancy import lockstep_bits, used
 from spokeshave.devices.crossbars.reram import ReRAMDevice
 from spokeshave.locate import data_folder
@@ -93,7 +94,7 @@ def lenet_trial(seed: int, samples: int) -> dict[str, Any]:
     by_admm(network, data, [plan], training, seed, nn.functional.cross_entropy)
     names = [name for name, parameter in network.named_parameters() if parameter.dim() > 1]
     found["forms"] = {"accuracy": accuracy(network, data), "density": realised_density(network, names)}
-    return found | {"on_crossbars": on_crossbars(dense, network, data, plan), "crossbars": lenet_crossbars()}
+    return found | {"on_crossbars": on_crossbars(dense, network, data, plan)}
 
 
 def polarized_in_steps(dense: nn.Module, data: Data, plan: Plan, seed: int) -> dict[str, float]:
@@ -152,15 +153,30 @@ def judged(device: ReRAMDevice, network: nn.Module, plan: Plan, data: Data) -> d
     }
 
 
-def lenet_crossbars() -> dict[str, float]:
-    """Crossbars of LeNet-5 in 32-bit weights on pairs of crossbars, and what each step of FORMS makes of them."""
+def lenet_cells() -> dict[str, float]:
+    """How many times fewer cells FORMS's steps leave of LeNet-5 in 32-bit weights on pairs of crossbars.
+
+    `before`, `after`: crossbars, each layer's rounded up to whole ones.
+    """
     workload = trace(lenet(), torch.zeros(1, 1, 28, 28))
     array = eight_bits("forms").array
-    cells = {}
-    for name, scheme in (("dense", None), ("pruned", forms_scheme())):
-        sizes = [used(layer, scheme, array) for layer in workload.layers]
-        cells[name] = float(sum(lines * columns for lines, columns in sizes))
-    return {"pruning": cells["dense"] / cells["pruned"], "quantization": 32 / 8, "polarization": 2.0}
+    dense, pruned = (
+        [used(layer, scheme, array) for layer in workload.layers] for scheme in (None, forms_scheme())
+    )
+    weights = [float(sum(lines * columns for lines, columns in sizes)) for sizes in (dense, pruned)]
+    wide = 2 * -(-31 // array.cell_bits)  # cells of a weight of 32 bits, its sign by the crossbar
+    return {
+        "pruning": weights[0] / weights[1],
+        "quantization": 32 / 8,
+        "polarization": 2.0,
+        "before": whole_crossbars(dense, wide, array),
+        "after": whole_crossbars(pruned, array.cells_per_weight, array),
+    }
+
+
+def whole_crossbars(sizes: list[tuple[int, int]], cells: int, array: Array) -> int:
+    """Crossbars for layers of so many word lines and outputs, each weight of which takes `cells` bit lines."""
+    return sum(-(-lines // array.rows) * -(-columns * cells // array.columns) for lines, columns in sizes)
 
 
 def resnet_trial(test_images: int, steps: int) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def test_a_mistake_is_told_with_file_line_and_key(tmp_path, old, new, sentence):
             "forms",
             "[rows_at_once]\nvalue = 8",
             "[rows_at_once]\nvalue = 7.5",
-            "must be a whole number, not 7.5",
+            "must be a whole number from 1 to 4096, not 7.5",
         ),
         (
             "isaac",
@@ -141,6 +141,59 @@ def test_a_mistake_is_told_with_file_line_and_key(tmp_path, old, new, sentence):
         ),
         ("aqfp", "[phases]\nvalue = 4", "[phases]\nvalue = 6", r"phases\.value must be a multiple of 4"),
         ("aqfp", "[height]\n", "[height]\nheight = 3\n", "height.height is not known here"),
+        ("aqfp", "[height]\nvalue = 36", "[height]\nvalue = 1e300", "whole number from 1 to 4096, not 1e"),
+        (
+            "aqfp",
+            "[clock]\nvalue = ",
+            "[clock]\nvalue = 1e300 #",
+            "must be between 1e-30 and 1e.30 1/s, not 1e",
+        ),
+        (
+            "zcu102",
+            "[columns]\nvalue = ",
+            "[columns]\nvalue = 1e300 #",
+            "columns.value must be a whole number",
+        ),
+        ("zcu102", "[columns]\nvalue = ", "[columns]\nvalue = true #", "from 1 to 1048576, not true"),
+        ("zcu102", "[columns]\nvalue = ", "[columns]\nvalue = 1048576 #", "with columns=.* it would fit"),
+        (
+            "zcu102",
+            "[int8]\nvalue = ",
+            "[int8]\nvalue = 3 #",
+            "int8.value contradicts itself: int8 lanes come in pa",
+        ),
+        ("zcu102", "[clock]\nvalue = ", f"[clock]\nvalue = {10**400} #", "clock.value must be between"),
+        (
+            "zcu102",
+            "[clock]\nvalue = ",
+            "[clock]\nvalue = -nan #",
+            "clock.value must be a positive number, not nan",
+        ),
+        ("zcu102", 'unit = "byte"', 'unit = "GB"', "memory.unit must be 'byte', not 'GB'"),
+        (
+            "isaac",
+            "[crossbars]\nvalue = ",
+            "[crossbars]\nvalue = 2.5 #",
+            "whole number from 1 to 1000000000, not 2.5",
+        ),
+        (
+            "isaac",
+            "[low_resistance]\nvalue = ",
+            "[low_resistance]\nvalue = 1e9 #",
+            "low_resistance.value contradicts itself: .* below high_resistance",
+        ),
+        (
+            "integers-shift",
+            "[launch]\nvalue = ",
+            "[launch]\nvalue = -1 #",
+            "must be a number of at least 0, not -1",
+        ),
+        (
+            "integers-shift",
+            "[weight_bits]\nvalue = 8",
+            "[weight_bits]\nvalue = 17",
+            "weight_bits.value contradicts",
+        ),
     ],
 )
 def test_every_family_tells_a_mistake_with_its_line(tmp_path, name, old, new, sentence):

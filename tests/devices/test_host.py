@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from spokeshave.devices import HostDevice, layer_costs, load_device
-from spokeshave.devices.layer_costs import kernel_digest
+from spokeshave.devices.measured_cache import kernel_digest
 from spokeshave.errors import SpokeshaveError
 from spokeshave.locate import cache_folder
 from spokeshave.plan import Plan, Rule

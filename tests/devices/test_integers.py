@@ -103,7 +103,7 @@ def test_schemes_that_a_device_cannot_use_are_refused_with_the_reason():
     ("old", "new", "said"),
     [
         ('"power_of_two"', '"binary"', r"line \d+: scales.value must be one of arbitrary, power_of_two"),
-        ('"tensor"', '"row"', "line 1: contradicts itself: rescaling by shifts alone needs"),
+        ('"tensor"', '"row"', r"line \d+: per.value contradicts itself: rescaling by shifts alone needs"),
         ("value = 32\n", "value = 32.5\n", r"line \d+: accumulator_bits.value must be a whole number"),
         ("[joins]", "[joints]", "joints is not known here"),
     ],

@@ -168,10 +168,10 @@ def test_each_weight_of_a_recurrent_layer_has_its_own_bits():
 
 def test_no_scheme_by_rows_on_weights_whose_rows_are_inputs():
     layer = trace(nn.ConvTranspose2d(2, 4, 3), torch.ones(1, 2, 5, 5)).layers[0]
+    product = trace(Multiplied(), torch.ones(1, 3, 4)).layers[0]
     for name in ("zcu102", "integers-multiplier"):
-        assert "rows of a transposed convolution's weight are inputs" in load_device(name).supports(
-            PowerOfTwo(4), layer
-        )
+        for one in (layer, product):
+            assert "the rows of its weight are inputs" in load_device(name).supports(PowerOfTwo(4), one)
     assert "do not lie along word lines" in load_device("forms").supports(Polarized(8), layer)
     assert "over maps" in load_device("aqfp").supports(Binary(), layer)
 

@@ -1,6 +1,8 @@
 """TOML file -> figures of a modelled device; a mistake is told with file, line and key."""
 
+import re
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,11 @@ from spokeshave.errors import SpokeshaveError
 TEXTS = ("name", "about", "family")
 STATUSES = ("seen", "recalled", "inferred")
 MARKS = ("status", "source")
+MOST_SHOWN = 40  # characters of a wrong value
+SMALLEST, LARGEST = (
+    1e-30,
+    1e30,
+)  # of figures in SI units: anything beyond is a slip of the pen, and overflows in models
 
 
 class DeviceFile:
@@ -26,7 +33,7 @@ class DeviceFile:
             self.document = tomllib.loads(self.text)
         except (OSError, UnicodeDecodeError) as error:
             raise SpokeshaveError(f"the device file {path} cannot be read: {_reason(error)}") from error
-        except tomllib.TOMLDecodeError as error:
+        except ValueError as error:  # whole numbers of thousands of digits too
             raise SpokeshaveError(f"{path} is not TOML: {error}") from error
 
     @property
@@ -49,16 +56,27 @@ class DeviceFile:
         self.check_keys((), self.document, [*TEXTS, *known], [*TEXTS, *needed])
 
     def figure(self, keys: tuple[str, ...], unit: str, least: float | None = None) -> Figure:
-        """The number of a table, which must be above 0, or at least `least`."""
+        """The number of a table, above 0 or at least `least`, and of a size that models can reckon with."""
         table = self._marked(keys, ("value", "unit", *MARKS))
         value = table["value"]
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not (value > 0 if least is None else least <= value) or value == float("inf"):
+        if not _is_number(value) or not (value > 0 if least is None else least <= value):
             wanted = "a positive number" if least is None else f"a number of at least {least:g}"
-            raise self.mistake((*keys, "value"), f"must be {wanted}, not {value!r}")
+            raise self.mistake((*keys, "value"), f"must be {wanted}, not {_told(value)}")
+        if value and not SMALLEST <= value <= LARGEST:
+            between = f"must be between {SMALLEST:g} and {LARGEST:g} {unit}"
+            raise self.mistake((*keys, "value"), f"{between}, not {_told(value)}")
         if table["unit"] != unit:
-            raise self.mistake((*keys, "unit"), f"must be {unit!r}, not {table['unit']!r}")
+            raise self.mistake((*keys, "unit"), f"must be {unit!r}, not {_told(table['unit'])}")
         return Figure(float(value), unit, table["status"], table["source"])
+
+    def whole(self, key: str, most: int, least: int = 1) -> Figure:
+        """A number without unit that must be whole, and from `least` to `most`."""
+        table = self._marked((key,), ("value", "unit", *MARKS))
+        value = table["value"]
+        if not _is_number(value) or not least <= value <= most or value != int(value):
+            wanted = f"must be a whole number from {least} to {most}, not {_told(value)}"
+            raise self.mistake((key, "value"), wanted)
+        return self.figure((key,), "1", least)
 
     def fact(self, keys: tuple[str, ...], choices: tuple[str | bool, ...]) -> Fact:
         """What a table says that is no number: one of the choices."""
@@ -92,6 +110,17 @@ class DeviceFile:
         """An error that says where."""
         name = f"{'.'.join(keys)} " if keys else ""
         return SpokeshaveError(f"{self.path}, line {line_of(self.text, keys)}: {name}{what}")
+
+    def contradiction(self, reason: SpokeshaveError, keys: Iterable[str]) -> SpokeshaveError:
+        """The same sentence with file and line of the key that it is about.
+
+        Of keys that it names, the first whose value is not the one (`key='value'`) that it asks for.
+        """
+        said = str(reason)
+        places = {key: place.start() for key in keys if (place := re.search(rf"\b{key}\b", said))}
+        named = sorted(places, key=lambda key: places[key])
+        wrong = [key for key in named if f"{key}={self.document[key]['value']!r}" not in said]
+        return self.mistake(((wrong or named)[0], "value") if named else (), f"contradicts itself: {said}")
 
     def _marked(self, keys: tuple[str, ...], fields: tuple[str, ...]) -> dict[str, Any]:
         table = self.table(keys)
@@ -129,6 +158,16 @@ def line_of(text: str, keys: tuple[str, ...]) -> int:
         elif "=" in line and not line.lstrip().startswith("#"):
             places.setdefault((*table, *_parts(line.partition("=")[0])), number)
     return next((places[keys[:size]] for size in range(len(keys), 0, -1) if keys[:size] in places), 1)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _told(value: Any) -> str:
+    """A value as it stands in the file, cut where it is long."""
+    shown = str(value).lower() if isinstance(value, bool) else repr(value)
+    return shown if len(shown) <= MOST_SHOWN else f"{shown[:MOST_SHOWN]}..."
 
 
 def _parts(dotted: str) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """One number of a device, with where it comes from."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -35,6 +35,14 @@ class Fact:
     def __str__(self) -> str:
         told = self.value if isinstance(self.value, str) else "yes" if self.value else "no"
         return f"{told} ({self.status}: {self.source})"
+
+
+def described(
+    name: str, about: str, entries: Mapping[str, Figure | Fact], follows: Sequence[str], file: str
+) -> str:
+    """A modelled device for people to read: every entry with its source, what follows from them, and its file."""
+    lines = [f"{key.replace('_', ' ')}: {entry}" for key, entry in entries.items()]
+    return "\n".join([f"{name} (modelled): {about}", *lines, *follows, f"from {file}"])
 
 
 def set_by_hand(figures: Mapping[str, Figure], values: Mapping[str, float]) -> dict[str, Figure]:

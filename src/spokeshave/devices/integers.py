@@ -13,20 +13,22 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor
 
-from spokeshave.compiler.integers import IntegerDeployment, IntegerForm, whole_network
+from spokeshave.compiler.integers import IntegerDeployment, IntegerForm
 from spokeshave.compiler.integers.settings import Joins, Per, Rescaling, Scales
 from spokeshave.compiler.operations.integers import Rounding
 from spokeshave.deployment import Cost
 from spokeshave.devices.assignment import usable_schemes
 from spokeshave.devices.device_file import DeviceFile
-from spokeshave.devices.figure import Fact, Figure
+from spokeshave.devices.figure import Fact, Figure, described
+from spokeshave.devices.transposed import rows_reason
+from spokeshave.devices.whole import deploy_whole
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan
 from spokeshave.schemes.intersection import Intersection
 from spokeshave.schemes.mixed_rows import MixedRows
 from spokeshave.schemes.quantizers import Codebook, FixedPoint, RowQuantizer
 from spokeshave.schemes.scheme import Scheme
-from spokeshave.workload import Layer, Workload, trace
+from spokeshave.workload import Layer, Workload
 
 UNITS = {
     **dict.fromkeys(("weight_bits", "activation_bits", "accumulator_bits", "units"), "1"),
@@ -44,6 +46,8 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "signed": (True, False),
 }
 BITS = ("weight_bits", "activation_bits", "accumulator_bits")
+MOST_BITS = 64
+LEAST = {"launch": 0}
 
 
 @dataclass(frozen=True)
@@ -61,15 +65,12 @@ class IntegerDevice:
 
     def describe(self) -> str:
         """Every figure with its unit, status and source."""
-        lines = [f"{self.name} (modelled): {self.about}"]
-        entries = {**self.figures, **self.facts}
-        lines += [f"{name.replace('_', ' ')}: {entry}" for name, entry in entries.items()]
-        return "\n".join([*lines, f"from {self.file}"])
+        return described(self.name, self.about, {**self.figures, **self.facts}, (), self.file)
 
     def supports(self, scheme: Scheme, layer: Layer) -> str | None:
         """None for levels that its multipliers take; it profits from no zeros."""
-        if layer.kind == "transposed":
-            return "the rows of a transposed convolution's weight are inputs, and scales go by outputs"
+        if rows_reason(layer) is not None:
+            return rows_reason(layer)
         if isinstance(scheme, Intersection):
             reasons = [self.supports(part, layer) for part in scheme.parts]
             return None if None in reasons else reasons[0]
@@ -147,11 +148,7 @@ class IntegerDevice:
         Raises SpokeshaveError without calibration data, for schemes that the array cannot multiply with, and where sums
         may overflow its accumulators.
         """
-        if calibration is None:
-            raise SpokeshaveError(f"{self.name} computes with whole numbers: it needs calibration data")
-        cost = self.cost(trace(network, example), plan)
-        whole = whole_network(network, example, calibration, self.form, plan)
-        return IntegerDeployment(whole, self.form, cost, self.name)
+        return deploy_whole(self, network, example, plan, calibration)
 
     def _value(self, name: str) -> float:
         return self.figures[name].value
@@ -178,15 +175,15 @@ def read_integers(file: DeviceFile) -> IntegerDevice:
     """Read a device of this family: a table for each of `UNITS` and `CHOICES`."""
     names = [*UNITS, *CHOICES]
     file.check_tables(names, names)
-    figures = {key: file.figure((key,), unit, 0 if key == "launch" else None) for key, unit in UNITS.items()}
+    figures = {
+        key: file.whole(key, MOST_BITS) if key in BITS else file.figure((key,), unit, LEAST.get(key))
+        for key, unit in UNITS.items()
+    }
     facts = {key: file.fact((key,), choices) for key, choices in CHOICES.items()}
-    for key in BITS:
-        if figures[key].value != int(figures[key].value):
-            raise file.mistake((key, "value"), f"must be a whole number, not {figures[key].value:g}")
     settings: dict[str, Any] = {key: int(figures[key].value) for key in BITS}
     settings |= {key: fact.value for key, fact in facts.items()}
     try:
         form = IntegerForm(**settings)
     except SpokeshaveError as error:
-        raise file.mistake((), f"contradicts itself: {error}") from error
+        raise file.contradiction(error, (*CHOICES, *BITS)) from error
     return IntegerDevice(file.name, file.about, figures, facts, form, file.path.name)

@@ -12,7 +12,7 @@ from spokeshave.deployment import Cost
 from spokeshave.devices.assignment import check_scheme, packed_size, usable_schemes
 from spokeshave.devices.code_elsewhere import CodeElsewhere, code_elsewhere
 from spokeshave.devices.device_file import DeviceFile
-from spokeshave.devices.figure import Fact, Figure
+from spokeshave.devices.figure import Fact, Figure, described
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan
 from spokeshave.schemes.intersection import Intersection
@@ -69,10 +69,8 @@ class RooflineDevice:
 
     def describe(self) -> str:
         """Every figure with its unit, status and source."""
-        lines = [f"{self.name} (modelled): {self.about}"]
-        lines += [f"{name}: {figure}" for name, figure in self.figures().items()]
-        lines += [] if self.code is None else [f"code: {self.code}"]
-        return "\n".join([*lines, f"from {self.file}"])
+        code = {} if self.code is None else {CODE: self.code}
+        return described(self.name, self.about, {**self.figures(), **code}, (), self.file)
 
     def figures(self) -> dict[str, Figure]:
         """All figures by name."""

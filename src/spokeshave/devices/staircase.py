@@ -1,23 +1,18 @@
 """A block's time against the number of its tokens, on a device: measured here and kept, or modelled."""
 
-import json
 import statistics
 from collections.abc import Sequence
-from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from spokeshave.compiler import compile_network
-from spokeshave.compiler.build import find_compiler
 from spokeshave.compiler.isa import instruction_set
 from spokeshave.devices.device import Device
 from spokeshave.devices.host import HostDevice
-from spokeshave.devices.layer_costs import kernel_digest, write_entry
+from spokeshave.devices.measured_cache import kept, of_the_code
 from spokeshave.errors import SpokeshaveError
-from spokeshave.locate import cache_folder
 from spokeshave.processor import cpu_name, limited_threads
 from spokeshave.tokens.staircase import Staircase
 from spokeshave.workload import trace
@@ -45,14 +40,12 @@ def block_staircase(block: nn.Module, width: int, counts: Sequence[int], device:
 
 
 def _measured(block: nn.Module, width: int, counts: Sequence[int], isa: str | None) -> dict[int, float]:
-    key = _key(block, width, counts, isa)
-    digest = sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
-    path = cache_folder() / "staircases" / f"{digest}.json"
-    known = _read(path, key)
-    if known is None:
-        known = _time(block, width, counts, isa)
-        write_entry(path, {"key": key, "seconds": {str(count): time for count, time in known.items()}})
-    return known
+    return kept(
+        "staircases",
+        _key(block, width, counts, isa),
+        lambda entry: {int(count): float(time) for count, time in entry["seconds"].items()},
+        lambda: {"seconds": {str(count): time for count, time in _time(block, width, counts, isa).items()}},
+    )
 
 
 def _key(block: nn.Module, width: int, counts: Sequence[int], isa: str | None) -> dict[str, Any]:
@@ -64,19 +57,8 @@ def _key(block: nn.Module, width: int, counts: Sequence[int], isa: str | None) -
         "counts": list(counts),
         "cpu": cpu_name(),
         "isa": instruction_set(isa).name,
-        "compiler": find_compiler().version,
-        "kernels": kernel_digest(),
-        "torch": torch.__version__,
+        **of_the_code(),
     }
-
-
-def _read(path: Path, key: dict[str, Any]) -> dict[int, float] | None:
-    try:
-        entry = json.loads(path.read_text())
-        times = {int(count): float(time) for count, time in entry["seconds"].items()}
-        return times if entry["key"] == key else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
 
 
 def _time(block: nn.Module, width: int, counts: Sequence[int], isa: str | None) -> dict[int, float]:

@@ -8,6 +8,13 @@ from torch import Tensor
 from spokeshave.compiler.importer.transposed import Axis, phase_kernels
 from spokeshave.workload import Layer
 
+ROWS_ARE_INPUTS = "the rows of its weight are inputs, and levels go by outputs"
+
+
+def rows_reason(layer: Layer) -> str | None:
+    """Why a device that multiplies with levels row by row cannot use a scheme in a layer's weight, or None."""
+    return ROWS_ARE_INPUTS if layer.kind in ("transposed", "matmul") else None
+
 
 def as_convolution(layer: Layer) -> Layer:
     """The ordinary convolution with the same outputs, phase by phase; every other layer as it is.

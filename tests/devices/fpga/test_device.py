@@ -109,6 +109,19 @@ def test_an_engine_too_large_says_what_would_fit() -> None:
     assert replace(zcu102(), engine=replace(large, columns=columns + 1)).misfit() is not None
 
 
+def test_an_engine_of_absurd_size_is_refused_at_once() -> None:
+    with pytest.raises(SpokeshaveError, match=r"times the .*; with columns=\d+ in place of 1000"):
+        zcu102().with_engine(replace(zcu102().engine, columns=10**30))
+
+
+def test_weights_beyond_the_memory_are_told_in_their_own_unit() -> None:
+    small = zcu102().with_figures(memory=500)
+    with pytest.raises(
+        SpokeshaveError, match=r"33\.2 kbyte, 66\.4 times the memory of zcu102; 500 byte would"
+    ):
+        small.cost(trace(network(), EXAMPLE))
+
+
 def test_more_bytes_than_memory_gives_are_refused() -> None:
     with pytest.raises(SpokeshaveError, match=r"GB/s, .* times what memory gives; load_bytes=86 would fit"):
         zcu102().with_engine(Engine(Lanes(int8=16), columns=32, load_bytes=200))

@@ -17,7 +17,7 @@ def test_words_hold_every_lane() -> None:
     ("lanes", "settings", "reason"),
     [
         (Lanes(), {}, "needs lanes"),
-        (Lanes(int8=3), {}, "in pairs"),
+        (Lanes(int8=3), {}, "int8 lanes come in pairs, for two share a DSP block, not 3"),
         (Lanes(int8=-2), {}, "lanes.int8 must be a whole number of at least 0, not -2"),
         (Lanes(int8=2, binary=8), {"activation_bits": 1}, "one or the other"),
         (Lanes(binary=8), {}, "of binary lanes bits, not of 8 bits"),

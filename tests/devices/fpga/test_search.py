@@ -126,9 +126,10 @@ def test_budgets_beyond_the_chip_are_refused() -> None:
 def test_a_found_engine_is_a_device_file(tmp_path: Path) -> None:
     device = chip(dsp=150, lut=20_000)
     design = find_engine(device, device.works(BLOCK))
-    write_fpga(design.device, tmp_path / "mine.toml", "found by a test")
-    read = load_device(str(tmp_path / "mine.toml"))
+    source = 'found by "a test" in C:\\new\\tables,\n\x7f by löten'
+    write_fpga(replace(design.device, about='a "chip" \\'), tmp_path / 'my "own".toml', source)
+    read = load_device(str(tmp_path / 'my "own".toml'))
     assert isinstance(read, FPGADevice)
-    assert (read.engine, read.name) == (design.device.engine, "mine")
-    assert read.cost(BLOCK).latency_seconds == pytest.approx(design.device.cost(BLOCK).latency_seconds)
-    assert read.figures["columns"].source == "found by a test"
+    assert (read.engine, read.name, read.about) == (design.device.engine, 'my "own"', 'a "chip" \\')
+    assert read.cost(BLOCK).latency_seconds == design.device.cost(BLOCK).latency_seconds
+    assert read.figures["columns"].source == source

@@ -16,7 +16,7 @@ from spokeshave.devices.assignment import usable_schemes
 from spokeshave.devices.crossbars.aqfp_deployment import AQFPDeployment, deploy_binary
 from spokeshave.devices.crossbars.clocking import counter
 from spokeshave.devices.device_file import DeviceFile
-from spokeshave.devices.figure import Figure, set_by_hand
+from spokeshave.devices.figure import Figure, described, set_by_hand
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan
 from spokeshave.schemes.quantizers import Binary
@@ -40,7 +40,7 @@ UNITS = {
     "cooling": "1",
 }
 ELSEWHERE = "not binary: it runs elsewhere"
-WHOLE = ("height", "stream", "phases")
+WHOLE = {"height": 4096, "stream": 1 << 20, "phases": 1024}  # and the most of each
 
 
 @dataclass(frozen=True)
@@ -83,14 +83,11 @@ class AQFPDevice:
 
     def describe(self) -> str:
         """Every figure with its unit, status and source, and what follows."""
-        lines = [f"{self.name} (modelled): {self.about}"]
-        lines += [f"{name.replace('_', ' ')}: {figure}" for name, figure in self.figures.items()]
         attojoules = 1e18 * self.crossbar_junctions * self.figures["junction_energy"].value
         cooled = attojoules * self.figures["cooling"].value
-        lines.append(
-            f"a crossbar: {self.crossbar_junctions:.0f} junctions, {attojoules:.4g} aJ a clock, {cooled:.4g} cooled"
-        )
-        return "\n".join([*lines, f"from {self.file}"])
+        junctions = f"a crossbar: {self.crossbar_junctions:.0f} junctions"
+        follows = (f"{junctions}, {attojoules:.4g} aJ a clock, {cooled:.4g} cooled",)
+        return described(self.name, self.about, self.figures, follows, self.file)
 
     def supports(self, scheme: Scheme, layer: Layer) -> str | None:
         """None for binary weights of linear layers and convolutions of one group."""
@@ -192,10 +189,10 @@ def _counter(bits: int, phases: int) -> tuple[int, int, int]:
 def read_aqfp(file: DeviceFile) -> AQFPDevice:
     """Read a device of this family: a table for each of `UNITS`."""
     file.check_tables(list(UNITS), list(UNITS))
-    figures = {key: file.figure((key,), unit) for key, unit in UNITS.items()}
-    for key in WHOLE:
-        if figures[key].value != int(figures[key].value):
-            raise file.mistake((key, "value"), f"must be a whole number, not {figures[key].value:g}")
+    figures = {
+        key: file.whole(key, WHOLE[key]) if key in WHOLE else file.figure((key,), unit)
+        for key, unit in UNITS.items()
+    }
     if figures["phases"].value % 4:
         raise file.mistake(("phases", "value"), "must be a multiple of 4")
     return AQFPDevice(file.name, file.about, figures, file.path.name)

@@ -25,13 +25,16 @@ from spokeshave.devices.crossbars.occupancy import (
     unmapped_reason,
 )
 from spokeshave.devices.device_file import DeviceFile
-from spokeshave.devices.figure import Fact, Figure, set_by_hand
+from spokeshave.devices.figure import Fact, Figure, described, set_by_hand
+from spokeshave.devices.whole import needed
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan
 from spokeshave.schemes.scheme import Scheme
 from spokeshave.workload import Layer, Workload, trace
 
 NUMBERS = ("rows", "columns", "cell_bits", "weight_bits", "input_bits", "rows_at_once", "adc_bits")
+WHOLE = {**dict.fromkeys(NUMBERS, 4096), "crossbars": 10**9}  # and the most of each; `Array` says more
+LEAST = {"variation": 0}
 UNITS = {
     **dict.fromkeys(NUMBERS, "1"),
     "variation": "1",
@@ -122,15 +125,10 @@ class ReRAMDevice:
 
     def describe(self) -> str:
         """Every figure with its unit, status and source, and what follows for the chip."""
-        lines = [f"{self.name} (modelled): {self.about}"]
-        lines += [
-            f"{name.replace('_', ' ')}: {entry}" for name, entry in {**self.figures, **self.facts}.items()
-        ]
         chip = self.figures["crossbars"].value
-        lines.append(
-            f"all crossbars: {chip * self.crossbar_area:.1f} mm2, {chip * self.crossbar_power:.1f} W at full work"
-        )
-        return "\n".join([*lines, f"from {self.file}"])
+        area, power = chip * self.crossbar_area, chip * self.crossbar_power
+        follows = (f"all crossbars: {area:.1f} mm2, {power:.1f} W at full work",)
+        return described(self.name, self.about, {**self.figures, **self.facts}, follows, self.file)
 
     def supports(self, scheme: Scheme, layer: Layer) -> str | None:
         """None for layers with weights, polarized where the crossbars need it."""
@@ -200,9 +198,7 @@ class ReRAMDevice:
         Its cost is by the input bits that fragments needed on calibration data, where bits are skipped. Raises
         SpokeshaveError without calibration data, and for weights that the crossbars cannot hold.
         """
-        if calibration is None:
-            raise SpokeshaveError(f"{self.name} computes with whole numbers: it needs calibration data")
-        workload, batches = trace(network, example), list(calibration)
+        workload, batches = trace(network, example), list(needed(self, calibration))
         self._schemes(workload, plan)
         array = self.array
         form = IntegerForm(
@@ -249,17 +245,15 @@ def read_reram(file: DeviceFile) -> ReRAMDevice:
     names = [*UNITS, *FACTS]
     file.check_tables(names, names)
     figures = {
-        key: file.figure((key,), unit, 0 if key == "variation" else None) for key, unit in UNITS.items()
+        key: file.whole(key, WHOLE[key]) if key in WHOLE else file.figure((key,), unit, LEAST.get(key))
+        for key, unit in UNITS.items()
     }
     facts = {key: file.fact((key,), choices) for key, choices in FACTS.items()}
     device = ReRAMDevice(file.name, file.about, figures, facts, file.path.name)
-    for key in NUMBERS:
-        if figures[key].value != int(figures[key].value):
-            raise file.mistake((key, "value"), f"must be a whole number, not {figures[key].value:g}")
     if figures["effective_bits"].value > figures["input_bits"].value:
         raise file.mistake(("effective_bits", "value"), "must not be above input_bits")
     try:
         _ = device.array
     except SpokeshaveError as reason:
-        raise file.mistake((), str(reason)) from reason
+        raise file.contradiction(reason, (*UNITS, *FACTS)) from reason
     return device

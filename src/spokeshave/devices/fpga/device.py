@@ -12,18 +12,20 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from spokeshave.compiler.integers import IntegerDeployment, IntegerForm, whole_network
+from spokeshave.compiler.integers import IntegerDeployment, IntegerForm
 from spokeshave.deployment import Cost
 from spokeshave.devices.assignment import usable_schemes
-from spokeshave.devices.figure import Fact, Figure, set_by_hand
+from spokeshave.devices.figure import Fact, Figure, described, readable, set_by_hand
 from spokeshave.devices.fpga.engine import Engine
 from spokeshave.devices.fpga.mapped import Mapped, map_network
-from spokeshave.devices.fpga.mapping import TRANSPOSED_REASON, Work, scheme_reason, works
+from spokeshave.devices.fpga.mapping import Work, scheme_reason, works
 from spokeshave.devices.fpga.resources import Resources, resources_of
+from spokeshave.devices.transposed import rows_reason
+from spokeshave.devices.whole import deploy_whole
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan
 from spokeshave.schemes.scheme import Scheme
-from spokeshave.workload import Layer, Workload, trace
+from spokeshave.workload import Layer, Workload
 
 
 @dataclass(frozen=True)
@@ -127,33 +129,37 @@ class FPGADevice:
         return None
 
     def _what_fits(self) -> str:
-        for columns in range(self.engine.columns - 1, 0, -1):
+        """The most columns, found by halving: more of them never take less."""
+        fits, too_many = 0, self.engine.columns
+        while too_many - fits > 1:
+            columns = (fits + too_many) // 2
             used = resources_of(replace(self.engine, columns=columns))
             if max(used.shares(self.budget).values()) <= 1:
-                return f"with columns={columns} in place of {self.engine.columns} it would fit"
+                fits = columns
+            else:
+                too_many = columns
+        if fits:
+            return f"with columns={fits} in place of {self.engine.columns} it would fit"
         return "no number of columns makes it fit: take fewer lanes"
 
     def describe(self) -> str:
         """Every figure with its unit, status and source, and what the engine takes of the chip."""
-        lines = [f"{self.name} (modelled): {self.about}"]
-        entries = {**self.figures, **self.facts}
-        lines += [f"{name.replace('_', ' ')}: {entry}" for name, entry in entries.items()]
         shares = self.used.shares(self.present)
         taken = ", ".join(
             f"{getattr(self.used, name):,.0f} {name.upper()} ({100 * share:.0f} %)"
             for name, share in shares.items()
         )
-        lines.append(f"the engine takes {taken}, as modelled; {self.watts:.1f} W at work")
-        lines.append(
-            f"{self.engine.products} products a cycle: {self.peak / 1e9:,.0f} G multiply-adds a second"
+        follows = (
+            f"the engine takes {taken}, as modelled; {self.watts:.1f} W at work",
+            f"{self.engine.products} products a cycle: {self.peak / 1e9:,.0f} G multiply-adds a second",
         )
-        return "\n".join([*lines, f"from {self.file}"])
+        return described(self.name, self.about, {**self.figures, **self.facts}, follows, self.file)
 
     def supports(self, scheme: Scheme, layer: Layer) -> str | None:
         """None for levels that a kind of lane multiplies with; it profits from no zeros."""
         if layer.parameter is None:
             return "a product of two activations has no weights to put into a scheme"
-        reason = scheme_reason(scheme) if layer.kind != "transposed" else TRANSPOSED_REASON
+        reason = rows_reason(layer) or scheme_reason(scheme)
         usable = "fixed_point of up to 8 bits, power_of_two of up to 4, binary and mixed_rows of these"
         return None if reason is None else f"{reason}; {self.name} uses {usable}"
 
@@ -198,11 +204,7 @@ class FPGADevice:
         Raises SpokeshaveError without calibration data, for schemes that no lane multiplies with, and where sums may
         overflow the accumulators.
         """
-        if calibration is None:
-            raise SpokeshaveError(f"{self.name} computes with whole numbers: it needs calibration data")
-        cost = self.cost(trace(network, example), plan)
-        whole = whole_network(network, example, calibration, self.form, plan)
-        return IntegerDeployment(whole, self.form, cost, self.name)
+        return deploy_whole(self, network, example, plan, calibration)
 
     @property
     def form(self) -> IntegerForm:
@@ -221,8 +223,8 @@ class FPGADevice:
         there = self._value("memory")
         if weight_bytes > there:
             raise SpokeshaveError(
-                f"the weights take {weight_bytes / 1e9:.1f} GB, {weight_bytes / there:.1f} times the memory of "
-                f"{self.name}; {there / 1e9:.1f} GB would fit"
+                f"the weights take {readable(weight_bytes, 'byte')}, {weight_bytes / there:.3g} times the memory of "
+                f"{self.name}; {readable(there, 'byte')} would fit"
             )
 
     def _value(self, name: str) -> float:

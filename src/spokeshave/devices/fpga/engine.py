@@ -122,15 +122,17 @@ class Engine:
         for field in ("columns", "depth", "positions", "load_bytes", "outputs"):
             _check_whole(field, getattr(self, field), 1)
         if self.lanes.rows == 0:
-            raise SpokeshaveError("an engine needs lanes")
+            raise SpokeshaveError("an engine needs lanes: int8, int4, shift or binary ones")
         if self.lanes.binary not in (0, self.lanes.rows):
             raise SpokeshaveError("binary lanes read bits, the others bytes: an engine has one or the other")
         if self.activation_bits != (1 if self.lanes.binary else 8):
             raise SpokeshaveError(
                 f"activations are bytes, of binary lanes bits, not of {self.activation_bits} bits"
             )
-        if self.lanes.int8 % 2 or self.lanes.int4 % 2:
-            raise SpokeshaveError("two lanes share a DSP block: int8 and int4 lanes come in pairs")
+        for kind in ("int8", "int4"):
+            if getattr(self.lanes, kind) % 2:
+                odd = getattr(self.lanes, kind)
+                raise SpokeshaveError(f"{kind} lanes come in pairs, for two share a DSP block, not {odd}")
         if self.requantizer not in PARAMETER_BITS:
             raise SpokeshaveError(f"requantizer must be shift or multiplier, not {self.requantizer!r}")
         if not 8 <= self.accumulator_bits <= 48:

@@ -14,7 +14,6 @@ from spokeshave.schemes.quantizers import Binary, Codebook, FixedPoint, PowerOfT
 from spokeshave.schemes.scheme import Scheme
 from spokeshave.workload import Layer
 
-TRANSPOSED_REASON = "the rows of a transposed convolution's weight are inputs, and formats go by outputs"
 STEPPED = ("weight_hh", "weight_hr")  # what a step multiplies with waits for the step before
 
 

@@ -16,6 +16,7 @@ UNITS = {
 SHARES = ("usable", "bandwidth_share")
 LANES = ("int8", "int4", "shift")
 SIZES = ("columns", "depth", "positions", "load_bytes", "outputs", "accumulator_bits")
+LARGEST_SIZE = 1 << 20
 FACTS: dict[str, tuple[str | bool, ...]] = {"requantizer": ("multiplier", "shift"), "signed": (True, False)}
 
 
@@ -28,11 +29,8 @@ def read_fpga(file: DeviceFile) -> FPGADevice:
     names = [*UNITS, *numbers, *FACTS]
     file.check_tables(names, names)
     figures = {key: file.figure((key,), unit) for key, unit in UNITS.items()}
-    figures |= {key: file.figure((key,), "1", 0 if key in LANES else None) for key in numbers}
+    figures |= {key: file.whole(key, LARGEST_SIZE, 0 if key in LANES else 1) for key in numbers}
     facts = {key: file.fact((key,), choices) for key, choices in FACTS.items()}
-    for key in numbers:
-        if figures[key].value != int(figures[key].value):
-            raise file.mistake((key, "value"), f"must be a whole number, not {figures[key].value:g}")
     for key in SHARES:
         if figures[key].value > 1:
             raise file.mistake((key, "value"), f"must be at most 1, not {figures[key].value:g}")
@@ -45,7 +43,7 @@ def read_fpga(file: DeviceFile) -> FPGADevice:
             signed=bool(facts["signed"].value),
         )
     except SpokeshaveError as error:
-        raise file.mistake((), f"contradicts itself: {error}") from error
+        raise file.contradiction(error, numbers) from error
     device = FPGADevice(file.name, file.about, figures, facts, engine, file.path.name)
     reason = device.misfit()
     if reason is not None:
