@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from papers.trials import remembered
+from spokeshave.allocation.tokens import reducers_of
 from spokeshave.data import Data
 from spokeshave.measure import evaluate
 from spokeshave.methods import Distillation, Session, Together, TokenDistillation, TokenRatio, begin, train
@@ -35,6 +36,7 @@ from spokeshave.tokens.work import realised_work
 NOTHING = Plan(())
 PACKAGE = "selector and package"
 WARM_SAMPLES = 75
+SECOND_PHASE = 1_000  # what its seeds are ahead
 CALIBRATION = 500  # samples of the training data that thresholds are set by
 
 
@@ -42,8 +44,10 @@ CALIBRATION = 500  # samples of the training data that thresholds are set by
 class Recipe:
     """Where tokens leave, what share of all patches is aimed at behind each place, and how the network is trained.
 
-    The selectors' learning rate is `rate`, the network's `network_rate`; it is one cycle of AdamW over all epochs.
-    `tokens` is the strength of the kept tokens' distillation.
+    The selectors' learning rate is `rate`, the network's `network_rate`; it is one cycle of AdamW over all epochs, and
+    another over the last of them, `settling`, in which selectors decide by thresholds: samples drawn by Gumbel noise
+    are spread over all patches, what a threshold keeps is not, and a network must have seen that. `tokens` is the
+    strength of the kept tokens' distillation.
     """
 
     places: tuple[int, ...]
@@ -54,6 +58,11 @@ class Recipe:
     network_rate: float = 1e-4
     tokens: float = 0.5
     warm_steps: int = 0
+    settling: int = 0
+
+    def phases(self, seed: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Epochs and seed of the training with noise and of the one without."""
+        return (self.epochs - self.settling, seed), (self.settling, seed + SECOND_PHASE)
 
     def learned(self, packages: bool = True) -> list[TokenReducer]:
         """A selector at each place."""
@@ -61,11 +70,12 @@ class Recipe:
         return [TokenReducer(place, Learned(self.heads), Gumbel(), rest) for place in self.places]
 
     def fixed(self, counts: Sequence[float], scorer: CLSAttention | Random) -> list[TokenReducer]:
-        """As many tokens for every sample as another kept on average: shares of those in front, rounded up."""
-        shares = [min(1.0, after / before) for before, after in pairwise(counts)]
-        return [
-            TokenReducer(place, scorer, TopK(share)) for place, share in zip(self.places, shares, strict=True)
-        ]
+        """As many patches, packages included, for every sample as another kept on average behind each place.
+
+        `counts` begin with all patches; shares are rounded up.
+        """
+        falling = accumulate((count / counts[0] for count in counts[1:]), min)
+        return reducers_of(dict(zip(self.places, falling, strict=True)), scorer, Drop())
 
 
 @dataclass(frozen=True)
@@ -126,11 +136,11 @@ def fit_selectors(
     if reduced.selectors:
         sessions.append(begin(TokenRatio(recipe.keep), network, NOTHING))
     session = Together(tuple(sessions))
-    train(network, data, recipe.epochs, optimizer=_optimizer(network, recipe), session=session, seed=seed)
+    for epochs, own_seed in recipe.phases(seed):
+        train(network, data, epochs, optimizer=_optimizer(network, recipe), session=session, seed=own_seed)
+        if reduced.selectors:
+            calibrate_thresholds(network, list(data.shortened(CALIBRATION).train), recipe.keep)
     session.finish()
-    if reduced.selectors:
-        held = list(data.shortened(CALIBRATION).train)
-        calibrate_thresholds(network, held, recipe.keep)
     network.eval()
 
 
@@ -186,7 +196,8 @@ def _dense(dense: nn.Module, data: Data, recipe: Recipe, seed: int) -> dict[str,
     """As it is, and trained as long as the others."""
     network = copy.deepcopy(dense)
     session = begin(Distillation(dense, 0.5, 1.0), network, NOTHING)
-    train(network, data, recipe.epochs, optimizer=_optimizer(network, recipe), session=session, seed=seed)
+    for epochs, own_seed in recipe.phases(seed):
+        train(network, data, epochs, optimizer=_optimizer(network, recipe), session=session, seed=own_seed)
     session.finish()
     return {
         name: evaluate(each, data.held_out).top1 for name, each in (("accuracy", dense), ("trained", network))

@@ -83,7 +83,7 @@ def findings(records: Sequence[dict[str, Any]]) -> Iterator[Finding]:
             else f"{name} alone: less training time at equal accuracy",
             published,
             f"process time {-saved:+.1f} %, multiply-adds (counted) {100 * statistics.fmean(work) - 100:+.1f} %, "
-            f"accuracy {statistics.fmean(changes):+.1f} ± {deviation:.1f} points",
+            f"accuracy {statistics.fmean(changes):+.1f}{f' ± {deviation:.1f}' if len(changes) > 1 else ''} points",
             verdict(accurate and saved >= (15 if name == "all" else 0)),
             f"dense {spread([each['dense']['accuracy'] for each in records])}, "
             f"{name} {spread([each[name]['accuracy'] for each in records])}; {REASONS[name]}",

@@ -49,13 +49,13 @@ def ahead(first: Sequence[float], second: Sequence[float]) -> bool:
 
 
 def spread(values: Sequence[float]) -> str:
-    """Mean and standard deviation over seeds, in percent.
+    """Mean and standard deviation over seeds, in percent; of a single seed the figure alone.
 
-    >>> spread([0.9, 0.8, 0.85])
-    '85.0 ± 5.0 %'
+    >>> spread([0.9, 0.8, 0.85]), spread([0.9])
+    ('85.0 ± 5.0 %', '90.0 %')
     """
-    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{100 * statistics.fmean(values):.1f} ± {100 * deviation:.1f} %"
+    deviation = f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{100 * statistics.fmean(values):.1f}{deviation} %"
 
 
 def beats(

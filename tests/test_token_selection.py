@@ -84,19 +84,33 @@ def test_an_export_sees_the_sizes_that_are_told():
 
 
 @pytest.mark.parametrize(
+    ("tokens", "scores", "kinds"),
+    [
+        (torch.float32, torch.float16, "float32 and scores float16"),
+        (torch.float32, torch.bool, "float32 and scores bool"),
+        (torch.int64, torch.int64, "int64 and scores int64"),
+    ],
+)
+def test_types_that_do_not_agree_are_one_sentence(tokens, scores, kinds):
+    with pytest.raises(SpokeshaveError, match=f"tokens are {kinds}; both must be of one floating type"):
+        select_tokens(torch.zeros(1, 4, 1).to(tokens), torch.ones(1, 3).to(scores), "s", rest="package")
+
+
+@pytest.mark.parametrize(
     ("tokens", "scores", "settings", "sentence"),
     [
         ((2, 4, 1), (2, 3), {}, "keep 2 to 4 tokens at 's'"),
         ((1, 4, 1), (1, 4), {}, r"one for each token is \(1, 3\)"),
         ((1, 4, 1), (1, 3), {"rest": "freeze"}, "there is no rest 'freeze'"),
         ((1, 4, 1), (1, 3), {"count": -1}, "-1 tokens cannot be kept"),
+        ((0, 4, 1), (0, 3), {}, "in a batch of one sample or more, and 's' was given none"),
         ((1, 1, 1), (1, 0), {"packages": 1}, "hold no 1 leading tokens and 1 packages"),
     ],
 )
 def test_wrong_inputs_are_one_sentence(tokens, scores, settings, sentence):
     """What does not fit, and batches that would be ragged."""
     given = torch.zeros(scores)
-    given[0] = 1.0
+    given[:1] = 1.0
     given[:, :1] = 1.0
     with pytest.raises(SpokeshaveError, match=sentence):
         select_tokens(torch.zeros(tokens), given, "s", **settings)

@@ -39,8 +39,8 @@ def select_tokens(
     into that mean, so that there is never more than one. Where nothing else would stay, the token with the largest
     score does. `name` tells the selectors of a network apart.
 
-    All samples of a batch must keep equally many tokens. Raises SpokeshaveError where they do not, or where shapes or
-    settings do not fit.
+    All samples of a batch, one at least, must keep equally many tokens; scores have the tokens' own type. Raises
+    SpokeshaveError where they do not, or where shapes or settings do not fit.
 
     >>> tokens, scores = torch.arange(8.0).view(1, 4, 2), torch.tensor([[0.9, 0.2, 0.7]])
     >>> select_tokens(tokens, scores, "first")
@@ -64,6 +64,10 @@ def _select(
     rest: str,
 ) -> Tensor:
     _check(tokens, scores, leading, packages, rest, count)
+    if len(tokens) == 0:
+        raise SpokeshaveError(
+            f"tokens are selected in a batch of one sample or more, and {name!r} was given none"
+        )
     kept = kept_tokens(scores, threshold, count, leading, packages, rest)
     counts = kept.sum(1).tolist()
     if len(set(counts)) > 1:
@@ -159,7 +163,15 @@ def _check(tokens: Tensor, scores: Tensor, leading: int, packages: int, rest: st
     wanted = (tokens.shape[0], tokens.shape[1] - leading)
     if tuple(scores.shape) != wanted:
         raise SpokeshaveError(f"scores have shape {tuple(scores.shape)}; one for each token is {wanted}")
+    if not tokens.is_floating_point() or scores.dtype != tokens.dtype:
+        raise SpokeshaveError(
+            f"tokens are {_short(tokens)} and scores {_short(scores)}; both must be of one floating type"
+        )
     if rest not in RESTS:
         raise SpokeshaveError(f"there is no rest {rest!r}; what is removed can be {', '.join(RESTS)}")
     if count is not None and count < 0:
         raise SpokeshaveError(f"{count} tokens cannot be kept; the count is 0 or more")
+
+
+def _short(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")

@@ -89,5 +89,21 @@ def test_mistakes() -> None:
         TokenBudget(1.0, STEPS, 12, 196, shares=(0.9, 0.5))
     with pytest.raises(SpokeshaveError, match="the first 1 to 2"):
         TokenBudget(1.0, STEPS, 3, 196, dense=3)
+    with pytest.raises(SpokeshaveError, match="patches are 1 or more"):
+        TokenBudget(1.0, STEPS, 12, 0)
+    with pytest.raises(SpokeshaveError, match="limit is in seconds"):
+        TokenBudget(float("nan"), STEPS, 12, 196)
+    losses = {place: [0.0, 1, 2, 3, 4] for place in range(3, 12)}
+    with pytest.raises(SpokeshaveError, match="losses lack place 11; give those of 3 to 11"):
+        allocate_tokens(budget(100), {place: losses[place] for place in range(3, 11)})
+    with pytest.raises(SpokeshaveError, match="place 4 has losses that are no numbers"):
+        allocate_tokens(budget(100), {**losses, 4: [0.0, float("nan"), 2, 3, 4]})
+    for share in (0.0, -0.5, 1.5, float("nan")):
+        with pytest.raises(SpokeshaveError, match="a placement has shares above 0 and at most 1"):
+            budget(100).seconds({4: share})
+        with pytest.raises(SpokeshaveError, match="shares are of all patches, above 0 and at most 1"):
+            reducers_of({3: share}, Random(), Drop())
+    with pytest.raises(SpokeshaveError, match="none above the one before"):
+        reducers_of({3: 0.5, 6: 0.8}, Random(), Drop())
     with pytest.raises(SpokeshaveError, match="place 3 has 2 losses for 5 shares"):
         allocate_tokens(budget(100), {place: [0.0, 1.0] for place in range(3, 12)})

@@ -1,13 +1,12 @@
 """Several processes (gloo) train to the same weights as one with as large a batch."""
 
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.processes import run_processes
 
 SCRIPT = Path(__file__).parent / "distributed.py"
 
@@ -23,18 +22,8 @@ METHODS = ("admm", "during", "taylor")
 
 def trained(processes: int, folder: Path) -> dict[str, list[dict[str, torch.Tensor]]]:
     """By method, the weights of every process."""
-    output, port = folder / f"of-{processes}", str(free_port())
-    started = [
-        subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(rank), str(processes), port, str(output)],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(processes)
-    ]
-    for process in started:
-        errors = process.communicate(timeout=240)[1]
-        assert process.returncode == 0, errors
+    output = folder / f"of-{processes}"
+    run_processes(SCRIPT, processes, str(free_port()), str(output))
     return {
         name: [load_file(f"{output}-{name}-{rank}.safetensors") for rank in range(processes)]
         for name in METHODS

@@ -105,5 +105,9 @@ def test_mistakes_are_one_sentence(vit: nn.Module) -> None:
         begin(TokenRatio((0.5, 0.2)), vit, NOTHING)
     with pytest.raises(SpokeshaveError, match="there was none"):
         begin(TokenRatio((0.5,)), vit, NOTHING).penalty()
+    vit.eval()(images(2))
+    for method in (TokenRatio((0.5,)), TokenLatency(BLOCK, 60.0)):
+        with pytest.raises(SpokeshaveError, match=r"were in evaluation mode; call network\.train\(\) before"):
+            begin(method, vit, NOTHING).penalty()
     with pytest.raises(SpokeshaveError, match=r"the teacher has no block 'blocks\.3'"):
         begin(TokenDistillation(nn.Linear(2, 2)), vit, NOTHING)

@@ -138,6 +138,9 @@ def test_gradients_reach_all_layers() -> None:
     [
         ({"keep": 0.0}, "share of links that stays, above 0 and at most 1, not 0.0"),
         ({"after": ()}, "after names attentions"),
+        ({"after": 3}, r"counted from 0, such as \(3, 6, 9\), not 3"),
+        ({"after": (1.5,)}, "after names attentions"),
+        ({"leading": -1}, "leading counts class tokens, 0 or more, not -1"),
         ({"per": "head"}, "per is 'row' or 'key', not 'head'"),
     ],
 )
@@ -172,5 +175,7 @@ def test_a_schedule_begins_whole_and_falls(keep: float, steps: int) -> None:
 def test_schedules_that_end_after_the_training_are_refused() -> None:
     with pytest.raises(SpokeshaveError, match="end after it"):
         KeepSchedule(0.5, hold=0.7, fall=0.5)
+    with pytest.raises(SpokeshaveError, match="at least 0 and together at most 1"):
+        KeepSchedule(0.5, hold=float("nan"))
     with pytest.raises(SpokeshaveError, match=r"above 0 and at most 1, not 1\.5"):
         KeepSchedule(1.5)

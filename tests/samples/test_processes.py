@@ -1,28 +1,17 @@
 """Several processes (gloo) see a part of the examples each and exchange the same ones."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
+from tests.processes import run_processes
 
 SCRIPT = Path(__file__).with_name("distributed.py")
 
 
 def kept(processes: int, folder: Path) -> list[dict[str, torch.Tensor]]:
     output = folder / f"of-{processes}"
-    started = [
-        subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(rank), str(processes), f"{output}-store", str(output)],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(processes)
-    ]
-    for process in started:
-        errors = process.communicate(timeout=240)[1]
-        assert process.returncode == 0, errors
+    run_processes(SCRIPT, processes, f"{output}-store", str(output))
     return [load_file(f"{output}-{rank}") for rank in range(processes)]
 
 

@@ -14,6 +14,7 @@ from spokeshave.samples import ExamplePruning
         ({"swap": 0.3}, "swap must be from 0 to 0.2"),
         ({"swap": -0.1}, "swap must be from 0 to 0.2"),
         ({"every": 0}, "every must be at least 1 epoch"),
+        ({"every": 1.5}, "both whole, not 1.5 and 150"),
         ({"score": "luck"}, "no score 'luck'; known ones are forgetting, loss, gradient_norm, random"),
     ],
 )

@@ -118,6 +118,15 @@ def test_a_data_loader_gives_numbers() -> None:
         (torch.arange(2), torch.zeros(2, 3), torch.zeros(3).long(), "got 2 numbers, scores of shape"),
         (torch.tensor([0, 99]), torch.zeros(2, 3), torch.zeros(2).long(), "examples 0 to 9, and no 99"),
         (torch.arange(2), torch.zeros(2, 3), torch.tensor([0, 3]), "labels are from 0 to 2"),
+        (torch.arange(2), torch.zeros(2, 3), torch.tensor([0, -100]), "so many scores, not -100"),
+        (torch.tensor([True, False]), torch.zeros(2, 3), torch.zeros(2).long(), r"needs the numbers \[B\]"),
+        (
+            torch.arange(2),
+            torch.zeros(2, 3),
+            torch.zeros(2),
+            "labels of torch.float32; they are whole numbers",
+        ),
+        (torch.arange(2), torch.zeros(2, 3), [0, 1], "labels as list; both are tensors"),
     ],
 )
 def test_wrong_batches_are_one_sentence(
@@ -126,6 +135,20 @@ def test_wrong_batches_are_one_sentence(
     sampler = ExampleSampler(10, PRUNING, 5)
     with pytest.raises(SpokeshaveError, match=sentence):
         sampler.after_batch(numbers, scores, labels)
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int32])
+def test_numbers_and_labels_of_any_whole_type(kind: torch.dtype) -> None:
+    sampler = ExampleSampler(10, PRUNING, 5)
+    sampler.after_batch(torch.arange(4).to(kind), torch.zeros(4, 3), torch.ones(4).to(kind))
+    sampler.after_epoch()
+    assert sampler.used == [4]
+
+
+@pytest.mark.parametrize("share", [(0, 0), (2, 2), (-1, 2), (0, -1), (0,), (0.5, 2), 3])
+def test_shares_are_a_number_and_how_many(share: object) -> None:
+    with pytest.raises(SpokeshaveError, match="a process's number from 0 on and how many there are"):
+        ExampleSampler(20, PRUNING, 5, share=share)
 
 
 def test_states_of_other_examples_are_refused() -> None:

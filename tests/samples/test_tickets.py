@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -50,14 +52,32 @@ def test_blanked_patches_are_zeros() -> None:
     assert (blanked[2, :, 4:, 4:] == 1).all()
 
 
-def test_wrong_tickets_are_one_sentence() -> None:
-    with pytest.raises(SpokeshaveError, match="above 0 and at most 1, not 0"):
-        ticket_size(196, 0)
-    with pytest.raises(SpokeshaveError, match="has 1 to 9 of them, not 10"):
-        random_tickets(2, 9, 10)
-    with pytest.raises(SpokeshaveError, match="5 patches make no square; choose 4 or 9"):
-        pack(torch.zeros(1, 3, 12, 12), torch.arange(5)[None], 4)
-    with pytest.raises(SpokeshaveError, match="5 x 5 do not tile images of 12 x 12"):
-        blank(torch.zeros(1, 3, 12, 12), torch.arange(5)[None], 5)
-    with pytest.raises(SpokeshaveError, match="here they are 1 to 2"):
-        tickets_of(torch.tensor([[True, False], [True, True]]))
+IMAGES = torch.zeros(1, 3, 12, 12)
+WRONG: list[tuple[Callable[[], object], str]] = [
+    (lambda: ticket_size(196, 0), "above 0 and at most 1, not 0"),
+    (lambda: ticket_size(0, 0.5), "of 1 patch or more, left at 0 places or more, not of 0"),
+    (lambda: random_tickets(2, 9, 10), "has 1 to 9 of them, not 10"),
+    (lambda: random_tickets(2, 9, 1.5), "has 1 to 9 of them, not 1.5"),
+    (lambda: random_tickets(-2, 9, 3), "0 images or more, not for -2"),
+    (lambda: pack(IMAGES, torch.arange(5)[None], 4), "5 patches make no square; choose 4 or 9"),
+    (lambda: pack(IMAGES, torch.zeros(1, 0).long(), 4), "0 patches make no square; choose 1, or"),
+    (lambda: pack(IMAGES, torch.zeros(2, 4).long(), 4), r"of shape \(1, 3, 12, 12\) with 2 tickets"),
+    (lambda: blank(IMAGES, torch.arange(5)[None], 5), "5 x 5 do not tile images of 12 x 12"),
+    (lambda: blank(IMAGES, torch.arange(5)[None], 0), "0 x 0 do not tile"),
+    (lambda: blank(IMAGES, torch.tensor([[2, 9]]), 4), "patches 0 to 8, and no 9"),
+    (lambda: blank(IMAGES[0], torch.tensor([[2]]), 4), r"are \[N, C, H, W\] with a ticket each"),
+    (lambda: kept_by(torch.tensor([[-1]]), 4), "patches 0 to 3, and no -1"),
+    (lambda: kept_by(torch.tensor([[0.5]]), 4), "numbers of patches .N, K., not torch.float32"),
+    (lambda: tickets_of(torch.tensor([[True, False], [True, True]])), "here they are 1 to 2"),
+    (
+        lambda: tickets_of(torch.rand(2, 4)),
+        "truth values .N, patches. of one image or more, not of torch.float32",
+    ),
+    (lambda: tickets_of(torch.ones(0, 4).bool()), r"shape \(0, 4\)"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "said"), WRONG)
+def test_wrong_tickets_are_one_sentence(wrong: Callable[[], object], said: str) -> None:
+    with pytest.raises(SpokeshaveError, match=said):
+        wrong()

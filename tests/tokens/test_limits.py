@@ -3,14 +3,21 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.tokens.networks import Block, LVViTLike, images, network
+from tests.tokens.networks import IMAGES, SIZES, Block, LVViTLike, Scores, images, network
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+from transformers import (
+    BeitConfig,
+    BeitForImageClassification,
+    Swinv2Config,
+    Swinv2ForImageClassification,
+)
 
 from spokeshave.errors import SpokeshaveError
 from spokeshave.tokens import (
     CLSAttention,
     Drop,
+    Freeze,
     Given,
     Gumbel,
     Learned,
@@ -131,6 +138,57 @@ def test_given_scores_are_of_all_patches() -> None:
             vit(images(2))
 
 
+@pytest.mark.parametrize("tokens", [17, 30])
+def test_class_tokens_leave_patches(tokens: int) -> None:
+    vit = network("vit")
+    with (
+        insert(vit, TokenReducer(1), class_tokens=tokens),
+        pytest.raises(
+            SpokeshaveError, match=f"of 17 tokens {tokens} are class tokens, so that no patch is left"
+        ),
+    ):
+        vit(images(1))
+    with pytest.raises(SpokeshaveError, match=r"0 or more, not 1\.5"):
+        insert(vit, TokenReducer(1), class_tokens=1.5)
+
+
+def beit(**settings: bool) -> nn.Module:
+    torch.manual_seed(0)
+    made = Scores(BeitForImageClassification(BeitConfig(**SIZES, **IMAGES, **settings))).double().eval()
+    for parameter in made.parameters():
+        parameter.data.add_(0.3 * torch.randn_like(parameter))
+    return made
+
+
+def test_heads_that_say_they_read_patches_are_refused() -> None:
+    with pytest.raises(SpokeshaveError, match=r"takes the mean over patches.*use Freeze"):
+        insert(beit(), TokenReducer(1))
+    insert(beit(use_mean_pooling=False), TokenReducer(1))
+
+
+@torch.no_grad()
+def test_biases_for_every_pair_of_places_are_masked() -> None:
+    """BEiT's: tokens stay, and what is masked in evaluation is what leaves nothing of them."""
+    made = beit(use_mean_pooling=False, use_relative_position_bias=True)
+    with pytest.raises(SpokeshaveError, match="a bias for every pair of places"):
+        insert(made, TokenReducer(1))
+    with insert(made, TokenReducer(1, rest=Freeze())) as reduced:
+        first = made(images(2))
+        hidden = ~reduced.decisions[0]
+        assert reduced.counts[:, 0].tolist() == [17, 13, 13, 13]
+    assert hidden.any()
+    assert not torch.allclose(first, made(images(2)))
+
+
+def test_windows_that_cannot_be_followed_are_refused() -> None:
+    sizes = {**IMAGES, "patch_size": 2}
+    config = Swinv2Config(**sizes, embed_dim=8, depths=[2, 2], num_heads=[2, 2], window_size=4)
+    with pytest.raises(
+        SpokeshaveError, match=r"\(Swinv2Layer\) attends inside windows that cannot be reached"
+    ):
+        insert(Scores(Swinv2ForImageClassification(config)), TokenReducer(1, Random(), TopK(0.5), Freeze()))
+
+
 def test_registers_are_no_patches() -> None:
     holder = nn.Module()
     holder.cls_token = nn.Parameter(torch.zeros(1, 1, 8))
@@ -144,6 +202,18 @@ def test_gumbel_knows_small_probabilities_in_16_bits() -> None:
     kept = choose(Gumbel(), scores, torch.ones_like(scores), True)
     assert kept.dtype == torch.bfloat16
     assert 0.008 < float(kept.float().mean()) < 0.012
+
+
+def test_gumbel_gradients_stay_finite_in_float16() -> None:
+    """As a scaled loss sends them: the selector's softmax behind makes zeros of them, and nan of infinities."""
+    torch.manual_seed(0)
+    logits = torch.tensor([5.0, 8.0], dtype=torch.float16).repeat(200).view(2, 200).requires_grad_()
+    scores = torch.stack((logits, torch.zeros_like(logits)), 2).softmax(2)[:, :, 0]
+    kept = choose(Gumbel(), scores, torch.ones_like(scores), True)
+    (kept * 30_000).sum(dtype=torch.float32).backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+    assert logits.grad.any()
 
 
 def test_left_out_keys_stay_finite_in_float16() -> None:

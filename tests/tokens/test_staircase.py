@@ -3,7 +3,18 @@ import torch
 from tests.tokens.networks import images, network
 
 from spokeshave.errors import SpokeshaveError
-from spokeshave.tokens import CLSAttention, Drop, Learned, Package, Threshold, TokenReducer, TopK, insert
+from spokeshave.tokens import (
+    CLSAttention,
+    Drop,
+    Freeze,
+    Learned,
+    Package,
+    Random,
+    Threshold,
+    TokenReducer,
+    TopK,
+    insert,
+)
 from spokeshave.tokens.staircase import Staircase
 from spokeshave.tokens.work import realised_work
 
@@ -22,6 +33,35 @@ def test_between_counts_on_a_line_outside_in_proportion_and_with_gradients() -> 
 def test_tables_that_are_none(counts: tuple[int, ...], seconds: tuple[float, ...]) -> None:
     with pytest.raises(SpokeshaveError, match="rising token counts"):
         Staircase(counts, seconds)
+
+
+@pytest.mark.parametrize(
+    ("counts", "seconds", "wrong"),
+    [
+        ((0, 5), (1.0, 2.0), "0"),
+        ((-1, 5), (1.0, 2.0), "-1"),
+        ((1.5, 5), (1.0, 2.0), "1.5"),
+        ((1, 5), (0.0, 2.0), "0.0"),
+        ((1, 5), (float("nan"), 2.0), "nan"),
+        ((1, 5), (1.0, float("inf")), "inf"),
+    ],
+)
+def test_counts_and_seconds_that_cannot_be(
+    counts: tuple[int, ...], seconds: tuple[float, ...], wrong: str
+) -> None:
+    with pytest.raises(SpokeshaveError, match=f"seconds above 0; {wrong} is none"):
+        Staircase(counts, seconds)
+
+
+def test_windows_attend_inside_themselves() -> None:
+    """8 x 8 and 4 x 4 maps in windows of 4 x 4."""
+    swin = network("swin")
+    for keep, share in ((1.0, 1.0), (0.5, 0.5)):
+        with insert(swin, TokenReducer(0, Random(), TopK(keep), Freeze())) as reduced, torch.no_grad():
+            swin(images(1))
+            work, _ = realised_work(reduced)
+        first = 4 * 64 * share * (12 * 8**2 + 2 * 16 * share * 8)
+        assert work.tolist() == [first + 2 * 16 * (12 * 16**2 + 2 * 16 * 16)]
 
 
 def test_work_is_that_of_the_tokens_that_are_left() -> None:

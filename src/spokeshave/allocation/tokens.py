@@ -1,5 +1,6 @@
 """Where tokens leave a transformer and how many, so that its blocks meet a latency (SPViT, HeatViT)."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,6 +12,7 @@ from spokeshave.allocation.curves import ascending
 from spokeshave.allocation.search import Slopes, settle
 from spokeshave.errors import SpokeshaveError
 from spokeshave.tokens import Drop, TokenReducer, TopK, insert
+from spokeshave.tokens.decisions import successive
 from spokeshave.tokens.rest import Rest
 from spokeshave.tokens.scorers import CLSAttention, Scorer
 from spokeshave.tokens.staircase import Staircase
@@ -44,6 +46,11 @@ class TokenBudget:
             raise SpokeshaveError(
                 f"TokenBudget: shares must go down from 1 and stay above 0, not {tuple(self.shares)}"
             )
+        if not 0 <= self.limit < math.inf or self.patches < 1 or self.leading < 0:
+            raise SpokeshaveError(
+                f"TokenBudget: limit is in seconds, patches are 1 or more and leading 0 or more; not {self.limit!r}, "
+                f"{self.patches!r} and {self.leading!r}"
+            )
         if not 0 < self.dense < self.blocks:
             raise SpokeshaveError(
                 f"TokenBudget: of {self.blocks} blocks the first 1 to {self.blocks - 1} can be left alone, "
@@ -57,6 +64,9 @@ class TokenBudget:
 
     def seconds(self, placement: Mapping[int, float]) -> float:
         """What the blocks cost where behind each place at most so large a share of all patches is left."""
+        wrong = [share for share in placement.values() if not 0 < share <= 1]
+        if wrong:
+            raise SpokeshaveError(f"a placement has shares above 0 and at most 1, not {wrong[0]!r}")
         total, share = 0.0, 1.0
         for block in range(self.blocks):
             share = min(share, placement.get(block, 1.0))
@@ -87,6 +97,7 @@ def allocate_tokens(
     SpokeshaveError, saying the lowest, for a limit that no placement meets.
     """
     budget.check()
+    _check_losses(budget, losses)
     names = tuple(str(place) for place in budget.places)
     slopes = Slopes(
         names,
@@ -103,6 +114,21 @@ def allocate_tokens(
     settle(slopes, left, 1.0, 1e-3)
     within = [one for one in tried if one[0] <= budget.limit]
     return max(within, key=lambda one: one[0])[1]
+
+
+def _check_losses(budget: TokenBudget, losses: Mapping[int, Sequence[float]]) -> None:
+    missing = [place for place in budget.places if place not in losses]
+    if missing:
+        raise SpokeshaveError(
+            f"losses lack place {missing[0]}; give those of {budget.places[0]} to {budget.places[-1]}"
+        )
+    for place in budget.places:
+        if len(losses[place]) != len(budget.shares):
+            raise SpokeshaveError(
+                f"place {place} has {len(losses[place])} losses for {len(budget.shares)} shares"
+            )
+        if not all(map(math.isfinite, losses[place])):
+            raise SpokeshaveError(f"place {place} has losses that are no numbers: {list(losses[place])}")
 
 
 def insert_from_back(
@@ -144,17 +170,17 @@ def merge_stages(placement: Mapping[int, float], within: float = CLOSE) -> Place
 
 
 def reducers_of(placement: Mapping[int, float], scorer: Scorer, rest: Rest) -> list[TokenReducer]:
-    """Reducers that keep these shares of all patches, whatever the sample.
+    """Reducers that keep these shares of all patches, whatever the sample; none may be above the one in front.
 
     >>> from spokeshave.tokens import CLSAttention, Drop
     >>> [(one.before, one.decision.keep) for one in reducers_of({3: 0.5, 6: 0.25}, CLSAttention(), Drop())]
     [(3, 0.5), (6, 0.5)]
     """
-    before, reducers = 1.0, []
-    for place, share in sorted(placement.items()):
-        reducers.append(TokenReducer(place, scorer, TopK(share / before), rest))
-        before = share
-    return reducers
+    places = sorted(placement)
+    decisions = successive([placement[place] for place in places])
+    return [
+        TokenReducer(place, scorer, decision, rest) for place, decision in zip(places, decisions, strict=True)
+    ]
 
 
 @torch.no_grad()
@@ -179,8 +205,6 @@ def token_losses(
 
 def _slopes(budget: TokenBudget, place: int, losses: Sequence[float]) -> Tensor:
     """What the next step down loses for each second that it saves, rising, `[shares]`."""
-    if len(losses) != len(budget.shares):
-        raise SpokeshaveError(f"place {place} has {len(losses)} losses for {len(budget.shares)} shares")
     costs = [budget.seconds({place: share}) for share in budget.shares]
     steps = [
         (lost - before) / max(saved_from - saved_to, 1e-12)

@@ -23,6 +23,7 @@ from spokeshave.named import config_of
 from spokeshave.plan import Plan, Rule
 from spokeshave.tokens import Learned, Random, TokenReducer, TopK, calibrate_thresholds, insert, inserted_in
 from spokeshave.tokens.blocks import find_blocks
+from spokeshave.tokens.decisions import successive
 from spokeshave.tokens.insert import HANDLE, SELECTORS
 from spokeshave.tokens.registry import DECISIONS, RESTS, SCORERS, reducer_of, reducer_to_dict
 
@@ -61,19 +62,22 @@ def placed(entries: Sequence[Tokens], placement: Placement | None = None) -> lis
     wanted = [(index, entry.before, entry.keep, entry) for index, entry in enumerate(entries)]
     if placement is not None:
         wanted = [(0, before, keep, entries[0]) for before, keep in placement.items()]
-    share, found = 1.0, []
-    for index, before, keep, entry in sorted(wanted, key=lambda one: one[1] or 0):
-        assert before is not None
+    share, found, ordered = 1.0, [], sorted(wanted, key=lambda one: one[1] or 0)
+    for index, _, keep, _ in ordered:
         assert keep is not None
         if keep > share:
             raise SpokeshaveError(
                 f"tokens.{index}.keep: {keep} is above the {share} of the reducer in front; shares are of all patches"
             )
+        share = keep
+    top_k = successive([keep for _, _, keep, _ in ordered if keep is not None])
+    for (index, before, keep, entry), best in zip(ordered, top_k, strict=True):
+        assert before is not None
+        assert keep is not None
         try:
-            found.append(_document(before, entry, keep, share))
+            found.append(_document(before, entry, keep, best))
         except SpokeshaveError as error:
             raise SpokeshaveError(f"tokens.{index}: {error}") from error
-        share = keep
     if len({adaptive(one) for one in found}) > 1:
         raise SpokeshaveError("tokens: either all reducers decide by top_k, or none does")
     return found
@@ -84,14 +88,14 @@ def adaptive(reducer: Mapping[str, Any]) -> bool:
     return reducer["decision"]["name"] != "top_k"
 
 
-def _document(before: int, entry: Tokens, keep: float, share: float) -> dict[str, Any]:
+def _document(before: int, entry: Tokens, keep: float, best: TopK) -> dict[str, Any]:
     scorer, rest = config_of("scorer", SCORERS, entry.scorer), config_of("rest", RESTS, entry.rest)
     setting = entry.decision or ("gumbel" if isinstance(scorer, Learned) else "top_k")
     given = dict(setting) if isinstance(setting, Mapping) else {"name": setting}
     for key in ("keep", "least"):
         if key in given:
             raise SpokeshaveError(f"the decision's {key} follows from the reducer's own keep; leave it out")
-    own = {"keep": keep / share} if given.get("name") == "top_k" else {}
+    own = {"keep": best.keep} if given.get("name") == "top_k" else {}
     decision = config_of("decision", DECISIONS, given | own)
     return {**reducer_to_dict(TokenReducer(before, scorer, decision, rest)), "keep": keep}
 
@@ -117,12 +121,13 @@ def standing(network: nn.Module, reducers: Reducers, seed: int) -> Iterator[nn.M
 
 def at_random(reducers: Reducers, seed: int) -> list[dict[str, Any]]:
     """Reducers that keep as many tokens, any of them."""
-    share, found = 1.0, []
-    for one in reducers:
-        reducer = TokenReducer(one["before"], Random(seed), TopK(one["keep"] / share), reducer_of(one).rest)
-        found.append({**reducer_to_dict(reducer), "keep": one["keep"]})
-        share = one["keep"]
-    return found
+    return [
+        {
+            **reducer_to_dict(TokenReducer(one["before"], Random(seed), best, reducer_of(one).rest)),
+            "keep": one["keep"],
+        }
+        for one, best in zip(reducers, successive([one["keep"] for one in reducers]), strict=True)
+    ]
 
 
 def plan_beside(plan: Plan, network: nn.Module) -> Plan:

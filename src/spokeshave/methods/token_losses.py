@@ -84,6 +84,11 @@ class _Reads(Unconfined):
             raise SpokeshaveError(
                 "kept tokens are counted after a forward pass in training mode; there was none"
             )
+        if not self._reduced.learns:
+            raise SpokeshaveError(
+                "kept tokens are counted after a forward pass in training mode; in the last one the network's blocks "
+                "were in evaluation mode; call network.train() before it"
+            )
         return self._reduced.kept
 
 

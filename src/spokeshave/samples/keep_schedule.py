@@ -25,7 +25,7 @@ class KeepSchedule:
             raise SpokeshaveError(
                 f"KeepSchedule: keep is the share that stays in the end, above 0 and at most 1, not {self.keep!r}"
             )
-        if self.hold < 0 or self.fall < 0 or self.hold + self.fall > 1:
+        if not (self.hold >= 0 and self.fall >= 0 and self.hold + self.fall <= 1):
             raise SpokeshaveError(
                 f"KeepSchedule: hold and fall are parts of the training, at least 0 and together at most 1; "
                 f"{self.hold:g} and {self.fall:g} end after it"

@@ -35,9 +35,13 @@ class LinkPruning:
             raise SpokeshaveError(
                 f"LinkPruning: keep is the share of links that stays, above 0 and at most 1, not {self.keep!r}"
             )
-        if not self.after or min(self.after) < 0:
+        if not _are_counts(self.after) or not self.after:
             raise SpokeshaveError(
                 f"LinkPruning: after names attentions, counted from 0, such as (3, 6, 9), not {self.after!r}"
+            )
+        if not _are_counts((self.leading,)):
+            raise SpokeshaveError(
+                f"LinkPruning: leading counts class tokens, 0 or more, not {self.leading!r}"
             )
         if self.per not in ("row", "key"):
             raise SpokeshaveError(f"LinkPruning: per is 'row' or 'key', not {self.per!r}")
@@ -49,6 +53,10 @@ class LinkPruning:
         20
         """
         return math.ceil(self.keep * patches - ROUNDING)
+
+
+def _are_counts(numbers: object) -> bool:
+    return isinstance(numbers, tuple) and all(type(number) is int and number >= 0 for number in numbers)
 
 
 def attention_map(call: AttentionCall) -> Tensor:

@@ -41,10 +41,11 @@ class ExamplePruning:
                 f"ExamplePruning: swap must be from 0 to {most:g}, the smaller of what stays and what is removed at "
                 f"keep {self.keep:g}, not {self.swap!r}"
             )
-        if self.every < 1 or self.last < 0:
+        whole = isinstance(self.every, int) and isinstance(self.last, int)
+        if not whole or self.every < 1 or self.last < 0:
             raise SpokeshaveError(
-                f"ExamplePruning: every must be at least 1 epoch and last at least 0, not {self.every!r} and "
-                f"{self.last!r}"
+                f"ExamplePruning: every must be at least 1 epoch and last at least 0, both whole, not "
+                f"{self.every!r} and {self.last!r}"
             )
         if self.score not in SCORES:
             raise SpokeshaveError(

@@ -31,6 +31,7 @@ class ExampleSampler(Sampler[int]):
         self, count: int, pruning: ExamplePruning, epochs: int, seed: int = 0, share: tuple[int, int] = (0, 1)
     ) -> None:
         pruning.check_epochs(epochs)
+        _check_share(share)
         if count - pruning.removed(count) < share[1]:
             raise SpokeshaveError(f"of {count} examples too few stay for {share[1]} processes")
         self.pruning, self.used = pruning, list[int]()
@@ -65,7 +66,7 @@ class ExampleSampler(Sampler[int]):
     def after_batch(self, numbers: Tensor, scores: Tensor, labels: Tensor) -> None:
         """Call after every step: examples' numbers `[B]`, scores `[B, classes]`, labels `[B]` before any mixing."""
         self._check(numbers, scores, labels)
-        self._running.add(numbers.cpu(), scores, labels.cpu())
+        self._running.add(numbers.long().cpu(), scores, labels.long().cpu())
 
     def after_epoch(self) -> None:
         """Call after every pass, on all processes: examples are exchanged where the schedule says so."""
@@ -112,22 +113,48 @@ class ExampleSampler(Sampler[int]):
         return torch.Generator().manual_seed(seed)
 
     def _check(self, numbers: Tensor, scores: Tensor, labels: Tensor) -> None:
-        if not isinstance(numbers, Tensor) or numbers.dim() != 1 or numbers.is_floating_point():
+        if not isinstance(numbers, Tensor) or numbers.dim() != 1 or not _whole(numbers):
             raise SpokeshaveError(
                 "after_batch needs the numbers [B] of the batch's examples; the loader gives them when its data set is "
                 "wrapped: Indexed(dataset)"
+            )
+        if not isinstance(scores, Tensor) or not isinstance(labels, Tensor):
+            raise SpokeshaveError(
+                f"after_batch got scores as {type(scores).__name__} and labels as {type(labels).__name__}; both are "
+                "tensors, [B, classes] and [B]"
             )
         if scores.dim() != 2 or labels.dim() != 1 or not len(numbers) == len(scores) == len(labels):
             raise SpokeshaveError(
                 f"after_batch got {len(numbers)} numbers, scores of shape {tuple(scores.shape)} and labels of shape "
                 f"{tuple(labels.shape)}; it needs [B], [B, classes] and [B]"
             )
-        if len(numbers) and not 0 <= int(numbers.min()) <= int(numbers.max()) < self._count:
-            raise SpokeshaveError(f"there are examples 0 to {self._count - 1}, and no {int(numbers.max())}")
-        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < scores.shape[1]:
+        if not _whole(labels):
             raise SpokeshaveError(
-                f"labels are from 0 to {scores.shape[1] - 1}, as there are so many scores, not {int(labels.max())}"
+                f"after_batch got labels of {labels.dtype}; they are whole numbers of classes, before any mixing"
             )
+        if wrong := _outside(numbers, self._count):
+            raise SpokeshaveError(f"there are examples 0 to {self._count - 1}, and no {wrong[0]}")
+        if wrong := _outside(labels, scores.shape[1]):
+            raise SpokeshaveError(
+                f"labels are from 0 to {scores.shape[1] - 1}, as there are so many scores, not {wrong[0]}"
+            )
+
+
+def _whole(values: Tensor) -> bool:
+    return not values.is_floating_point() and not values.is_complex() and values.dtype != torch.bool
+
+
+def _outside(values: Tensor, count: int) -> list[int]:
+    """Those that are not from 0 to `count - 1`."""
+    return values[(values < 0) | (values >= count)].tolist()
+
+
+def _check_share(share: tuple[int, int]) -> None:
+    numbers = isinstance(share, tuple) and len(share) == 2 and all(isinstance(part, int) for part in share)
+    if not numbers or not 0 <= share[0] < share[1]:
+        raise SpokeshaveError(
+            f"share is a process's number from 0 on and how many there are, such as (0, 1), not {share!r}"
+        )
 
 
 def exchange(

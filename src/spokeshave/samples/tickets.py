@@ -16,6 +16,10 @@ def ticket_size(patches: int, keep: float, places: int = 3) -> int:
     """
     if not 0 < keep <= 1:
         raise SpokeshaveError(f"a ticket keeps a share of patches above 0 and at most 1, not {keep!r}")
+    if patches < 1 or places < 0:
+        raise SpokeshaveError(
+            f"a ticket is of 1 patch or more, left at 0 places or more, not of {patches!r} at {places!r}"
+        )
     for _ in range(places):
         patches = -int(-(keep * patches - 1e-9) // 1)
     return patches
@@ -27,8 +31,13 @@ def tickets_of(kept: Tensor) -> Tensor:
     >>> tickets_of(torch.tensor([[True, False, True]])).tolist()
     [[0, 2]]
     """
+    if kept.dim() != 2 or kept.dtype != torch.bool or not len(kept):
+        raise SpokeshaveError(
+            f"tickets are made of truth values [N, patches] of one image or more, not of {kept.dtype} of shape "
+            f"{tuple(kept.shape)}"
+        )
     counts = kept.sum(1)
-    if len(counts) and int(counts.min()) != int(counts.max()):
+    if int(counts.min()) != int(counts.max()):
         raise SpokeshaveError(
             f"tickets need as many patches of every image; here they are {int(counts.min())} to {int(counts.max())}"
         )
@@ -37,8 +46,10 @@ def tickets_of(kept: Tensor) -> Tensor:
 
 def random_tickets(samples: int, patches: int, size: int, generator: torch.Generator | None = None) -> Tensor:
     """The control: `size` patches of each image, drawn uniformly, other ones for every image: `[samples, size]`."""
-    if not 0 < size <= patches:
-        raise SpokeshaveError(f"a ticket of {patches} patches has 1 to {patches} of them, not {size}")
+    if samples < 0:
+        raise SpokeshaveError(f"tickets are drawn for 0 images or more, not for {samples!r}")
+    if not isinstance(size, int) or not 0 < size <= patches:
+        raise SpokeshaveError(f"a ticket of {patches} patches has 1 to {patches} of them, not {size!r}")
     return torch.rand(samples, patches, generator=generator).topk(size, dim=1).indices.sort(1).values
 
 
@@ -48,13 +59,14 @@ def kept_by(tickets: Tensor, patches: int) -> Tensor:
     >>> kept_by(torch.tensor([[0, 2]]), 3).tolist()
     [[True, False, True]]
     """
+    _check_tickets(tickets, patches)
     empty = torch.zeros(len(tickets), patches, dtype=torch.bool, device=tickets.device)
     return empty.scatter(1, tickets, True)
 
 
 def blank(images: Tensor, tickets: Tensor, patch: int) -> Tensor:
     """Images `[N, C, H, W]` whose other patches of `patch` x `patch` are zeros: the form for windowed networks."""
-    high, wide = _grid(images, patch)
+    high, wide = _grid(images, tickets, patch)
     mask = kept_by(tickets, high * wide).view(-1, 1, high, wide)
     return images * mask.repeat_interleave(patch, 2).repeat_interleave(patch, 3)
 
@@ -65,11 +77,12 @@ def pack(images: Tensor, tickets: Tensor, patch: int) -> Tensor:
     >>> pack(torch.arange(16.0).view(1, 1, 4, 4), torch.tensor([[3]]), 2)[0, 0].tolist()
     [[10.0, 11.0], [14.0, 15.0]]
     """
-    high, wide = _grid(images, patch)
+    high, wide = _grid(images, tickets, patch)
     side = isqrt(tickets.shape[1])
-    if side**2 != tickets.shape[1]:
+    if side == 0 or side**2 != tickets.shape[1]:
+        near = " or ".join(str(one**2) for one in (side, side + 1) if one)
         raise SpokeshaveError(
-            f"{tickets.shape[1]} patches make no square; choose {side**2} or {(side + 1) ** 2}, or blank() the others"
+            f"{tickets.shape[1]} patches make no square; choose {near}, or blank() the others"
         )
     pieces = images.unflatten(3, (wide, patch)).unflatten(2, (high, patch)).permute(0, 2, 4, 1, 3, 5)
     pieces = pieces.flatten(1, 2)
@@ -78,8 +91,25 @@ def pack(images: Tensor, tickets: Tensor, patch: int) -> Tensor:
     return chosen.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
 
 
-def _grid(images: Tensor, patch: int) -> tuple[int, int]:
+def _check_tickets(tickets: Tensor, patches: int) -> None:
+    if tickets.dim() != 2 or tickets.dtype not in (torch.int32, torch.int64):
+        raise SpokeshaveError(
+            f"tickets are numbers of patches [N, K], not {tickets.dtype} of shape {tuple(tickets.shape)}"
+        )
+    wrong = tickets[(tickets < 0) | (tickets >= patches)].tolist()
+    if wrong:
+        raise SpokeshaveError(f"there are patches 0 to {patches - 1}, and no {wrong[0]}")
+
+
+def _grid(images: Tensor, tickets: Tensor, patch: int) -> tuple[int, int]:
+    if images.dim() != 4 or len(images) != len(tickets):
+        raise SpokeshaveError(
+            f"images are [N, C, H, W] with a ticket each, not of shape {tuple(images.shape)} with "
+            f"{len(tickets)} tickets"
+        )
     height, width = images.shape[2:]
-    if height % patch or width % patch:
+    if patch < 1 or height % patch or width % patch:
         raise SpokeshaveError(f"patches of {patch} x {patch} do not tile images of {height} x {width}")
-    return height // patch, width // patch
+    grid = height // patch, width // patch
+    _check_tickets(tickets, grid[0] * grid[1])
+    return grid

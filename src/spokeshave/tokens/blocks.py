@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from spokeshave.errors import SpokeshaveError
-from spokeshave.tokens.windows import has_windows
+from spokeshave.tokens.windows import can_be_windowed, has_windows
 
 CLASS_TOKENS = (
     "cls",
@@ -51,6 +51,16 @@ class Block:
     def windowed(self) -> bool:
         """Whether attention is inside windows."""
         return has_windows(self.module)
+
+    @property
+    def window(self) -> int | None:
+        """How many tokens to a side a window has; None where attention is over all tokens."""
+        return self.module.window_size if self.windowed else None  # type: ignore[return-value]
+
+    @property
+    def biased(self) -> bool:
+        """Whether attention adds a number for every pair of places, as BEiT's does, so that all must be there."""
+        return any("relative_position_bias" in name for name, _ in self.module.named_parameters())
 
 
 def find_blocks(network: nn.Module, pattern: str | None = None) -> tuple[Block, ...]:
@@ -99,11 +109,25 @@ def _named(network: nn.Module, pattern: str) -> list[Block]:
 
 def _check_attention(blocks: list[Block]) -> None:
     for block in blocks:
+        if block.windowed and not can_be_windowed(block.module):
+            raise SpokeshaveError(
+                f"block {block.name!r} ({type(block.module).__name__}) attends inside windows that cannot be reached; "
+                "of networks with windows, tokens are reduced in Swin of transformers"
+            )
         if any(isinstance(module, nn.MultiheadAttention) for module in block.module.modules()):
             raise SpokeshaveError(
                 f"block {block.name!r} attends by nn.MultiheadAttention, whose inside cannot be reached; tokens are "
                 "reduced where attention is scaled_dot_product_attention or a softmax over tokens"
             )
+
+
+def reads_patches(network: nn.Module) -> bool:
+    """Whether a network says of itself that its head takes the mean over patches (BEiT's config, timm's pooling)."""
+    return any(
+        getattr(getattr(module, "config", None), "use_mean_pooling", False) is True
+        or getattr(module, "global_pool", None) in ("avg", "avgmax", "max")
+        for module in network.modules()
+    )
 
 
 def count_class_tokens(network: nn.Module) -> int:

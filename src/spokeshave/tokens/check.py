@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 
+from torch import nn
+
 from spokeshave.errors import SpokeshaveError
-from spokeshave.tokens.blocks import Block
+from spokeshave.tokens.blocks import Block, reads_patches
 from spokeshave.tokens.reducer import TokenReducer
 from spokeshave.tokens.scorers import ATTENTION, CLSAttention
 
 
 def check_reducers(
-    network: str, reducers: Sequence[TokenReducer], blocks: Sequence[Block], leading: int
+    network: nn.Module, reducers: Sequence[TokenReducer], blocks: Sequence[Block], leading: int
 ) -> None:
     """Raise SpokeshaveError for the first reducer (in order) that the network cannot have."""
     if not reducers:
@@ -27,10 +29,16 @@ def check_reducers(
         raise SpokeshaveError(
             "tokens either stay in place (Freeze, Zero) or leave (Drop, Package); the reducers of a network must agree"
         )
+    name = type(network).__name__
     for reducer in reducers:
-        _check_scorer(network, reducer, blocks, leading)
+        _check_scorer(name, reducer, blocks, leading)
         if not reducer.stays:
-            _check_leaving(network, reducer, blocks, leading)
+            _check_leaving(name, reducer, blocks, leading)
+    if not reducers[0].stays and reads_patches(network):
+        raise SpokeshaveError(
+            f"{name} takes the mean over patches, so that masked and gathered tokens would differ; use Freeze() or "
+            "Zero(), or a head that reads the class token alone"
+        )
 
 
 def _check_scorer(network: str, reducer: TokenReducer, blocks: Sequence[Block], leading: int) -> None:
@@ -56,6 +64,11 @@ def _check_leaving(network: str, reducer: TokenReducer, blocks: Sequence[Block],
     if block.windowed:
         raise SpokeshaveError(
             f"{where}: {network} attends inside windows, which need whole maps; use Freeze() or Zero(), which mask"
+        )
+    if block.biased:
+        raise SpokeshaveError(
+            f"{where}: {block.name!r} adds a bias for every pair of places, so that all tokens must be there; use "
+            "Freeze() or Zero(), which mask"
         )
     if leading == 0:
         raise SpokeshaveError(

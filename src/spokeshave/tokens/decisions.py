@@ -1,8 +1,10 @@
 """From scores to a choice: top-k, a threshold, or Gumbel noise in training; gradients go straight through."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import singledispatch
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -33,11 +35,33 @@ class TopK:
         return math.ceil(self.keep * tokens - ROUNDING)
 
 
+def successive(shares: Sequence[float]) -> list[TopK]:
+    """What each of several reducers keeps of the tokens in front of it, so that these shares of all patches are left.
+
+    Raises SpokeshaveError for shares outside (0, 1], and for one above the one before.
+
+    >>> successive([0.5, 0.25, 0.25])
+    [TopK(keep=0.5), TopK(keep=0.5), TopK(keep=1.0)]
+    """
+    before = 1.0
+    for share in shares:
+        if not 0 < share <= before:
+            raise SpokeshaveError(
+                f"shares are of all patches, above 0 and at most 1, none above the one before; not {list(shares)}"
+            )
+        before = share
+    return [TopK(share / before) for before, share in pairwise((1.0, *shares))]
+
+
 @dataclass(frozen=True)
 class Threshold:
     """Keep tokens whose score reaches `least`: as many as the sample needs."""
 
     least: float = 0.5
+
+    def __post_init__(self) -> None:
+        if math.isnan(self.least):
+            raise SpokeshaveError("Threshold: least is the score that keeps a token, not nan")
 
 
 @dataclass(frozen=True)
@@ -50,7 +74,7 @@ class Gumbel:
     def __post_init__(self) -> None:
         if not 0 < self.least < 1:
             raise SpokeshaveError(f"Gumbel: least is a probability between 0 and 1, not {self.least!r}")
-        if self.temperature <= 0:
+        if not 0 < self.temperature < math.inf:
             raise SpokeshaveError(f"Gumbel: temperature must be above 0, not {self.temperature!r}")
 
 
@@ -86,10 +110,19 @@ def _(decision: Threshold, scores: Tensor, candidates: Tensor, training: bool) -
 def _(decision: Gumbel, scores: Tensor, candidates: Tensor, training: bool) -> Tensor:
     if not training:
         return _straight_through(scores >= decision.least, scores) * candidates
-    wide = scores.to(at_least_single(scores.dtype))
+    wide = _bounded(scores)
     noise = torch.rand_like(wide).logit(eps=1e-6)  # the difference of two Gumbel variables
     soft = torch.sigmoid((wide.logit(eps=1e-6) + noise) / decision.temperature)
     return _straight_through(soft >= 0.5, soft).to(scores.dtype) * candidates
+
+
+def _bounded(scores: Tensor) -> Tensor:
+    """Scores in 32 bits at least, whose gradients come back as numbers that the scores' own type can hold."""
+    wide = scores.to(at_least_single(scores.dtype))
+    if wide is not scores and wide.requires_grad:
+        most = torch.finfo(scores.dtype).max
+        wide.register_hook(lambda gradient: gradient.clamp(-most, most))
+    return wide
 
 
 def at_least_single(dtype: torch.dtype) -> torch.dtype:

@@ -52,22 +52,28 @@ class Flow:
     current: Pass | None = None
     features: Tensor | None = None
     entered: set[int] = field(default_factory=set)
+    training: bool = True
 
     @property
     def stays(self) -> bool:
         """Whether tokens stay in place."""
         return all(reducer.stays for reducer in self.reducers.values())
 
-    def begin(self, tokens: Tensor, training: bool, windowed: bool, first: bool) -> None:
-        """Start a pass, or a stage of it, with all tokens taking part."""
+    def begin(self, tokens: Tensor, training: bool, whole: bool, first: bool) -> None:
+        """Start a pass, or a stage of it, with all tokens taking part; `whole` blocks are given all of them."""
+        if tokens.shape[1] <= self.leading:
+            raise SpokeshaveError(
+                f"of {tokens.shape[1]} tokens {self.leading} are class tokens, so that no patch is left; tell with "
+                "class_tokens="
+            )
         if first:
             self.kept, self.scores, self.counts, self.features = [], [], [], None
-            self.entered = set()
+            self.entered, self.training = set(), training
         adaptive = any(reducer.adaptive for reducer in self.reducers.values())
         masked = (self.form or ("masked" if training else "gathered")) == "masked"
         alone = len(tokens) == 1 or not adaptive
         layout: Layout = (
-            "masked" if masked or windowed else "gathered" if alone and not self.stays else "in place"
+            "masked" if masked or whole else "gathered" if alone and not self.stays else "in place"
         )
         if layout == "in place" and adaptive and torch.compiler.is_exporting():
             raise SpokeshaveError(

@@ -76,6 +76,11 @@ class Inserted:
         return torch.stack(self._flow.counts) if self._flow.counts else torch.zeros(0, 0)
 
     @property
+    def learns(self) -> bool:
+        """Whether the last pass was in training mode."""
+        return self._flow.training
+
+    @property
     def features(self) -> Tensor | None:
         """What the last block gave."""
         return self._flow.features
@@ -144,11 +149,11 @@ def insert(
     if any(isinstance(getattr(block.module.forward, "__self__", None), Runner) for block in found):
         raise SpokeshaveError(f"{type(network).__name__} has token reducers already; remove() those first")
     leading = count_class_tokens(network) if class_tokens is None else class_tokens
-    if leading < 0:
+    if not isinstance(leading, int) or isinstance(leading, bool) or leading < 0:
         raise SpokeshaveError(
-            f"class_tokens counts the tokens in front of the patches, 0 or more, not {leading}"
+            f"class_tokens counts the tokens in front of the patches, 0 or more, not {leading!r}"
         )
-    check_reducers(type(network).__name__, ordered, found, leading)
+    check_reducers(network, ordered, found, leading)
     selectors = {one.before: _selector(one, found) for one in ordered if isinstance(one.scorer, Learned)}
     flow = Flow(leading, {one.before: one for one in ordered}, selectors)
     runners = [

@@ -31,7 +31,7 @@ class TokenReducer:
                 raise SpokeshaveError(
                     f"TokenReducer: {name} must be one of {known}, not {getattr(self, name)!r}"
                 )
-        if not isinstance(self.before, int) or self.before < 0:
+        if not isinstance(self.before, int) or isinstance(self.before, bool) or self.before < 0:
             raise SpokeshaveError(f"TokenReducer: before counts blocks from 0, not {self.before!r}")
         if isinstance(self.scorer, ATTENTION) and self.before == 0:
             raise SpokeshaveError(

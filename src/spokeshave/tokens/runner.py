@@ -42,7 +42,8 @@ class Runner:
         tokens, inputs = (inputs[0], inputs[1:]) if inputs else (named.pop(self._first), ())
         flow, training = self._flow, self._block.module.training
         if self._opens_stage:
-            flow.begin(tokens, training, self._block.windowed, first=self._index == 0)
+            whole = self._block.windowed or self._block.biased
+            flow.begin(tokens, training, whole, first=self._index == 0)
         self._refuse_checkpointing()
         flow.enter(self._index, self._block.name)
         if self._index in flow.reducers:

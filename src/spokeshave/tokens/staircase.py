@@ -1,5 +1,6 @@
 """What a block costs by the tokens it works on: a table, taken on a device, not a formula."""
 
+import math
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,6 +33,14 @@ class Staircase:
             or sorted(set(self.counts)) != list(self.counts)
         ):
             raise SpokeshaveError("a staircase needs rising token counts, and seconds for each of them")
+        wrong = [
+            *(count for count in self.counts if not isinstance(count, int) or count < 1),
+            *(seconds for seconds in self.seconds if not 0 < seconds < math.inf),
+        ]
+        if wrong:
+            raise SpokeshaveError(
+                f"a staircase has whole token counts from 1 on, and seconds above 0; {wrong[0]!r} is none"
+            )
         levelled = [max(self.seconds[: index + 1]) for index in range(len(self.seconds))]
         object.__setattr__(self, "seconds", tuple(levelled))
 

@@ -25,6 +25,12 @@ def has_windows(block: nn.Module) -> bool:
     return hasattr(block, "window_size")
 
 
+def can_be_windowed(block: nn.Module) -> bool:
+    """Whether it is a `Windowed` one, whose windows can be followed."""
+    methods = ("set_shift_and_window_size", "maybe_pad", "cyclic_shift")
+    return isinstance(block.window_size, int) and all(hasattr(block, name) for name in methods)
+
+
 def into_windows(block: Windowed, alive: Tensor, size: tuple[int, int]) -> Tensor:
     """`[N, H * W]` as the block's attention sees it, `[N * windows, tokens]`; padding takes part, as it always does."""
     block.set_shift_and_window_size(size)
