@@ -35,7 +35,7 @@ PRUNED = (
 )
 DROPS = (0.29, 0.685)  # of the learning rate: epochs 55 and 130 of 190
 CHOOSE, CUT = 0.32, 0.75  # epochs 61 and 141 of 190
-STRENGTHS = (5e-4, 2e-3, 8e-3)
+STRENGTHS = (8e-3, 3e-2, 1e-1)
 PATTERNS = Plan((Rule(PRUNED, Patterns(1 - DENSITY * 9 / 4)), Rule("*", None)))
 DURING = ("ClickTrain", "by magnitude", "at random")
 
@@ -200,7 +200,7 @@ def findings(trials: list[dict[str, Any]], times: dict[str, dict[str, float]]) -
     steps, clocked = times["training_milliseconds"], times["microseconds"]
     extra = (CUT - CHOOSE) * (steps["group lasso"] / steps["dense"] - 1)
     later = 1.5 + 0.5 * steps["ADMM"] / steps["dense"]
-    left = [each["ClickTrain"]["left_before_cut"] for each in trials]
+    left = {name: spread([each[name]["left_before_cut"] for each in trials]) for name in DURING}
     best = max(("one-shot", "ADMM"), key=lambda name: sum(values[name]))
     return [
         Finding(
@@ -210,8 +210,8 @@ def findings(trials: list[dict[str, Any]], times: dict[str, dict[str, float]]) -
                 f"{name} {spread(values[name])}" for name in ("ClickTrain", "one-shot", "ADMM", "dense")
             ),
             verdict(not ahead(values[best], values["ClickTrain"])),
-            f"before the cut up to {spread(left)} of a layer's norm is in what goes: trainings this short give the "
-            "group lasso little time, and gain much from being longer",
+            f"before the cut up to {left['ClickTrain']} of a layer's norm is in what goes, so the lasso does its part; "
+            "trainings this short gain much from being longer, as the dense network's accuracy beside one-shot shows",
         ),
         Finding(
             "it takes a fraction of the time",
@@ -226,7 +226,14 @@ def findings(trials: list[dict[str, Any]], times: dict[str, dict[str, float]]) -
             f"{extra:+.0%}: {steps['group lasso']:.1f} ms a step with the group lasso, {steps['dense']:.1f} ms without",
             verdict(extra < 0.05),
         ),
-        beats("(w g)^2 chooses better than magnitude", values, "ClickTrain", "by magnitude"),
+        beats(
+            "(w g)^2 chooses better than magnitude",
+            values,
+            "ClickTrain",
+            "by magnitude",
+            note=f"at the cut what (w g)^2 chose still holds {left['ClickTrain']} of a layer's norm at most, what "
+            f"magnitude chose {left['by magnitude']}, what chance chose {left['at random']}",
+        ),
         beats("it chooses better than chance", values, "ClickTrain", "at random", note="a control of ours"),
         beats(
             "patterns lose less than whole filters",

@@ -256,7 +256,7 @@ def findings(
             values,
             f"{CLOSED}, 50%",
             "random shares, 50%",
-            note="a control",
+            note=f"a control; {reason}",
         ),
         beats("the block's Taylor score ranks better than magnitude", values, "Taylor", "magnitude"),
         beats(
