@@ -6,6 +6,18 @@ import numpy as np
 import pytest
 
 SHAPE = ("--shape", "1x8x8")
+SIGNS = """
+from spokeshave.networks import binary_perceptron
+from spokeshave.schemes.quantizers import Binary
+
+
+def network():
+    made = binary_perceptron(64, (8,), 3)
+    for name, weight in made.named_parameters():
+        if weight.dim() == 2:
+            weight.data = Binary().project(weight.data)
+    return made
+"""
 
 
 @pytest.mark.parametrize("device", ["integers-shift", "integers-multiplier"])
@@ -52,16 +64,30 @@ def test_what_cannot_be_deployed_is_told(folder, spokeshave, device, sentence):
     assert not (folder / "whole").exists()
 
 
-def test_simulations_are_not_saved(folder, spokeshave):
+def test_simulations_are_evaluated_and_run_too(folder, spokeshave):
     command = ("deploy", "parts.py:network", *SHAPE, "--calibration", "parts.py:data", "--output", "whole")
-    code, _, err = spokeshave(*command, "--device", "isaac")
-    assert code == 2
-    assert "a simulation is not saved; `spokeshave fit --device isaac` judges one" in err
+    code, out, err = spokeshave(*command, "--device", "isaac")
+    assert code == 0, err
+    assert "whole numbers for isaac" in out
+    code, out, err = spokeshave("evaluate", "whole", "--data", "parts.py:data", "--json")
+    assert code == 0, err
+    assert json.loads(out)["total"] == 6
+    (folder / "signs.py").write_text(SIGNS)
+    (folder / "signs.yaml").write_text("version: 1\nlayers: {'*': {scheme: binary}}\n")
+    command = ("deploy", "signs.py:network", *SHAPE, "--plan", "signs.yaml", "--output", "signs")
+    code, out, err = spokeshave(*command, "--device", "aqfp")
+    assert code == 0, err
+    assert "2 binary layers on columns of 36 cells, read for 16 clocks" in out
+    np.save(folder / "x.npy", np.zeros((3, 1, 8, 8), np.float32))
+    code, out, err = spokeshave("run", "signs", "x.npy", "--output", "y.npy")
+    assert code == 0, err
+    assert np.load(folder / "y.npy").shape == (3, 3)
 
 
 def test_a_network_without_whole_layers_is_refused(folder, spokeshave):
     (folder / "none.py").write_text(
-        "from torch import nn\n\n\ndef network():\n    return nn.Sequential(nn.Softmax(1), nn.Flatten())\n"
+        "from torch import nn\n\n\ndef network():\n"
+        "    return nn.Sequential(nn.Unflatten(1, (1, 1)), nn.Conv3d(1, 2, 1), nn.Flatten())\n"
     )
     command = ("deploy", "none.py:network", *SHAPE, "--calibration", "parts.py:data", "--output", "whole")
     code, _, err = spokeshave(*command, "--device", "integers-multiplier")

@@ -10,8 +10,8 @@ import pytest
 import torch
 import yaml
 
-from spokeshave.compiler.saved import load_saved
 from spokeshave.devices import load_device
+from spokeshave.devices.saved import load_saved
 from spokeshave.errors import SpokeshaveError
 from spokeshave.fit import Recipe, resume_run, start_run
 from spokeshave.fit.inputs import gather
@@ -60,7 +60,7 @@ JOBS = {
     "galaxy-s10-cpu": ("network", "one_shot", {"4": {"scheme": "unstructured", "sparsity": 0.5}}),
     "galaxy-s20-gpu": ("network", "one_shot", {"4": {"scheme": "unstructured", "sparsity": 0.5}}),
 }
-SAVED = {"integers-multiplier", "integers-shift"}
+SAVED = {"integers-multiplier", "integers-shift", "isaac", "forms", "aqfp"}
 
 
 @pytest.fixture(scope="module")

@@ -31,26 +31,20 @@ def deploy(
     data: DataName = None,
     json: Json = False,
 ) -> None:
-    """Write a network in whole numbers, which `evaluate` and `run` take, or as plain C for the device's CPU."""
+    """Write a network as the device runs it, which `evaluate` and `run` take, or as plain C for the device's CPU."""
     from spokeshave.compiler.artifact import check_artifact_folder
     from spokeshave.compiler.folder import check_output_folder
-    from spokeshave.compiler.integers.deployment import MARKER
     from spokeshave.devices import HostDevice, RooflineDevice, load_device
-    from spokeshave.devices.crossbars.aqfp import AQFPDevice
-    from spokeshave.devices.crossbars.reram import ReRAMDevice
+    from spokeshave.devices.saved import marker_of
     from spokeshave.references import resolve_data, resolve_network
 
     target = load_device(device)
     if isinstance(target, HostDevice):
         raise SpokeshaveError(f"{device} is this machine; see `spokeshave compile`")
-    if isinstance(target, ReRAMDevice | AQFPDevice):
-        raise SpokeshaveError(
-            f"{device} is simulated, and a simulation is not saved; `spokeshave fit --device {device}` judges one"
-        )
     if isinstance(target, RooflineDevice):
         check_artifact_folder(output)
     else:
-        check_output_folder(output, marker=MARKER)
+        check_output_folder(output, marker=marker_of(target))
     found = resolve_network(network)
     example = find_example(network, found, shape, data)
     check_takes(network, found, example)
@@ -83,7 +77,14 @@ def _check_whole(made: "Deployment", network: str) -> None:
 def _described(made: "Deployment", output: Path, device: str) -> tuple[dict[str, Any], list[str]]:
     """What was written, as a record and as lines."""
     from spokeshave.compiler.integers import IntegerDeployment
+    from spokeshave.devices.crossbars.aqfp_deployment import AQFPDeployment
 
+    if isinstance(made, AQFPDeployment):
+        columns, kept = made.manifest.columns, [f"not binary, float32: {layer}" for layer in made.elsewhere]
+        read = f"on columns of {columns.height} cells, read for {columns.stream} clocks"
+        told = f"{len(made.manifest.binary)} binary layers {read}"
+        record = {"output": str(output), "device": device, "float32": dict(made.cost.left_out)}
+        return record, [f"{output}: {told}", *kept]
     if not isinstance(made, IntegerDeployment):
         return {"output": str(output), "device": device}, [f"{output}: for {device}; see README.md there"]
     widest = max(made.manifest.accumulators, key=lambda entry: entry.bits)

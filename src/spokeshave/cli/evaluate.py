@@ -16,7 +16,7 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Measure the top-1 accuracy of a saved deployment on the held-out part of the data."""
-    from spokeshave.compiler.saved import load_saved
+    from spokeshave.devices.saved import load_saved
     from spokeshave.measure.accuracy import evaluate as measure
     from spokeshave.references import resolve_data
 

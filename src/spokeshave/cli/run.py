@@ -24,7 +24,7 @@ def run(
 ) -> None:
     """Run a saved deployment on a batch and write what it returns."""
     from spokeshave.cli.arrays import check_output_file, read_arrays, write_arrays
-    from spokeshave.compiler.saved import load_saved
+    from spokeshave.devices.saved import load_saved
 
     check_output_file(output)
     network = load_saved(deployment)

@@ -40,7 +40,6 @@ from spokeshave.workload import Layer
 
 CALIBRATION_BATCHES = 4
 SWEPT = 240  # held-out samples that each point of a sweep is judged by, at most
-UNSAVED = (nn.Module, CrossbarDeployment, AQFPDeployment)  # simulations are made anew
 BY_CODE = "the same float32 code, built for this CPU"
 BY_PYTORCH = "the fitted network in float32, through PyTorch"
 
@@ -84,7 +83,7 @@ def deploy(work: Work) -> Found:
     inputs = work.inputs
     network = work.network_after("fine_tune")
     made = deployed(inputs, network)
-    if not isinstance(made, UNSAVED):
+    if not isinstance(made, nn.Module):
         made.save(work.run.path / DEPLOYMENT)  # type: ignore[attr-defined]
     deployment: Deployment | None = None if isinstance(made, nn.Module) else made  # type: ignore[assignment]
     cost = inputs.device.cost(inputs.workload, inputs.plan) if deployment is None else deployment.cost

@@ -1,6 +1,6 @@
 """Layers of signs whose sums are made piece by piece, as columns of crossbars are high, and read as bits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import sqrt
 
@@ -22,9 +22,9 @@ def reading(layer: nn.Module, name: str, read: Read, height: int) -> Callable[[T
     Sizes of weights do not count, only their signs. Raises SpokeshaveError for layers that cannot lie on crossbars.
     """
     if isinstance(layer, nn.Linear) and layer.bias is None:
-        return lambda x: _linear(x, signs(layer.weight), read, height)
+        return lambda x: linear_sums(x, signs(layer.weight), read, height)
     if isinstance(layer, nn.Conv2d) and layer.bias is None and layer.groups == 1 and not any(layer.padding):
-        return lambda x: _convolution(layer, x, read, height)
+        return lambda x: convolved_sums(x, signs(layer.weight), layer.stride, layer.dilation, read, height)
     raise SpokeshaveError(
         f"{name}: columns of signs run linear layers and convolutions of one group without bias or zero padding "
         "(pad with 1), followed by a batch norm"
@@ -63,17 +63,22 @@ def pieces(matrix: Tensor, height: int) -> Tensor:
     return padded.view(len(matrix), -1, height).transpose(0, 1)
 
 
-def _linear(x: Tensor, weight: Tensor, read: Read, height: int) -> Tensor:
+def linear_sums(x: Tensor, weight: Tensor, read: Read, height: int) -> Tensor:
+    """What columns give for a linear layer: `[..., inputs]` and signs `[outputs, inputs]` to `[..., outputs]`."""
     flat = x.reshape(-1, x.shape[-1])
     sums = torch.bmm(pieces(flat, height), pieces(weight, height).transpose(1, 2))
     return read(sums.permute(1, 2, 0)).view(*x.shape[:-1], len(weight))
 
 
-def _convolution(layer: nn.Conv2d, x: Tensor, read: Read, height: int) -> Tensor:
-    patches = F.unfold(x, layer.kernel_size, layer.dilation, 0, layer.stride).transpose(1, 2)
-    made = _linear(patches, signs(layer.weight).flatten(1), read, height).transpose(1, 2)
-    tall = (x.shape[2] - layer.dilation[0] * (layer.kernel_size[0] - 1) - 1) // layer.stride[0] + 1
-    return made.reshape(len(x), layer.out_channels, tall, -1)
+def convolved_sums(
+    x: Tensor, weight: Tensor, stride: Sequence[int], dilation: Sequence[int], read: Read, height: int
+) -> Tensor:
+    """The same for a convolution over maps without padding, signs `[outputs, channels, tall, wide]`."""
+    tall, wide = weight.shape[2:]
+    patches = F.unfold(x, (tall, wide), tuple(dilation), 0, tuple(stride)).transpose(1, 2)
+    made = linear_sums(patches, weight.flatten(1), read, height).transpose(1, 2)
+    rows = (x.shape[2] - dilation[0] * (tall - 1) - 1) // stride[0] + 1
+    return made.reshape(len(x), len(weight), rows, -1)
 
 
 def rectified_bound(weight: Tensor, tau: float) -> Tensor:

@@ -11,6 +11,7 @@ from spokeshave.data import DATA
 from spokeshave.devices import load_device
 from spokeshave.devices.crossbars.clocking import Circuit, counter
 from spokeshave.devices.crossbars.thresholds import match
+from spokeshave.devices.saved import load_saved
 from spokeshave.errors import SpokeshaveError
 from spokeshave.measure import evaluate
 from spokeshave.methods import RandomizedBinary, begin, train
@@ -85,8 +86,10 @@ def test_matched_thresholds_are_batch_norm_and_sign(stream):
     with torch.no_grad():
         norm.weight[:4], norm.bias[:2] = 0, 0
     counts = torch.arange(pieces * stream + 1.0, dtype=torch.float64)[:, None].expand(-1, 40)
+    scale = norm.weight.detach() / (norm.running_var + norm.eps).sqrt()
+    shift = norm.bias.detach() - norm.running_mean * scale
     expected = torch.where(norm((2 * counts - pieces * stream) / stream) >= 0, 1.0, -1.0)
-    assert torch.equal(match(norm, pieces, stream).signs(counts), expected)
+    assert torch.equal(match(scale, shift, pieces, stream).signs(counts), expected)
 
 
 def trained(method, epochs=4, seed=0):
@@ -201,6 +204,29 @@ def test_counters_count_and_more_phases_take_fewer_buffers():
     assert numbers == sorted(numbers, reverse=True)
     assert numbers[0] > 1.5 * numbers[1]
     assert Circuit(((-1, -2), (-1, 0)), (1,)).buffers() == 1
+
+
+def test_a_saved_deployment_draws_the_same_bits(tmp_path):
+    torch.manual_seed(0)
+    network, x = binary_convolutional(1, 16, (8, 12), 10, threshold=0.5).eval(), torch.rand(6, 1, 16, 16)
+    with torch.no_grad():
+        for layer in network:
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                layer.weight.copy_(Binary().project(layer.weight))
+            if isinstance(layer, nn.BatchNorm2d | nn.BatchNorm1d):
+                nn.init.normal_(layer.weight)
+                nn.init.normal_(layer.bias)
+    plan = Plan((Rule("2.weight", None), Rule("*.weight", Binary())))
+    made = AQFP.deploy(network, x[:1], plan, seed=5)
+    made.save(tmp_path / "saved")
+    made.save(tmp_path / "saved")  # replaces itself
+    loaded = load_saved(tmp_path / "saved")
+    assert torch.equal(loaded(x), made(x))
+    assert torch.equal(loaded(x), made(x))  # and draw on
+    assert (loaded.manifest, loaded.cost, loaded.elsewhere) == (made.manifest, made.cost, ("2",))
+    (tmp_path / "saved" / "weights.safetensors").write_bytes(b"")
+    with pytest.raises(SpokeshaveError, match=r"weights\.safetensors is damaged"):
+        load_saved(tmp_path / "saved")
 
 
 def test_what_the_device_cannot_run(tmp_path):

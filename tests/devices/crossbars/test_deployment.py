@@ -4,9 +4,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from spokeshave.compiler.integers import load_integer_deployment
 from spokeshave.compiler.integers.batched import run_batch
 from spokeshave.devices import load_device
 from spokeshave.devices.crossbars.deployment import CrossbarProducts
+from spokeshave.devices.saved import load_saved
 from spokeshave.errors import SpokeshaveError
 from spokeshave.methods import OneShot, begin
 from spokeshave.plan import Plan, Rule
@@ -130,7 +132,7 @@ def test_costs_are_by_the_bits_that_were_needed(network, images):
     assert isaac.cost == ISAAC.cost(workload, PLAN)
 
 
-def test_what_crossbars_refuse(network, images, tmp_path):
+def test_what_crossbars_refuse(network, images):
     with pytest.raises(SpokeshaveError, match="isaac computes with whole numbers: it needs calibration data"):
         ISAAC.deploy(network, images[:1])
     with pytest.raises(SpokeshaveError, match=r"forms cannot run first: its weights need Polarized\(8\)"):
@@ -138,5 +140,19 @@ def test_what_crossbars_refuse(network, images, tmp_path):
     torch.manual_seed(1)
     with pytest.raises(SpokeshaveError, match=r"first: .* of \d+ fragments of 8 have weights of both signs"):
         FORMS.deploy(Small().eval(), images[:1], Plan((Rule("*.weight", Polarized(8)),)), [images])
-    with pytest.raises(SpokeshaveError, match="a simulation is not saved"):
-        ISAAC.deploy(network, images[:1], None, [images]).save(tmp_path)
+
+
+@pytest.mark.parametrize("device", [ISAAC, FORMS, ISAAC.with_figures(variation=0, adc_bits=4)])
+def test_a_saved_deployment_has_the_same_cells(device, network, images, tmp_path):
+    with limited_threads(1):
+        made = device.deploy(network, images[:1], PLAN, [images], seed=3)
+        made.save(tmp_path / "saved")
+        made.save(tmp_path / "saved")  # replaces itself
+        loaded = load_saved(tmp_path / "saved")
+        assert torch.equal(loaded(images), made(images))
+    assert (loaded.cost, loaded.manifest, loaded.bits) == (made.cost, made.manifest, made.bits)
+    with pytest.raises(SpokeshaveError, match=r"holds no integers\.json"):
+        load_integer_deployment(tmp_path / "saved")
+    (tmp_path / "saved" / "state.safetensors").unlink()
+    with pytest.raises(SpokeshaveError, match=r"state\.safetensors is missing"):
+        load_saved(tmp_path / "saved")

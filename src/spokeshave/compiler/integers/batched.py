@@ -41,6 +41,7 @@ from spokeshave.compiler.operations import (
     Softmax,
     Sum,
     Take,
+    Where,
     WholeRecurrent,
 )
 from spokeshave.compiler.quantization.executor import SumsOf, after_sums, run_quantized_recurrent
@@ -83,6 +84,7 @@ TAKES_BATCHES = (
     Softmax,
     Sum,
     Take,
+    Where,
     WholeRecurrent,
 )
 

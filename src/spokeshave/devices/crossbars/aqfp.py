@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from spokeshave.deployment import Cost
-from spokeshave.devices.assignment import usable_schemes
+from spokeshave.devices.assignment import assign, usable_schemes
 from spokeshave.devices.crossbars.aqfp_deployment import AQFPDeployment, deploy_binary
 from spokeshave.devices.crossbars.clocking import counter
 from spokeshave.devices.device_file import DeviceFile
@@ -155,12 +155,13 @@ class AQFPDevice:
         `seed` begins the random bits; every call draws on. Calibration data is not needed. Raises SpokeshaveError for
         layers that the device cannot run.
         """
-        if plan is None or not isinstance(network, nn.Module):
+        if plan is None:
             raise SpokeshaveError(
-                f"{self.name} runs a PyTorch network under a plan that says which layers are binary"
+                f"{self.name} runs a network under a plan that says which layers are binary"
             )
-        cost = self.cost(trace(network, example), plan)
-        return deploy_binary(network, example, plan, self.columns, cost, seed)
+        workload = trace(network, example)
+        cost, schemes = self.cost(workload, plan), assign(workload, plan)
+        return deploy_binary(network, example, schemes, self.columns, cost, self.name, seed)
 
     def layers(self, workload: Workload, plan: Plan | None) -> list[Layer]:
         """The layers that it runs; raises SpokeshaveError for schemes that it cannot, and where there is none."""

@@ -1,31 +1,61 @@
 """A binary network whose layers are read by superconducting columns and compared with whole thresholds."""
 
-import copy
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import Tensor
 
+from spokeshave.batch import sample_axes
+from spokeshave.compiler.graph import Graph, Node
+from spokeshave.compiler.graph_folder import Tensors, cost_from, input_records, read_graph, write_graph
+from spokeshave.compiler.importer import OutputStructure, import_program
+from spokeshave.compiler.integers.batched import run_node
+from spokeshave.compiler.manifest import ValueRecord
+from spokeshave.compiler.native import check_inputs
+from spokeshave.compiler.operations import Affine, Binary, Convolution, Linear, Where
 from spokeshave.deployment import Cost
-from spokeshave.devices.crossbars.thresholds import Thresholds, match
+from spokeshave.devices.crossbars.thresholds import match
 from spokeshave.errors import SpokeshaveError
-from spokeshave.methods.columns import reading
-from spokeshave.methods.randomized_binary import replace_forward
-from spokeshave.networks.binary import Sign
-from spokeshave.plan import Plan
+from spokeshave.export import export_network
+from spokeshave.methods.columns import convolved_sums, linear_sums, signs
+from spokeshave.schemes.scheme import Scheme
 from spokeshave.superconducting import Columns
+
+MARKER = "columns.json"
+Step = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class AQFPDeployment:
-    """Callable like the network; two calls differ by the random bits."""
+class AQFPManifest:
+    """How a deployment computes: its columns, where its random bits begin, its binary weights, its inputs."""
 
-    network: nn.Module
-    cost: Cost
+    device: str
+    columns: Columns
+    seed: int
+    binary: tuple[str, ...]
+    inputs: tuple[ValueRecord, ...]
+
+
+class AQFPDeployment:
+    """Callable like the network; two calls differ by the random bits, which begin from the seed."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        structure: dict[str, Any],
+        columns: Columns,
+        binary: tuple[str, ...],
+        cost: Cost,
+        device: str,
+        seed: int,
+    ) -> None:
+        self.graph, self.cost, self._plain_structure = graph, cost, structure
+        self.manifest = AQFPManifest(device, columns, seed, binary, input_records(graph))
+        self._structure = OutputStructure.from_json(structure)
+        self._steps = dict(_steps(graph, columns, binary, torch.Generator().manual_seed(seed)))
 
     @property
     def elsewhere(self) -> tuple[str, ...]:
@@ -34,98 +64,141 @@ class AQFPDeployment:
 
     def __call__(self, *inputs: Any) -> Any:
         """Run a batch."""
+        check_inputs(inputs, self.manifest.inputs)
+        values: dict[str, Tensor] = dict(zip(self.graph.inputs, inputs, strict=True))
         with torch.inference_mode():
-            return self.network(*inputs)
+            for node in self.graph.nodes:
+                step = self._steps.get(node.outputs[0])
+                made = run_node(self.graph, node, values) if step is None else [step(values[node.inputs[0]])]
+                values.update(zip(node.outputs, made, strict=True))
+        constants = self.graph.weights
+        outputs = [values[name] if name in values else constants[name] for name in self.graph.outputs]
+        return self._structure.build(outputs)
 
-    def save(self, folder: Path) -> None:
-        """Always raises SpokeshaveError: a simulation is made anew from network, plan and device."""
-        raise SpokeshaveError(
-            "a simulation is not saved: save the network and its plan, and deploy them again"
-        )
+    def save(self, folder: Path | str) -> None:
+        """Write graph, weights, columns and seed to a folder, which must be new, empty or such a deployment."""
+        facts = asdict(self.manifest) | {"cost": asdict(self.cost), "structure": self._plain_structure}
+        write_graph(folder, MARKER, self.graph, facts)
+
+
+def load_aqfp_deployment(folder: Path | str) -> AQFPDeployment:
+    """Load a saved deployment, its random bits from their beginning; raises SpokeshaveError when it is none."""
+
+    def made(document: dict[str, Any], graph: Graph, _: Tensors) -> AQFPDeployment:
+        columns, cost = Columns(**document["columns"]), cost_from(document["cost"])
+        settings = columns, tuple(document["binary"]), cost, document["device"], document["seed"]
+        return AQFPDeployment(graph, document["structure"], *settings)
+
+    return read_graph(folder, MARKER, "deployment on superconducting columns", made)
 
 
 def deploy_binary(
-    network: nn.Module, example: Any, plan: Plan, columns: Columns, cost: Cost, seed: int
+    network: Any,
+    example: Any,
+    schemes: Mapping[str, Scheme],
+    columns: Columns,
+    cost: Cost,
+    device: str,
+    seed: int,
 ) -> AQFPDeployment:
-    """A copy of the network with its planned layers on columns; see `AQFPDevice.deploy`."""
-    network, generator = copy.deepcopy(network).eval(), torch.Generator().manual_seed(seed)
-    layers = {name.rpartition(".")[0]: scheme for name, scheme in plan.resolve(network).items()}
-    for name, scheme in layers.items():
-        if not scheme.contains(network.get_parameter(f"{name}.weight").detach()):
-            raise SpokeshaveError(
-                f"{name}.weight is not binary yet; train it with RandomizedBinary, or project it"
-            )
-    followers = _followers(network, example)
-    for name in layers:
-        layer = network.get_submodule(name)
-        norm, sign = _behind(name, layer, followers)
-        pieces = -(-network.get_parameter(f"{name}.weight")[0].numel() // columns.height)
-
-        def counted(sums: Tensor) -> Tensor:
-            return columns.counts(sums, generator).sum(2)
-
-        replace_forward(layer, _checked(name, reading(layer, name, counted, columns.height)))
-        if sign is None:
-            replace_forward(norm, _rescaled(norm.forward, pieces * columns.stream, columns.stream))
-        else:
-            replace_forward(norm, _compared(match(norm, pieces, columns.stream)))
-            replace_forward(sign, _unchanged)
-    return AQFPDeployment(network, cost)
+    """The network with its planned layers (`schemes`, by parameter) on columns; see `AQFPDevice.deploy`."""
+    if any(
+        sample_axes(network, example) or ()
+    ):  # signs of sums near 0 depend on rounding: None says nothing here
+        raise SpokeshaveError(f"{device} runs networks whose batch is in front")
+    imported = import_program(export_network(network, example))
+    for name, scheme in schemes.items():
+        if not scheme.contains(imported.graph.weights[name]):
+            raise SpokeshaveError(f"{name} is not binary yet; train it with RandomizedBinary, or project it")
+    binary = tuple(schemes)
+    return AQFPDeployment(imported.graph, imported.structure.to_json(), columns, binary, cost, device, seed)
 
 
-def _followers(network: nn.Module, example: Any) -> dict[nn.Module, nn.Module]:
-    """Which module reads what a module has made, as seen in one run."""
-    made: dict[int, tuple[nn.Module, Tensor]] = {}
-    found: dict[nn.Module, nn.Module] = {}
+def _steps(
+    graph: Graph, columns: Columns, binary: tuple[str, ...], generator: torch.Generator
+) -> Iterator[tuple[str, Step]]:
+    """What binary layers and the batch norms behind them make, by the value; all else computes as it does anywhere."""
 
-    def watch(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        for value in inputs:
-            if id(value) in made:
-                found[made[id(value)][0]] = module
-        made[id(output)] = module, output
+    def counted(sums: Tensor) -> Tensor:
+        return columns.counts(sums, generator).sum(2)
 
-    leaves = [module for module in network.modules() if not any(module.children())]
-    handles = [module.register_forward_hook(watch) for module in leaves]
-    with torch.inference_mode():
-        network(*(example if isinstance(example, tuple) else (example,)))
-    for handle in handles:
-        handle.remove()
-    return found
+    for node in graph.nodes:
+        layer = node.operation
+        if isinstance(layer, Linear | Convolution) and layer.weight in binary:
+            norm, compared = _behind(graph, node)
+            weight = signs(graph.weights[layer.weight])
+            pieces = -(-weight[0].numel() // columns.height)
+            yield node.output, _sums(node, weight, counted, columns.height)
+            yield norm.output, _normed(graph, norm, pieces, columns.stream, compared)
 
 
-def _behind(
-    name: str, layer: nn.Module, followers: dict[nn.Module, nn.Module]
-) -> tuple[_BatchNorm, nn.Module | None]:
-    norm = followers.get(layer)
-    if not isinstance(norm, _BatchNorm) or norm.running_mean is None:
+def _sums(node: Node, weight: Tensor, counted: Step, height: int) -> Step:
+    layer, name = node.operation, node.layer
+    assert isinstance(layer, Linear | Convolution)
+    plain = not (layer.bias or layer.residual or layer.activation)
+    if isinstance(layer, Convolution):
+        plain = plain and layer.groups == 1 and not any(layer.padding)
+    if not plain:
         raise SpokeshaveError(
-            f"{name}: a binary layer needs a batch norm with running statistics right behind it"
+            f"{name}: columns of signs run linear layers and convolutions of one group without bias or zero padding "
+            "(pad with 1), followed by a batch norm"
         )
-    sign = followers.get(norm)
-    if sign is not None and not (isinstance(sign, Sign) and sign.threshold == 0):
-        raise SpokeshaveError(f"{name}: its batch norm needs a sign right behind it, or nothing at all")
-    return norm, sign
 
-
-def _checked(name: str, forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     def run(x: Tensor) -> Tensor:
         if not bool((x.abs() == 1).all()):
             raise SpokeshaveError(
                 f"{name}: it reads numbers other than -1 and 1; put a Sign before it, and pad with 1"
             )
-        return forward(x)
+        if isinstance(layer, Convolution):
+            return convolved_sums(x, weight, layer.stride, layer.dilation, counted, height)
+        return linear_sums(x, weight, counted, height)
 
     return run
 
 
-def _compared(thresholds: Thresholds) -> Callable[[Tensor], Tensor]:
-    return lambda counts: thresholds.signs(counts.movedim(1, -1)).movedim(-1, 1)
+def _normed(graph: Graph, norm: Node, pieces: int, stream: int, compared: bool) -> Step:
+    """Counts against thresholds; in the last layer as sums of streams, normed in floating point outside of the cold."""
+    assert isinstance(norm.operation, Affine)
+    scale, shift = graph.weights[norm.operation.scale], graph.weights[norm.operation.shift]
+    thresholds = match(scale.double(), shift.double(), pieces, stream)
+
+    def signed(counts: Tensor) -> Tensor:
+        return thresholds.signs(counts.movedim(1, -1)).movedim(-1, 1)
+
+    def normed(counts: Tensor) -> Tensor:
+        channels = (-1, *(1 for _ in counts.shape[2:]))
+        return (2 * counts - pieces * stream) / stream * scale.view(channels) + shift.view(channels)
+
+    return signed if compared else normed
 
 
-def _rescaled(norm: Callable[[Tensor], Tensor], most: int, stream: int) -> Callable[[Tensor], Tensor]:
-    """The last layer: counts as sums of streams, and its batch norm in floating point outside of the cold."""
-    return lambda counts: norm((2 * counts - most) / stream)
+def _behind(graph: Graph, node: Node) -> tuple[Node, bool]:
+    """The batch norm that alone reads a layer, and whether a sign follows it; else nothing reads it at all."""
+    readers = graph.readers(node.output)
+    if len(readers) != 1 or not isinstance(readers[0].operation, Affine):
+        raise SpokeshaveError(
+            f"{node.layer}: a binary layer needs a batch norm with running statistics right behind it"
+        )
+    norm = readers[0]
+    behind = graph.readers(norm.output)
+    if behind and not (len(behind) == 1 and _is_sign(graph, behind[0])):
+        raise SpokeshaveError(f"{node.layer}: its batch norm needs a sign right behind it, or nothing at all")
+    return norm, bool(behind)
 
 
-def _unchanged(x: Tensor) -> Tensor:
-    return x
+def _is_sign(graph: Graph, node: Node) -> bool:
+    """Whether a node begins `where(x >= 0, 1, -1)`, with 0 taken off first or not."""
+    operation, weights = node.operation, graph.weights
+    if not isinstance(operation, Binary) or operation.reverse or operation.constant is None:
+        return False
+    if bool((weights[operation.constant] != 0).any()):
+        return False
+    following = graph.readers(node.output)
+    if len(following) != 1:
+        return False
+    if operation.kind == "subtract":
+        return _is_sign(graph, following[0])
+    chosen = following[0].operation
+    if operation.kind != "greater_equal" or not isinstance(chosen, Where) or not (chosen.yes and chosen.no):
+        return False
+    return bool((weights[chosen.yes] == 1).all()) and bool((weights[chosen.no] == -1).all())

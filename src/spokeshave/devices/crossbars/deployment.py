@@ -1,26 +1,31 @@
 """A network in whole numbers whose layers' sums are those of crossbars."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from spokeshave.compiler.graph import Graph, Node
+from spokeshave.compiler.graph_folder import Tensors, cost_from, read_graph, write_graph
 from spokeshave.compiler.integers import IntegerDeployment, IntegerForm, WholeNetwork
-from spokeshave.compiler.integers.batched import Products, batch_values
+from spokeshave.compiler.integers.batched import batch_values
+from spokeshave.compiler.integers.deployment import network_of
 from spokeshave.compiler.integers.recurrent import each_product
 from spokeshave.compiler.operations import Convolution, Quantized
 from spokeshave.deployment import Cost
 from spokeshave.devices.crossbars.array import Array
 from spokeshave.devices.crossbars.occupancy import lockstep_bits, order_of
-from spokeshave.devices.crossbars.programmed import Programmed, program
+from spokeshave.devices.crossbars.programmed import Programmed, program, restored
 from spokeshave.devices.crossbars.skipping import effective_cycles
 from spokeshave.errors import SpokeshaveError
 from spokeshave.schemes.scheme import Scheme
 from spokeshave.schemes.word_lines import word_lines
+
+MARKER = "crossbars.json"
 
 
 class CrossbarDeployment(IntegerDeployment):
@@ -35,17 +40,29 @@ class CrossbarDeployment(IntegerDeployment):
         form: IntegerForm,
         cost: Cost,
         device: str,
-        products: Products,
+        products: "CrossbarProducts",
         bits: Mapping[str, float] | None,
     ) -> None:
         super().__init__(network, form, cost, device, products)
-        self.bits = bits
+        self.bits, self.crossbars = bits, products
 
     def save(self, folder: Path | str) -> None:
-        """Always raises SpokeshaveError: a simulation is made anew from network, plan and device."""
-        raise SpokeshaveError(
-            "a simulation is not saved: save the network and its plan, and deploy them again"
-        )
+        """Write graph, weights and cells as they are, to a folder, which must be new, empty or such a deployment."""
+        array = next(iter(self.crossbars.layers.values())).groups[0].array
+        facts = self.facts() | {"array": asdict(array), "bits": self.bits}
+        write_graph(folder, MARKER, self.graph, facts, self.crossbars.state())
+
+
+def load_crossbar_deployment(folder: Path | str) -> CrossbarDeployment:
+    """Load a saved deployment, its cells as they were; raises SpokeshaveError when it is none, or is damaged."""
+
+    def made(document: dict[str, Any], graph: Graph, state: Tensors) -> CrossbarDeployment:
+        form, cost = IntegerForm(**document["form"]), cost_from(document["cost"])
+        products = restored_products(graph, Array(**document["array"]), state)
+        network = network_of(document, graph)
+        return CrossbarDeployment(network, form, cost, document["device"], products, document["bits"])
+
+    return read_graph(folder, MARKER, "deployment on crossbars", made)
 
 
 @dataclass(frozen=True)
@@ -105,6 +122,16 @@ class CrossbarProducts:
         ]
         return layer.as_output(operation, torch.cat(shares, 1), x)
 
+    def state(self) -> dict[str, Tensor]:
+        """Word lines of every matrix, and its conductances where cells vary."""
+        found = {}
+        for name, layer in self.layers.items():
+            for place, group in enumerate(layer.groups):
+                found[f"{name}.{place}.lines"] = group.mapped.lines
+                if group.array.variation:
+                    found[f"{name}.{place}.conductances"] = group.conductances
+        return found
+
     def bits(self, graph: Graph, values: Mapping[str, Tensor]) -> dict[str, float]:
         """Input bits that fragments of each layer (no recurrent ones) need on these values, crossbars in lockstep."""
         found = {}
@@ -125,18 +152,37 @@ def program_graph(
     Raises SpokeshaveError, with the layer's name, for weights that the array cannot hold.
     """
     layers = {}
+    for node, name, shape, groups in _matrices(graph):
+        lines = word_lines(shape, order_of(schemes.get(f"{node.layer}.weight", schemes.get(node.layer))))
+        try:
+            programmed = tuple(program(group, array, generator, lines) for group in groups)
+        except SpokeshaveError as reason:
+            raise SpokeshaveError(f"{node.layer}: {reason}") from reason
+        layers[name] = OnCrossbars(programmed, shape)
+    return CrossbarProducts(layers)
+
+
+def restored_products(graph: Graph, array: Array, state: Tensors) -> CrossbarProducts:
+    """The same from what `CrossbarProducts.state` gave."""
+    layers = {}
+    for _, name, shape, groups in _matrices(graph):
+        keys = [f"{name}.{place}" for place in range(len(groups))]
+        programmed = tuple(
+            restored(group, array, state[f"{key}.lines"], state.get(f"{key}.conductances"))
+            for key, group in zip(keys, groups, strict=True)
+        )
+        layers[name] = OnCrossbars(programmed, shape)
+    return CrossbarProducts(layers)
+
+
+def _matrices(graph: Graph) -> Iterator[tuple[Node, str, tuple[int, ...], tuple[Tensor, ...]]]:
+    """Every layer in whole numbers: its node, its weight's name and shape, and the matrix of each group."""
     for node in each_product(graph):
         if isinstance(node.operation, Quantized):
-            weight, layer = graph.weights[node.operation.weight], node.operation.layer
-            shape = tuple(weight.shape)
-            lines = word_lines(shape, order_of(schemes.get(f"{node.layer}.weight", schemes.get(node.layer))))
+            name, layer = node.operation.weight, node.operation.layer
+            weight = graph.weights[name]
             groups = weight.flatten(1).chunk(layer.groups if isinstance(layer, Convolution) else 1)
-            try:
-                programmed = tuple(program(group, array, generator, lines) for group in groups)
-            except SpokeshaveError as reason:
-                raise SpokeshaveError(f"{node.layer}: {reason}") from reason
-            layers[node.operation.weight] = OnCrossbars(programmed, shape)
-    return CrossbarProducts(layers)
+            yield node, name, tuple(weight.shape), groups
 
 
 def measured_bits(graph: Graph, products: CrossbarProducts, inputs: tuple[Tensor, ...]) -> dict[str, float]:

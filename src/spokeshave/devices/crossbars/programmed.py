@@ -5,7 +5,7 @@ numbers. Of fragments of up to eight word lines, all that they can give is in a 
 longer ones, a matrix product for every bit is converted element by element.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -98,11 +98,20 @@ def program(
     `lines`: the input on each word line, see `map_weight`, which says what is refused.
     """
     mapped = map_weight(weight, array, lines)
-    conductances = conductances_of(mapped.levels, array, generator)
-    programmed = Programmed(weight, array, mapped, conductances)
-    if array.lossless or array.rows_at_once > LONGEST_TABLED:
+    return _with_table(Programmed(weight, array, mapped, conductances_of(mapped.levels, array, generator)))
+
+
+def _with_table(programmed: Programmed) -> Programmed:
+    if programmed.array.lossless or programmed.array.rows_at_once > LONGEST_TABLED:
         return programmed
-    return Programmed(weight, array, mapped, conductances, _table(programmed))
+    return replace(programmed, table=_table(programmed))
+
+
+def restored(weight: Tensor, array: Array, lines: Tensor, conductances: Tensor | None) -> Programmed:
+    """The same as it was programmed: `lines` are its `mapped.lines`; None for cells without variation."""
+    mapped = map_weight(weight, array, lines)
+    exact = conductances_of(mapped.levels, replace(array, variation=0.0), None)
+    return _with_table(Programmed(weight, array, mapped, exact if conductances is None else conductances))
 
 
 def conductances_of(levels: Tensor, array: Array, generator: torch.Generator | None) -> Tensor:

@@ -1,13 +1,13 @@
 """Batch norm and sign as one comparison of a whole number (SupeRBNN's batch-norm matching).
 
-sign(gamma (s - mean) / deviation + beta)   with  s = (2 count - most) / stream
-= direction * sign(count - threshold), the direction that of gamma
+sign(scale * s + shift)   with  s = (2 count - most) / stream
+= direction * sign(count - threshold), the direction that of the scale
 """
 
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -26,17 +26,15 @@ class Thresholds:
         return torch.where(up, 1.0, -1.0)
 
 
-def match(norm: nn.modules.batchnorm._BatchNorm, columns: int, stream: int) -> Thresholds:
-    """The comparison that a batch norm (of running statistics) and a sign make of counts of `columns` streams."""
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    mean, deviation = norm.running_mean.double(), (norm.running_var.double() + norm.eps).sqrt()
-    gamma = torch.ones_like(mean) if norm.weight is None else norm.weight.detach().double()
-    beta = torch.zeros_like(mean) if norm.bias is None else norm.bias.detach().double()
+def match(scale: Tensor, shift: Tensor, columns: int, stream: int) -> Thresholds:
+    """The comparison that a batch norm, `scale * s + shift` (float64 `[outputs]`), and a sign make of counts.
+
+    Counts are those of `columns` streams.
+    """
     most = columns * stream
-    zero = mean - beta * deviation / torch.where(gamma == 0, 1.0, gamma)
+    zero = -shift / torch.where(scale == 0, 1.0, scale)
     exact = (most + stream * zero) / 2
-    always = torch.where(beta >= 0, 0.0, most + 1.0)  # a scale of 0 leaves the sign of the shift
-    threshold = torch.where(gamma > 0, exact.ceil(), exact.floor())
-    direction = torch.where(gamma == 0, 1.0, gamma.sign())
-    return Thresholds(torch.where(gamma == 0, always, threshold), direction)
+    always = torch.where(shift >= 0, 0.0, most + 1.0)  # a scale of 0 leaves the sign of the shift
+    threshold = torch.where(scale > 0, exact.ceil(), exact.floor())
+    direction = torch.where(scale == 0, 1.0, scale.sign())
+    return Thresholds(torch.where(scale == 0, always, threshold), direction)
