@@ -1,6 +1,7 @@
 """Accuracy beside time, as Markdown tables: every scheme by kind of layer, and rows that share columns."""
 
 from collections.abc import Sequence
+from statistics import stdev
 from typing import Any
 
 from bench.markdown import NOTHING, milliseconds, table
@@ -33,34 +34,53 @@ def scheme_tables(document: Document) -> str:
 
 
 def row_sharing_tables(document: Document) -> str:
-    """Accuracy and time by rows that share columns and by rate, for a network and precision, and the best points."""
+    """Accuracy and time by rows that share columns and by rate, for a network and precision, and the best points.
+
+    Trained ones first; runs whose answers were not kept sample by sample have no best point.
+    """
     parts = []
-    for run in document["runs"]:
+    for run in sorted(document["runs"], key=lambda run: "losses" not in run["rows"][0]):
+        judged = "losses" in run["rows"][0]
         parts.append(f"**{run['about']}**: {run['pruning']}.")
         for precision in sorted({row["precision"] for row in run["rows"]}):
             rows = [row for row in run["rows"] if row["precision"] == precision]
-            parts += [_row_sharing_table(rows), _sentence(best_point(rows, precision))]
-        parts.append(f"**Of both: {_sentence(best_point(run['rows']))}**")
+            parts += [_row_sharing_table(rows), *([_sentence(best_point(rows, precision))] if judged else [])]
+        if judged:
+            parts.append(f"**Of both: {_sentence(best_point(run['rows']))}**")
+            parts.append(f"The dense network in the same run elsewhere: {_peers(run['dense_peers'])}.")
     return "\n\n".join(parts) or NOTHING
 
 
-def best_point(rows: Sequence[Row], precision: str = "float32") -> Row:
-    """The fastest pruned point within `NEAR` of the dense network at `precision`; where none is, the most accurate.
+def _peers(times: dict[str, Row]) -> str:
+    found = [f"{name} {milliseconds(time['milliseconds'])}" for name, time in times.items()]
+    return ", ".join(found) or "no peer is installed"
 
-    `loss` (of accuracy) and `speedup` are beside that network, `beside`; `within` says which of both it is.
+
+def reference(rows: Sequence[Row], precision: str) -> Row:
+    """The dense network at a precision: as it came or trained as the pruned ones were, whichever is more accurate."""
+    dense = [row for row in rows if row["scheme"].startswith("dense") and row["precision"] == precision]
+    return max(dense, key=lambda row: row["accuracy"])
+
+
+def best_point(rows: Sequence[Row], precision: str = "float32") -> Row:
+    """The fastest pruned point within `NEAR` of the dense network at `precision` on the samples that choose.
+
+    Where none is, that of least loss there. `loss` (of accuracy, with its standard `error`) is on the other samples,
+    and `speedup` beside the dense network; `within` says which of both the point is.
     """
-    dense = next(row for row in rows if row["scheme"] == "dense" and row["precision"] == precision)
-    pruned = [row for row in rows if row["scheme"] != "dense"]
-    near = [row for row in pruned if dense["accuracy"] - row["accuracy"] <= NEAR + ROUNDING]
+    dense = reference(rows, precision)
+    pruned = [row for row in rows if row["scheme"][0].isdigit()]
+    near = [row for row in pruned if row["losses"][precision]["choosing"] <= NEAR + ROUNDING]
     best = (
         min(near, key=lambda row: row["milliseconds"])
         if near
-        else max(pruned, key=lambda row: (row["accuracy"], -row["milliseconds"]))
+        else min(pruned, key=lambda row: (row["losses"][precision]["choosing"], row["milliseconds"]))
     )
     return {
         **{key: best[key] for key in ("scheme", "precision", "accuracy", "milliseconds")},
         "beside": precision,
-        "loss": dense["accuracy"] - best["accuracy"],
+        "loss": best["losses"][precision]["judging"],
+        "error": best["losses"][precision]["error"],
         "speedup": dense["milliseconds"] / best["milliseconds"],
         "within": bool(near),
     }
@@ -68,16 +88,21 @@ def best_point(rows: Sequence[Row], precision: str = "float32") -> Row:
 
 def _row_sharing_table(rows: Sequence[Row]) -> str:
     places = {row["scheme"]: row for row in rows}
-    pruned = [name.split(" rows ") for name in places if name != "dense"]
-    shared = sorted({int(count) for count, _ in pruned})
-    rates = sorted({rate for _, rate in pruned}, key=lambda rate: float(rate[:-1]))
-    lines = [[str(count), *(_cell(places.get(f"{count} rows {rate}")) for rate in rates)] for count in shared]
-    title = f"In {rows[0]['precision']}; dense: {_cell(places['dense'])}"
-    return f"{title}\n\n{table(['rows that share', *rates], lines)}"
+    points = [name.split(" rows ") for name in places if " rows " in name]
+    shared = sorted(
+        {count for count, _ in points}, key=lambda count: (not count.isdigit(), len(count), count)
+    )
+    rates = sorted({rate for _, rate in points}, key=lambda rate: float(rate[:-1]))
+    lines = [[count, *(_cell(places.get(f"{count} rows {rate}")) for rate in rates)] for count in shared]
+    dense = "; ".join(f"{name}: {_cell(row)}" for name, row in places.items() if name.startswith("dense"))
+    return f"In {rows[0]['precision']}; {dense}\n\n{table(['rows that share', *rates], lines)}"
 
 
 def _cell(row: Row | None) -> str:
-    return "-" if row is None else f"{row['accuracy']:.1%}, {milliseconds(row['milliseconds'])}"
+    if row is None:
+        return "-"
+    spread = f" ± {100 * stdev(row['accuracies']):.1f}" if len(row["accuracies"]) > 1 else ""
+    return f"{100 * row['accuracy']:.1f}{spread} %, {milliseconds(row['milliseconds'])}"
 
 
 def _sentence(best: Row) -> str:
@@ -85,4 +110,5 @@ def _sentence(best: Row) -> str:
     limit = f"within {100 * NEAR:g} points of the dense {best['beside']} network"
     start = f"The fastest point {limit} has" if best["within"] else f"No point is {limit}; the least loss has"
     point = f"{count} row{'' if count == '1' else 's'} a column set at {rate} in {best['precision']}"
-    return f"{start} {point}: {100 * best['loss']:.1f} points lost, {best['speedup']:.2f}x its speed."
+    judged = f"{100 * best['loss']:.1f} ± {100 * best['error']:.1f} points lost on the samples that did not choose it"
+    return f"{start} {point}: {best['speedup']:.2f}x its speed, {judged}."

@@ -34,6 +34,11 @@ class Trial:
     folder: Path
 
     @property
+    def figures(self) -> dict[str, Any]:
+        """The record without what was said of single samples."""
+        return {key: value for key, value in self.record.items() if key != "right"}
+
+    @property
     def deployment(self) -> NativeDeployment:
         """The network as it was compiled and judged."""
         return load_deployment(self.folder)
@@ -56,7 +61,7 @@ class Store:
             shutil.rmtree(folder, ignore_errors=True)
             deployment.save(folder)
             write_atomically(record, json.dumps(found))
-            print(f"{name}: {found}", flush=True)
+            print(f"{name}: {Trial(found, folder).figures}", flush=True)
         return Trial(json.loads(record.read_text()), folder)
 
     def checkpoint(
@@ -89,10 +94,10 @@ def first_seed(trials: Sequence[Trial], *example: Tensor) -> dict[str, Callable[
 
 
 def with_times(trials: Sequence[Trial], example: Sequence[Tensor], rounds: int) -> list[dict[str, Any]]:
-    """The record of each trial, and its time on an example beside all others."""
+    """The figures of each trial, single answers left out, and its time on an example beside all others."""
     calls = {str(place): partial(one.deployment, *example) for place, one in enumerate(trials)}
     times = timed(calls, rounds)
-    return [one.record | times[str(place)] for place, one in enumerate(trials)]
+    return [one.figures | times[str(place)] for place, one in enumerate(trials)]
 
 
 def discard(trials: Sequence[Trial]) -> None:

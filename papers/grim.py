@@ -71,7 +71,7 @@ def run(quick: bool) -> Check:
             calls = first_seed(trials, *first.example) | {peer.label: peer.run for peer in peers}
             found = {
                 "rate": RATES[first.kind],
-                "trials": [one.record for one in trials],
+                "trials": [one.figures for one in trials],
                 "milliseconds": timed(calls, 3 if quick else 21),
                 "peers": [peer.label for peer in peers],
             }

@@ -5,7 +5,7 @@ into its scheme by ADMM on its own outputs (`Reconstruction`), fitted to data th
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,6 @@ from papers.pruning import plan_of, realised_density
 from spokeshave.compiler import NativeDeployment, compile_network
 from spokeshave.data import DATA, Batches, Data
 from spokeshave.errors import SpokeshaveError
-from spokeshave.measure.accuracy import evaluate
 from spokeshave.methods import (
     FeatureDistillation,
     MaskedFineTuning,
@@ -135,14 +134,15 @@ class FineTuning:
     features: tuple[str, ...] = ()
     adam: bool = False
     precision: torch.dtype = torch.float32
+    seed: int = 0
 
-    def run(self, network: nn.Module, dense: nn.Module, plan: Plan) -> None:
-        """Train in place; a plan's patterns must hold for the network."""
-        sessions: list[Session] = [begin(MaskedFineTuning(), network, plan)]
+    def run(self, network: nn.Module, dense: nn.Module, plan: Plan | None) -> None:
+        """Train in place, all weights without a plan; a plan's patterns must hold for the network."""
+        sessions: list[Session] = [begin(MaskedFineTuning(), network, plan)] if plan else []
         if self.features:
             method = FeatureDistillation(dense, self.features, FEATURES)
-            sessions.append(begin(method, network, plan))
-        session = Together(tuple(sessions))
+            sessions.append(begin(method, network, plan or Plan(())))
+        session = Together(tuple(sessions)) if sessions else None
         train(
             network,
             self.data,
@@ -151,9 +151,11 @@ class FineTuning:
             optimizer=torch.optim.Adam(network.parameters(), self.rate) if self.adam else None,
             session=session,
             teacher=Teacher(dense, *TEACHING),
+            seed=self.seed,
             precision=self.precision,
         )
-        session.finish()
+        if session:
+            session.finish()
         refresh_batch_norm(network, self.data.train)
 
 
@@ -185,6 +187,13 @@ class AtRandom:
     def pack(self, weight: Tensor) -> Packed:
         """As the scheme does."""
         return self.scheme.pack(weight)
+
+
+def right_answers(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> str:
+    """A digit for each sample, 1 where the network gives it its own label."""
+    with torch.inference_mode():
+        right = [network(inputs).argmax(1) == labels for inputs, labels in batches]
+    return "".join(str(int(one)) for one in torch.cat(right))
 
 
 def at_random(plan: Plan, seed: int) -> Plan:
@@ -224,8 +233,8 @@ def trial(
         if plan is not None:
             wanted = at_random(plan, seed) if random else plan
             begin(Reconstruction(subject.data.train, subject.passes), subject.listen(core), wanted).finish()
-            if fine_tuning:
-                fine_tuning.run(subject.listen(core), subject.listen(subject.core), plan)
+        if fine_tuning:
+            fine_tuning.run(subject.listen(core), subject.listen(subject.core), plan)
 
     def make() -> tuple[dict[str, Any], NativeDeployment]:
         core = kept.checkpoint(label, settings, copy.deepcopy(subject.core), prune)
@@ -233,13 +242,15 @@ def trial(
         deployment = compile_network(
             core.eval(), subject.example, plan, precision=precision, calibration=data
         )
+        right = right_answers(subject.listen(deployment), subject.data.held_out)
         return {
             "kind": subject.kind,
             "scheme": name,
             "seed": seed,
             "precision": precision,
             "density": realised_density(core, subject.names),
-            "test": evaluate(subject.listen(deployment), subject.data.held_out).top1,
+            "test": right.count("1") / len(right),
+            "right": right,
             "weight_bytes": deployment.manifest.weight_bytes,
         }, deployment
 
