@@ -1,8 +1,9 @@
-"""Winograd's algorithm against PyTorch in double precision, and when it is chosen."""
+"""Winograd's algorithm against PyTorch in double precision, what it skips, and when it is chosen."""
 
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,10 +13,10 @@ from tests.compiler.conftest import run_program
 from tests.compiler.emit.test_convolution import convolution_graph, expected
 
 from spokeshave.compiler.emit.lower import lower
+from spokeshave.compiler.emit.winograd import MOST_KEPT, pack_kernels
 from spokeshave.compiler.graph import Graph, Node, Value
 from spokeshave.compiler.isa import instruction_set
 from spokeshave.compiler.kernels.instances import WinogradKernel
-from spokeshave.compiler.kernels.winograd import DEPTH
 from spokeshave.compiler.operations import Activation, Convolution
 from spokeshave.compiler.schedule import Product, forms, schedule_for
 
@@ -41,7 +42,7 @@ def assert_close(result, exact):
 
 @st.composite
 def cases(draw):
-    channels = draw(st.sampled_from([1, 3, 17, DEPTH, DEPTH + 2, 2 * DEPTH + 5]))
+    channels = draw(st.sampled_from([1, 3, 17, MOST_KEPT, MOST_KEPT + 2, 2 * MOST_KEPT + 5]))
     rows = draw(st.sampled_from([1, 8, 31, 33, 70]))
     padding = draw(st.tuples(*[st.integers(0, 3)] * 4))
     size = tuple(
@@ -51,16 +52,25 @@ def cases(draw):
     activation = draw(st.sampled_from([None, Activation("relu")]))
     bias = draw(st.sampled_from(["b", None]))
     operation = Convolution("w", bias, padding=padding, residual=draw(st.booleans()), activation=activation)
-    return operation, (rows, channels, 3, 3), size, draw(st.integers(1, 6)), draw(st.integers(0, 2**31))
+    density = draw(st.sampled_from([1.0, 0.3, 0.02, 0.0]))
+    return (
+        operation,
+        (rows, channels, 3, 3),
+        density,
+        size,
+        draw(st.integers(1, 6)),
+        draw(st.integers(0, 2**31)),
+    )
 
 
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(case=cases())
 def test_any_size_padding_and_number_of_channels(isa, case):
-    operation, shape, size, chunk, seed = case
+    operation, shape, density, size, chunk, seed = case
     generator = torch.Generator().manual_seed(seed)
     random = lambda *shape: torch.randn(shape, generator=generator)  # noqa: E731
-    weight, bias = random(*shape), random(shape[0])
+    kept = torch.rand(-(-shape[0] // 32), shape[1], 1, 1, generator=generator) < density
+    weight, bias = random(*shape) * kept.repeat_interleave(32, 0)[: shape[0]], random(shape[0])
     graph = convolution_graph(weight, bias, size, operation)
     inputs = [random(2, *graph.shape(name)[1:]) for name in graph.inputs]
     chosen = instruction_set(isa)
@@ -134,6 +144,38 @@ def test_chosen_for_plain_and_dense_layers_alone(options, kernel, density, wante
     graph = convolution_graph(weight, None, (28, 28), Convolution("w", None, padding=(2, 2, 2, 2), **options))
     kernels = lower(graph, instruction_set("avx512"), {}).kernels
     assert any(isinstance(one, WinogradKernel) for one in kernels) == wanted
+
+
+@pytest.mark.parametrize(("rows", "vectors"), [(32, 2), (16, 1)])
+def test_kernels_that_a_block_of_outputs_leaves_out_are_skipped(rows, vectors):
+    isa = instruction_set("avx512")
+    kept = torch.rand(128 // rows, 128, 1, 1) < 0.25
+    weight = torch.randn(128, 128, 3, 3) * kept.repeat_interleave(rows, 0)
+    graph = convolution_graph(weight, None, (28, 28), Convolution("w", None, padding=(1, 1, 1, 1)))
+    (kernel,) = lower(graph, isa, {}).kernels
+    assert isinstance(kernel, WinogradKernel)
+    assert kernel.vectors == vectors
+    packed = pack_kernels(weight.numpy(), vectors * isa.lanes)
+    assert len(packed.weights) == int(kept.sum())
+    assert packed.most <= MOST_KEPT
+
+
+@given(
+    shape=st.tuples(st.integers(1, 40), st.integers(1, 300)),
+    density=st.sampled_from([0.0, 0.02, 0.3, 1.0]),
+    block=st.sampled_from([4, 16, 32]),
+)
+def test_packed_kernels_hold_the_weight(shape, density, block):
+    weight = np.random.default_rng(0).random((*shape, 3, 3), np.float32)
+    weight *= np.random.default_rng(1).random((*shape, 1, 1)) < density
+    packed = pack_kernels(weight, block)
+    blocks, passes = -(-shape[0] // block), -(-shape[1] // packed.depth)
+    unpacked = np.zeros((blocks, block, passes * packed.depth, 9), np.float32)
+    for number, (first, last) in enumerate(pairwise(packed.starts)):
+        channels = number % passes * packed.depth + packed.channels[first:last]
+        unpacked[number // passes][:, channels] = packed.weights[first:last].transpose(2, 0, 1)
+    unpacked = unpacked.reshape(blocks * block, -1, 3, 3)[: shape[0], : shape[1]]
+    assert np.array_equal(unpacked, weight)
 
 
 def test_errors_are_little_larger_than_those_of_direct_sums():

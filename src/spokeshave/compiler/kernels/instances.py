@@ -146,16 +146,20 @@ class SubsetKernel:
 
 @dataclass(frozen=True)
 class WinogradKernel:
-    """A convolution of 3 x 3 by Winograd's algorithm: `tiles x vectors` accumulators, outputs being the lanes."""
+    """A convolution of 3 x 3 by Winograd's algorithm: `tiles x vectors` accumulators, outputs being the lanes.
+
+    It passes over `depth` channels at a time.
+    """
 
     tiles: int
     vectors: int
+    depth: int
     epilogue: Epilogue = Epilogue()
 
     @property
     def name(self) -> str:
         """Name of the C function."""
-        return f"winograd_t{self.tiles}_v{self.vectors}_{self.epilogue.name}"
+        return f"winograd_t{self.tiles}_v{self.vectors}_d{self.depth}_{self.epilogue.name}"
 
 
 @dataclass(frozen=True)

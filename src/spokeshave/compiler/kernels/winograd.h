@@ -1,7 +1,7 @@
 /* Winograd's algorithm F(4 x 4, 3 x 3) (Lavin and Gray, arXiv 1509.09308): a tile of 4 x 4 outputs reads 6 x 6 inputs; both
    and the 3 x 3 weights are transformed to 36 points, where a convolution is one product of matrices a point. The polynomials
    meet at 0, +-sqrt(1/2), +-sqrt(2) and infinity: products of these are powers of two, and rounding errors are a quarter of
-   those of 0, +-1, +-2. Channels are the lanes of every transform. WINOGRAD_DEPTH is set by the build, as LANES is. */
+   those of 0, +-1, +-2. Channels are the lanes of every transform. */
 #define WINOGRAD_SPAN 16 /* tiles beside each other whose inputs are turned together */
 #define SQRT_HALF 0.70710678f
 #define SQRT_TWO 1.41421356f
@@ -10,13 +10,14 @@ typedef struct {
     int channels, height, width, pitch, top, left; /* what is read, and its padding */
     int outputs, out_height, out_width, out_pitch, out_lanes;
     int tiles_y, tiles_x, group; /* rows and columns of tiles; rows at a time */
+    int depth, kept;             /* channels of one pass, and how many of them a block of outputs has weights for, at most */
     ptrdiff_t plane, out_plane;
 } winograd_shape;
 
 /* Floats from point to point of the transformed inputs, weights and sums: an odd number of cache lines. */
-INLINE ptrdiff_t winograd_inputs(const winograd_shape *s) { return (ptrdiff_t)s->group * s->tiles_x * WINOGRAD_DEPTH + 16; }
+INLINE ptrdiff_t winograd_inputs(const winograd_shape *s) { return (ptrdiff_t)s->group * s->tiles_x * s->depth + 16; }
 INLINE ptrdiff_t winograd_sums(const winograd_shape *s, int block) { return (ptrdiff_t)s->group * s->tiles_x * block + 16; }
-#define WINOGRAD_WEIGHTS(block) (WINOGRAD_DEPTH * (block) + 16)
+INLINE ptrdiff_t winograd_kernels(const winograd_shape *s, int block) { return (ptrdiff_t)s->kept * block + 16; }
 
 INLINE void points_of_inputs(const vector x[6], vector *v, int step) {
     vector a = x[4] - 2.0f * x[2], b = SQRT_HALF * (x[3] - 2.0f * x[1]);
@@ -59,7 +60,7 @@ static void turned_row(const winograd_shape *s, const float *x, int channel, int
     for (; k < count; k++) to[k] = splat(0.0f);
 }
 
-/* The points of all tiles of a group, for one vector of channels: [points][tiles][WINOGRAD_DEPTH]. */
+/* The points of all tiles of a group, for one vector of channels: [points][tiles][depth]. */
 static void winograd_input(const winograd_shape *s, const float *x, int channel, int first, int rows, float *to) {
     ptrdiff_t point = winograd_inputs(s);
     vector turned[6][4 * WINOGRAD_SPAN + 2]; /* the rows that a row of tiles reads, in turn */
@@ -69,7 +70,7 @@ static void winograd_input(const winograd_shape *s, const float *x, int channel,
             for (; made < 4 * row + 6; made++)
                 turned_row(s, x, channel, 4 * first + made - s->top, 4 * tile - s->left, 4 * n + 2, turned[made % 6]);
             for (int t = 0; t < n; t++) {
-                float *out = to + ((ptrdiff_t)row * s->tiles_x + tile + t) * WINOGRAD_DEPTH;
+                float *out = to + ((ptrdiff_t)row * s->tiles_x + tile + t) * s->depth;
                 vector columns[6][6], column[6];
                 for (int j = 0; j < 6; j++) {
                     for (int i = 0; i < 6; i++) column[i] = turned[(4 * row + i) % 6][4 * t + j];
@@ -85,8 +86,7 @@ static void winograd_input(const winograd_shape *s, const float *x, int channel,
 }
 
 /* Two rows of points of weights [channels][9][block]: 0 and 5, 1 and 2, or 3 and 4, which share what they read. */
-INLINE void weight_rows(const float *w, int channels, int block, float a, float square, float *u) {
-    ptrdiff_t point = WINOGRAD_WEIGHTS(block);
+INLINE void weight_rows(const float *w, int channels, int block, float a, float square, ptrdiff_t point, float *u) {
     for (int c = 0; c < channels; c++, w += 9 * block, u += block)
         for (int o = 0; o < block; o += LANES) {
             vector first[3], second[3];
@@ -99,10 +99,10 @@ INLINE void weight_rows(const float *w, int channels, int block, float a, float 
             points_of_weights(second, u + o + 6 * point, point);
         }
 }
-static void winograd_weights(int pair, const float *w, int channels, int block, float *u) {
-    if (pair == 0) weight_rows(w, channels, block, 0.0f, 0.0f, u);
-    if (pair == 1) weight_rows(w, channels, block, SQRT_HALF, 0.5f, u);
-    if (pair == 2) weight_rows(w, channels, block, SQRT_TWO, 2.0f, u);
+static void winograd_weights(int pair, const float *w, int channels, int block, ptrdiff_t point, float *u) {
+    if (pair == 0) weight_rows(w, channels, block, 0.0f, 0.0f, point, u);
+    if (pair == 1) weight_rows(w, channels, block, SQRT_HALF, 0.5f, point, u);
+    if (pair == 2) weight_rows(w, channels, block, SQRT_TWO, 2.0f, point, u);
 }
 
 /* Four rows of outputs from the sums of `tiles` neighbours: [row][position], a vector of channels each. */

@@ -1,10 +1,11 @@
-"""C text of the Winograd kernels: dense convolutions of 3 x 3 with a quarter of the multiply-adds (`winograd.h`).
+"""C text of the Winograd kernels: convolutions of 3 x 3 with a quarter of the multiply-adds (`winograd.h`).
 
-    inputs, group of tile rows after group      [depths][36 points][tiles][64 channels]
-    weights, a block of outputs and a depth     [points][64 channels][block]
+    inputs, group of tile rows after group      [depths][36 points][tiles][depth channels]
+    weights, a block of outputs and a depth     [points][kept channels][block]
     sums = inputs times weights, every point    [36 points][tiles][block]
 
 Outputs are lanes: a scalar of the inputs meets vectors of weights, `tiles x vectors` accumulators stay in registers.
+A block of outputs has weights for the channels that any of its outputs keeps a kernel of; it skips the others.
 Weights are transformed as they are used, into the cache: they are 36 numbers then instead of 9, which would come from
 beyond it, while what makes them costs as much as two tiles do. The team meets when the inputs of a group are there;
 then workers share out blocks of outputs, and spans of tiles where there are too few of these.
@@ -15,28 +16,29 @@ from itertools import product
 from spokeshave.compiler.kernels.instances import WinogradKernel
 from spokeshave.compiler.kernels.panel import finished
 
-DEPTH = 64  # channels of one pass
 TEAM = 8  # workers at most: each has points of weights and sums of its own
-DEFINITIONS = f"#define WINOGRAD_DEPTH {DEPTH}\n#define WINOGRAD_TEAM {TEAM}\n"
+DEFINITIONS = f"#define WINOGRAD_TEAM {TEAM}\n"
 
 
-def scratch_floats(channels: int, tiles: int, block: int) -> int:
+def scratch_floats(channels: int, tiles: int, block: int, depth: int, kept: int) -> int:
     """Room for the points of `tiles` tiles of inputs, and for every worker's points of weights and sums.
 
     From point to point it is an odd number of cache lines, as in `winograd.h`.
     """
-    inputs = -(-channels // DEPTH) * 36 * (tiles * DEPTH + 16)
-    return inputs + TEAM * (12 * (DEPTH * block + 16) + 36 * (tiles * block + 16))
+    inputs = -(-channels // depth) * 36 * (tiles * depth + 16)
+    return inputs + TEAM * (12 * (kept * block + 16) + 36 * (tiles * block + 16))
 
 
 def winograd_function(kernel: WinogradKernel) -> str:
     """C text of one driver with its register tiles: tiles, tiles - 1, ... 1."""
     widths = range(kernel.tiles, 0, -1)
     calls = "\n".join(
-        f"        case {n}: {kernel.name}_tile_{n}(v, u, m, depth, add, ahead); break;" for n in widths
+        f"        case {n}: {kernel.name}_tile_{n}(v, channels, u, m, kept, add, ahead); break;"
+        for n in widths
     )
     names = {
-        "NAME": kernel.name, "BLOCK": f"({kernel.vectors} * LANES)", "MOST": kernel.tiles, "CALLS": calls,
+        "NAME": kernel.name, "BLOCK": f"({kernel.vectors} * LANES)", "MOST": kernel.tiles, "DEPTH": kernel.depth,
+        "CALLS": calls,
         "FINISHED": finished(kernel.epilogue, "out[i][k] + bias[k]", "residual + at"),
     }  # fmt: skip
     text = "\n".join(_tile(kernel, tiles) for tiles in widths) + _TEXT
@@ -53,47 +55,51 @@ def _tile(kernel: WinogradKernel, tiles: int) -> str:
         f"    vector a{t}_{o} = add ? load(m + {t} * BLOCK + {o} * LANES) : splat(0.0f);" for t, o in cells
     ]
     lines += [
-        "    for (int c = 0; c < depth; c++, u += BLOCK) {",
+        "    for (int c = 0; c < kept; c++, u += BLOCK) {",
+        "        const float *from = v + channels[c];",
         "        __builtin_prefetch(ahead + c * BLOCK, 0, 2);",
     ]
     lines += [f"        vector w{o} = load(u + {o} * LANES);" for o in vectors]
     for t in range(tiles):
         added = " ".join(f"a{t}_{o} += f * w{o};" for o in vectors)
-        lines.append(f"        {{ float f = v[{t} * WINOGRAD_DEPTH + c]; {added} }}")
+        lines.append(f"        {{ float f = from[{t} * DEPTH]; {added} }}")
     lines += ["    }", *(f"    store(m + {t} * BLOCK + {o} * LANES, a{t}_{o});" for t, o in cells)]
-    arguments = "const float *v, const float *u, float *m, int depth, int add, const char *ahead"
+    places = "const float *v, const int32_t *channels, const float *u, float *m"
+    arguments = f"{places}, int kept, int add, const char *ahead"
     return f"static void {kernel.name}_tile_{tiles}({arguments}) {{\n" + "\n".join(lines) + "\n}"
 
 
 _TEXT = """
 /* The sums of one point. */
-static void NAME_tiles(const float *v, const float *u, float *m, int tiles, int depth, int add, const char *ahead) {
+static void NAME_tiles(const float *v, const int32_t *channels, const float *u, float *m, int tiles, int kept, int add,
+                       const char *ahead) {
     while (tiles > 0) {
         int parts = (tiles + MOST - 1) / MOST, n = (tiles + parts - 1) / parts;
         switch (n) {
 CALLS
         }
-        tiles -= n, v += n * WINOGRAD_DEPTH, m += n * BLOCK;
+        tiles -= n, v += n * DEPTH, m += n * BLOCK;
     }
 }
 
-/* All sums of a block of outputs: of whole rows of tiles, or of a span of each. */
-static void NAME_sums(const winograd_shape *s, const float *weights, const float *inputs, float *points, float *sums,
-                      range span, int rows) {
-    ptrdiff_t point = winograd_inputs(s), to = winograd_sums(s, BLOCK);
+/* All sums of a block of outputs: of whole rows of tiles, or of a span of each. `starts` are the block's own. */
+static void NAME_sums(const winograd_shape *s, const float *weights, const int32_t *channels, const int32_t *starts,
+                      const float *inputs, float *points, float *sums, range span, int rows) {
+    ptrdiff_t point = winograd_inputs(s), kernels = winograd_kernels(s, BLOCK), to = winograd_sums(s, BLOCK);
     int together = span.to - span.from == s->tiles_x, tiles = together ? rows * s->tiles_x : span.to - span.from;
-    for (int c = 0; c < s->channels; c += WINOGRAD_DEPTH, inputs += 36 * point) {
-        int left = s->channels - c, depth = left < WINOGRAD_DEPTH ? left : WINOGRAD_DEPTH;
-        const float *from = weights + (ptrdiff_t)c * 9 * BLOCK;
+    for (int c = 0; c < s->channels; c += DEPTH, inputs += 36 * point, starts++) {
+        int kept = starts[1] - starts[0];
+        if (kept == 0 && c > 0) continue;
+        const float *from = weights + (ptrdiff_t)starts[0] * 9 * BLOCK;
         for (int pair = 0; pair < 3; pair++) {
-            winograd_weights(pair, from, depth, BLOCK, points);
+            winograd_weights(pair, from, kept, BLOCK, kernels, points);
             for (int j = 0; j < 12; j++) {
                 int p = 6 * (pair == 0 ? j / 6 * 5 : 2 * pair - 1 + j / 6) + j % 6;
-                const char *ahead = (const char *)(from + depth * 9 * BLOCK) + (12 * pair + j) * depth * BLOCK;
+                const char *ahead = (const char *)(from + kept * 9 * BLOCK) + (12 * pair + j) * kept * BLOCK;
                 for (int row = 0; row < (together ? 1 : rows); row++) {
                     ptrdiff_t at = (ptrdiff_t)row * s->tiles_x + span.from;
-                    NAME_tiles(inputs + p * point + at * WINOGRAD_DEPTH, points + j * WINOGRAD_WEIGHTS(BLOCK),
-                               sums + p * to + at * BLOCK, tiles, depth, c > 0, ahead);
+                    NAME_tiles(inputs + p * point + at * DEPTH, channels + starts[0], points + j * kernels,
+                               sums + p * to + at * BLOCK, tiles, kept, c > 0, ahead);
                 }
             }
         }
@@ -130,14 +136,14 @@ static void NAME_rows(const winograd_shape *s, const float *sums, range span, in
     (void)residual;
 }
 
-static void NAME(worker w, winograd_shape s, const float *weights, const float *bias, const float *x, float *y,
-                 const float *residual, float *scratch) {
-    int vectors = (s.channels + LANES - 1) / LANES, depths = (s.channels + WINOGRAD_DEPTH - 1) / WINOGRAD_DEPTH;
+static void NAME(worker w, winograd_shape s, const float *weights, const int32_t *channels, const int32_t *starts,
+                 const float *bias, const float *x, float *y, const float *residual, float *scratch) {
+    int vectors = (s.channels + LANES - 1) / LANES, depths = (s.channels + DEPTH - 1) / DEPTH;
     int blocks = (s.outputs + BLOCK - 1) / BLOCK, segments = (4 * s.tiles_x + LANES - 1) / LANES;
     int team = w.count < WINOGRAD_TEAM ? w.count : WINOGRAD_TEAM, parts = (team + blocks - 1) / blocks;
     ptrdiff_t depth = 36 * winograd_inputs(&s);
-    float *own = scratch + depths * depth + w.index * (12 * WINOGRAD_WEIGHTS(BLOCK) + 36 * winograd_sums(&s, BLOCK));
-    float *sums = own + 12 * WINOGRAD_WEIGHTS(BLOCK);
+    ptrdiff_t kernels = 12 * winograd_kernels(&s, BLOCK);
+    float *own = scratch + depths * depth + w.index * (kernels + 36 * winograd_sums(&s, BLOCK)), *sums = own + kernels;
     if (parts > segments) parts = segments;
     range turn = share(w, vectors), items = {0, 0};
     if (w.index < team) items = share((worker){w.index, team}, blocks * parts);
@@ -145,7 +151,7 @@ static void NAME(worker w, winograd_shape s, const float *weights, const float *
         int left = s.tiles_y - first, rows = left < s.group ? left : s.group;
         for (int i = turn.from; i < turn.to; i++) {
             int channel = i * LANES;
-            float *to = scratch + channel / WINOGRAD_DEPTH * depth + channel % WINOGRAD_DEPTH;
+            float *to = scratch + channel / DEPTH * depth + channel % DEPTH;
             winograd_input(&s, x, channel, first, rows, to);
         }
         barrier(w);
@@ -154,7 +160,7 @@ static void NAME(worker w, winograd_shape s, const float *weights, const float *
             range span = {part.from * LANES / 4, part.to * LANES / 4};
             ptrdiff_t output = item / parts * BLOCK;
             if (span.to > s.tiles_x) span.to = s.tiles_x;
-            NAME_sums(&s, weights + output * 9 * s.channels, scratch, own, sums, span, rows);
+            NAME_sums(&s, weights, channels, starts + item / parts * depths, scratch, own, sums, span, rows);
             for (ptrdiff_t c = output; c < s.outputs && c < output + BLOCK; c += LANES)
                 NAME_rows(&s, sums + c - output, span, first, rows, (int)c, bias + c, y + c * s.out_plane,
                           residual + c * s.out_plane);
