@@ -2,9 +2,10 @@
 
     python -m bench.fpga_simulation [--simulator verilator] [--output FILE]
 
-Weights are those of MobileNetV2 in int8, DeiT-tiny in 3 bits and ResNet-20 (in int8, and in rows of 4 bits and powers
-of two); inputs are what these layers read for an image. What a layer of MobileNetV2 or DeiT-tiny gives is rescaled with
-one rounding, to 8 bits. Nothing of the cycle model was fitted to these runs.
+Weights are those of MobileNetV2 in int8, DeiT-tiny in 3 bits, ResNet-20 (in int8, and in rows of 4 bits and powers of
+two) and a binary perceptron; inputs are what these layers read for an image, of the perceptron for all held-out digits.
+What a layer of MobileNetV2 or DeiT-tiny gives is rescaled with one rounding, to 8 bits. Nothing of the cycle model was
+fitted to these runs.
 """
 
 import argparse
@@ -19,9 +20,10 @@ from typing import Any
 import numpy as np
 import torch
 from tests.compiler.integers.deit_tiny import deit_graph
-from tests.compiler.integers.mobilenet_v2 import Trace, whole_graph
+from tests.compiler.integers.mobilenet_v2 import Trace, first_sheet, whole_graph
 from torch import Tensor
 
+from bench.fpga_binary import binary_products
 from bench.records import RESULTS, provenance
 from spokeshave.compiler.graph import Graph
 from spokeshave.compiler.integers import IntegerForm, whole_network
@@ -34,6 +36,7 @@ from spokeshave.devices.fpga.engine import Engine, Lanes
 from spokeshave.devices.fpga.schedule import jobs
 from spokeshave.devices.fpga.verilog.engine_run import SimulatedEngine, simulated_engine
 from spokeshave.devices.fpga.verilog.layer import numbers_of, reason_against
+from spokeshave.devices.fpga.verilog.product import Numbers
 from spokeshave.locate import data_folder
 from spokeshave.networks.cifar_resnet import cifar_resnet
 from spokeshave.plan import Plan, Rule
@@ -46,11 +49,23 @@ ENGINES = {
     "int8 by shifts": Engine(Lanes(int8=16), requantizer="shift", **SIZES),
     "int4": Engine(Lanes(int4=16), **SIZES),
     "mixed": Engine(Lanes(int8=2, int4=8, shift=8), signed=False, **SIZES),
+    "binary": Engine(Lanes(binary=32), requantizer="shift", activation_bits=1, **SIZES),
 }
 
 
 @dataclass(frozen=True)
 class Case:
+    """A product of a network, the engine that runs it, and the levels `[rows, positions]` that must come."""
+
+    network: str
+    layer: str
+    engine: str
+    numbers: Numbers
+    wanted: Tensor
+
+
+@dataclass(frozen=True)
+class Layer:
     """A layer of a network with what it read, and the engine that runs it."""
 
     network: str
@@ -61,28 +76,29 @@ class Case:
     x: Tensor
 
 
-def mobilenet(most_positions: int = 400) -> Iterator[Case]:
-    """Its convolutions of 1 x 1, for random pixels, where maps are small enough for a quick run."""
+def mobilenet(most_positions: int = 400) -> Iterator[Layer]:
+    """Its convolutions of 1 x 1, for a picture of ImageNet, where maps are small enough for a quick run."""
     trace = Trace.read()
     graph = whole_graph(np.load(data_folder("mobilenet_v2_int8") / "mobilenet_v2_tf2_int8.npz"), trace)
-    image = _image(224) * 255 - 127
-    for case in _cases("MobileNetV2, int8", "int8", graph, image * trace.input.scale):
+    picture = first_sheet(data_folder("imagenet_sample") / "imagenet_sample_224.zip")[trace.images[0]]
+    image = (picture[None].float() - 127) * trace.input.scale
+    for case in _layers("MobileNetV2, int8", "int8", graph, image):
         rescale = case.operation.rescale
         grouped = getattr(case.operation.layer, "groups", 1) > 1
         if rescale is not None and not grouped and case.x.shape[-1] ** 2 <= most_positions:
             yield replace(case, operation=replace(case.operation, rescale=replace(rescale, rounding="once")))
 
 
-def deit(blocks: tuple[int, ...] = (0, 6)) -> Iterator[Case]:
+def deit(blocks: tuple[int, ...] = (0, 6)) -> Iterator[Layer]:
     """Layers of two blocks, for the image of the authors' trace; sums are shifted until they fit 8 bits."""
     raw = np.load(data_folder("deit_tiny_w3a3") / "deit_tiny_w3a3.npz")
     graph = deit_graph(raw)
-    for case in _cases("DeiT-tiny, 3 bits", "int4", graph, torch.from_numpy(raw["trace.input"])[None]):
+    for case in _layers("DeiT-tiny, 3 bits", "int4", graph, torch.from_numpy(raw["trace.input"])[None]):
         if case.layer.startswith(tuple(f"blocks.{block}." for block in blocks)):
             yield replace(case, operation=_to_bytes(case), weights=_with_shift(case))
 
 
-def _to_bytes(case: Case) -> Quantized:
+def _to_bytes(case: Layer) -> Quantized:
     old = case.operation.rescale
     assert old is not None
     return replace(
@@ -92,7 +108,7 @@ def _to_bytes(case: Case) -> Quantized:
     )
 
 
-def _with_shift(case: Case) -> dict[str, Tensor]:
+def _with_shift(case: Layer) -> dict[str, Tensor]:
     sums = integer_sums(case.operation, case.x, case.weights[case.operation.weight])
     shift = max(0, int(sums.abs().max()).bit_length() - 8)
     return {
@@ -101,7 +117,7 @@ def _with_shift(case: Case) -> dict[str, Tensor]:
     }
 
 
-def resnet(engine: str, form: IntegerForm, plan: Plan | None) -> Iterator[Case]:
+def resnet(engine: str, form: IntegerForm, plan: Plan | None) -> Iterator[Layer]:
     """Its convolutions and the classifier, for an image of CIFAR-10."""
     network, data = cifar_resnet(20, "pretrained"), cifar10()
     for name, scheme in (plan.resolve(network) if plan is not None else {}).items():
@@ -111,24 +127,17 @@ def resnet(engine: str, form: IntegerForm, plan: Plan | None) -> Iterator[Case]:
     graph = whole_network(network, image, data.train, form, plan).graph
     named = "ResNet-20" if plan is None else "ResNet-20, rows of 4 bits and powers of two"
     yield from (
-        case for case in _cases(named, engine, graph, image) if reason_against(case.operation) is None
+        case for case in _layers(named, engine, graph, image) if reason_against(case.operation) is None
     )
 
 
-def _image(size: int) -> Tensor:
-    """A smooth picture with edges: what it shows does not matter here."""
-    ramp = torch.linspace(0, 1, size)
-    waves = torch.stack([torch.sin(7 * ramp[:, None] + 5 * channel * ramp) for channel in range(3)])
-    return ((waves + torch.rand(3, size, size)) / 3).abs().clamp(0, 1)[None]
-
-
-def _cases(network: str, engine: str, graph: Graph, x: Tensor) -> Iterator[Case]:
+def _layers(network: str, engine: str, graph: Graph, x: Tensor) -> Iterator[Layer]:
     with torch.inference_mode():
         values = batch_values(graph, [x])
     for node in graph.nodes:
         if isinstance(node.operation, Quantized):
             weights, read = dict(graph.weights), values[node.inputs[0]]
-            yield Case(network, node.layer, engine, node.operation, weights, read)
+            yield Layer(network, node.layer, engine, node.operation, weights, read)
 
 
 def cases() -> Iterator[Case]:
@@ -147,15 +156,23 @@ def cases() -> Iterator[Case]:
         shape = (case.network, tuple(case.weights[case.operation.weight].shape), tuple(case.x.shape))
         if shape not in seen:
             seen.add(shape)
-            yield case
+            yield as_product(case)
+    for network, layer, numbers, wanted in binary_products():
+        yield Case(network, layer, "binary", numbers, wanted)
+
+
+def as_product(layer: Layer) -> Case:
+    """The layer's numbers, and what the executor makes of them."""
+    numbers = numbers_of(ENGINES[layer.engine], layer.operation, layer.weights, layer.x)
+    with torch.inference_mode():
+        expected = run_quantized(layer.operation, layer.weights, layer.x)
+    wanted = expected[0].flatten(1) if expected.dim() == 4 else expected.reshape(-1, expected.shape[-1]).T
+    return Case(layer.network, layer.layer, layer.engine, numbers, wanted)
 
 
 def run(case: Case, simulated: SimulatedEngine) -> dict[str, Any]:
     """One row of the record."""
-    numbers = numbers_of(simulated.engine, case.operation, case.weights, case.x)
-    with torch.inference_mode():
-        expected = run_quantized(case.operation, case.weights, case.x)
-    wanted = expected[0].flatten(1) if expected.dim() == 4 else expected.reshape(-1, expected.shape[-1]).T
+    numbers, wanted = case.numbers, case.wanted
     began = time.perf_counter()
     made = simulated.run(numbers)
     modelled = count(simulated.engine, jobs(simulated.engine, numbers.product)).total

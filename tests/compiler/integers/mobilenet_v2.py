@@ -1,6 +1,8 @@
 """The int8 MobileNetV2 of the shared data as a PyTorch network, and its scales as TensorFlow Lite's file has them."""
 
+import io
 import json
+import zipfile
 from dataclasses import dataclass, replace
 from math import frexp
 from pathlib import Path
@@ -8,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import nn
 
 from spokeshave.compiler.importer import import_program
@@ -51,6 +54,16 @@ class Trace:
 
 def _grid(scale, zero_point):
     return Quantization(float(np.float32(scale)), zero_point, -128, 127)
+
+
+def first_sheet(path):
+    """Images `[N, 3, H, W]`, bytes: decoding them all would take seconds."""
+    with zipfile.ZipFile(path) as archive:
+        meta = json.loads(archive.read("meta.json"))
+        name = min(name for name in archive.namelist() if name.startswith("sheet_"))
+        pixels = np.asarray(Image.open(io.BytesIO(archive.read(name))).convert("RGB"))
+    tiles = pixels.reshape(meta["rows"], meta["tile_h"], meta["cols"], meta["tile_w"], 3)
+    return torch.from_numpy(tiles.transpose(0, 2, 4, 1, 3).copy()).flatten(0, 1)
 
 
 class MobileNetV2(nn.Module):

@@ -1,14 +1,9 @@
 """A real integer network, MobileNetV2 in int8, held to TensorFlow Lite's own kernels bit for bit."""
 
-import io
-import json
-import zipfile
-
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from tests.compiler.integers.mobilenet_v2 import Trace, whole_graph
+from tests.compiler.integers.mobilenet_v2 import Trace, first_sheet, whole_graph
 
 from spokeshave.compiler.integers.batched import run_batch
 from spokeshave.compiler.integers.ranges import accumulator_ranges, check_accumulators
@@ -21,16 +16,6 @@ def shared(folder, name, read):
         return read(data_folder(folder) / name)
     except SpokeshaveError as reason:
         pytest.skip(str(reason))
-
-
-def first_sheet(path):
-    """Images `[N, 3, H, W]`, bytes: decoding them all would take seconds."""
-    with zipfile.ZipFile(path) as archive:
-        meta = json.loads(archive.read("meta.json"))
-        name = min(name for name in archive.namelist() if name.startswith("sheet_"))
-        pixels = np.asarray(Image.open(io.BytesIO(archive.read(name))).convert("RGB"))
-    tiles = pixels.reshape(meta["rows"], meta["tile_h"], meta["cols"], meta["tile_w"], 3)
-    return torch.from_numpy(tiles.transpose(0, 2, 4, 1, 3).copy()).flatten(0, 1)
 
 
 @pytest.fixture(scope="module")
