@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from spokeshave.data import DATA, Data
+from spokeshave.devices.fpga.engine import LaneKind
 from spokeshave.devices.fpga.verilog.product import Numbers
 from spokeshave.measure import evaluate
 from spokeshave.methods import RandomizedBinary, begin, train
@@ -18,6 +19,7 @@ from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.quantizers import Binary
 
 EPOCHS = 10
+BINARY: LaneKind = "binary"
 PLAN = Plan((Rule("8.weight", None), Rule("*.weight", Binary())))  # the last layer gives scores, not signs
 
 
@@ -26,12 +28,13 @@ def binary_products() -> Iterator[tuple[str, str, Numbers, Tensor]]:
     data = DATA["digits"]()
     network = trained(data)
     about = f"binary perceptron, digits ({evaluate(network, data.held_out).top1:.1%})"
-    x = torch.cat([images for images, _ in data.held_out])
+    x, modules = torch.cat([images for images, _ in data.held_out]), list(network)
     with torch.inference_mode():
-        for place, module in enumerate(network[:8]):
+        for place, module in enumerate(modules[:8]):
             if isinstance(module, nn.Linear):
-                activations = network[place + 1 : place + 3](module(x))
-                numbers = product_of(module, network[place + 1], x)
+                norm, sign = modules[place + 1 : place + 3]
+                activations = sign(norm(module(x)))
+                numbers = product_of(module, norm, x)
                 sums = numbers.weights @ numbers.inputs + numbers.bias[:, None]
                 assert torch.equal(sums >= 0, activations.T > 0)
                 yield about, str(place), numbers, sums.clamp(numbers.low, numbers.high)
@@ -61,7 +64,7 @@ def product_of(layer: nn.Linear, norm: nn.Module, x: Tensor) -> Numbers:
     nothing = torch.zeros_like(bias)
     return Numbers(
         weights=torch.where(layer.weight >= 0, 1, -1) * turned[:, None],
-        kinds=("binary",) * len(bias),
+        kinds=(BINARY,) * len(bias),
         inputs=x.T.long(),
         bias=bias,
         multiplier=nothing + 1,
