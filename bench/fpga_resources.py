@@ -19,7 +19,7 @@ import numpy as np
 from bench.records import RESULTS, provenance
 from spokeshave.atomic import write_atomically
 from spokeshave.devices.fpga import resources
-from spokeshave.devices.fpga.engine import Engine, Lanes
+from spokeshave.devices.fpga.engine import Engine, Lanes, Requantizer
 from spokeshave.devices.fpga.resources import COSTS, Resources, counted_parts, part_costs, resources_of
 from spokeshave.devices.fpga.verilog.engine import generate_engine
 from spokeshave.devices.fpga.verilog.lanes import binary_dot_product, pair_dot_product, shift_dot_product
@@ -143,17 +143,24 @@ def check(output: Path) -> None:
 
 
 def requantizers(output: Path) -> None:
-    """The two requantizers as LUTs and as gates, added to the record."""
+    """The two requantizers without DSP blocks, added to the record: LUTs, all cells of the FPGA, and gates."""
     record = json.loads(output.read_text())
+    shift, multiplier = _requantizer("shift"), _requantizer("multiplier")
     record["requantizers"] = {
-        kind: {
-            "luts": resources_in(counted(requantizer(kind, 32), "no multipliers")).lut,
-            "gates": sum(counted(requantizer(kind, 32), "gates").values()),
-        }
-        for kind in ("shift", "multiplier")
+        "provenance": provenance(1),
+        "shift": shift,
+        "multiplier": multiplier,
+        "ratio": {name: round(multiplier[name] / count, 2) for name, count in shift.items()},
     }
     output.write_text(json.dumps(record, indent=1) + "\n")
     print(json.dumps(record["requantizers"]))
+
+
+def _requantizer(kind: Requantizer) -> dict[str, float]:
+    """Flip-flops and carry chains are cells too, and flip-flops gates."""
+    cells = counted(requantizer(kind, 32), "no multipliers")
+    gates = counted(requantizer(kind, 32), "gates")
+    return {"luts": resources_in(cells).lut, "cells": sum(cells.values()), "gates": sum(gates.values())}
 
 
 def _row(engine: Engine) -> dict[str, Any]:
