@@ -20,7 +20,13 @@ from bench.records import RESULTS, provenance
 from spokeshave.atomic import write_atomically
 from spokeshave.devices.fpga import resources
 from spokeshave.devices.fpga.engine import Engine, Lanes, Requantizer
-from spokeshave.devices.fpga.resources import COSTS, Resources, counted_parts, part_costs, resources_of
+from spokeshave.devices.fpga.resources import (
+    COSTS,
+    Resources,
+    counted_parts,
+    lane_parts,
+    resources_of,
+)
 from spokeshave.devices.fpga.verilog.engine import generate_engine
 from spokeshave.devices.fpga.verilog.lanes import binary_dot_product, pair_dot_product, shift_dot_product
 from spokeshave.devices.fpga.verilog.module import Module, source
@@ -35,6 +41,19 @@ from spokeshave.devices.fpga.verilog.synthesis import (
 COUNTS = Path("runs/fpga_counts.json")
 TOML = Path(resources.__file__).parent / COSTS
 FIT_COMMAND = "python -m bench.fpga_resources fit"
+BLOCKS = {"int8_product": 0.5, "int4_product": 0.5, "multiplier_output": 4}  # DSP, as they are built
+WHAT = {
+    "int8_product": "a column of an int8 lane: half a DSP block and the register behind it",
+    "int4_product": "a column of an int4 lane: half a DSP block and the register behind it",
+    "shift_product": "a column of a lane of powers of two: multiplexer and register",
+    "binary_product": "a column of a binary lane: comparison and its share of counting by sixes",
+    "adder_bit": "a bit of a sum in a tree of adders, with its register",
+    "lane": "what a lane has behind its tree: accumulator and its share of reading sums",
+    "multiplier_output": "a requantizer by multiplication",
+    "shift_output": "a requantizer by shifts",
+    "word_bit": "a bit of the widest word in memory: its share of loading",
+    "control": "loader, sequencer and storer",
+}
 
 
 def _engine(lanes: Lanes, columns: int, outputs: int, depth: int, requantizer: str, **more: Any) -> Engine:
@@ -46,10 +65,10 @@ def _engine(lanes: Lanes, columns: int, outputs: int, depth: int, requantizer: s
 PARTS: tuple[
     tuple[Module, dict[str, int]], ...
 ] = (  # modules alone, and how many of which part each of them is
-    (pair_dot_product(8, 8, 8), {"int8_product": 16}),
-    (pair_dot_product(8, 4, 8), {"int4_product": 16}),
-    (shift_dot_product(8, 4, 8), {"shift_product": 8}),
-    (binary_dot_product(64), {"binary_product": 64}),
+    *[(pair_dot_product(columns, 8, 8), lane_parts("int8", 2, columns)) for columns in (8, 32)],
+    *[(pair_dot_product(columns, 4, 8), lane_parts("int4", 2, columns)) for columns in (8, 32)],
+    *[(shift_dot_product(columns, 4, 8), lane_parts("shift", 1, columns)) for columns in (8, 32)],
+    *[(binary_dot_product(columns), lane_parts("binary", 1, columns)) for columns in (32, 64, 256)],
     (requantizer("shift", 32), {"shift_output": 1}),
     (requantizer("multiplier", 32), {"multiplier_output": 1}),
 )
@@ -72,6 +91,8 @@ CHECKED = (
     _engine(Lanes(int8=4), 16, 2, 64, "shift"),
     _engine(Lanes(shift=4), 12, 2, 128, "multiplier", positions=64),
     _engine(Lanes(int8=2, int4=2, shift=6), 6, 2, 64, "shift", load_bytes=16),
+    _engine(Lanes(int8=4), 32, 2, 64, "shift"),
+    _engine(Lanes(int8=2, shift=2), 32, 2, 64, "multiplier"),
 )
 
 
@@ -98,7 +119,7 @@ def fit() -> None:
     rows = [(found, resources_in(counted(module))) for module, found in PARTS]
     rows += [(counted_parts(engine), of_engine(engine)) for engine in FITTED]
     parts = list(counted_parts(FITTED[0]))
-    parts += [part for part in part_costs() if part not in parts]
+    parts += [part for part in WHAT if part not in parts]
     features = [[row.get(part, 0) for part in parts] for row, _ in rows]
     found = {
         name: _least_squares(features, [getattr(count, name) for _, count in rows]) for name in ("lut", "ff")
@@ -110,8 +131,8 @@ def fit() -> None:
     )
     for index, part in enumerate(parts):
         text += (
-            f"\n[{part}]\ndsp = {part_costs()[part].dsp:g}\nlut = {found['lut'][index]:.2f}\n"
-            f'ff = {found["ff"][index]:.2f}\nstatus = "inferred"\nsource = "{FIT_COMMAND}"\n'
+            f"\n[{part}]\ndsp = {BLOCKS.get(part, 0):g}\nlut = {found['lut'][index]:.2f}\n"
+            f'ff = {found["ff"][index]:.2f}\nstatus = "inferred"\nsource = "{WHAT[part]}; fitted by {FIT_COMMAND}"\n'
         )
     TOML.write_text(text)
 
@@ -131,7 +152,7 @@ def _least_squares(features: Sequence[Sequence[int]], counts: Sequence[float]) -
 
 
 def check(output: Path) -> None:
-    """Every engine of `CHECKED`, and the two requantizers."""
+    """Every engine of `CHECKED`, in a new record; the requantizers are added to it by their own command."""
     record: dict[str, Any] = {"provenance": provenance(1), "yosys": VERSION, "family": "xcup"}
     record["engines"] = [_row(engine) for engine in CHECKED]
     record["worst_error"] = {

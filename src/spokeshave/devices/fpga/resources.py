@@ -7,7 +7,8 @@ from functools import cache
 from importlib.resources import files
 
 from spokeshave.devices.figure import Figure
-from spokeshave.devices.fpga.engine import CODE_BITS, PARAMETER_DEPTH, Engine
+from spokeshave.devices.fpga.engine import CODE_BITS, LARGEST_SHIFT, PARAMETER_DEPTH, Engine, LaneKind
+from spokeshave.devices.fpga.verilog.sums import tree_levels
 
 COSTS = "costs.toml"
 BLOCK_SHAPES = ((36, 512), (18, 1024), (9, 2048), (4, 4096))  # bits and words of half a block RAM (RAMB18E2)
@@ -56,14 +57,28 @@ def resources_of(engine: Engine) -> Resources:
 
 def counted_parts(engine: Engine) -> dict[str, int]:
     """How many of each part of `costs.toml` an engine has."""
-    products = {f"{kind}_product": engine.columns * engine.lanes.of(kind) for kind in CODE_BITS}
+    x_bits = engine.activation_bits + (not engine.signed)
+    lanes = [lane_parts(kind, engine.lanes.of(kind), engine.columns, x_bits) for kind in CODE_BITS]
     widest = max(engine.weight_word_bits, engine.input_word_bits, engine.parameter_word_bits)
-    return products | {
+    return {part: count for parts in lanes for part, count in parts.items() if part != "adder_bit"} | {
+        "adder_bit": sum(parts["adder_bit"] for parts in lanes),
         "lane": engine.rows,
         f"{engine.requantizer}_output": engine.outputs,
         "word_bit": widest,
         "control": 1,
     }
+
+
+def lane_parts(kind: LaneKind, lanes: int, columns: int, x_bits: int = 8) -> dict[str, int]:
+    """The parts of the dot products of some lanes: products, and the bits of all sums in the trees behind them.
+
+    >>> lane_parts("int8", lanes=2, columns=4)
+    {'int8_product': 8, 'adder_bit': 104}
+    """
+    product_bits = {"shift": x_bits + LARGEST_SHIFT + 1, "binary": 3}.get(kind, CODE_BITS[kind] + x_bits)
+    terms = -(-columns // 6) if kind == "binary" else columns
+    bits = sum(count * (product_bits + level) for level, count in enumerate(tree_levels(terms), 1))
+    return {f"{kind}_product": lanes * columns, "adder_bit": lanes * bits}
 
 
 def memory_blocks(engine: Engine) -> float:
