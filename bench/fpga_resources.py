@@ -45,7 +45,7 @@ BLOCKS = {"int8_product": 0.5, "int4_product": 0.5, "multiplier_output": 4}  # D
 WHAT = {
     "int8_product": "a column of an int8 lane: half a DSP block and the register behind it",
     "int4_product": "a column of an int4 lane: half a DSP block and the register behind it",
-    "shift_product": "a column of a lane of powers of two: multiplexer and register",
+    "shift_product": "a column of a lane of powers of two: shifter and register",
     "binary_product": "a column of a binary lane: comparison and its share of counting by sixes",
     "adder_bit": "a bit of a sum in a tree of adders, with its register",
     "lane": "what a lane has behind its tree: accumulator and its share of reading sums",
@@ -67,7 +67,7 @@ PARTS: tuple[
 ] = (  # modules alone, and how many of which part each of them is
     *[(pair_dot_product(columns, 8, 8), lane_parts("int8", 2, columns)) for columns in (8, 32)],
     *[(pair_dot_product(columns, 4, 8), lane_parts("int4", 2, columns)) for columns in (8, 32)],
-    *[(shift_dot_product(columns, 4, 8), lane_parts("shift", 1, columns)) for columns in (8, 32)],
+    *[(shift_dot_product(columns, 8), lane_parts("shift", 1, columns)) for columns in (8, 32)],
     *[(binary_dot_product(columns), lane_parts("binary", 1, columns)) for columns in (32, 64, 256)],
     (requantizer("shift", 32), {"shift_output": 1}),
     (requantizer("multiplier", 32), {"multiplier_output": 1}),
@@ -93,6 +93,7 @@ CHECKED = (
     _engine(Lanes(int8=2, int4=2, shift=6), 6, 2, 64, "shift", load_bytes=16),
     _engine(Lanes(int8=4), 32, 2, 64, "shift"),
     _engine(Lanes(int8=2, shift=2), 32, 2, 64, "multiplier"),
+    _engine(Lanes(int8=2, shift=2), 8, 2, 24, "shift", positions=99),
 )
 
 

@@ -4,15 +4,16 @@
 
 Weights are those of MobileNetV2 in int8, DeiT-tiny in 3 bits, ResNet-20 (in int8, and in rows of 4 bits and powers of
 two) and a binary perceptron; inputs are what these layers read for an image, of the perceptron for all held-out digits.
-What a layer of MobileNetV2 or DeiT-tiny gives is rescaled with one rounding, to 8 bits. Nothing of the cycle model was
-fitted to these runs.
+What a layer of MobileNetV2 or DeiT-tiny gives is rescaled with one rounding, to 8 bits. Beside them stand products of
+random numbers for each kind of lane; `vectors` counts, by kind, the sums that lanes made of either. Nothing of the
+cycle model was fitted to these runs.
 """
 
 import argparse
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from tests.compiler.integers.mobilenet_v2 import Trace, first_sheet, whole_graph
 from torch import Tensor
 
 from bench.fpga_binary import binary_products
+from bench.fpga_random import random_products
 from bench.records import RESULTS, provenance
 from spokeshave.compiler.graph import Graph
 from spokeshave.compiler.integers import IntegerForm, whole_network
@@ -32,17 +34,18 @@ from spokeshave.compiler.operations import Quantization, Quantized, Rescale
 from spokeshave.compiler.quantization.executor import integer_sums, run_quantized
 from spokeshave.data import cifar10
 from spokeshave.devices.fpga.cycles import count
-from spokeshave.devices.fpga.engine import Engine, Lanes
+from spokeshave.devices.fpga.engine import CODE_BITS, Engine, Lanes
 from spokeshave.devices.fpga.schedule import jobs
 from spokeshave.devices.fpga.verilog.engine_run import SimulatedEngine, simulated_engine
 from spokeshave.devices.fpga.verilog.layer import numbers_of, reason_against
-from spokeshave.devices.fpga.verilog.product import Numbers
+from spokeshave.devices.fpga.verilog.product import NOBODY, Numbers, places
 from spokeshave.locate import data_folder
 from spokeshave.networks.cifar_resnet import cifar_resnet
 from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.mixed_rows import MixedRows
 from spokeshave.schemes.quantizers import FixedPoint, PowerOfTwo
 
+RANDOM = "random numbers"
 SIZES: dict[str, Any] = {"columns": 16, "depth": 64, "positions": 64, "load_bytes": 32, "outputs": 8}
 ENGINES = {
     "int8": Engine(Lanes(int8=16), **SIZES),
@@ -159,6 +162,30 @@ def cases() -> Iterator[Case]:
             yield as_product(case)
     for network, layer, numbers, wanted in binary_products():
         yield Case(network, layer, "binary", numbers, wanted)
+    for kind, engine, numbers, wanted in random_products(ENGINES):
+        yield Case(RANDOM, kind, engine, numbers, wanted)
+
+
+def by_lane(engine: Engine, numbers: Numbers) -> dict[str, int]:
+    """How many sums lanes of each kind make of a product."""
+    found, start = {}, 0
+    tiles = places(engine, numbers)
+    for kind in CODE_BITS:
+        lanes = engine.lanes.of(kind)
+        rows = sum(row != NOBODY for tile in tiles for row in tile[start : start + lanes])
+        found[str(kind)], start = rows * numbers.product.positions, start + lanes
+    return found
+
+
+def vectors(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, int]]:
+    """By kind of lanes: sums of random numbers and of real layers."""
+    return {
+        kind: {
+            "random": sum(row["by_lane"][kind] for row in rows if row["network"] == RANDOM),
+            "real": sum(row["by_lane"][kind] for row in rows if row["network"] != RANDOM),
+        }
+        for kind in CODE_BITS
+    }
 
 
 def as_product(layer: Layer) -> Case:
@@ -183,6 +210,7 @@ def run(case: Case, simulated: SimulatedEngine) -> dict[str, Any]:
         "rows": {kind: rows for kind, rows in numbers.product.rows if rows},
         "columns": numbers.product.columns,
         "positions": numbers.product.positions,
+        "by_lane": by_lane(simulated.engine, numbers),
         "levels": wanted.numel(),
         "levels_that_differ": int((made.levels != wanted).sum()),
         "different_levels": len(made.levels.unique()),
@@ -215,6 +243,8 @@ def main() -> None:
             rows.append(run(case, built[case.engine]))
             print(json.dumps(rows[-1]), flush=True)
     record["worst_error"] = max(abs(row["error"]) for row in rows)
+    record["vectors"] = vectors(rows)
+    record["shapes"] = len({(*row["rows"].values(), row["columns"], row["positions"]) for row in rows})
     record["levels"] = sum(row["levels"] for row in rows)
     record["levels_that_differ"] = sum(row["levels_that_differ"] for row in rows)
     options.output.write_text(json.dumps(record | {"rows": rows}, indent=1) + "\n")

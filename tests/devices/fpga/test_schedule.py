@@ -34,7 +34,8 @@ def test_jobs_cover_a_product_once(engine: Engine, product: Product, outer: Oute
     words = -(-product.columns // engine.columns)
     assert sum(job.words * job.positions for job in work) == tiles * words * product.positions
     assert len({(job.row_tile, job.column_pass, job.position_tile) for job in work}) == len(work)
-    assert all(job.words <= engine.depth and job.positions <= engine.positions for job in work)
+    assert all(job.words <= engine.depth for job in work)
+    assert all(job.words * job.positions <= engine.positions * engine.depth for job in work)
     assert sum(job.positions for job in work if job.first) == tiles * product.positions
     assert sum(job.first for job in work) == sum(job.last for job in work)
 
@@ -71,6 +72,17 @@ def test_lanes_without_rows_are_not_stored() -> None:
     (mixed,) = jobs(engine, Product((("int8", 6), ("shift", 7)), 8, 1))
     (fixed,) = jobs(engine, Product((("int8", 5),), 8, 1))
     assert (mixed.output_words, fixed.output_words) == (4, 2)
+
+
+def test_short_passes_have_more_positions() -> None:
+    engine = Engine(Lanes(int8=4), columns=8, depth=4, positions=3)
+    spans = [
+        [job.positions for job in jobs(engine, Product((("int8", 4),), columns, 24))]
+        for columns in (8, 16, 32)
+    ]
+    assert spans == [[12] * 2, [6] * 4, [3] * 8]
+    (job,) = jobs(Engine(Lanes(int8=4), columns=8, depth=4, positions=300), Product((("int8", 4),), 8, 512))
+    assert job.positions == 512
 
 
 def test_formats_without_lanes_are_refused() -> None:

@@ -9,8 +9,8 @@ gives *strips* to a neighbour, which was decided before: `width` columns of all 
 `lanes` rows of all its columns up or down, and a neighbour may give on what is its own. A helper's sums go back to the
 owner, who adds them while the next tile is computed, behind the last tile in the cycles of `fill`.
 
-`verilog/blocks.py` is a chain of such groups (`across` 1, `lanes` 2) in which neighbours share single items of `lanes`
-rows by `width` columns: of one tile it takes the same cycles where nothing is shared, and never more where work is.
+`verilog/blocks.py` is a chain of such groups (`across` 1, `lanes` 2) that carries a schedule out in the same cycles,
+less the one in which sums are handed over: they are added as they are read.
 """
 
 from collections.abc import Sequence

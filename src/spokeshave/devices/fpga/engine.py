@@ -11,21 +11,25 @@ position:
 
 Every lane sums its products in a tree, a register behind each level, and adds to an accumulator.
 
-**Weight codes** in memory: int8 and int4 two's complement (without -128 and -8); shift 4 bits, the sign above e + 1,
-0 for the weight 0; binary 1 for +1. Of two int8 or int4 lanes that share a block, the second's code has 1 taken off
+**Weight codes** in memory: int8 and int4 two's complement (without -128 and -8); shift 4 bits, the sign above e, e = 7
+for the weight 0; binary 1 for +1. Of two int8 or int4 lanes that share a block, the second's code has 1 taken off
 where the first's is negative, which is what the first's sign adds to it in the factor. A weight word holds `columns`
 codes of every lane: lane 0's first, lowest bits first; lanes in the order int8, int4, shift, binary. An input word
 holds `columns` activations of one position, lowest bits first. Columns that a matrix lacks are zeros in both; of binary
-words they are bits 1 and 0, each of which takes 1 off the sum: the bias gives it back.
+words they are bits 1 and 0, each of which takes 1 off the sum: the bias gives it back. It also gives back 1 for each
+negative weight of a shift lane's row: such a lane turns every bit of x << e round, which is -(x << e) - 1, so that it
+needs no adder for signs.
 
 **Memories.** Three of two halves each: weights (`depth` words a half), inputs (`positions * depth` words a half, words
-of a position side by side) and sums (`positions` words a half, each of `rows` sums). Rows' parameters (bias,
-multiplier, shift: 72 bits, 40 without multiplier; lowest bits first) lie beside the weights, `outputs` rows to a word,
-in four parts of `PARAMETER_DEPTH` words that are loaded by turns: those of sums that are still being stored must stand
-while two more are loaded.
+of a position side by side) and sums (`most_positions` words a half, each of `rows` sums: as many as a block RAM has).
+Halves of weights and inputs lie word by word beside each other, so that no memory is deeper than both together. Rows'
+parameters (bias, multiplier, shift: 72 bits, 40 without multiplier; lowest bits first) lie beside the weights,
+`outputs` rows to a word, in four parts of `PARAMETER_DEPTH` words that are loaded by turns: those of sums that are
+still being stored must stand while two more are loaded.
 
 **Jobs.** A product is cut into jobs (`schedule.py`), in which everything fits: a tile of rows, one pass over at most
-`depth * columns` columns, a tile of positions; passes and tiles of positions are as equal as they can be. A job loads
+`depth * columns` columns, a tile of positions, which are more than `positions` where passes have fewer words than
+`depth`; passes and tiles of positions are as equal as they can be. A job loads
 only what differs from the job before. Weights, inputs and sums change halves with each load of weights, each load of
 inputs, and each job that begins new sums (`first`). Weights that stay for many products (steps of a recurrent layer)
 are loaded once, all tiles of rows into one half, by a job of their own (`loading_job`), which computes one position of
@@ -66,6 +70,7 @@ CODE_BITS: dict[LaneKind, int] = {"int8": 8, "int4": 4, "shift": 4, "binary": 1}
 LARGEST_SHIFT = 6
 PACKING_OFFSET = 18  # of the upper weight in a DSP block: a product of 8 and 9 bits has 17
 HANDOVER = 1
+SUM_DEPTH = 512  # of a block RAM as wide as it can be
 PARAMETER_DEPTH = 128  # four parts of it are as deep as a block RAM
 STORE_LATENCY = 4  # reading, bias, product, shift and clamp
 PARAMETER_BITS: dict[Requantizer, int] = {"shift": 40, "multiplier": 72}
@@ -157,6 +162,16 @@ class Engine:
     def input_word_bits(self) -> int:
         """Bits of a word of inputs."""
         return self.columns * self.activation_bits
+
+    @cached_property
+    def input_words(self) -> int:
+        """Words of inputs in half of their memory."""
+        return self.positions * self.depth
+
+    @cached_property
+    def most_positions(self) -> int:
+        """Positions in half of the memory of sums."""
+        return max(self.positions, SUM_DEPTH)
 
     @cached_property
     def parameter_words(self) -> int:

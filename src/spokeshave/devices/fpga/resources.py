@@ -75,7 +75,7 @@ def lane_parts(kind: LaneKind, lanes: int, columns: int, x_bits: int = 8) -> dic
     >>> lane_parts("int8", lanes=2, columns=4)
     {'int8_product': 8, 'adder_bit': 104}
     """
-    product_bits = {"shift": x_bits + LARGEST_SHIFT + 1, "binary": 3}.get(kind, CODE_BITS[kind] + x_bits)
+    product_bits = {"shift": x_bits + LARGEST_SHIFT, "binary": 3}.get(kind, CODE_BITS[kind] + x_bits)
     terms = -(-columns // 6) if kind == "binary" else columns
     bits = sum(count * (product_bits + level) for level, count in enumerate(tree_levels(terms), 1))
     return {f"{kind}_product": lanes * columns, "adder_bit": lanes * bits}
@@ -85,9 +85,9 @@ def memory_blocks(engine: Engine) -> float:
     """Block RAMs of all memories; sums are two memories, for one half is read and written while the other is read."""
     memories = (
         (engine.weight_word_bits, 2 * engine.depth),
-        (engine.input_word_bits, 2 * engine.positions * engine.depth),
+        (engine.input_word_bits, 2 * engine.input_words),
         (engine.parameter_word_bits, 4 * PARAMETER_DEPTH),
-        *[(engine.rows * engine.accumulator_bits, engine.positions)] * 2,
+        *[(engine.rows * engine.accumulator_bits, engine.most_positions)] * 2,
     )
     return sum(halves_of_blocks(bits, words) for bits, words in memories) / 2
 

@@ -150,8 +150,10 @@ def jobs(engine: Engine, product: Product, outer: Outer = "rows", resident: bool
     1 0 2 2 True False
     1 1 1 2 False True
     """
-    passes = _evenly(-(-product.columns // engine.columns), engine.depth)
-    spans = _evenly(product.positions, engine.positions)
+    words = -(-product.columns // engine.columns)
+    passes = _evenly(words, -(-words // engine.depth))
+    most = min(engine.most_positions, engine.input_words // max(passes))
+    spans = _evenly(product.positions, -(-product.positions // most))
     outputs = [_output_words(engine, rows) for rows in rows_of_tiles(engine, product)]
     held_weights = held_inputs = (-1, -1)
     for row_tile, position_tile in _tiles(len(outputs), len(spans), outer):
@@ -175,13 +177,12 @@ def jobs(engine: Engine, product: Product, outer: Outer = "rows", resident: bool
             held_weights, held_inputs = weights, inputs
 
 
-def _evenly(total: int, most: int) -> list[int]:
-    """So many in as few parts of at most `most` as they need, the larger ones first.
+def _evenly(total: int, parts: int) -> list[int]:
+    """So many in parts as equal as they can be, the larger ones first.
 
-    >>> _evenly(197, 64)
+    >>> _evenly(197, 4)
     [50, 49, 49, 49]
     """
-    parts = -(-total // most)
     return [total // parts + (number < total % parts) for number in range(parts)]
 
 

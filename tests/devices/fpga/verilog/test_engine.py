@@ -118,6 +118,16 @@ def test_numbers_that_have_no_place_are_refused():
         load_of(BINARY, replace(numbers, kinds=("shift", "shift"), inputs=numbers.inputs.clamp(-1, 1)))
 
 
+def test_sums_that_may_overflow_are_refused():
+    numbers = numbers_for(MIXED, {"int8": 4, "shift": 6}, 77, 3)
+    narrow = replace(MIXED, accumulator_bits=20)
+    with pytest.raises(
+        SpokeshaveError, match=r"sums of these numbers may reach \d+, .* 20 bits do not hold; 21 would"
+    ):
+        load_of(narrow, replace(numbers, weights=numbers.weights * 0 + 64, inputs=numbers.inputs * 0 - 128))
+    assert load_of(replace(MIXED, accumulator_bits=21), numbers).jobs
+
+
 @needs("verilator")
 @pytest.mark.slow
 def test_verilator_agrees(tmp_path):

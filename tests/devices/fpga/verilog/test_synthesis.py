@@ -22,7 +22,7 @@ def test_two_products_take_one_block_and_memories_are_block_rams():
     found = counted_resources(pair_dot_product(4, 8, 9))
     assert found.dsp == 4
     assert found.lut > 4 * 2 * 17 / 2
-    assert counted_resources(memory(72, 9)).values() == (0, 0, 0, 1)
+    assert counted_resources(memory(72, 512)).values() == (0, 0, 0, 1)
 
 
 @needs_yosys
@@ -40,4 +40,4 @@ def test_the_version_is_that_of_the_extra():
 def test_missing_yosys_is_one_sentence(monkeypatch):
     monkeypatch.setattr(synthesis.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SpokeshaveError, match=r"pip install 'spokeshave\[fpga\]'"):
-        counted_resources(memory(8, 3))
+        counted_resources(memory(8, 6))

@@ -2,18 +2,18 @@
 
 Every block is a small dense matrix of the rows and columns that it keeps. A lane multiplies two of its rows with
 `columns` of its columns a cycle, an *item*, with two products a DSP block; item by item, which lane does it is decided
-beforehand (`shared`): its own, or a neighbour that hands the sums over when they are read.
+beforehand (`csb.schedule`): its own, or a neighbour that hands the sums over when they are read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from spokeshave.devices.fpga.csb import CSBSchedule, Piece
 from spokeshave.devices.fpga.verilog.lanes import pair_codes, pair_dot_product
 from spokeshave.devices.fpga.verilog.module import Module, Port, bits_for, clock, written
-from spokeshave.schemes.packed import DenseBlocks
 
 BITS, SUM_BITS = 8, 32
 OWN, BEFORE, BEHIND = 0, 1, 2
@@ -49,81 +49,47 @@ class Item:
     weights: Tensor
 
 
-def items_of(packed: DenseBlocks, levels: Tensor, block_rows: int, engine: BlockEngine) -> list[list[Item]]:
-    """What each lane owns: bands of `block_rows` rows, dealt out in turn; `levels` are the matrix in whole numbers."""
-    owned: list[list[Item]] = [[] for _ in range(engine.lanes)]
-    for block in packed.blocks:
-        rows, columns = block.rows.long(), block.columns.long()
-        if len(rows) == 0 or len(columns) == 0:
-            continue
-        band = int(rows[0]) // block_rows
-        start = (band // engine.lanes) * block_rows - band * block_rows
-        for first in range(0, len(rows), 2):
-            pair = rows[first : first + 2]
-            for left in range(0, len(columns), engine.columns):
-                places = columns[left : left + engine.columns]
-                weights = torch.zeros(2, engine.columns, dtype=torch.int64)
-                weights[: len(pair), : len(places)] = levels[pair][:, places].long()
-                padded = torch.zeros(engine.columns, dtype=torch.int64)
-                padded[: len(places)] = places
-                local = (int(pair[0]) + start, int(pair[-1]) + start)
-                owned[band % engine.lanes].append(Item(local, padded, weights))
-    return owned
+Program = list[list[tuple[int, Item] | None]]  # whose item each lane does in each cycle, None where it waits
 
 
-def shared(loads: Sequence[int]) -> list[tuple[int, int]]:
-    """How many of its items each lane gives to the lane before and behind, so that the longest is shortest.
+def program_of(found: CSBSchedule, levels: Tensor, block_rows: int, engine: BlockEngine) -> Program:
+    """A schedule as the engine carries it out, tile by tile; `levels` are its matrix in whole numbers.
 
-    >>> shared([9, 1, 2, 0])
-    [(0, 4), (0, 0), (0, 0), (0, 0)]
+    A group is a lane: the schedule is of a chain (`across` 1) of as many, of two rows and as many columns.
     """
-    low, high = -(-sum(loads) // max(len(loads), 1)), max(loads, default=0)
-    while low < high:
-        middle = (low + high) // 2
-        if _given(loads, middle) is None:
-            low = middle + 1
-        else:
-            high = middle
-    found = _given(loads, high)
-    assert found is not None
-    return found
+    program: Program = [[] for _ in range(engine.lanes)]
+    for tile in found.tiles:
+        for piece in tile:
+            (lane, _), (owner, _) = piece.group, piece.owner
+            whose = {0: OWN, -1: BEFORE, 1: BEHIND}[owner - lane]
+            program[lane] += [(whose, item) for item in _items(piece, levels, block_rows, engine)]
+        longest = max(len(items) for items in program)
+        for items in program:
+            items += [None] * (longest - len(items))
+    return program
 
 
-def _given(loads: Sequence[int], most: int) -> list[tuple[int, int]] | None:
-    """The same where no lane may do more than `most`: what there is room for goes before, what is left over behind."""
-    found: list[tuple[int, int]] = []
-    room, received = 0, 0  # of the lane before, and what it gives to this one
-    for load in loads:
-        to_before = min(room, load)
-        left = load - to_before + received
-        to_behind = max(0, left - most)
-        if to_behind > load - to_before:
-            return None
-        found.append((to_before, to_behind))
-        room, received = most - (left - to_behind), to_behind
-    return found if received == 0 else None
+def _items(piece: Piece, levels: Tensor, block_rows: int, engine: BlockEngine) -> Iterator[Item]:
+    """Rows two by two, of each the columns from left to right; a lane's own bands of rows lie behind each other."""
+    band = int(piece.rows[0]) // block_rows
+    local = piece.rows - band * block_rows + band // engine.lanes * block_rows
+    for first in range(0, len(piece.rows), 2):
+        rows, numbers = piece.rows[first : first + 2], local[first : first + 2]
+        for left in range(0, len(piece.columns), engine.columns):
+            places = piece.columns[left : left + engine.columns]
+            weights = torch.zeros(2, engine.columns, dtype=torch.int64)
+            weights[: len(rows), : len(places)] = levels[rows][:, places].long()
+            padded = torch.zeros(engine.columns, dtype=torch.int64)
+            padded[: len(places)] = places
+            yield Item((int(numbers[0]), int(numbers[-1])), padded, weights)
 
 
-def programs(
-    owned: Sequence[Sequence[Item]], given: Sequence[tuple[int, int]]
-) -> list[list[tuple[int, Item]]]:
-    """Whose item each lane does in each cycle."""
-    found: list[list[tuple[int, Item]]] = [[] for _ in owned]
-    for lane, (items, (to_before, to_behind)) in enumerate(zip(owned, given, strict=True)):
-        own = len(items) - to_before - to_behind
-        found[lane] += [(OWN, item) for item in items[:own]]
-        for number, item in enumerate(items[own:]):
-            neighbour, whose = (lane - 1, BEHIND) if number < to_before else (lane + 1, BEFORE)
-            found[neighbour].append((whose, item))
-    return found
-
-
-def item_words(engine: BlockEngine, program: Sequence[Sequence[tuple[int, Item]]]) -> list[int]:
-    """What stands at `items` in each cycle; lanes that have nothing to do read zeros."""
+def item_words(engine: BlockEngine, program: Program) -> list[int]:
+    """What stands at `items` in each cycle; lanes that wait read zeros."""
     bits = sum(engine.fields)
     words = []
-    for cycle in range(max(len(items) for items in program)):
-        each = [_word(engine, *items[cycle]) if cycle < len(items) else 0 for items in program]
+    for cycle in zip(*program, strict=True):
+        each = [_word(engine, *given) if given is not None else 0 for given in cycle]
         words.append(sum(word << lane * bits for lane, word in enumerate(each)))
     return words
 

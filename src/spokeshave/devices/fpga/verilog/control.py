@@ -23,9 +23,9 @@ class Widths:
         words = (engine.weight_word_bits, engine.input_word_bits, engine.parameter_word_bits)
         return cls(
             weight_address=bits_for(engine.depth),
-            input_address=bits_for(engine.positions * engine.depth),
+            input_address=bits_for(engine.input_words),
             parameter=bits_for(PARAMETER_DEPTH),
-            position=bits_for(engine.positions),
+            position=bits_for(engine.most_positions),
             beat=bits_for(max(engine.beats(bits) for bits in words)),
             group=bits_for(engine.parameter_words),
         )

@@ -3,6 +3,7 @@
 from spokeshave.devices.fpga.engine import (
     CODE_BITS,
     PARAMETER_BITS,
+    PARAMETER_DEPTH,
     Engine,
     LaneKind,
 )
@@ -14,15 +15,12 @@ from spokeshave.devices.fpga.verilog.requantizers import BOUND_BITS, requantizer
 
 LANE = "  wire [{bits}-1:0] {name};\n"
 EXTENDED = "  assign sums[{row}*{partial} +: {partial}] = {{{{({partial} - {bits}){{{name}[{bits}-1]}}}}, {name}}};\n"
-COLUMNS = """  // Activations with a sign, and their negatives for powers of two.
+COLUMNS = """  // Activations with a sign.
   wire [{columns}*{x_bits}-1:0] signed_x;
-  wire [{columns}*({x_bits}+1)-1:0] minus_x;
   genvar column;
   generate
     for (column = 0; column < {columns}; column = column + 1) begin : each_column
       assign signed_x[column*{x_bits} +: {x_bits}] = {extended};
-      assign minus_x[column*({x_bits}+1) +: {x_bits}+1] =
-          -{{signed_x[(column+1)*{x_bits}-1], signed_x[column*{x_bits} +: {x_bits}]}};
     end
   endgenerate
 """
@@ -40,10 +38,10 @@ def generate_engine(engine: Engine) -> Module:
         "storer": storer(widths),
         "lanes": lanes,
         "accumulators": accumulators(engine, partial),
-        "weight_banks": banks(engine.weight_word_bits, widths.weight_address + 1, beat, widths.beat),
-        "input_banks": banks(engine.input_word_bits, widths.input_address + 1, beat, widths.beat),
-        "parameter_banks": banks(engine.parameter_word_bits, widths.parameter + 2, beat, widths.beat),
-        "sum_memory": memory(engine.rows * engine.accumulator_bits, widths.position),
+        "weight_banks": banks(engine.weight_word_bits, 2 * engine.depth, beat, widths.beat),
+        "input_banks": banks(engine.input_word_bits, 2 * engine.input_words, beat, widths.beat),
+        "parameter_banks": banks(engine.parameter_word_bits, 4 * PARAMETER_DEPTH, beat, widths.beat),
+        "sum_memory": memory(engine.rows * engine.accumulator_bits, engine.most_positions),
         "requantizer": requantizer(engine.requantizer, engine.accumulator_bits),
     }
     missing = (engine.parameter_words * engine.outputs - engine.rows) * engine.accumulator_bits
@@ -119,18 +117,16 @@ def all_lanes(engine: Engine) -> Module:
 def _dot_product(kind: LaneKind, columns: int, x_bits: int) -> Module:
     if kind == "binary":
         return binary_dot_product(columns)
-    make = shift_dot_product if kind == "shift" else pair_dot_product
-    return make(columns, CODE_BITS[kind], x_bits)
+    if kind == "shift":
+        return shift_dot_product(columns, x_bits)
+    return pair_dot_product(columns, CODE_BITS[kind], x_bits)
 
 
 def _columns(engine: Engine, x_bits: int) -> str:
     if engine.lanes.binary:
         return f"  wire [{engine.columns}-1:0] signed_x = x;\n"
     extended = "x[column*8 +: 8]" if engine.signed else "{1'b0, x[column*8 +: 8]}"
-    text = COLUMNS.format(columns=engine.columns, x_bits=x_bits, extended=extended)
-    if engine.lanes.shift:
-        return text
-    return "\n".join(line for line in text.splitlines() if "minus" not in line and "-{" not in line)
+    return COLUMNS.format(columns=engine.columns, x_bits=x_bits, extended=extended)
 
 
 def _instance(module: Module, kind: LaneKind, row: int, place: int, partial: int) -> str:
@@ -139,7 +135,6 @@ def _instance(module: Module, kind: LaneKind, row: int, place: int, partial: int
     names = {port.name: f"{kind}_{row + offset}" for offset, port in enumerate(outputs)}
     text = "".join(LANE.format(bits=port.bits, name=names[port.name]) for port in outputs)
     connections = ["clk(clk)", f"weights(weights[{place} +: {module.port('weights').bits}])", "x(signed_x)"]
-    connections += ["minus_x(minus_x)"] if kind == "shift" else []
     connections += [f"{port}({name})" for port, name in names.items()]
     text += f"  {module.name} lane_{row} (" + ", ".join(f".{part}" for part in connections) + ");\n"
     for offset, port in enumerate(outputs):

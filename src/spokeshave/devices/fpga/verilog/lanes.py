@@ -6,10 +6,11 @@ Every dot product takes one set of columns a cycle. `x` is signed; numbers witho
 import torch
 from torch import Tensor
 
-from spokeshave.devices.fpga.engine import PACKING_OFFSET
+from spokeshave.devices.fpga.engine import CODE_BITS, LARGEST_SHIFT, PACKING_OFFSET
 from spokeshave.devices.fpga.verilog.module import Module, Port, clock, written
 from spokeshave.devices.fpga.verilog.sums import adder_tree, tree_levels
 
+SHIFT_BITS = CODE_BITS["shift"]
 LONGEST = 27  # bits of the longer factor of a DSP48E2, signed
 
 
@@ -57,44 +58,32 @@ def pair_dot_product(columns: int, bits: int, x_bits: int) -> Module:
     return written(name, "pair_dot_product", ports, numbers, 1 + tree.latency, uses)
 
 
-def shift_product(bits: int, x_bits: int) -> Module:
-    """0 or a power of two times a number: `{sign, order}`, order 0 for 0, else `x << order - 1`."""
-    orders = (1 << bits - 1) - 1
-    product = x_bits + orders
-    cases = "".join(
-        f"      {bits - 1}'d{order}: shifted <= wide << {order - 1};\n" for order in range(1, orders + 1)
-    )
+def shift_product(x_bits: int) -> Module:
+    """0 or a power of two times a number, `{sign, order}`: `x << order`, each bit turned round where it is negative."""
+    product = x_bits + LARGEST_SHIFT
     ports = (
         clock(),
-        Port("weight", bits),
+        Port("weight", SHIFT_BITS),
         Port("x", x_bits),
-        Port("minus_x", x_bits + 1),
         Port("product", product, "output", signed=True),
     )
-    return written(
-        f"shift_product_{bits}x{x_bits}",
-        "shift_product",
-        ports,
-        {"BITS": bits, "X_BITS": x_bits, "PRODUCT": product},
-        latency=1,
-        pieces={"cases": cases + "      default: shifted <= {PRODUCT{1'b0}};"},
-    )
+    numbers = {"X_BITS": x_bits, "PRODUCT": product}
+    return written(f"shift_product_{x_bits}", "shift_product", ports, numbers, latency=1)
 
 
-def shift_dot_product(columns: int, bits: int, x_bits: int) -> Module:
-    """A row of powers of two times `x`, which comes with its negative `minus_x`, a bit longer: `sum`."""
-    product = shift_product(bits, x_bits)
+def shift_dot_product(columns: int, x_bits: int) -> Module:
+    """A row of powers of two times `x`: `sum`, from which 1 is missing for each negative weight."""
+    product = shift_product(x_bits)
     width = product.port("product").bits
     tree = adder_tree(columns, width)
     ports = (
         clock(),
-        Port("weights", columns * bits),
+        Port("weights", columns * SHIFT_BITS),
         Port("x", columns * x_bits),
-        Port("minus_x", columns * (x_bits + 1)),
         Port("sum", tree.port("sum").bits, "output", signed=True),
     )
-    numbers = {"COLUMNS": columns, "BITS": bits, "X_BITS": x_bits, "PRODUCT": width}
-    name = f"shift_dot_product_{columns}x{bits}x{x_bits}"
+    numbers = {"COLUMNS": columns, "BITS": SHIFT_BITS, "X_BITS": x_bits, "PRODUCT": width}
+    name = f"shift_dot_product_{columns}x{x_bits}"
     uses = {"product": product, "tree": tree}
     return written(name, "shift_dot_product", ports, numbers, 1 + tree.latency, uses)
 
@@ -117,10 +106,10 @@ def binary_dot_product(columns: int) -> Module:
 
 
 def shift_codes(weights: Tensor) -> Tensor:
-    """Codes of 0 and powers of two up to 2^6: the sign above the order and 1.
+    """Codes of 0 and powers of two up to 2^6: the sign above the order, order 7 for 0.
 
     >>> shift_codes(torch.tensor([0, 1, -64]))
-    tensor([ 0,  1, 15])
+    tensor([ 7,  0, 14])
     """
-    orders = torch.frexp(weights.double()).exponent.long()
-    return torch.where(weights == 0, 0, orders + 8 * (weights < 0))
+    orders = torch.frexp(weights.double()).exponent.long() - 1
+    return torch.where(weights == 0, LARGEST_SHIFT + 1, orders + 8 * (weights < 0))

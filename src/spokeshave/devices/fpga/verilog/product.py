@@ -148,10 +148,11 @@ def in_order(engine: Engine, numbers: Numbers, made: Tensor, outer: Outer = "row
 
 
 def check_numbers(engine: Engine, numbers: Numbers) -> None:
-    """Raise SpokeshaveError for numbers that the engine has no bits for."""
+    """Raise SpokeshaveError for numbers that the engine has no bits for, and for sums that may overflow."""
+    left_out = engine.columns + numbers.weights.shape[1]  # at most, which lanes leave to the bias
     ends = {
         "input": (numbers.inputs, *((-128, 127) if engine.signed else (0, 255))),
-        "bias": (numbers.bias, -(1 << 31), (1 << 31) - 1),
+        "bias": (numbers.bias, -(1 << 31), (1 << 31) - 1 - left_out),
         "multiplier": (numbers.multiplier, 0, (1 << 31) - 1),
         "shift": (numbers.shift, 0, 63),
     }
@@ -164,6 +165,12 @@ def check_numbers(engine: Engine, numbers: Numbers) -> None:
             raise SpokeshaveError(
                 f"the engine takes {name}s from {low} to {high}, not {int(values.min())} to {int(values.max())}"
             )
+    largest = int(numbers.weights.abs().sum(1).max() * numbers.inputs.abs().max()) + left_out
+    if largest >= 1 << engine.accumulator_bits - 1:
+        raise SpokeshaveError(
+            f"sums of these numbers may reach {largest}, which accumulators of {engine.accumulator_bits} bits do not "
+            f"hold; {largest.bit_length() + 1} would"
+        )
 
 
 def _starts(sizes: dict[int, int]) -> list[int]:
@@ -210,12 +217,11 @@ def _input_words(engine: Engine, numbers: Numbers) -> list[list[str]]:
 
 
 def _parameter_words(engine: Engine, numbers: Numbers, tiles: Sequence[Sequence[int]]) -> list[list[str]]:
-    missing = -numbers.weights.shape[1] % engine.columns if engine.lanes.binary else 0
-    columns = [(numbers.bias + missing, 32), (numbers.shift, 8)]
-    if PARAMETER_BITS[engine.requantizer] == 72:
-        columns.insert(1, (numbers.multiplier, 32))
     found = []
     for rows in tiles:
+        columns = [(numbers.bias + given_back(engine, numbers, rows), 32), (numbers.shift, 8)]
+        if PARAMETER_BITS[engine.requantizer] == 72:
+            columns.insert(1, (numbers.multiplier, 32))
         filled = torch.tensor([*rows] + [NOBODY] * (engine.parameter_words * engine.outputs - len(rows)))
         fields = []
         for output in range(engine.outputs):
@@ -224,6 +230,23 @@ def _parameter_words(engine: Engine, numbers: Numbers, tiles: Sequence[Sequence[
                 (torch.where(chosen != NOBODY, values[chosen], 0)[:, None], bits) for values, bits in columns
             ]
         found.append(join_words(*fields))
+    return found
+
+
+def given_back(engine: Engine, numbers: Numbers, rows: Sequence[int]) -> Tensor:
+    """What the lanes of a tile leave out of each row's sum, `[rows]`: columns that are missing, negative powers of two.
+
+    >>> from spokeshave.devices.fpga.engine import Lanes
+    >>> nothing = torch.zeros(3)
+    >>> numbers = Numbers(-torch.ones(3, 5), ("shift", "int8", "shift"), torch.ones(5, 1), *[nothing] * 3)
+    >>> given_back(Engine(Lanes(int8=2, shift=1), columns=2), numbers, rows=[1, 2, 0])
+    tensor([5, 0, 0])
+    """
+    missing = -numbers.weights.shape[1] % engine.columns if engine.lanes.binary else 0
+    found = torch.full((len(numbers.kinds),), missing)
+    start = engine.lanes.int8 + engine.lanes.int4
+    shifted = [row for row in rows[start : start + engine.lanes.shift] if row != NOBODY]
+    found[shifted] = (numbers.weights[shifted] < 0).sum(1)
     return found
 
 

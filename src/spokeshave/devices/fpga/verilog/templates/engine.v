@@ -82,14 +82,14 @@
   wire [WEIGHT_WORD-1:0] weights;
   %{weight_banks} weight_memory (
     .clk(clk), .write(writes_weights), .beat(beat),
-    .write_address({weight_half, address[WEIGHT_ADDRESS_BITS-1:0]}), .write_data(load_data),
-    .read_address({reads_weight_half, weight_address}), .read_data(weights)
+    .write_address({address[WEIGHT_ADDRESS_BITS-1:0], weight_half}), .write_data(load_data),
+    .read_address({weight_address, reads_weight_half}), .read_data(weights)
   );
   wire [INPUT_WORD-1:0] x;
   %{input_banks} input_memory (
     .clk(clk), .write(writes_inputs), .beat(beat),
-    .write_address({input_half, address[INPUT_ADDRESS_BITS-1:0]}), .write_data(load_data),
-    .read_address({reads_input_half, input_address}), .read_data(x)
+    .write_address({address[INPUT_ADDRESS_BITS-1:0], input_half}), .write_data(load_data),
+    .read_address({input_address, reads_input_half}), .read_data(x)
   );
   wire [ROWS*PARTIAL-1:0] partial_sums;
   %{lanes} lanes (.clk(clk), .weights(weights), .x(x), .sums(partial_sums));

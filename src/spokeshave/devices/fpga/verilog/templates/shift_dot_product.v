@@ -1,5 +1,5 @@
 
-  // A row of powers of two times numbers: a multiplexer of shifted numbers for each column.
+  // A row of powers of two times numbers: shifted numbers, a shifter for each column.
   wire [COLUMNS*PRODUCT-1:0] products;
   genvar column;
   generate
@@ -8,7 +8,6 @@
         .clk(clk),
         .weight(weights[column*BITS +: BITS]),
         .x(x[column*X_BITS +: X_BITS]),
-        .minus_x(minus_x[column*(X_BITS+1) +: X_BITS+1]),
         .product(products[column*PRODUCT +: PRODUCT])
       );
     end
