@@ -26,7 +26,7 @@ from spokeshave.workload import Workload, trace
 
 FIXED, MIX, NARROW_MIX = PRECISIONS
 NARROW = Precision("4 bits", lambda share: FixedPoint(4), (0.0,))
-SHARES = tuple(part / 32 for part in (8, 12, 14, 15, 16, 17, 18, 19, 20))  # of rows that are powers of two
+SHARES = tuple(part / 32 for part in (8, 12, 14, 16, 17, 18, 20))  # of rows that are powers of two
 NETWORKS, RECURRENT = ("deit_tiny", "deit_small", "deit_base"), ("gru_1x1024", "lstm_1x1024")
 BLOCKS = (1_500,)  # DSP blocks that the engine may take, besides all that the chip gives
 TARGETS = (20, 30)  # frames a second of DeiT-B

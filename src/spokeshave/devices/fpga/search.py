@@ -15,8 +15,8 @@ from spokeshave.errors import SpokeshaveError
 COLUMNS = (16, 32, 64, 128)
 OUTPUTS = (4, 8, 16, 32, 48)
 TILES = 96  # at most so many tiles of rows of one layer
-TRIED = 64  # sets of lanes, those with the most products first, whose cycles are counted
-REFINED = 6  # of these, the best, whose memories are searched
+TRIED = 32  # sets of lanes, those with the most products first, whose cycles are counted
+REFINED = 3  # of these, the best, whose memories are searched
 
 
 @dataclass(frozen=True)
