@@ -100,14 +100,6 @@ def test_more_columns_take_more() -> None:
     assert Resources(1, 2, 3, 4).shares(Resources(2, 2, 2, 2))["ff"] == 1.5
 
 
-def test_networks_without_products_are_refused() -> None:
-    workload = trace(nn.Softmax(-1), torch.zeros(1, 8))
-    with pytest.raises(
-        SpokeshaveError, match="zcu102 has an engine for products of matrices, and this network has none"
-    ):
-        zcu102().cost(workload)
-
-
 def test_an_engine_too_large_says_what_would_fit() -> None:
     large = Engine(Lanes(int8=128), columns=64, depth=32, positions=16)
     with pytest.raises(SpokeshaveError, match=r"zcu102: the engine needs 4,160 DSP, 2\.06 times") as refused:

@@ -164,15 +164,7 @@ class FPGADevice:
         return None if reason is None else f"{reason}; {self.name} uses {usable}"
 
     def works(self, workload: Workload, plan: Plan | None = None) -> tuple[Work, ...]:
-        """The layers as products, in the formats of the plan.
-
-        Raises SpokeshaveError for schemes that it cannot use, and for networks without any product of matrices.
-        """
-        if not workload.layers:
-            raise SpokeshaveError(
-                f"{self.name} has an engine for products of matrices, and this network has none: only linear, "
-                "convolutional and recurrent layers and attention cost anything there"
-            )
+        """The layers as products, in the formats of the plan; raises SpokeshaveError for schemes that it cannot use."""
         return works(workload.layers, usable_schemes(self, workload, plan))
 
     def mapped(self, workload: Workload, plan: Plan | None = None) -> Mapped:
