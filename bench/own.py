@@ -22,11 +22,14 @@ from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.block_column_row import BlockColumnRow
 from spokeshave.schemes.scheme import Scheme
 from spokeshave.schemes.unstructured import Unstructured
+from spokeshave.schemes.whole_blocks import Blocks
 from spokeshave.weights import Weight, weights_of
 
 OWN_NAME = "spokeshave"
 COLUMN_GROUP: dict[Precision, int] = {"fp32": 1, "bf16": 2, "int8": 4}
 FULL_NAMES: dict[Precision, str] = {"fp32": "float32", "bf16": "bfloat16", "int8": "int8"}
+KERNEL_BLOCK = (32, 9)
+"""Kernels of 3 x 3 in float32 are kept or left out for so many outputs together: what Winograd's algorithm skips."""
 LEAST_COLUMNS = 16
 """A weight with fewer columns, such as a depthwise convolution's, stays dense."""
 
@@ -52,8 +55,8 @@ def plan_for(
 ) -> Plan | None:
     """All layers that are worth it at the same compression, rows sharing their columns as the case says; or None.
 
-    In int8 (bf16) neighbouring input channels are kept in fours (pairs) where the layer has whole ones: one word of
-    the kernels.
+    Convolutions of 3 x 3 lose whole kernels in float32 (`KERNEL_BLOCK`). In int8 (bf16) neighbouring input channels are
+    kept in fours (pairs) where the layer has whole ones: one word of the kernels.
     What reads the network's own input, a first convolution or recurrent layer, stays dense unless the case says
     otherwise; depthwise convolutions always do.
     """
@@ -75,6 +78,8 @@ def _stays_dense(weight: Weight, first: bool) -> bool:
 
 
 def _scheme(shape: tuple[int, ...], sparsity: float, rows: int, precision: Precision) -> Scheme:
+    if precision == "fp32" and shape[2:] == (3, 3) and shape[0] >= KERNEL_BLOCK[0]:
+        return Blocks(sparsity, block=KERNEL_BLOCK)
     group = COLUMN_GROUP[precision] if shape[1] % COLUMN_GROUP[precision] == 0 else 1
     return BlockColumnRow(sparsity, block=(min(rows, shape[0]), prod(shape[1:])), column_group=group)
 

@@ -128,6 +128,8 @@ def test_plans_leave_the_input_layer_and_narrow_layers_dense_and_meet_the_compre
         kept = layer.weight.flatten(1) != 0
         assert kept.sum() / kept.numel() == pytest.approx(1 / 8, abs=0.01)
         assert torch.equal(kept.view(-1, 8, kept.shape[1]).any(1), kept.view(-1, 8, kept.shape[1]).all(1))
+    kernels = (smaller[2].weight != 0).flatten(2)
+    assert torch.equal(kernels.any(2).any(0), kernels.all(2).all(0))
     by_fours = pruned(network, plan_for(network, 8.0, TINY, "int8"))[2].weight != 0  # rows, channels, kernel
     assert torch.equal(by_fours.view(32, 4, 4, 3, 3).any(2), by_fours.view(32, 4, 4, 3, 3).all(2))
     whole = Case("tiny", "", small_convolutions, prune_first=True)
