@@ -90,22 +90,25 @@ def place_reducers(work: Work) -> Found:
 
 
 def apply_method(work: Work) -> Found:
-    """Bring the weights into the plan's schemes."""
+    """Bring the weights into the plan's schemes; token thresholds are set behind it, so that fine-tuning knows them."""
     inputs, recipe = work.inputs, work.inputs.recipe
     config = method_config(recipe, inputs.data, inputs.device)
     before = "tokens" if inputs.reducers else "dense"
-    return _run_phase(work, *_prepared(work, "method", before, config, recipe.learning_rates.method))
+    return _run_deciding(work, *_prepared(work, "method", before, config, recipe.learning_rates.method))
 
 
 def fine_tune(work: Work) -> Found:
-    """Train the weights that are left while the others stay zero; token thresholds are set behind it."""
-    recipe = work.inputs.recipe
-    rate = recipe.learning_rates.fine_tune
-    network, phase = _prepared(work, "fine_tune", "method", MaskedFineTuning(), rate)
+    """Train the weights that are left while the others stay zero; token thresholds are set anew behind it."""
+    rate = work.inputs.recipe.learning_rates.fine_tune
+    return _run_deciding(work, *_prepared(work, "fine_tune", "method", MaskedFineTuning(), rate))
+
+
+def _run_deciding(work: Work, network: nn.Module, phase: Phase) -> Found:
+    """A phase behind which token reducers decide by thresholds, and no longer by noise."""
     found = _run_phase(work, network, phase)
     if not phase.reducers:
         return found
-    seed_everything(phase_seed(recipe.seed, "tokens"))
+    seed_everything(phase_seed(work.inputs.recipe.seed, "tokens"))
     return Found({"tokens": calibrated(network, phase.reducers, work.inputs.data.train)}, found.checkpoint)
 
 

@@ -83,31 +83,42 @@ DECISIONS = (TopK, Threshold, Gumbel)
 
 
 @singledispatch
-def choose(decision: object, scores: Tensor, candidates: Tensor, training: bool) -> Tensor:
+def choose(
+    decision: object, scores: Tensor, candidates: Tensor, training: bool, count: int | None = None
+) -> Tensor:
     """1 for tokens that are kept, 0 for others, `[N, T]`, of the `candidates` (1) alone.
 
-    The gradient is that of the scores, or of the softened sample.
+    `count` is what `TopK` keeps of every sample, where that is known. The gradient is that of the scores, or of the
+    softened sample.
     """
     raise SpokeshaveError(f"{decision!r} is no decision; give TopK(keep), Threshold(least) or Gumbel()")
 
 
 @choose.register
-def _(decision: TopK, scores: Tensor, candidates: Tensor, training: bool) -> Tensor:
+def _(decision: TopK, scores: Tensor, candidates: Tensor, training: bool, count: int | None = None) -> Tensor:
     ranked = (
         scores.detach().masked_fill(candidates < 0.5, -math.inf).argsort(dim=1, descending=True, stable=True)
     )
-    counts = (decision.keep * candidates.detach().double().sum(1) - ROUNDING).ceil()
-    best = torch.arange(scores.shape[1], device=scores.device) < counts[:, None]
+    places = torch.arange(scores.shape[1], device=scores.device)
+    if count is None:
+        counts = (decision.keep * candidates.detach().double().sum(1) - ROUNDING).ceil()
+        best = places < counts[:, None]
+    else:
+        best = (places < count).expand(len(scores), -1)
     return _straight_through(torch.zeros_like(best).scatter(1, ranked, best), scores) * candidates
 
 
 @choose.register
-def _(decision: Threshold, scores: Tensor, candidates: Tensor, training: bool) -> Tensor:
+def _(
+    decision: Threshold, scores: Tensor, candidates: Tensor, training: bool, count: int | None = None
+) -> Tensor:
     return _straight_through(scores >= decision.least, scores) * candidates
 
 
 @choose.register
-def _(decision: Gumbel, scores: Tensor, candidates: Tensor, training: bool) -> Tensor:
+def _(
+    decision: Gumbel, scores: Tensor, candidates: Tensor, training: bool, count: int | None = None
+) -> Tensor:
     if not training:
         return _straight_through(scores >= decision.least, scores) * candidates
     wide = _bounded(scores)

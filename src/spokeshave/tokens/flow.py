@@ -121,13 +121,14 @@ class Flow:
             return self._select(block, tokens, scores, reducer, now)
         patches = scored.shape[1] - now.packages
         candidates = torch.cat((alive[:, :patches], torch.zeros_like(alive[:, patches:])), 1)
-        chosen = choose(reducer.decision, scores, candidates, training)
+        count = _count(reducer.decision, now.count)
+        chosen = choose(reducer.decision, scores, candidates, training, count)
         self._write_down(chosen[:, :patches], scores[:, :patches], candidates[:, :patches], now)
         merges = isinstance(reducer.rest, Package) and reducer.rest.single
         kept = chosen if merges else chosen + (alive - candidates)
         packed = package_token(scored, scores, alive - kept) if isinstance(reducer.rest, Package) else None
         whole = torch.cat((torch.ones_like(tokens[:, : self.leading, 0]), kept), 1)
-        now.count = _count(reducer.decision, now.count)
+        now.count = count
         if now.layout == "gathered":
             tokens = self._gather(tokens, whole, patches, now)
             now.packages = 0 if merges else now.packages

@@ -55,8 +55,8 @@ def _mask(
         return 0, NO_MASK
     layout, shape = lowering.layout(node.inputs[3]), lowering.graph.shape(node.inputs[3])
     place = lowering.place(node.inputs[3])
-    sizes = (*(1 for _ in range(4 - len(shape))), *shape)
-    strides = (*(0 for _ in range(4 - len(layout.strides))), *layout.strides)
+    sizes = (1, 1, 1, 1, *shape)[-4:]  # windows that are told apart have the sample's axis in front
+    strides = (0, 0, 0, 0, *layout.strides)[-4:]
     if sizes[2] > 1:
         row = round_up(queries, lowering.isa.lanes)
         flat = Flat((sizes[0] * sizes[1] * sizes[3], row))
