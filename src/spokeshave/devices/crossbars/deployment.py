@@ -81,7 +81,7 @@ class OnCrossbars:
         top, left, bottom, right = layer.padding
         nothing = float(operation.input.zero_point - operation.input.low)
         padded = F.pad(shifted.float(), (left, right, top, bottom), value=nothing)
-        patches = F.unfold(padded, self.shape[2:], layer.dilation, 0, layer.stride).int()
+        patches = F.unfold(padded, self.shape[2:], layer.dilation, 0, layer.stride)
         return patches.transpose(1, 2).flatten(0, 1).chunk(layer.groups, 1)
 
     def as_output(self, operation: Quantized, sums: Tensor, x: Tensor) -> Tensor:

@@ -18,6 +18,8 @@ from spokeshave.errors import SpokeshaveError
 LONGEST_TABLED = 8  # word lines of a fragment whose sums are looked up: 256 rows of table
 BLOCK = 1 << 17  # column sums made at a time
 EXACT_DIGITS = 24  # of float32
+BYTE = 8
+SWAPS = ((7, 0x00AA00AA00AA00AA), (14, 0x0000CCCC0000CCCC), (28, 0x00000000F0F0F0F0))
 
 
 @dataclass(frozen=True)
@@ -43,18 +45,31 @@ class Programmed:
     def simulated(self, x: Tensor) -> Tensor:
         """The same, column by column even where nothing can be lost."""
         check_inputs(x, self.array)
-        chunks = _by_chunk(x[:, self.mapped.lines].int(), self.array.rows_at_once)
-        corrections = chunks.sum(2).double() @ self.mapped.offset
-        return corrections + (self._multiplied(chunks) if self.table is None else self._looked_up(chunks))
+        array = self.array
+        chunks = _by_chunk(self._on_lines(x).float(), array.rows_at_once)
+        exact = array.input_bits + array.rows_at_once.bit_length() <= EXACT_DIGITS
+        sums = chunks.sum(2, dtype=torch.float32 if exact else torch.float64)
+        whole = chunks.to(torch.uint8 if array.input_bits <= BYTE else torch.int32)
+        made = self._multiplied(whole) if self.table is None else self._looked_up(whole)
+        return sums.double() @ self.mapped.offset + made
+
+    def _on_lines(self, x: Tensor) -> Tensor:
+        """Inputs in the order of word lines, as they are where that is their own order."""
+        lines = self.mapped.lines
+        in_order = len(lines) == x.shape[1] and torch.equal(lines, torch.arange(len(lines)))
+        return x if in_order else x[:, lines]
 
     def _looked_up(self, chunks: Tensor) -> Tensor:
         """What columns give for `[vectors, chunks, rows at once]`, each fragment's bits looked up."""
         assert self.table is not None
-        places = torch.arange(chunks.shape[2], dtype=torch.int32)
-        first = torch.arange(chunks.shape[1]) << chunks.shape[2]
+        first = torch.arange(chunks.shape[1], dtype=torch.int32) << chunks.shape[2]
         total = torch.zeros(len(chunks), self.table.shape[1], dtype=torch.float64)
+        planes = dict[int, Tensor]()
         for bit in _bits(chunks):
-            patterns = ((chunks >> bit & 1) << places).sum(2) + first
+            byte, place = divmod(bit, BYTE)
+            if place == 0:
+                planes = {byte: _patterns(chunks >> BYTE * byte)}
+            patterns = planes[byte][..., place].int() + first
             total += F.embedding_bag(patterns, self.table, mode="sum").double() * (1 << bit)
         return total
 
@@ -73,7 +88,7 @@ class Programmed:
 
     def _by_blocks(self, chunks: Tensor, part: slice, rows: int) -> Tensor:
         """`[vectors, chunks, rows]` of some chunks, so many vectors at a time that sums stay in the cache."""
-        cells, coefficient = self.conductances[part, :rows].flatten(2), self.mapped.coefficient[part].double()
+        cells, coefficient = self.conductances[part, :rows].flatten(2), self.mapped.coefficient[part]
         vectors = max(1, BLOCK // (cells.shape[2] * chunks.shape[1]))
         blocks = chunks.transpose(0, 1).split(vectors, dim=1)
         return torch.cat([self._block(block.contiguous(), cells, coefficient) for block in blocks])
@@ -86,8 +101,11 @@ class Programmed:
         for bit in _bits(chunks):
             sums = convert(torch.bmm((chunks >> bit & 1).float(), cells), self.array)
             total.add_(sums, alpha=1 << bit)
-        by_group = total.view(*shape[:2], *coefficient.shape[1:]).double()
-        return torch.einsum("cvgn,cgn->vn", by_group, coefficient)
+        by_group = total.view(*shape[:2], *coefficient.shape[1:])
+        digits += int(coefficient.abs().sum(1).max()).bit_length()
+        if self.array.adc_bits is None or digits > EXACT_DIGITS:  # sums of whole numbers alone are exact
+            by_group, coefficient = by_group.double(), coefficient.double()
+        return torch.einsum("cvgn,cgn->cvn", by_group, coefficient).sum(0, dtype=torch.float64)
 
 
 def program(
@@ -143,6 +161,20 @@ def check_inputs(x: Tensor, array: Array) -> None:
 def _bits(x: Tensor) -> range:
     """The bits that are in use."""
     return range(int(x.max()).bit_length() if x.numel() else 0)
+
+
+def _patterns(chunks: Tensor) -> Tensor:
+    """Bits of the lowest byte of `[vectors, chunks, up to 8 rows]`, by bit: `[vectors, chunks, 8]`, uint8.
+
+    Of bit b the pattern has, in place r, that bit of row r. Eight bytes are a square of bits in one word (the first
+    byte lowest, as on every CPU that is built for here), turned over in three steps of swaps.
+    """
+    low = chunks if chunks.dtype == torch.uint8 else (chunks & 0xFF).to(torch.uint8)
+    word = F.pad(low, (0, BYTE - chunks.shape[2])).contiguous().view(torch.int64)
+    for distance, mask in SWAPS:
+        swapped = (word ^ (word >> distance)) & mask
+        word = word ^ swapped ^ (swapped << distance)
+    return word.view(torch.uint8)
 
 
 def _by_chunk(x: Tensor, rows_at_once: int) -> Tensor:
