@@ -48,7 +48,6 @@ def rate(chip: str, threads: int) -> dict[str, Any]:
         made(images)
         clocks = {"wall": time.perf_counter} | ({"processor": time.process_time} if threads == 1 else {})
         rounds = [_seconds(lambda: made(images), clocks) for _ in range(ROUNDS)]
-    minutes = {name: [60 * len(images) / one[name] for one in rounds] for name in clocks}
     rates = {f"images_a_minute_{name}": [60 * len(images) / one[name] for one in rounds] for name in clocks}
     medians = {name: round(statistics.median(each)) for name, each in rates.items()}
     return {"chip": chip, **medians, "wanted": WANTED, "rounds": ROUNDS, "images": len(images)}
