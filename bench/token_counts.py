@@ -3,7 +3,7 @@
     python -m bench.token_counts NETWORK --folder FOLDER [--prepare] [--rounds N] [--output FILE]
 
 Random weights, so speed only. One deployment takes the scores of an image's patches as an input, so that every number
-of tokens is timed with the same code. Another has three learned selectors, whose thresholds are such that an image
+of tokens is timed with the same code. Another has three of HeatViT's selectors, whose thresholds are such that an image
 keeps HeatViT's share of its patches behind each (arXiv 2211.08110). Deployments are kept in FOLDER: with `--prepare`
 they are made and not timed. Writes `results/token_counts.json` and a chart of the staircase.
 """
@@ -91,7 +91,7 @@ def _inserted(name: str, thresholds: list[float], rest: Package) -> Any:
     network = dense(name)
     torch.manual_seed(2)
     reducers = [
-        TokenReducer(place, Learned(), Threshold(least), rest)
+        TokenReducer(place, Learned(narrow=True), Threshold(least), rest)
         for place, least in zip(PLACES, thresholds, strict=False)
     ]
     inserted = insert(network, reducers)

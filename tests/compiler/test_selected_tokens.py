@@ -123,6 +123,32 @@ def test_what_is_removed_can_go_or_be_merged(rest):
     assert [kept.tolist() for kept in counts] == [kept.tolist() for kept in deployment.token_counts.values()]
 
 
+class Placed(Transformer):
+    """Behind the selector every token gets what is at its new place of constants that are longer."""
+
+    def __init__(self) -> None:
+        super().__init__("drop")
+        self.new, self.shares = nn.Parameter(torch.randn(1, 70, WIDTH)), nn.Parameter(torch.rand(1, 70, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.selectors[0](self.blocks[0](self.cut(images).flatten(2).transpose(1, 2)))
+        x = x * self.shares[:, : x.shape[1]] + self.new[:, : x.shape[1]]
+        return self.head(self.norm(self.blocks[1](x))[:, 0])
+
+
+def test_constants_as_long_as_the_tokens_are_cut_in_int8() -> None:
+    """Calibration runs the reference, whose constants are as short as what is left of each sample."""
+    torch.manual_seed(0)
+    network, images = Placed().eval(), torch.randn(6, 3, 28, 28)
+    network.selectors[0].score.weight.data *= 4
+    deployment = compile_network(network, images[:1], precision="int8", calibration=[images])
+    with torch.no_grad():
+        wanted = torch.cat([network(image.unsqueeze(0)) for image in images])
+    found = deployment(images)
+    assert len(set(deployment.token_counts["early"].tolist())) > 1
+    assert (found - wanted).square().mean().sqrt() < 0.1 * wanted.square().mean().sqrt()
+
+
 @pytest.mark.parametrize("precision", ["int8", "bfloat16"])
 def test_layers_around_selectors_in_lower_precision(precision):
     """Decisions stay as they are where scores are far from the threshold; the reference finds its own lengths."""

@@ -46,7 +46,11 @@ def reducers(draw: some.DrawFn, kind: str) -> list[TokenReducer]:
 
 @some.composite
 def _reducer(draw: some.DrawFn, kind: str, before: int, leaves: bool) -> TokenReducer:
-    scorers = [Learned(), Learned(shared=True, importance=False), Random(draw(some.integers(0, 9)))]
+    scorers = [
+        Learned(),
+        Learned(shared=True, importance=False, narrow=True),
+        Random(draw(some.integers(0, 9))),
+    ]
     if before not in {"pit": (0, 2), "swin": (0, 4)}.get(kind, (0,)):
         scorers += [ReceivedAttention()] + [CLSAttention()] * (kind not in ("headless", "swin"))
     scorer = draw(some.sampled_from(scorers))

@@ -74,13 +74,14 @@ def test_work_is_that_of_the_tokens_that_are_left() -> None:
     assert selectors.tolist() == [0, 0]
 
 
-def test_a_selectors_work_is_that_of_the_tokens_it_scores() -> None:
-    vit = network("lv-vit")
-    reducers = [TokenReducer(place, Learned(shared=True), Threshold(1.1), Package()) for place in (0, 2)]
+@pytest.mark.parametrize(("narrow", "features"), [(False, 8), (True, 4)])
+def test_a_selectors_work_is_that_of_the_tokens_it_scores(narrow: bool, features: int) -> None:
+    vit, scorer = network("lv-vit"), Learned(shared=True, narrow=narrow)
+    reducers = [TokenReducer(place, scorer, Threshold(1.1), Package()) for place in (0, 2)]
     with insert(vit, reducers) as reduced, torch.no_grad():
         vit(images(1))
         _, selectors = realised_work(reduced)
     one = (
-        2 * (8 * 8 + 8 * 4 + 4 * 2 + 2 * 2) + 2 * 1 * 2
+        2 * (8 * features + 4 * 4 + 4 * 2 + 2 * 2) + 2 * 1 * 2
     )  # two heads of 8 channels, and the branch that weighs them
     assert selectors.tolist() == [one * (16 + 1)]

@@ -196,5 +196,5 @@ def _selector(reducer: TokenReducer, blocks: Sequence[Block]) -> Selector:
             "of 4 or more"
         )
     like = next(block.module.parameters())
-    selector = Selector(block.width, heads, scorer.shared, scorer.importance)
+    selector = Selector(block.width, heads, scorer.shared, scorer.importance, scorer.narrow)
     return selector.to(like.device, like.dtype).train(block.module.training)

@@ -27,12 +27,14 @@ class Learned:
     """A selector with a head branch, trained with the network (SPViT, arXiv 2112.13890; HeatViT, arXiv 2211.08110).
 
     `heads` that divide the width, the block's own unless told; `shared` gives all of them one perceptron, as the
-    authors' code does; without `importance` every head counts the same. Scores are probabilities of keeping.
+    authors' code does; without `importance` every head counts the same; `narrow` ones have HeatViT's features, half as
+    many as SPViT's. Scores are probabilities of keeping.
     """
 
     heads: int | None = None
     shared: bool = False
     importance: bool = True
+    narrow: bool = False
 
     def __post_init__(self) -> None:
         if self.heads is not None and self.heads < 1:

@@ -1,6 +1,7 @@
 """The learned multi-head token selector of SPViT (arXiv 2112.13890) and HeatViT (arXiv 2211.08110)."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -8,23 +9,29 @@ class Selector(nn.Module):
     """Tokens `[N, T, C]` to probabilities of keeping them `[N, T]`.
 
     Each head's slice of the channels goes through a norm and a layer, one half of which is a local feature and the
-    other, averaged over the tokens that take part, a global one; a perceptron makes keep and drop of both. The head
-    branch weighs the heads' votes token by token.
+    other, averaged over the tokens that take part, a global one (SPViT); `narrow` layers make local features alone,
+    whose average is the global one (HeatViT). A perceptron makes keep and drop of both. The head branch weighs the
+    heads' votes token by token.
     """
 
-    def __init__(self, width: int, heads: int, shared: bool = False, importance: bool = True) -> None:
+    def __init__(
+        self, width: int, heads: int, shared: bool = False, importance: bool = True, narrow: bool = False
+    ) -> None:
         super().__init__()
         self.heads = heads
         size = width // heads
         branches = 1 if shared else heads
-        self.features = nn.ModuleList(_features(size) for _ in range(branches))
+        self.features = nn.ModuleList(
+            _features(size, (1 if narrow else 2) * (size // 2)) for _ in range(branches)
+        )
         self.votes = nn.ModuleList(_votes(size) for _ in range(branches))
         self.importance = _importance(heads) if importance else None
 
     @property
     def work(self) -> int:
-        """Multiply-adds for one token."""
-        heads = linear_weights(self.features[0]) + linear_weights(self.votes[0])
+        """Multiply-adds for one token; global features are the same for all, so their part of the votes is no work."""
+        shared = self.votes[0][0].weight.numel() // 2
+        heads = linear_weights(self.features[0]) + linear_weights(self.votes[0]) - shared
         return self.heads * heads + (linear_weights(self.importance) if self.importance is not None else 0)
 
     def forward(self, tokens: Tensor, alive: Tensor | None) -> Tensor:
@@ -39,9 +46,24 @@ class Selector(nn.Module):
 
     def _head(self, index: int, tokens: Tensor, alive: Tensor | None) -> Tensor:
         branch = index % len(self.features)
-        local, shared = self.features[branch](tokens).chunk(2, 2)
-        both = torch.cat((local, _mean(shared, alive).expand_as(shared)), 2)
-        return self.votes[branch](both).softmax(2)[:, :, 0]
+        first, *others = self.votes[branch]
+        local, shared = self._split(self.features[branch](tokens), first.in_features // 2)
+        # The layer over both side by side, without repeating for every token what all of them share.
+        here, everywhere = first.weight.split(first.in_features // 2, 1)
+        own = F.linear(local, here, first.bias)
+        votes = own + F.linear(_mean(shared, alive), everywhere).expand_as(own)
+        for layer in others:
+            votes = layer(votes)
+        return votes.softmax(2)[:, :, 0]
+
+    @staticmethod
+    def _split(features: Tensor, size: int) -> tuple[Tensor, Tensor]:
+        """Local features, and those that global ones are the mean of."""
+        return (
+            (features, features)
+            if features.shape[2] == size
+            else (features[..., :size], features[..., size:])
+        )
 
 
 def _mean(tokens: Tensor, alive: Tensor | None) -> Tensor:
@@ -56,14 +78,14 @@ def linear_weights(module: nn.Module) -> int:
     return sum(part.weight.numel() for part in module.modules() if isinstance(part, nn.Linear))
 
 
-def _features(size: int) -> nn.Module:
-    return nn.Sequential(nn.LayerNorm(size), nn.Linear(size, size), nn.GELU())
+def _features(size: int, found: int) -> nn.Module:
+    return nn.Sequential(nn.LayerNorm(size), nn.Linear(size, found), nn.GELU())
 
 
 def _votes(size: int) -> nn.Module:
     half, quarter = size // 2, size // 4
     return nn.Sequential(
-        nn.Linear(size, half), nn.GELU(), nn.Linear(half, quarter), nn.GELU(), nn.Linear(quarter, 2)
+        nn.Linear(2 * half, half), nn.GELU(), nn.Linear(half, quarter), nn.GELU(), nn.Linear(quarter, 2)
     )
 
 

@@ -41,14 +41,47 @@ INLINE int places_of(const float *scores, int tokens, selection s, int32_t *plac
     return left;
 }
 
-INLINE float weighed(const float *weight, const float *x, int n) {
-    vector sum = splat(0.0f);
-    for (int i = 0; i < n; i += LANES) sum += load_part(weight + i, n - i) * load_part(x + i, n - i);
-    float total = 0.0f;
-    for (int l = 0; l < LANES; l++) total += sum[l];
-    return total;
+/* The mean of the tokens that go, channel by channel, to lane `at` of each plane; a vector of channels is summed at once. */
+INLINE void package(const float *x, ptrdiff_t plane, float *y, ptrdiff_t y_plane, int planes, const float *weight, int n,
+                    int at) {
+    for (int c = 0; c < planes; c += LANES) {
+        int some = planes - c < LANES ? planes - c : LANES;
+        vector sums[LANES] = {{0}};
+        for (int d = 0; d < some; d++)
+            for (int i = 0; i < n; i += LANES) {
+                vector left = load_part(weight + i, n - i);
+                sums[d] += left * load_part(x + (c + d) * plane + i, n - i);
+            }
+        vector total = sums_of_lanes(sums);
+        for (int d = 0; d < some; d++) y[(c + d) * y_plane + at] = total[d];
+    }
 }
 
+#if defined(__AVX512F__) && LANES == 16
+/* The lanes of a mask side by side, zeros behind. */
+INLINE vector packed(vector v, uint16_t mask) {
+    vector side_by_side;
+    __asm__("vcompressps %1, %0 %{%2%}%{z%}" : "=v"(side_by_side) : "v"(v), "Yk"(mask));
+    return side_by_side;
+}
+
+/* Elements of planes by their places, which rise: vector by vector, so what is written is never behind what is read. */
+INLINE void gather(const float *x, ptrdiff_t plane, float *y, ptrdiff_t y_plane, int planes, const int32_t *place, int n) {
+    int vectors = n ? place[n - 1] / LANES + 1 : 0;
+    uint16_t mask[vectors + 1];
+    int32_t first[vectors + 1]; /* where a vector's elements begin */
+    for (int v = 0; v < vectors; v++) mask[v] = 0;
+    for (int i = n - 1; i >= 0; i--) mask[place[i] / LANES] |= (uint16_t)(1 << place[i] % LANES), first[place[i] / LANES] = i;
+    for (int c = 0; c < planes; c++, x += plane, y += y_plane)
+        for (int v = 0; v < vectors; v++) {
+            if (!mask[v]) continue;
+            vector found = packed(load(x + v * LANES), mask[v]);
+            int room = (int)y_plane - first[v];
+            if (room >= LANES) store(y + first[v], found);
+            else for (int l = 0; l < room; l++) y[first[v] + l] = found[l];
+        }
+}
+#else
 /* Elements of planes by their places, which are read once for four planes: faster than the CPU's own gathers. */
 INLINE void gather(const float *x, ptrdiff_t plane, float *y, ptrdiff_t y_plane, int planes, const int32_t *place, int n) {
     int c = 0;
@@ -61,6 +94,7 @@ INLINE void gather(const float *x, ptrdiff_t plane, float *y, ptrdiff_t y_plane,
     for (; c < planes; c++, x += plane, y += y_plane)
         for (int i = 0; i < n; i++) y[i] = x[place[i]];
 }
+#endif
 
 /* Planes of `tokens` lanes to planes of those that stay, whose number goes to `counted` and, unless it is null, to
    `length`. Every worker finds the places by itself. */
@@ -71,12 +105,10 @@ static void select_tokens(worker w, const float *x, ptrdiff_t plane, const float
     int left = places_of(scores, tokens, s, place, weight), all = left + (s.rest != DROP);
     range own = share(w, channels);
     gather(x + own.from * plane, plane, y + own.from * y_plane, y_plane, own.to - own.from, place, left);
-    for (int c = own.from; c < own.to; c++) {
-        const float *from = x + c * plane;
-        float *to = y + c * y_plane;
-        if (s.rest != DROP) to[left] = weighed(weight, from, tokens);
-        for (int i = all; i % LANES; i++) to[i] = 0.0f;
-    }
+    if (s.rest != DROP)
+        package(x + own.from * plane, plane, y + own.from * y_plane, y_plane, own.to - own.from, weight, tokens, left);
+    for (int c = own.from; c < own.to; c++)
+        for (int i = all; i % LANES; i++) y[c * y_plane + i] = 0.0f;
     if (w.index > 0) return;
     *counted = (float)all;
     if (length) *length = all;

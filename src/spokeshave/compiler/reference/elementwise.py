@@ -7,7 +7,7 @@ from torch import Tensor
 
 from spokeshave.compiler.activation import activate
 from spokeshave.compiler.operations import Activate, Affine, Binary, Convert, Where
-from spokeshave.compiler.reference.runner import Runner, Weights
+from spokeshave.compiler.reference.runner import Runner, Weights, prefix
 
 BINARIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "add": torch.add,
@@ -26,7 +26,7 @@ BINARIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def _binary(op: Binary, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
-    first, second = inputs[0], weights[op.constant] if op.constant else inputs[1]
+    first, second = inputs[0], prefix(weights[op.constant], shape) if op.constant else inputs[1]
     if op.reverse:
         first, second = second, first
     result = BINARIES[op.kind](first, second)

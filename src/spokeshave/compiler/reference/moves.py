@@ -18,7 +18,7 @@ from spokeshave.compiler.operations import (
     Slice,
     Take,
 )
-from spokeshave.compiler.reference.runner import Runner, Weights
+from spokeshave.compiler.reference.runner import Runner, Weights, prefix
 
 
 def _slice(op: Slice, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
@@ -51,7 +51,7 @@ def _take(op: Take, inputs: list[Tensor], weights: Weights, shape: tuple[int, ..
 def _constant(op: Constant, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
     weight = weights[op.weight]
     return (
-        weight.reshape(shape)
+        prefix(weight, shape).reshape(shape)
         if op.start is None
         else weight.narrow(op.axis, int(op.start), int(shape[op.axis]))
     )

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from spokeshave.attention_call import AttentionCall
 from spokeshave.compiler.operations import Attention, Embedding, SelectTokens, TopK
-from spokeshave.compiler.reference.runner import Runner, Weights
+from spokeshave.compiler.reference.runner import Runner, Weights, prefix
 from spokeshave.polynomials import polynomial_exp, polynomial_softmax
 from spokeshave.token_selection import select_tokens
 
@@ -47,7 +47,7 @@ def _heads(tokens: Tensor, windows: int, heads: int) -> Tensor:
 
 
 def _mask(op: Attention, inputs: list[Tensor], weights: Weights, queries: int, keys: int) -> Tensor | None:
-    mask = weights[op.mask] if op.mask else inputs[3] if len(inputs) > 3 else None
+    mask = prefix(weights[op.mask], (queries, keys)) if op.mask else inputs[3] if len(inputs) > 3 else None
     if not op.causal:
         return mask
     hidden = torch.ones(queries, keys, device=inputs[0].device).tril(keys - queries) == 0
