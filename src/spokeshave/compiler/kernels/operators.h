@@ -7,6 +7,12 @@ INLINE void every_second(const float *from, float *to, int count) {
     for (; i < count; i++) to[i] = from[2 * i];
 }
 
+INLINE void repeat(float one, float *to, int count) {
+    int i = 0;
+    for (; i + LANES <= count; i += LANES) store(to + i, splat(one));
+    for (; i < count; i++) to[i] = one;
+}
+
 /* to[column * t + row] = from[row * f + column], a square of whole vectors at a time. */
 static void turn(const float *from, ptrdiff_t f, float *to, ptrdiff_t t, int columns, int rows) {
     for (int row = 0; row < rows; row += LANES)
@@ -27,7 +33,7 @@ static void copy(worker w, const float *from, float *to, int n0, ptrdiff_t f0, p
                  ptrdiff_t t1, int n2, ptrdiff_t f2, ptrdiff_t t2, int n3, ptrdiff_t f3, ptrdiff_t t3) {
     range a = share_axis(w, 0, n0, n1, n2, n3), b = share_axis(w, 1, n0, n1, n2, n3);
     range c = share_axis(w, 2, n0, n1, n2, n3), d = share_axis(w, 3, n0, n1, n2, n3);
-    int length = d.to - d.from, turned = f2 == 1 && f3 != 1 && t3 == 1 && c.to - c.from >= WORTH_TURNING;
+    int length = d.to - d.from, turned = f2 == 1 && f3 > 1 && t3 == 1 && c.to - c.from >= WORTH_TURNING;
     for (int i = a.from; i < a.to; i++)
         for (int j = b.from; j < b.to; j++) {
             if (turned) {
@@ -40,6 +46,8 @@ static void copy(worker w, const float *from, float *to, int n0, ptrdiff_t f0, p
                 float *out = to + i * t0 + j * t1 + k * t2 + d.from * t3;
                 if (f3 == 1 && t3 == 1)
                     memcpy(out, in, (size_t)length * sizeof(float));
+                else if (f3 == 0 && t3 == 1)
+                    repeat(*in, out, length);
                 else if (f3 == 2 && t3 == 1)
                     every_second(in, out, length);
                 else

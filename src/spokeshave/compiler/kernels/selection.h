@@ -24,14 +24,14 @@ INLINE int places_of(const float *scores, int tokens, selection s, int32_t *plac
     int32_t stays[tokens];
     for (int i = 0; i < tokens; i++) stays[i] = i < s.leading || s.rest != MERGE;
     choose_by_score(scores, scored, s, stays + s.leading);
-    for (int i = 0; i < tokens; i++) {
+    for (int i = 0; i < tokens; i++) { /* without branches, which nothing could foretell */
         float score = i < s.leading ? 0.0f : scores[i - s.leading];
-        if (stays[i]) place[left++] = i;
-        else gone++, total += score;
+        place[left] = i, left += stays[i], gone += !stays[i];
         weight[i] = stays[i] ? 0.0f : score;
+        total += weight[i];
     }
-    for (int i = 0; i < tokens; i++)
-        if (!stays[i]) weight[i] = total > smallest ? weight[i] / total : 1.0f / (float)gone;
+    float scale = total > smallest ? 1.0f / total : 0.0f, plain = total > smallest ? 0.0f : 1.0f / (float)gone;
+    for (int i = 0; i < tokens; i++) weight[i] = stays[i] ? 0.0f : weight[i] * scale + plain;
     if (left == 0 && s.rest == DROP) { /* the token with the largest score */
         place[0] = 0;
         for (int i = 1; i < tokens; i++)
@@ -47,11 +47,13 @@ INLINE void package(const float *x, ptrdiff_t plane, float *y, ptrdiff_t y_plane
     for (int c = 0; c < planes; c += LANES) {
         int some = planes - c < LANES ? planes - c : LANES;
         vector sums[LANES] = {{0}};
-        for (int d = 0; d < some; d++)
-            for (int i = 0; i < n; i += LANES) {
-                vector left = load_part(weight + i, n - i);
-                sums[d] += left * load_part(x + (c + d) * plane + i, n - i);
-            }
+        for (int d = 0; d < some; d++) {
+            const float *from = x + (c + d) * plane;
+            vector sum = splat(0.0f);
+            int i = 0;
+            for (; i + LANES <= n; i += LANES) sum += load(weight + i) * load(from + i);
+            sums[d] = i < n ? sum + load_part(weight + i, n - i) * load_part(from + i, n - i) : sum;
+        }
         vector total = sums_of_lanes(sums);
         for (int d = 0; d < some; d++) y[(c + d) * y_plane + at] = total[d];
     }
