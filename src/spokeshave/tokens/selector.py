@@ -1,5 +1,7 @@
 """The learned multi-head token selector of SPViT (arXiv 2112.13890) and HeatViT (arXiv 2211.08110)."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -30,7 +32,7 @@ class Selector(nn.Module):
     @property
     def work(self) -> int:
         """Multiply-adds for one token; global features are the same for all, so their part of the votes is no work."""
-        shared = self.votes[0][0].weight.numel() // 2
+        shared = next(self.votes[0].parameters()).numel() // 2
         heads = linear_weights(self.features[0]) + linear_weights(self.votes[0]) - shared
         return self.heads * heads + (linear_weights(self.importance) if self.importance is not None else 0)
 
@@ -46,24 +48,15 @@ class Selector(nn.Module):
 
     def _head(self, index: int, tokens: Tensor, alive: Tensor | None) -> Tensor:
         branch = index % len(self.features)
-        first, *others = self.votes[branch]
-        local, shared = self._split(self.features[branch](tokens), first.in_features // 2)
+        votes: Any = self.votes[branch]
+        first, size = votes[0], votes[0].in_features // 2
+        features = self.features[branch](tokens)
+        local, shared = features[..., :size], features[..., -size:]  # the same where they are narrow
         # The layer over both side by side, without repeating for every token what all of them share.
-        here, everywhere = first.weight.split(first.in_features // 2, 1)
+        here, everywhere = first.weight.split(size, 1)
         own = F.linear(local, here, first.bias)
-        votes = own + F.linear(_mean(shared, alive), everywhere).expand_as(own)
-        for layer in others:
-            votes = layer(votes)
-        return votes.softmax(2)[:, :, 0]
-
-    @staticmethod
-    def _split(features: Tensor, size: int) -> tuple[Tensor, Tensor]:
-        """Local features, and those that global ones are the mean of."""
-        return (
-            (features, features)
-            if features.shape[2] == size
-            else (features[..., :size], features[..., size:])
-        )
+        found: Tensor = votes[1:](own + F.linear(_mean(shared, alive), everywhere).expand_as(own))
+        return found.softmax(2)[:, :, 0]
 
 
 def _mean(tokens: Tensor, alive: Tensor | None) -> Tensor:
