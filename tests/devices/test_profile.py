@@ -1,3 +1,5 @@
+from dataclasses import asdict
+
 import pytest
 import torch
 from torch import nn
@@ -5,6 +7,8 @@ from torch import nn
 from spokeshave.devices import load_device
 from spokeshave.devices.profile import profile
 from spokeshave.plan import Plan
+from spokeshave.report.table import profile_table
+from spokeshave.token_selection import select_tokens
 from spokeshave.workload import trace
 
 
@@ -61,3 +65,18 @@ def test_on_a_modelled_device_the_rows_are_its_costs():
     assert [row.operator for row in dense.rows] == ["Convolution"] * 3
     assert pruned.rows[1].seconds < dense.rows[1].seconds
     assert pruned.rows[0].seconds == dense.rows[0].seconds
+
+
+class Fewer(nn.Module):
+    """Tokens stay whose first channel is positive."""
+
+    def forward(self, x):
+        return select_tokens(x, torch.sigmoid(x[:, 1:, 0]), "one").mean(1)
+
+
+def test_token_selectors_say_how_many_they_leave_of_the_sample():
+    tokens = torch.randn(2, 30, 8)
+    result = profile(Fewer(), tokens, load_device("host"))
+    left = 1 + int((tokens[0, 1:, 0] >= 0).sum())
+    assert result.tokens == {"one": left}
+    assert f"one leaves {left} tokens" in str(profile_table(asdict(result)).caption)

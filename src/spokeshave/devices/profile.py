@@ -1,15 +1,15 @@
 """Where a network spends its time and weights on a device, layer by layer."""
 
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from spokeshave.batch import first_sample
-from spokeshave.compiler import LayerTime
+from spokeshave.compiler import LayerTime, NativeDeployment
 from spokeshave.devices.device import Device
 from spokeshave.devices.host import HostDevice
 from spokeshave.plan import Plan
@@ -41,13 +41,17 @@ class ProfileRow:
 
 @dataclass(frozen=True)
 class Profile:
-    """All steps in the order in which they run; `kind` and `source` say where the seconds come from."""
+    """All steps in the order in which they run; `kind` and `source` say where the seconds come from.
+
+    `tokens` is how many each token selector left of the sample, by its name; none for selectors of fixed counts.
+    """
 
     rows: tuple[ProfileRow, ...]
     device: str
     kind: Literal["measured", "modelled"]
     source: str
     seconds: float
+    tokens: Mapping[str, int] = field(default_factory=dict)
 
 
 def profile(
@@ -73,9 +77,17 @@ def profile(
     with limited_threads(1):
         deployment = device.deploy(network, inputs, plan)
         times = deployment.profile(*inputs, repeats=REPEATS)
-    return _profile(
+        tokens = {name: int(left[0]) for name, left in _tokens_left(deployment, inputs).items()}
+    found = _profile(
         _measured_rows(workload, times), device, f"{device.about}, {deployment.manifest.compiler}"
     )
+    return replace(found, tokens=tokens)
+
+
+def _tokens_left(deployment: NativeDeployment, inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
+    """By selector, of one call."""
+    deployment(*inputs)
+    return deployment.token_counts if deployment.manifest.selectors else {}
 
 
 def _measured_rows(workload: Workload, times: Iterable[LayerTime]) -> list[ProfileRow]:

@@ -198,4 +198,5 @@ def profile_table(profile: dict[str, Any]) -> Table:
         for row in profile["rows"]
     ]
     title = f"{profile['device']}: {figures.seconds(profile['seconds'])} a sample ({profile['kind']})"
-    return plain_table(title, heads, cells, profile["source"])
+    left = [f"{name} leaves {figures.count(tokens)} tokens" for name, tokens in profile["tokens"].items()]
+    return plain_table(title, heads, cells, "; ".join([profile["source"], *left]))
