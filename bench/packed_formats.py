@@ -49,6 +49,7 @@ SCHEMES: dict[str, Scheme | None] = {
     "dense": None,
     "block column-row, 8 rows": BlockColumnRow(0.875, (8, 64)),
     "block column-row, rows halved": BlockColumnRow(0.875, (16, 128), 0.5),
+    "block column-row, rows halved in each": BlockColumnRow(0.875, (16, 128), 0.5, "block"),
     "block-structured (BSP)": BlockStructured(0.875, (64, 64), 0.25),
     "compressed blocks (CSB) 16 x 64": CompressedBlocks(0.875, (16, 64)),
     "compressed blocks (CSB) 32 x 32": CompressedBlocks(0.875, (32, 32)),

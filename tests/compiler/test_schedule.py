@@ -1,5 +1,7 @@
 """Schedules: the estimate agrees with what is packed, and picks tiles that suit the pattern."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -31,6 +33,14 @@ def test_rows_that_share_columns_get_wide_panels_and_scattered_weights_narrow_on
     scattered = generator.random((64, 256)) < 0.1
     assert schedule_for(product(shared), ISA).rows == 8
     assert schedule_for(product(scattered), ISA).rows < 4
+
+
+def test_columns_with_masks_of_their_own_make_subsets_dearer():
+    """Rows that share some of their columns: subsets, unless every column of theirs is read under a mask."""
+    generator = np.random.default_rng(0)
+    shared = np.repeat(generator.random((16, 256)) < 0.3, 4, axis=0) & (generator.random((64, 256)) < 0.7)
+    ways = [schedule_for(replace(product(shared), masked=masked), ISA).by_subsets for masked in (False, True)]
+    assert ways == [True, False]
 
 
 def test_workers_share_out_what_is_more():
@@ -71,7 +81,7 @@ def test_keys_tell_products_apart():
     block = ((np.arange(4), np.arange(16)), (np.arange(4, 8), np.arange(16)))
     different = [
         product(ones), product(other), product(ones, 2), product(ones, blocks=block), product(ones, channels=3),
-        product(ones, vectors=7), product(ones.reshape(16, 8)),
+        product(ones, vectors=7), product(ones.reshape(16, 8)), replace(product(ones), masked=True),
     ]  # fmt: skip
     assert len({one.key for one in different}) == len(different)
     assert product(ones).key == product(ones.copy()).key

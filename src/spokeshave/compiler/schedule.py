@@ -22,6 +22,7 @@ ACCUMULATE_CYCLES = 2.0  # loading and storing one accumulator once more
 # panel's rows up to which they are worth it.
 LEFT_LANE, LEFT_SHARE = 0.15, 0.65
 SUBSET_CYCLES = 8.0  # a loop begins and ends, once a register tile
+MASK_CYCLES = 0.7  # of a column that has a mask of its own: subsets are not in the order of the shifts
 # Sums by AMX: 16 rows by 4 vectors or 32 by 2, four tile registers. Cycles of a column per vector of lanes are counted
 # from Intel's optimisation reference manual (248966, chapter on AMX), not measured: 16 cycles a product of 16 rows and
 # columns, 8 a tile load; to gather a column is a load and a store, one store a cycle.
@@ -82,7 +83,7 @@ class Product:
     them; `channels`: planes read; `vectors`: vectors of lanes; `element`: type of what is read, a word of which is as
     wide as a float; `unit`: rows that stay together, since they make one word of the output; `left`: true lanes of
     the last vector where there are others, or 0, or CHANGES; `tiles`: those of the map, where Winograd's algorithm
-    can compute it.
+    can compute it; `masked`: whether columns are read under masks, where maps lie without gaps.
     """
 
     kept: np.ndarray
@@ -94,6 +95,7 @@ class Product:
     unit: int = 1
     left: int = 0
     tiles: Tiles | None = None
+    masked: bool = False
 
     @cached_property
     def key(self) -> str:
@@ -107,6 +109,7 @@ class Product:
             self.unit,
             self.left,
             self.tiles,
+            self.masked,
         )
         digest = sha256(repr(sizes).encode())
         digest.update(np.packbits(self.kept).tobytes())
@@ -174,7 +177,10 @@ class Product:
         panels = self.groups * -(-len(self.kept) // self.groups // schedule.rows)
         loops = SUBSET_CYCLES * (1 << schedule.rows) * panels / schedule.vectors
         columns = self.columns_by_use(schedule.rows, schedule.reordered)
-        return loops + float(sum(columns[rows] * _column_cycles(rows) for rows in range(1, len(columns))))
+        mask = MASK_CYCLES * self.masked
+        return loops + float(
+            sum(columns[rows] * (_column_cycles(rows) + mask) for rows in range(1, len(columns)))
+        )
 
 
 def _column_cycles(rows: int) -> float:

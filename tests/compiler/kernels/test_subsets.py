@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from spokeshave.compiler import schedule
 from spokeshave.compiler.compile import compile_network
 from spokeshave.compiler.isa import instruction_set
 from spokeshave.compiler.kernels.packing import pack_panels
@@ -55,8 +56,12 @@ def test_scattered_weights_choose_subsets_and_shared_columns_do_not():
 
 @pytest.mark.parametrize("scheme", [Unstructured(0.85), NOfM(2, 4), Patterns(0.6)], ids=str)
 @pytest.mark.parametrize("groups", [1, 2])
-def test_layers_equal_pytorch(scheme, groups, isa):
-    """Rows that no panel fills, a stride, lanes that no tile divides, a residual, grouped channels."""
+def test_layers_equal_pytorch(scheme, groups, isa, monkeypatch):
+    """Rows that no panel fills, a stride, lanes that no tile divides, a residual, grouped channels.
+
+    The estimate prefers panels where columns have masks; the tuner may not.
+    """
+    monkeypatch.setattr(schedule, "MASK_CYCLES", 0.0)
 
     class Layer(nn.Module):
         def __init__(self) -> None:

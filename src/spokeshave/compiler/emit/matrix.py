@@ -73,7 +73,8 @@ def lower_convolution(lowering: Lowering, node: Node) -> None:
     channels = lowering.graph.shape(node.inputs[0])[1]
     matrix, planes = weight.reshape(weight.shape[0], -1), channels * image_count(operation, all_taps)
     tiles = None if lowering.done else tiles_of(lowering.graph, node, lowering.layouts, lowering.isa)
-    product = _product(lowering, node, matrix, planes, tiles)
+    without_gaps = written.pitch == written.width and any(tap.shift[1] for tap in all_taps)
+    product = _product(lowering, node, matrix, planes, tiles, without_gaps)
     schedule = lowering.choose(product)
     if schedule.winograd:
         bias, residual = (
@@ -154,7 +155,12 @@ def _residual(lowering: Lowering, node: Node, output: Argument) -> Argument:
 
 
 def _product(
-    lowering: Lowering, node: Node, matrix: np.ndarray, channels: int, tiles: Tiles | None = None
+    lowering: Lowering,
+    node: Node,
+    matrix: np.ndarray,
+    channels: int,
+    tiles: Tiles | None = None,
+    masked: bool = False,
 ) -> Product:
     """The product of a matrix `[M, K / groups]` with the planes of `channels`."""
     operation = node.operation
@@ -171,6 +177,7 @@ def _product(
         int(written.lanes) // lanes,
         left=0 if lowering.done else written.left(lanes),
         tiles=tiles,
+        masked=masked,
     )
 
 
