@@ -44,7 +44,7 @@ TUNED_RATES = {"resnet56": (1.25, 1.5), "gru": (1.5,)}
 SEEDS = {"resnet56": (0,), "gru": (0, 1, 2)}
 TUNING_IMAGES, TUNING_RATE, TUNING_EPOCHS = 12_800, 5e-3, 100
 Point = tuple[float, int]  # a rate, and the rows that share a column set
-RANDOM_ROWS = {"resnet56": 4, "gru": 32}  # where sets are drawn at random too
+RANDOM_ROWS = {"resnet56": 4, "gru": 32}  # at the least rate sets are drawn at random too
 FITTED = 512  # images that the ResNet's layers are fitted to
 PRUNING = {
     "resnet56": f"layers fitted to {FITTED} images",
@@ -90,7 +90,7 @@ def trials(
     subject: Subject,
     seed: int,
     points: Sequence[Point],
-    random_rows: int,
+    random_rows: int | None,
     tuning: FineTuning | None,
 ) -> list[Trial]:
     """Dense, then every number of rows at every rate, and some of them at random, in both precisions."""
@@ -101,12 +101,14 @@ def trials(
     for rate, rows in points:
         name, scheme = f"{rows} rows {rate:g}x", partial(shared_by, rows, rate)
         makers.append(partial(one, name, scheme, fine_tuning=tuning))
-        if rows == random_rows:
+        if rows == random_rows and rate == min(points)[0]:
             makers.append(partial(one, f"random {name}", scheme, random=True, fine_tuning=tuning))
     return [maker(precision=precision) for maker, precision in product(makers, PRECISIONS)]
 
 
-def made(network: str, points: Sequence[Point], tuned: bool, seeds: Sequence[int]) -> Made:
+def made(
+    network: str, points: Sequence[Point], random_rows: int | None, tuned: bool, seeds: Sequence[int]
+) -> Made:
     """Of every seed; what earlier runs made comes from the disk."""
     with store(False) as kept:
         found: list[list[Trial]] = []
@@ -114,17 +116,14 @@ def made(network: str, points: Sequence[Point], tuned: bool, seeds: Sequence[int
         for seed in reversed(seeds):
             subject = subject_of(network, seed)
             tuning = tuning_of(network, subject, seed) if tuned else None
-            found.insert(0, trials(kept, subject, seed, points, RANDOM_ROWS[network], tuning))
+            found.insert(0, trials(kept, subject, seed, points, random_rows, tuning))
     assert subject is not None
     counted = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
     return Made(subject, f"{PRUNING[network]}; {tuning.about if tuning else 'no training'}; {counted}", found)
 
 
-def measure(
-    network: str, points: Sequence[Point], tuned: bool, seeds: Sequence[int], rounds: int
-) -> dict[str, Any]:
+def measure(all_of_it: Made, network: str, seeds: Sequence[int], rounds: int) -> dict[str, Any]:
     """Accuracies over seeds, and the times of the first seed's deployments, which are then removed, and of peers."""
-    all_of_it = made(network, points, tuned, seeds)
     subject = all_of_it.subject
     found = {"network": network, "about": subject.about, "pruning": all_of_it.pruning}
     peers, _ = dense_peers(subject.core, subject.example, only=PEERS)
@@ -175,6 +174,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, action="append", help="otherwise " + ", ".join(map(str, ROWS)))
     parser.add_argument("--seed", type=int, action="append", help="otherwise the network's own")
     parser.add_argument("--tuned", action="store_true", help="train what pruning left")
+    parser.add_argument("--chosen", action="store_true", help="no sets that are drawn at random")
     parser.add_argument("--rounds", type=int, default=31)
     parser.add_argument(
         "--prepare", action="store_true", help="prune and compile what is missing; time nothing"
@@ -186,10 +186,10 @@ def main() -> int:
         rates = arguments.rate or (TUNED_RATES if arguments.tuned else RATES)[network]
         points = list(product(rates, arguments.rows or ROWS))
         seeds = arguments.seed or SEEDS[network]
-        if arguments.prepare:
-            made(network, points, arguments.tuned, seeds)
-        else:
-            found = measure(network, points, arguments.tuned, seeds, arguments.rounds)
+        random_rows = None if arguments.chosen else RANDOM_ROWS[network]
+        all_of_it = made(network, points, random_rows, arguments.tuned, seeds)
+        if not arguments.prepare:
+            found = measure(all_of_it, network, seeds, arguments.rounds)
             join(arguments.output, found, ("network", "pruning"))
     return 0
 
