@@ -8,6 +8,7 @@ from tests.schemes.examples import EVERY, SHAPES, weights
 from torch import Tensor
 
 from spokeshave.errors import SpokeshaveError
+from spokeshave.schemes.ranking import density
 from spokeshave.schemes.scheme import Scheme
 
 PAIRS = [
@@ -49,6 +50,21 @@ def test_members_under_any_saliency(scheme: Scheme, shape: tuple[int, ...]) -> N
         assert scheme.contains(projected)
         assert bool((projected != 0).any())
         assert torch.equal(scheme.pack(projected).unpack(), projected)
+
+
+@pytest.mark.parametrize(("scheme", "shape"), PAIRS)
+def test_of_a_saliency_with_a_sign_only_the_order_counts(scheme: Scheme, shape: tuple[int, ...]) -> None:
+    """As much stays as without a sign, and schemes that fit levels refuse what has no price."""
+    weight, positive = normal(shape), torch.rand(shape, generator=torch.Generator().manual_seed(1)).double()
+    if any(levels in str(scheme) for levels in ("FixedPoint", "PowerOfTwo", "Binary", "Codebook")):
+        with pytest.raises(SpokeshaveError, match="square it first"):
+            scheme.project(weight, positive - 0.7)
+        return
+    projected = scheme.project(weight, positive - 0.7)
+    assert scheme.contains(projected)
+    moved = positive - positive.min()
+    assert torch.equal(projected, scheme.project(weight, moved))
+    assert density(projected) >= 0.9 * density(scheme.project(weight, positive))
 
 
 @schemes

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from spokeshave.schemes.bits import bits_for, pack_bits, unpack_bits
+from spokeshave.schemes.packed import Bitmap
 from spokeshave.schemes.scheme import Packed
 
 
@@ -111,13 +112,22 @@ class CodedStructure:
         return self.coded.decoded(_with_values(self.structure, values).unpack())
 
 
+def smallest(coded: Coded) -> Packed:
+    """Level numbers of all weights, or of those that are not 0 beside a bit a weight: whichever is less."""
+    levels = Levels.of(coded)
+    if coded.zero is None:
+        return levels
+    sparse = CodedStructure.of(Bitmap.of(coded.codes.to(coded.dtype)), coded)
+    return sparse if sparse.nbytes < levels.nbytes else levels
+
+
 @dataclass(frozen=True)
 class MixedLevels:
     """Rows of two formats: a bit a row says which, and each format's rows are stored together."""
 
     shape: tuple[int, ...]
     in_second: Tensor
-    parts: tuple[Levels | None, Levels | None]
+    parts: tuple[Packed | None, Packed | None]
 
     @property
     def nbytes(self) -> int:

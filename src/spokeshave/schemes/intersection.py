@@ -1,6 +1,8 @@
 """Several schemes at once: `a & b`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations, permutations
 
 import torch
 from torch import Tensor
@@ -8,20 +10,31 @@ from torch import Tensor
 from spokeshave.errors import SpokeshaveError
 from spokeshave.schemes.checks import check_member, check_weight
 from spokeshave.schemes.coded import CodedStructure
+from spokeshave.schemes.mixed_rows import MixedRows
 from spokeshave.schemes.packed import Bitmap
-from spokeshave.schemes.quantizers import Codebook, RowQuantizer
+from spokeshave.schemes.quantizers import Binary, Codebook, FixedPoint, PowerOfTwo, RowQuantizer
+from spokeshave.schemes.ranking import lifted, score
 from spokeshave.schemes.scheme import Composable, Packed, Scheme
 
 NAME = "intersection"
 ROUNDS = 20
+LEVELS = (
+    Binary,
+    PowerOfTwo,
+    MixedRows,
+    Codebook,
+    FixedPoint,
+)  # the narrower first; other schemes remove weights
 
 
 @dataclass(frozen=True)
 class Intersection(Composable):
     """Weights that lie in all parts: `BlockColumnRow(0.9) & FixedPoint(8)` is sparse in blocks and has 255 levels.
 
-    The projection goes from part to part until the point lies in all. What one removes quantizers leave removed, so
-    sparsity first and levels then takes one round; the point is near, not always the nearest.
+    The projection goes from part to part until the point lies in all: first through those that remove weights, in the
+    order of them that keeps what is worth most, for what blocks do to single weights is not what single weights do to
+    blocks; then through levels, which leave removed what is removed. The point is near, not always the nearest, and
+    two patterns that have little in common may keep less than either's budget.
     """
 
     parts: tuple[Scheme, ...]
@@ -32,18 +45,21 @@ class Intersection(Composable):
             raise SpokeshaveError(f"{NAME}: parts must be two schemes or more, not {self.parts!r}")
         nested = (part.parts if isinstance(part, Intersection) else (part,) for part in parts)
         object.__setattr__(self, "parts", tuple(part for inner in nested for part in inner))
+        for first, second in combinations(self.parts, 2):
+            _check_pair(first, second)
 
     def project(self, weight: Tensor, saliency: Tensor | None = None) -> Tensor:
-        """A near point of all parts; raises SpokeshaveError where none is found."""
+        """A near point of all parts, the same for every order of them; raises SpokeshaveError where none is found."""
         check_weight(NAME, self, weight, saliency)
-        point = weight.detach().clone()
-        for _ in range(ROUNDS):
-            if self.contains(point):
-                return point
-            for part in self.parts:
-                left = None if saliency is None else torch.where(point != 0, saliency, 0)
-                point = part.project(point, left)
-        raise SpokeshaveError(f"{NAME}: no point of all of {', '.join(map(str, self.parts))} was found")
+        weight, worth = weight.detach(), score(weight, saliency)
+        if self.contains(weight):
+            return weight.clone()
+        removing = [part for part in self.parts if not isinstance(part, LEVELS)]
+        levels = [part for kind in LEVELS for part in self.parts if isinstance(part, kind)]
+        order_alone = None if saliency is None else lifted(saliency)
+        points = (_through(order, weight, order_alone) for order in permutations(removing))
+        best = max(points, key=lambda point: float(worth[point != 0].sum()))
+        return _through([*removing, *levels], best, saliency)
 
     def supports(self, shape: tuple[int, ...]) -> str | None:
         """What the first part says that has something against it."""
@@ -59,7 +75,7 @@ class Intersection(Composable):
         Raises SpokeshaveError outside the set.
         """
         check_member(NAME, self, weight, "a part does not hold it")
-        structures = [part for part in self.parts if not isinstance(part, RowQuantizer | Codebook)]
+        structures = [part for part in self.parts if not isinstance(part, LEVELS)]
         forms: list[Packed] = [part.pack(weight) for part in self.parts]
         for quantizer in self.parts:
             if isinstance(quantizer, RowQuantizer | Codebook) and quantizer.encode(weight).zero is not None:
@@ -68,3 +84,46 @@ class Intersection(Composable):
                 sparse = [part.pack(codes) for part in structures if part.contains(codes)]
                 forms += [CodedStructure.of(form, coded) for form in (*sparse, Bitmap.of(codes))]
         return min(forms, key=lambda form: form.nbytes)
+
+
+def _through(parts: Sequence[Scheme], point: Tensor, saliency: Tensor | None) -> Tensor:
+    """From part to part until the point lies in all."""
+    for _ in range(ROUNDS):
+        if all(part.contains(point) for part in parts):
+            return point
+        for part in parts:
+            left = None if saliency is None else torch.where(point != 0, saliency, 0)
+            point = part.project(point, left)
+    raise SpokeshaveError(f"{NAME}: no point of all of {', '.join(map(str, parts))} was found")
+
+
+def _check_pair(first: Scheme, second: Scheme) -> None:
+    """Raise SpokeshaveError for two schemes that have hardly more than zeros in common."""
+    for one, other in ((first, second), (second, first)):
+        if reason := _apart(one, other):
+            raise SpokeshaveError(f"{NAME}: {reason}")
+
+
+def _apart(one: Scheme, other: Scheme) -> str | None:
+    """What keeps a scheme from being combined with another, or None."""
+    if isinstance(one, Binary) and not isinstance(other, LEVELS):
+        return (
+            "binary levels have no 0, so nothing is removed beside them; fixed_point with 2 bits has -1 0 1"
+        )
+    by_row = isinstance(other, MixedRows) or (isinstance(other, RowQuantizer) and other.per == "row")
+    if isinstance(one, Codebook) and by_row:
+        return f"{one} is shared by all rows, {other} has a scale a row; per='tensor' or one of them alone will do"
+    if _strangers(one, other):
+        return f"{one} and {other} share hardly a level; take one of them, or mixed_rows for rows of both"
+    return None
+
+
+def _strangers(one: Scheme, other: Scheme) -> bool:
+    """Whether powers of two are asked to be multiples of a scale that cannot be so large."""
+    if isinstance(one, MixedRows):
+        return any(_strangers(part, other) for part in (one.first, one.second))
+    if isinstance(other, MixedRows):
+        return any(_strangers(one, part) for part in (other.first, other.second))
+    if not isinstance(one, PowerOfTwo) or not isinstance(other, FixedPoint):
+        return False
+    return not (other.per in ("row", one.per) and other.contains(one.table[None]))

@@ -7,6 +7,7 @@ its square: once the squared error with the default saliency, the squared weight
 import torch
 from torch import Tensor
 
+from spokeshave.errors import SpokeshaveError
 from spokeshave.schemes.scheme import as_matrix
 
 CANDIDATES = 32
@@ -23,9 +24,16 @@ def as_units(weight: Tensor, per_row: bool) -> Tensor:
 
 
 def importance_of(weight: Tensor, saliency: Tensor | None) -> Tensor:
-    """What a squared error costs, relative to the default (and just that where all saliencies are 0), float64."""
+    """What a squared error costs, relative to the default (and just that where all saliencies are 0), float64.
+
+    Raises SpokeshaveError for negative saliencies, which rank weights but give an error no price.
+    """
     if saliency is None or not saliency.any():
         return torch.ones_like(weight, dtype=torch.float64)
+    if saliency.min() < 0:
+        raise SpokeshaveError(
+            "levels are fitted to what an error costs, and a saliency below 0 costs nothing: square it first"
+        )
     squared = weight.detach().square().double()
     return torch.where(squared > 0, saliency.double() / squared, 0)
 

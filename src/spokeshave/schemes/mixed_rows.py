@@ -8,7 +8,7 @@ from torch import Tensor
 from spokeshave.errors import SpokeshaveError
 from spokeshave.schemes.bits import pack_bits
 from spokeshave.schemes.checks import check_count, check_fraction, check_member, check_weight
-from spokeshave.schemes.coded import Levels, MixedLevels
+from spokeshave.schemes.coded import MixedLevels, smallest
 from spokeshave.schemes.levels import importance_of
 from spokeshave.schemes.quantizers import RowQuantizer
 from spokeshave.schemes.ranking import keep_largest_per_row
@@ -73,12 +73,15 @@ class MixedRows(Composable):
         return bool(((first | second).all() & (only_first <= rows - count) & (only_second <= count)).all())
 
     def pack(self, weight: Tensor) -> MixedLevels:
-        """Store the rows of each format together; raises SpokeshaveError outside the set."""
+        """Store the rows of each format together, without zeros where that is less.
+
+        Raises SpokeshaveError outside the set.
+        """
         check_member(NAME, self, weight, "its rows are not of the two formats at that share")
         first, second = (quantizer.member_rows(weight) for quantizer in (self.first, self.second))
         in_second = self._second_rows(second.double() - first.double()).cpu()
         parts = [
-            Levels.of(quantizer.encode(weight.detach().cpu()[rows])) if rows.any() else None
+            smallest(quantizer.encode(weight.detach().cpu()[rows])) if rows.any() else None
             for quantizer, rows in ((self.first, ~in_second), (self.second, in_second))
         ]
         return MixedLevels(tuple(weight.shape), pack_bits(in_second, 1), (parts[0], parts[1]))

@@ -37,15 +37,25 @@ def score(weight: Tensor, saliency: Tensor | None) -> Tensor:
     """What ranks the weights: the saliency, or else the squared weight, scaled so that no sum over- or underflows.
 
     Weights without saliency come after all others, the larger ones first, and size alone ranks where all saliencies
-    are equal: so nothing is chosen by its place in the tensor, and a budget is met whatever the saliency says.
+    are equal: so nothing is chosen by its place in the tensor, and a budget is met whatever the saliency says. Of a
+    saliency with a sign only the order counts: the least of it becomes 0.
     """
     if saliency is None or saliency.max() == saliency.min():
         return _scaled(weight).square()
-    worth = _scaled(saliency)
+    worth = _scaled(lifted(saliency))
     if (worth != 0).all():
         return worth
     least = float(torch.where(worth > 0, worth, 1).amin())
     return torch.where(worth == 0, _scaled(weight).square() * (min(least, FAINT) * 2.0**-24), worth)
+
+
+def lifted(saliency: Tensor) -> Tensor:
+    """A saliency that is nowhere negative and ranks alike: moved up, in double precision, until its least is 0.
+
+    >>> lifted(torch.tensor([-1.0, 0.0, 2.0])).tolist(), lifted(torch.tensor([1.0, 2.0])).tolist()
+    ([0.0, 1.0, 3.0], [1.0, 2.0])
+    """
+    return saliency if saliency.min() >= 0 else saliency.double() - saliency.min()
 
 
 def _scaled(values: Tensor) -> Tensor:

@@ -29,7 +29,10 @@ class Scheme(Protocol):
     """
 
     def project(self, weight: Tensor, saliency: Tensor | None = None) -> Tensor:
-        """Return the point of the set nearest to `weight`; `saliency` (same shape) replaces its square."""
+        """Return the point of the set nearest to `weight`; `saliency` (same shape) replaces its square.
+
+        Of a saliency with negative values only the order counts, and schemes that fit levels refuse it.
+        """
 
     def supports(self, shape: tuple[int, ...]) -> str | None:
         """Why no weight of this shape can lie in the set, or None."""
