@@ -63,6 +63,16 @@ def test_pruned_rows_of_a_recurrent_matrix_take_no_room():
     assert sorted(set(panels.row_numbers)) == list(range(768))
 
 
+def test_a_panel_fills_a_register_where_that_streams_few_bytes_more():
+    """Eights of rows keep 64 columns, of which those of a sixteen share 52: in the caches a panel of 16 is quicker."""
+    matrix = np.zeros((64, 256), np.float32)
+    for eight in range(8):
+        first = 12 * (eight % 2) + 100 * (eight // 2 % 2)
+        matrix[8 * eight : 8 * eight + 8, first : first + 64] = 1
+    assert best_vectors(matrix, instruction_set("avx512")).rows == 16
+    assert best_vectors(matrix, instruction_set("avx2")).rows == 8
+
+
 @given(case=matrices(), rows=st.sampled_from([2, 4]))
 def test_blocks_add_up_to_the_matrix(case, rows):
     matrix, _ = case

@@ -7,9 +7,9 @@ import numpy as np
 
 from spokeshave.compiler.emit.lowering import Lowering
 from spokeshave.compiler.emit.program import Constant
-from spokeshave.compiler.isa import InstructionSet, level_two_cache_bytes
+from spokeshave.compiler.isa import InstructionSet
 from spokeshave.compiler.kernels.instances import Epilogue, IntegerVectorKernel, VectorKernel
-from spokeshave.compiler.kernels.packing import Panels, best_vectors, streamed_bytes
+from spokeshave.compiler.kernels.packing import Panels, best_vectors, is_far, streamed_bytes
 from spokeshave.compiler.kernels.segment_panels import SegmentPanels, best_segments
 from spokeshave.compiler.kernels.words import best_word_vectors
 from spokeshave.compiler.layout import words
@@ -41,7 +41,8 @@ def pack_vectors(
     """
     isa, half = lowering.isa, not (matrix.view(np.uint32) & 0xFFFF).any()
     panels = best_vectors(matrix, isa, matrices)
-    segments = best_segments(matrix, isa, half, streamed_bytes(panels), matrices, panels.scattered)
+    streamed = streamed_bytes(panels, isa)
+    segments = best_segments(matrix, isa, half, streamed, matrices, panels.scattered)
     found = segments or panels
     piece = min(found.rows // (2 if half else 1), isa.lanes)
     weights = _half_words(found.weights, piece) if half else found.weights
@@ -78,7 +79,7 @@ def _instance(
         piece,
         vectors=_vectors(found.rows // piece, isa),
         epilogue=epilogue,
-        prefetch=segments is not None or _is_far(weights, isa),
+        prefetch=segments is not None or is_far(weights, isa),
         wide=width > 1 << 16,
         half=weights.dtype == np.uint16,
         segment=segments.segment if segments else 0,
@@ -103,7 +104,7 @@ def pack_integer_vectors(
         isa.lanes,
         vectors=_vectors(found.rows // isa.lanes, isa),
         gathered=segments is None and packed.gathered,
-        prefetch=segments is not None or _is_far(found.weights, isa),
+        prefetch=segments is not None or is_far(found.weights, isa),
         wide=wide,
         segment=segments.segment if segments else 0,
         scattered=found.scattered,
@@ -124,8 +125,3 @@ def pack_integer_vectors(
 def _vectors(pieces: int, isa: InstructionSet) -> int:
     """How many vectors share a weight: half of the registers hold sums."""
     return min(MOST_VECTORS, max(1, isa.registers // 2 // pieces))
-
-
-def _is_far(weights: np.ndarray, isa: InstructionSet) -> bool:
-    """Whether weights come from beyond the level-2 cache, from where they are prefetched."""
-    return weights.nbytes > 1.5 * level_two_cache_bytes(isa)

@@ -45,9 +45,9 @@ MOST_SHORT_PIECES = (
 # Of the float32 bytes that panels stream, by lanes, the part that segments may stream at most to be faster where all
 # stays in the caches: matrices of 128 columns whose rows share columns partly (CSB, BSP) are 15 to 50 % slower in
 # segments at 0.66 to 0.84 of the bytes, scattered ones twice as fast at 0.34 (Zen 5; not measured of fewer lanes).
-# Of panels whose rows are in an order of their own: 20 to 40 % faster in segments at 0.59 to 0.68 (DARB, unstructured),
-# 3 to 13 % slower at 1.1 to 1.2 (CSB).
-MOST_OF_PANELS, MOST_OF_SCATTERED_PANELS = {16: 0.6}, {16: 0.9}
+# Of panels whose rows are in an order of their own: a tenth to a third faster in segments at up to 0.82 (DARB,
+# unstructured), slower from 0.86 (blocks of 4 rows) and by far at 1.1 to 1.2 (CSB).
+MOST_OF_PANELS, MOST_OF_SCATTERED_PANELS = {16: 0.6}, {16: 0.85}
 
 
 @dataclass(frozen=True)

@@ -175,7 +175,7 @@ def _finish(kernel: VectorKernel) -> str:
     return f"""
 INLINE void {name}_finish({arguments}, const float *bias, {numbers}float *y, const float *residual, int rows) {{
 {biased}
-{"" if kernel.scattered else _whole_group(kernel)}
+{_whole_group(kernel)}
     float sums[{kernel.rows} + LANES], other[LANES];
     memset(sums, 0, sizeof sums);
     memset(other, 0, sizeof other);
@@ -203,13 +203,21 @@ def _moves(kernel: VectorKernel) -> tuple[str, str]:
 
 
 def _whole_group(kernel: VectorKernel) -> str:
-    """The usual way: every row of the group exists, and its pieces are vectors of the machine or need no epilogue."""
-    lines = []
+    """The usual way: every row of the group exists, and its pieces are vectors of the machine or need no epilogue.
+
+    Rows in an order of their own are stored one by one, without a loop: a panel hardly takes longer than its stores.
+    """
+    if kernel.scattered and kernel.epilogue.residual:
+        return ""
+    to, lines = "sums" if kernel.scattered else "y", []
     for p in range(kernel.rows // kernel.piece):
         at = p * kernel.piece
         value = f"s{p} + load(residual + {at})" if kernel.epilogue.residual else f"s{p}"
         value = activation_call(kernel.epilogue.activation, value)
-        lines.append(f"        *({kernel.name}_unaligned *)(y + {at}) = {value};")
+        lines.append(f"        *({kernel.name}_unaligned *)({to} + {at}) = {value};")
+    if kernel.scattered:
+        lines.insert(0, f"        float sums[{kernel.rows}];")
+        lines += [f"        y[numbers[{row}]] = sums[{row}];" for row in range(kernel.rows)]
     whole = f"    if (rows >= {kernel.rows}) {{\n" + "\n".join(lines) + "\n        return;\n    }"
     return whole if kernel.epilogue == Epilogue() else f"#if LANES == {kernel.piece}\n{whole}\n#endif"
 
