@@ -198,8 +198,9 @@ def _boxes(boxes: list[dict[str, Any]], bits: int) -> Finding:
         f"detector, {bits} bits: joint above modules (mAP@0.5)",
         "state-of-the-art results",
         told,
-        verdict(found["joint"] > found["modules"]),
-        "one set of calibration images",
+        "differs" if found["joint"] > found["modules"] else "not reproduced",
+        f"one draw of {PICTURES} pictures and one set of calibration images, no spread: joint is above float32 too, so "
+        "a few points are chance; float32 has 31.3 % on all 128 pictures, where the data's notes say 34.1 %",
     )
 
 

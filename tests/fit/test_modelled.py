@@ -51,16 +51,32 @@ def data():
 def loaders(): return tuple(data())
 """
 POLARIZED = {"scheme": "intersection", "parts": [{"scheme": "polarized"}, {"scheme": "fixed_point"}]}
+MIXED = {
+    "first": {"scheme": "fixed_point", "bits": 8},
+    "second": {"scheme": "power_of_two", "bits": 4},
+    "share": 0.5,
+}
 JOBS = {
     "forms": ("network", "admm", {"*": POLARIZED}),
     "isaac": ("network", "one_shot", {"4": {"scheme": "fixed_point", "bits": 4}}),
     "aqfp": ("signs", "randomized_binary", {"5": "dense", "*": {"scheme": "binary"}}),
     "integers-multiplier": ("network", "quantization_aware", {"*": {"scheme": "fixed_point", "bits": 4}}),
     "integers-shift": ("network", "one_shot", {"*": "dense"}),
+    "zcu102": ("network", "quantization_aware", {"*": {"scheme": "mixed_rows", **MIXED}}),
     "galaxy-s10-cpu": ("network", "one_shot", {"4": {"scheme": "unstructured", "sparsity": 0.5}}),
     "galaxy-s20-gpu": ("network", "one_shot", {"4": {"scheme": "unstructured", "sparsity": 0.5}}),
 }
-SAVED = {"integers-multiplier", "integers-shift", "isaac", "forms", "aqfp"}
+PICTURES = {  # titles that each family's report has
+    "forms": {"Crossbars in use", "Energy of one sample", "Accuracy by variation of cells"},
+    "isaac": {"Crossbars in use", "Energy of one sample", "Accuracy by variation of cells"},
+    "aqfp": {"Crossbars in use", "Energy of one sample at 4.2 K", "Accuracy by grey zone"},
+    "integers-multiplier": {"Roofline", "Energy of one sample"},
+    "integers-shift": {"Roofline", "Energy of one sample"},
+    "zcu102": {"Resources of the chip", "Roofline", "Energy of one sample"},
+    "galaxy-s10-cpu": {"Roofline", "Time of one sample by layer"},
+    "galaxy-s20-gpu": {"Roofline", "Time of one sample by layer"},
+}
+SAVED = {"zcu102", "integers-multiplier", "integers-shift", "isaac", "forms", "aqfp"}
 
 
 @pytest.fixture(scope="module")
@@ -111,11 +127,12 @@ def test_the_whole_job_on_every_family(folder, finished, device):
     assert result["held_out_samples"] == 40
     assert result["cost"]["latency_seconds"] > 0
     assert len(result["layers"]) == len(result["cost"]["by_layer"])
-    assert result["pictures"]
+    assert PICTURES[device] <= {picture["title"] for picture in result["pictures"]}
     assert (folder / f"run-{device}" / "deployment").exists() == (device in SAVED | {"galaxy-s10-cpu"})
     text = (folder / f"run-{device}" / "report.html").read_text()
     assert text == page(result)
     assert "modelled" in text
+    assert all(title in text for title in PICTURES[device])
 
 
 @pytest.mark.parametrize("device", sorted(SAVED))
