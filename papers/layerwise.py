@@ -45,7 +45,7 @@ FEATURES = 3.0  # weight of features that are to be the teacher's
 class Subject:
     """What is pruned, compiled and judged; `listen` makes of a core, or its deployment, what scores whole samples.
 
-    Layers are fitted in `passes` over `data.train`, of images `fitted` of them.
+    Layers are fitted to as many as `passes` batches of `data.train`, of images `fitted` of them.
     """
 
     kind: str
