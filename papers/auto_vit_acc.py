@@ -26,7 +26,8 @@ from spokeshave.workload import Workload, trace
 
 FIXED, MIX, NARROW_MIX = PRECISIONS
 NARROW = Precision("4 bits", lambda share: FixedPoint(4), (0.0,))
-SHARES = tuple(part / 32 for part in (8, 12, 14, 16, 17, 18, 20))  # of rows that are powers of two
+SHARES = tuple(part / 32 for part in (8, 16, 17, 18, 20))  # of rows that are powers of two
+FEW = (0.375, 0.5)  # for the others than the largest network on the whole chip
 NETWORKS, RECURRENT = ("deit_tiny", "deit_small", "deit_base"), ("gru_1x1024", "lstm_1x1024")
 BLOCKS = (1_500,)  # DSP blocks that the engine may take, besides all that the chip gives
 TARGETS = (20, 30)  # frames a second of DeiT-B
@@ -39,13 +40,13 @@ def run(quick: bool) -> Check:
     networks = ("deit_tiny",) if quick else NETWORKS
     shares = (0.25,) if quick else SHARES
     loads = {name: workload(name) for name in (*networks, *(() if quick else RECURRENT))}
-    curves = {name: designs(zcu102(), loads[name], shares) for name in networks}
     largest = networks[-1]
+    curves = {name: designs(zcu102(), loads[name], shares if name == largest else FEW) for name in networks}
     whole = f"{zcu102().budget.dsp:.0f}"
     budgets = {whole: curves[largest]} | {
-        str(dsp): designs(zcu102(dsp), loads[largest], shares) for dsp in (BLOCKS[-1:] if quick else BLOCKS)
+        str(dsp): designs(zcu102(dsp), loads[largest], FEW) for dsp in (BLOCKS[-1:] if quick else BLOCKS)
     }
-    narrow = designs(zcu102(), loads[largest], shares, NARROW, NARROW_MIX)
+    narrow = designs(zcu102(), loads[largest], FEW[1:], NARROW, NARROW_MIX)
     targets = {} if quick else {str(rate): answered(loads[largest], rate) for rate in TARGETS}
     recurrent = {name: designs(zcu102(), loads[name], (0.5,)) for name in loads if name in RECURRENT}
     records = trials(quick)

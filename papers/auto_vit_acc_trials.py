@@ -22,11 +22,10 @@ SHARE = 0.5
 RATE, BATCH = 3e-4, 256
 SEEDS, IMAGES, TESTED = (0, 1, 2), 4_096, 2_000
 FLOAT = "float32"
-MIXED, NARROW = "8 bits and powers of two", "4 bits and powers of two"
+MIXED = "8 bits and powers of two"
 
 WAYS: dict[str, Scheme] = {
     MIXED: MixedRows(FixedPoint(8), PowerOfTwo(4), SHARE),
-    NARROW: MixedRows(FixedPoint(4), PowerOfTwo(4), SHARE),
 }
 
 
