@@ -1,20 +1,24 @@
 """HeatViT (arXiv 2211.08110): polynomials in GELU's, softmax's and sigmoid's place, and what their slopes do to noise.
 
 A pretrained transformer for MNIST gets the polynomials with the paper's factors of one half, without and with training,
-and with factors of one. Uniform noise in front of GELU stands for errors of quantization. The selectors, packages and
-placement are SPViT's, checked in `papers/spvit.py`; the engine is the FPGA device's.
+and with factors of one. Uniform noise in front of GELU stands for errors of quantization. Then HeatViT whole on a
+keyword transformer: selectors, packages, polynomials and 8 bits, compiled and timed (`papers/heatvit_trials.py`).
+Placement is SPViT's, checked in `papers/spvit.py`; the engine is the FPGA device's.
 """
 
 import copy
 import statistics
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from papers import heatvit_trials
+from papers.deployments import store
+from papers.keyword_transformer import digit_rows, heard_words
 from papers.record import Check, Finding, main, verdict
 from papers.small_vit import network_and_data
 from papers.trials import remembered, spread
@@ -43,15 +47,39 @@ def run(quick: bool) -> Check:
         for name, each in (("exact", None), ("whole", WHOLE), ("halves", HALVES))
     }
     noise = {name: _noise(network, data, function) for name, function in GELUS.items()}
+    records, times = _whole(seeds, quick)
     return Check(
-        (*_slopes(), _shrinking(noise), *_training(exact, untrained, trained)),
+        (
+            *_slopes(),
+            _shrinking(noise),
+            *_training(exact, untrained, trained),
+            *heatvit_trials.findings(records, times),
+        ),
         (
             f"data and network: {about}; {EPOCHS} epoch of {samples} images, AdamW at {RATE}",
-            "the accelerator is the FPGA device's model, and token counts are SPViT's check",
+            "the whole runs on this CPU instead of an FPGA, its 8 bits are calibrated after training",
+            f"the whole: {heard_words(seeds[0]).about}, {heatvit_trials.RECIPE.epochs} epochs of 150 clips",
         ),
         seeds,
-        {"exact": exact, "untrained": untrained, "trained": trained, "noise": noise},
+        {
+            "exact": exact,
+            "untrained": untrained,
+            "trained": trained,
+            "noise": noise,
+            "whole": records,
+            "milliseconds": times,
+        },
     )
+
+
+def _whole(seeds: Sequence[int], quick: bool) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """What was found of every deployment, by seed, and the times of the first seed's."""
+    recipe = heatvit_trials.QUICK if quick else heatvit_trials.RECIPE
+    with store(quick) as kept:
+        hear = digit_rows if quick else heard_words
+        found = [heatvit_trials.trials(kept, hear(seed), seed, recipe) for seed in seeds]
+        records = [{name: trial.record for name, trial in whole.trials.items()} for whole in found]
+        return records, heatvit_trials.latencies(found[0], quick)
 
 
 def _exact(x: Tensor) -> Tensor:

@@ -1,0 +1,172 @@
+"""HeatViT whole: selectors, polynomials that are trained in and 8 bits, compiled; on a keyword transformer."""
+
+import copy
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from papers.deployments import Store, Trial, timed
+from papers.keyword_transformer import HeardWords
+from papers.record import Finding, verdict
+from papers.token_trials import Recipe, fit_selectors, warm_start
+from papers.trials import spread
+from spokeshave.compiler import NativeDeployment, compile_network
+from spokeshave.data import Batches
+from spokeshave.methods import Polynomials, approximate
+from spokeshave.tokens import Gumbel, Learned, Package, TokenReducer, insert
+
+RECIPE = Recipe((3, 6, 9), (0.66, 0.44, 0.29), 4, 8, rate=1e-3, network_rate=2e-4, tokens=0.0, warm_steps=40)
+QUICK = Recipe((1,), (0.5,), 4, 1, warm_steps=5)
+FUNCTIONS: Mapping[str, Polynomials | None] = {
+    "exact": None,
+    "factors of one": Polynomials(1.0, 1.0),
+    "halves": Polynomials(0.5, 0.5),
+}
+DENSE, DENSE_INT8 = "dense float32", "dense int8"
+TIMED_INPUTS, ROUNDS = 30, 25
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What a check needs of one seed: its test, and every deployment by name."""
+
+    test: Batches
+    trials: Mapping[str, Trial]
+
+
+def trials(kept: Store, heard: HeardWords, seed: int, recipe: Recipe) -> Whole:
+    """The dense network in float32 and int8, and HeatViT in int8 with each kind of function, compiled and judged."""
+    test = heard.clips.held_out
+    assert isinstance(test, Batches)
+    makers: dict[str, Callable[[], tuple[dict[str, Any], NativeDeployment]]] = {
+        DENSE: partial(_dense, heard, "float32"),
+        DENSE_INT8: partial(_dense, heard, "int8"),
+    }
+    makers |= {
+        name: partial(_reduced, kept, heard, seed, recipe, name, polynomials)
+        for name, polynomials in FUNCTIONS.items()
+    }
+    settings = (seed, recipe, heard.about)
+    names = {name: name.replace(" ", "_") for name in makers}
+    return Whole(
+        test, {name: kept.trial(f"heatvit/{names[name]}", settings, make) for name, make in makers.items()}
+    )
+
+
+def _dense(heard: HeardWords, precision: str) -> tuple[dict[str, Any], NativeDeployment]:
+    deployment = _compiled(heard.network, heard, precision)
+    return _judged(deployment, heard.network, heard), deployment
+
+
+def _reduced(
+    kept: Store, heard: HeardWords, seed: int, recipe: Recipe, name: str, polynomials: Polynomials | None
+) -> tuple[dict[str, Any], NativeDeployment]:
+    network: nn.Module = copy.deepcopy(heard.network)
+    torch.manual_seed(seed)
+    scorer = Learned(recipe.heads, narrow=True)
+    reduced = insert(network, [TokenReducer(place, scorer, Gumbel(), Package()) for place in recipe.places])
+    if polynomials:
+        approximate(network, polynomials)
+
+    def train(fresh: nn.Module) -> None:
+        warm_start(fresh, reduced, heard.network, heard.clips, recipe)
+        fit_selectors(fresh, reduced, heard.network, heard.clips, recipe, seed)
+
+    kept.checkpoint(f"heatvit/{name.replace(' ', '_')}-trained", (seed, recipe, heard.about), network, train)
+    deployment = _compiled(network, heard, "int8")
+    return _judged(deployment, network, heard), deployment
+
+
+def _compiled(network: nn.Module, heard: HeardWords, precision: str) -> NativeDeployment:
+    train = heard.clips.train
+    assert isinstance(train, Batches)
+    calibration = [train.inputs] if precision == "int8" else None
+    return compile_network(network, train.inputs[:1], precision=precision, calibration=calibration)
+
+
+@torch.no_grad()
+def _judged(deployment: NativeDeployment, network: nn.Module, heard: HeardWords) -> dict[str, Any]:
+    """Accuracy of the deployment and of the network in float32, how far apart their scores are, and tokens."""
+    test = heard.clips.held_out
+    assert isinstance(test, Batches)
+    found, wanted = deployment(test.inputs), network(test.inputs)
+    counts = [kept.float() for kept in deployment.token_counts.values()]
+    return {
+        "accuracy": _accuracy(found, test.labels),
+        "float_accuracy": _accuracy(wanted, test.labels),
+        "error": float((found - wanted).square().mean().sqrt() / wanted.square().mean().sqrt()),
+        "tokens": [float(each.mean()) for each in counts],
+        "most_tokens": [float(each.quantile(0.95)) for each in counts],
+    }
+
+
+def _accuracy(scores: Tensor, labels: Tensor) -> float:
+    return float((scores.argmax(1) == labels).double().mean())
+
+
+def latencies(whole: Whole, quick: bool) -> dict[str, Any]:
+    """Milliseconds of one input, batch of one, one thread, all in one interleaved run: dense, and input by input."""
+    inputs = whole.test.inputs[: 3 if quick else TIMED_INPUTS]
+    calls: dict[str, Callable[[], Any]] = {
+        name: partial(whole.trials[name].deployment, inputs[:1]) for name in (DENSE, DENSE_INT8)
+    }
+    deployment = whole.trials["factors of one"].deployment
+    calls |= {str(place): partial(deployment, inputs[place : place + 1]) for place in range(len(inputs))}
+    times = timed(calls, 3 if quick else ROUNDS)
+    each = [times[str(place)]["milliseconds"] for place in range(len(inputs))]
+    return {
+        DENSE: times[DENSE]["milliseconds"],
+        DENSE_INT8: times[DENSE_INT8]["milliseconds"],
+        "mean": statistics.fmean(each),
+        "tail": sorted(each)[int(0.95 * (len(each) - 1))],
+    }
+
+
+def findings(records: Sequence[Mapping[str, Mapping[str, Any]]], times: Mapping[str, float]) -> list[Finding]:
+    """Claims beside what seeds and clocks say; records are those of the trials, by seed and name."""
+    accuracy = {name: [each[name]["accuracy"] for each in records] for name in records[0]}
+    error = {name: statistics.fmean(each[name]["error"] for each in records) for name in FUNCTIONS}
+    lost = statistics.fmean(accuracy[DENSE]) - statistics.fmean(accuracy["factors of one"])
+    faster = times[DENSE] / times["mean"]
+    first = records[0]["factors of one"]
+    return [
+        Finding(
+            "selectors, 8 bits and polynomials together: 3 times as fast as the dense float32 network, within a point",
+            "3.46 to 4.89 times its own dense accelerator",
+            f"{faster:.2f} times ({times[DENSE] / times[DENSE_INT8]:.2f} by 8 bits alone), "
+            f"{spread(accuracy['factors of one'])} against {spread(accuracy[DENSE])}",
+            verdict(faster >= 3 and lost <= 0.01),
+            "this CPU, compiled, batch of one, one thread; polynomials with factors of one",
+        ),
+        Finding(
+            "halves leave less of the error of quantization than the exact functions",
+            "",
+            "; ".join(f"{name} {error[name]:.3f}" for name in FUNCTIONS)
+            + " of the scores' size between int8 and float32, each trained",
+            verdict(error["halves"] < error["exact"]),
+        ),
+        Finding(
+            "halves trained in cost no accuracy",
+            "",
+            "; ".join(f"{name} {spread(accuracy[name])}" for name in FUNCTIONS) + ", all in int8",
+            verdict(statistics.fmean(accuracy["halves"]) >= statistics.fmean(accuracy["exact"]) - 0.01),
+            "150 clips are few to learn other functions from",
+        ),
+        Finding(
+            "tokens and latency are a distribution over inputs",
+            "",
+            f"tokens behind each place {_listed(first['tokens'])} (95 %: {_listed(first['most_tokens'])}); "
+            f"{times['mean']:.3f} ms on average, {times['tail']:.3f} at 95 %",
+            verdict(all(after < before for before, after in pairwise([99.0, *first["tokens"]]))),
+        ),
+    ]
+
+
+def _listed(numbers: Sequence[float]) -> str:
+    return ", ".join(f"{number:.0f}" for number in numbers)
