@@ -7,7 +7,9 @@ from torch import Tensor, nn
 
 from spokeshave.devices import device_names, load_device
 from spokeshave.devices.capabilities import example_of
+from spokeshave.devices.profile import profile
 from spokeshave.errors import SpokeshaveError
+from spokeshave.networks import binary_perceptron
 from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.polarized import Polarized
 from spokeshave.schemes.quantizers import Binary, Codebook, FixedPoint, PowerOfTwo
@@ -145,6 +147,20 @@ def test_a_transposed_convolution_takes_the_crossbars_that_its_deployment_progra
         node = next(node for node in made.graph.nodes if "Quantized" in type(node.operation).__name__)
         assert layer.vectors == torch.Size(made.graph.shape(node.outputs[0])[2:]).numel()
         torch.testing.assert_close(made(x), network(x), atol=0.05, rtol=0.05)
+
+
+def test_profiles_name_what_is_not_counted():
+    profiled = profile(Attending().eval(), torch.ones(1, 5, 16), load_device("isaac"))
+    assert [(row.layer, row.weights) for row in profiled.rows] == [
+        ("attention", 48 * 16),
+        ("attention", 16 * 16),  # its last product
+        ("last", 4 * 16),
+    ]
+    assert profiled.source.endswith("not counted: attention")
+    binary = Plan((Rule("2.weight", Binary()),))
+    found = profile(binary_perceptron(64, (8,), 3), torch.ones(1, 64), load_device("aqfp"), binary)
+    assert [row.layer for row in found.rows] == ["2"]
+    assert found.source.endswith("not counted: 5")
 
 
 def test_layers_that_share_a_name_are_told_by_their_parameter():

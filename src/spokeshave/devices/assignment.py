@@ -1,11 +1,13 @@
 """Which scheme a plan gives to each layer of a workload, what a device refuses of it, and weights to cost it with."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from spokeshave.deployment import Cost
 from spokeshave.devices.device import Device
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan
@@ -66,6 +68,18 @@ def layer_told(layer: Layer) -> str:
     if layer.parameter is not None and layer.parameter != f"{layer.name}.weight":
         return layer.parameter
     return layer.name or f"a {layer.kind} of the network itself"
+
+
+def costed_layers(workload: Workload, cost: Cost) -> list[tuple[Layer, float]]:
+    """Each layer in a cost, with its seconds; those that are `left_out` are not in it.
+
+    Layers of one name (an attention's, a recurrent layer's) follow each other as in the network, those without weights,
+    which alone are left out, behind the others.
+    """
+    layers = defaultdict[str, list[Layer]](list)
+    for layer in sorted(workload.layers, key=lambda layer: not layer.weight_shape):
+        layers[layer.name].append(layer)
+    return [(layers[name].pop(0), seconds) for name, seconds in cost.by_layer]
 
 
 def _scheme_of(layer: Layer, plan: Plan | None) -> Scheme | None:

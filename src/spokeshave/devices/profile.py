@@ -10,6 +10,7 @@ from torch.export import ExportedProgram
 
 from spokeshave.batch import first_sample
 from spokeshave.compiler import LayerTime, NativeDeployment
+from spokeshave.devices.assignment import costed_layers
 from spokeshave.devices.device import Device
 from spokeshave.devices.host import HostDevice
 from spokeshave.plan import Plan
@@ -71,9 +72,11 @@ def profile(
         cost = device.cost(workload, plan)
         rows = [
             _row(layer.name, layer.kind.capitalize(), "", seconds, [layer])
-            for layer, (_, seconds) in zip(workload.layers, cost.by_layer, strict=True)
+            for layer, seconds in costed_layers(workload, cost)
         ]
-        return _profile(rows, device, cost.source)
+        left_out = sorted({layer for layer, _ in cost.left_out})
+        told = f"; not counted: {', '.join(left_out)}" if left_out else ""
+        return _profile(rows, device, cost.source + told)
     with limited_threads(1):
         deployment = device.deploy(network, inputs, plan)
         times = deployment.profile(*inputs, repeats=REPEATS)

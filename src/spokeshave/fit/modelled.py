@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from spokeshave.compiler.graph_folder import cost_from
 from spokeshave.compiler.integers import IntegerDeployment
 from spokeshave.deployment import Cost, Deployment
 from spokeshave.devices import Device
-from spokeshave.devices.assignment import assign
+from spokeshave.devices.assignment import assign, costed_layers
 from spokeshave.devices.code_elsewhere import CodeElsewhere
 from spokeshave.devices.crossbars.aqfp_deployment import AQFPDeployment
 from spokeshave.devices.crossbars.deployment import CrossbarDeployment
@@ -36,7 +37,6 @@ from spokeshave.measure.machine import describe_machine
 from spokeshave.pictures import Curve, as_plain
 from spokeshave.processor import limited_threads
 from spokeshave.schemes.scheme import Scheme
-from spokeshave.workload import Layer
 
 CALIBRATION_BATCHES = 4
 SWEPT = 240  # held-out samples that each point of a sweep is judged by, at most
@@ -215,21 +215,14 @@ RESULTS = (
 
 
 def layer_rows(inputs: Inputs, facts: dict[str, Any]) -> list[dict[str, Any]]:
-    """One row a layer of the modelled cost: scheme, density, modelled seconds dense and fitted.
-
-    Layers of one name (an attention's, a recurrent layer's) follow each other as in the network, those that are left
-    out of the costs, which have no weights, behind the others.
-    """
-    dense, layers = defaultdict[str, list[float]](list), defaultdict[str, list[Layer]](list)
+    """One row a layer of the modelled cost: scheme, density, modelled seconds dense and fitted."""
+    dense = defaultdict[str, list[float]](list)
     for name, seconds in facts["dense_cost"]["by_layer"] if facts["dense_cost"] else ():
         dense[name].append(seconds)
-    for layer in sorted(inputs.workload.layers, key=lambda layer: not layer.weight_shape):
-        layers[layer.name].append(layer)
     schemes = assign(inputs.workload, inputs.plan)
     rows = []
-    for name, seconds in facts["cost"]["by_layer"]:
-        layer = layers[name].pop(0)
-        parameter = layer.parameter or ""
+    for layer, seconds in costed_layers(inputs.workload, cost_from(facts["cost"])):
+        name, parameter = layer.name, layer.parameter or ""
         rows.append(
             {
                 "layer": name,
