@@ -191,6 +191,18 @@ def test_an_expert_without_tokens_is_ranked_by_its_weights():
             lambda n, b: saliencies(Taylor(loss=lambda y, t: n[5].bias.sum()), n, NAMES, b),
             "does not depend on 0.weight",
         ),
+        (lambda n, b: saliencies(Taylor(), n, NAMES, [b[0][0]]), "the batches hold no labels"),
+        (lambda n, b: saliencies(Taylor(), n, NAMES, [(b[0][0], b[0][1][1:])]), "do not fit scores of shape"),
+        (
+            lambda n, b: saliencies(Taylor(), n, NAMES, [(b[0][0], b[0][1].float())]),
+            "whole numbers, not float32",
+        ),
+        (lambda n, b: saliencies(Taylor(), n, NAMES, [(b[0][0], b[0][1] + 9)]), "is out of range"),
+        (
+            lambda n, b: saliencies(Taylor(), n, NAMES, [(b[0][0][:, :1], b[0][1])]),
+            "cannot be run on a batch of shape",
+        ),
+        (lambda n, b: saliencies(InputNorm(), n, NAMES, ["text"]), "a batch is a pair"),
         (lambda n, b: InputSquares(4).add(torch.ones(3, 5)), r"\(tokens, 4\) are needed"),
         (lambda n, b: InputSquares(4).add(torch.ones(3, 4), torch.ones(2)), "3 tokens have gates"),
     ],
@@ -198,3 +210,25 @@ def test_an_expert_without_tokens_is_ranked_by_its_weights():
 def test_mistakes_are_one_sentence(network, batches, work, sentence):
     with pytest.raises(SpokeshaveError, match=sentence):
         work(network, batches)
+
+
+class Named(nn.Module):
+    """Takes inputs by name and gives `logits`, as transformers' networks do."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels):
+        return {"logits": self.network(pixels)}
+
+
+@pytest.mark.parametrize("criterion", [Taylor(), Taylor(1, training=True), Fisher(), InputNorm()], ids=str)
+def test_networks_and_batches_of_named_tensors(criterion, network, batches):
+    plain = saliencies(criterion, network, ["0.weight"], batches)
+    named = [{"pixels": inputs, "labels": labels} for inputs, labels in batches]
+    found = saliencies(criterion, Named(network), ["network.0.weight"], named)
+    torch.testing.assert_close(found["network.0.weight"], plain["0.weight"])
+    if criterion == InputNorm():
+        without = saliencies(criterion, network, ["0.weight"], [inputs for inputs, _ in batches])
+        assert torch.equal(without["0.weight"], plain["0.weight"])

@@ -157,7 +157,13 @@ def test_a_training_that_goes_on_from_a_checkpoint(samples, by_hand, tmp_path):
     checkpoint = tmp_path / f"checkpoint-{2 * len(samples) // BATCH}"
     fit_by_trainer(second, begin(ADMM(rho=0.3), second, PLAN), samples, tmp_path, resume=str(checkpoint))
     assert same(second, by_hand)
-    (checkpoint / STATE_FILE).unlink()
+    fourth = Classifier()
+    moved = checkpoint.rename(tmp_path / "elsewhere")
+    settings = {"resume": str(moved), "resume_from_checkpoint": str(moved)}
+    fit_by_trainer(fourth, begin(ADMM(rho=0.3), fourth, PLAN), samples, tmp_path / "new", **settings)
+    assert same(fourth, by_hand)
+    moved.rename(checkpoint)
+    (checkpoint / STATE_FILE.format("ADMM")).unlink()
     third = Classifier()
     with pytest.raises(SpokeshaveError, match="the session's state is not at"):
         fit_by_trainer(third, begin(ADMM(rho=0.3), third, PLAN), samples, tmp_path, resume=str(checkpoint))
@@ -178,9 +184,10 @@ def fit_by_lightning(samples, tmp_path):
         def configure_optimizers(self):
             return torch.optim.SGD(self.parameters(), RATE)
 
-    def fit(network, session, epochs=EPOCHS, checkpoint=None):
+    def fit(network, *sessions, epochs=EPOCHS, checkpoint=None, times=1):
+        callbacks = [lightning_callback(session) for session in sessions] * times
         trainer = lightning.Trainer(
-            max_epochs=epochs, accelerator="cpu", callbacks=[lightning_callback(session)], logger=False,
+            max_epochs=epochs, accelerator="cpu", callbacks=callbacks, logger=False,
             enable_model_summary=False, enable_checkpointing=False, enable_progress_bar=False,
             default_root_dir=tmp_path,
         )  # fmt: skip
@@ -198,6 +205,23 @@ def test_lightning(fit_by_lightning, by_hand):
     assert same(network, by_hand)
     with pytest.raises(SpokeshaveError, match="has been through a training"):
         fit_by_lightning(network, session)
+    with pytest.raises(SpokeshaveError, match="the trainer has its callback twice"):
+        fit_by_lightning(network, begin(ADMM(), network, PLAN), times=2)
+
+
+def test_two_sessions_in_lightning_go_on_from_one_checkpoint(fit_by_lightning, tmp_path):
+    def sessions(network):
+        return begin(ADMM(rho=0.3), network, PLAN), begin(Distillation(teacher(), 0.5), network, PLAN)
+
+    first = Classifier()
+    fit_by_lightning(first, *sessions(first), epochs=2).save_checkpoint(tmp_path / "two.ckpt")
+    goes_on = Classifier()
+    both = sessions(goes_on)
+    fit_by_lightning(goes_on, *both, checkpoint=tmp_path / "two.ckpt")
+    assert int(both[0].state()["clock"][0]) == EPOCHS
+    other = begin(FeatureDistillation(teacher(), ("layers.0",)), goes_on, PLAN)
+    with pytest.raises(SpokeshaveError, match="holds no state of FeatureDistillation"):
+        fit_by_lightning(goes_on, other, checkpoint=tmp_path / "two.ckpt")
 
 
 def test_a_penalty_of_the_forward_pass_joins_lightnings_loss(fit_by_lightning, distilled_by_hand):

@@ -74,6 +74,13 @@ def test_mistakes_are_one_sentence(work, sentence):
         work()
 
 
+def test_a_loop_that_never_reweights_is_told(network, plan):
+    session = begin(ReweightedGroupLasso(), network, plan)
+    session.penalty()
+    with pytest.raises(SpokeshaveError, match="call after_epoch"):
+        session.finish()
+
+
 def test_a_quantizer_is_refused(network):
     with pytest.raises(SpokeshaveError, match="removes no weights"):
         begin(ReweightedGroupLasso(), network, Plan((Rule("first", FixedPoint(4)),)))

@@ -20,6 +20,7 @@ from spokeshave.schemes.registry import SCHEMES
 from spokeshave.schemes.scheme import Scheme
 
 PAGE = Path(__file__).parents[2] / "docs" / "adding-a-scheme.md"
+WHOLE = re.compile(r"```yaml\n(.*?)```", re.DOTALL)
 PLAN = 'version: 1\nlayers:\n  "1": {scheme: row_balanced, sparsity: 0.75}\n'
 
 
@@ -56,6 +57,21 @@ def test_what_is_wrong_is_refused(row_balanced) -> None:
         row_balanced(0.5).pack(normal(4, 6))
     with pytest.raises(SpokeshaveError, match="row_balanced: the weight holds infinite values or NaN"):
         row_balanced(0.5).project(torch.full((2, 2), torch.nan))
+
+
+def test_a_row_that_would_be_emptied_is_refused(row_balanced) -> None:
+    with pytest.raises(
+        SpokeshaveError, match=r"leaves no weight in a row; for this shape it can be 0\.8333333333 at"
+    ):
+        row_balanced(0.95).project(normal(4, 6))
+
+
+def test_the_plan_of_the_page_is_a_plan(row_balanced) -> None:
+    (text,) = WHOLE.findall(PAGE.read_text(encoding="utf-8"))
+    plan = Plan.from_yaml(text)
+    assert plan.rules[0].scheme == row_balanced(0.9)
+    network = nn.ModuleDict({"encoder": nn.Sequential(nn.Linear(10, 4)), "head": nn.Linear(4, 2)})
+    assert list(plan.resolve(network)) == ["encoder.0.weight"]
 
 
 def test_plans_methods_quantizers_and_the_compiler_take_it(row_balanced) -> None:

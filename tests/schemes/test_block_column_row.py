@@ -229,7 +229,8 @@ def test_settings_that_make_no_sense(arguments, message) -> None:
 def test_a_block_larger_than_the_matrix(shape) -> None:
     scheme = BlockColumnRow(0.5, (8, 64))
     message = (
-        f"a block of 8 x 64 is larger than the weight's matrix, {shape[0]} x {torch.Size(shape[1:]).numel()}"
+        f"a block of 8 x 64 is larger than the weight's matrix, {shape[0]} x {torch.Size(shape[1:]).numel()}, "
+        "which is the largest that would do"
     )
     assert scheme.supports(shape) == message
     assert not scheme.contains(torch.zeros(shape))

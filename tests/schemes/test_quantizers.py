@@ -212,7 +212,9 @@ def test_intersections_are_flat_and_name_the_part_that_does_not_suit() -> None:
     scheme = NOfM(2, 4) & FixedPoint(8) & Unstructured(0.6)
     assert isinstance(scheme, Intersection)
     assert len(scheme.parts) == 3
-    assert scheme.supports((4, 2)) == "segments of 4 are longer than the 2 channels of the weight"
+    assert scheme.supports((4, 2)) == (
+        "segments of 4 are longer than the 2 channels of the weight; length can be 2 at most"
+    )
 
 
 @pytest.mark.parametrize(

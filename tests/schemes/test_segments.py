@@ -133,6 +133,7 @@ def test_settings_that_make_no_sense(make, message) -> None:
 
 
 def test_what_is_not_supported_says_what_is() -> None:
-    assert NOfM(2, 4).supports((8, 3, 3, 3)) == "segments of 4 are longer than the 3 channels of the weight"
+    reason = "segments of 4 are longer than the 3 channels of the weight; length can be 3 at most"
+    assert NOfM(2, 4).supports((8, 3, 3, 3)) == reason
     reason = DensityAdaptiveBlocks(0.95, longest=8).supports((4, 16))
     assert reason == "segments of 8 keep 8 of 64 weights, so the sparsity can be 0.875 at most, not 0.95"

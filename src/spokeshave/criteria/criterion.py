@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from spokeshave.errors import SpokeshaveError
 
-Batches = Iterable[tuple[Tensor, Tensor]]
+Batches = Iterable[Any]  # (inputs, labels), mappings of named ones, or inputs alone (`data.batch_forms`)
 
 
 @singledispatch
@@ -19,7 +19,8 @@ def saliencies(
     """Saliency of each weight of the named parameters, of their shapes: `saliencies(Taylor(), network, names, data)`.
 
     It estimates a squared change, so that the saliency of a group of weights is a sum, whatever the scheme's groups.
-    `batches` are pairs (inputs, labels), gone through once; nothing of a batch is kept. The network is not changed.
+    `batches` are pairs (inputs, labels), or mappings such as transformers' loaders give, gone through once; where no
+    labels are needed, inputs alone will do. Nothing of a batch is kept. The network is not changed.
     Raises SpokeshaveError for an unknown criterion, for data that is missing, and for saliencies that are not finite.
     """
     raise SpokeshaveError(

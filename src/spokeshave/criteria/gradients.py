@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from spokeshave.criteria.criterion import Batches, check_finite, parameters_of, required, saliencies
 from spokeshave.criteria.ranks import mean_over_ranks
+from spokeshave.data.batch_forms import parted, run_on
 from spokeshave.data.labels import loss_of
 from spokeshave.errors import SpokeshaveError
 from spokeshave.export import evaluating
@@ -176,10 +177,10 @@ def _gradients(
 ) -> Iterator[Gradients]:
     """The loss's gradient of each batch; the parameters' own `grad` and the modules' buffers are left alone."""
     seen = False
-    for inputs, labels in islice(required(batches, criterion), criterion.passes):
-        seen = True
+    for batch in islice(required(batches, criterion), criterion.passes):
+        seen, (inputs, labels) = True, parted(batch)
         with _undisturbed(network) if training else evaluating(network), torch.enable_grad():
-            loss = loss_of(criterion.loss, network(inputs), labels)
+            loss = loss_of(criterion.loss, run_on(network, inputs), labels)
             found = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
         for name, gradient in zip(weights, found, strict=True):
             if gradient is None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from spokeshave.criteria.recurrent_inputs import cell_inputs, recurrent_inputs
+from spokeshave.data.batch_forms import parted, run_on
 from spokeshave.errors import SpokeshaveError
 from spokeshave.export import evaluating
 from spokeshave.weights import layer_of
@@ -23,7 +24,7 @@ Receive = Callable[[str, Tensor], None]
 def stream_inputs(
     network: nn.Module,
     parameters: Iterable[str],
-    batches: Iterable[tuple[Tensor, Tensor]],
+    batches: Iterable[Any],
     passes: int | None,
     receive: Receive,
 ) -> None:
@@ -41,8 +42,8 @@ def stream_inputs(
         receive(name, rows)
 
     with evaluating(network), _receiving(network, list(missing), received):
-        for inputs, _ in islice(batches, passes):
-            network(inputs)
+        for batch in islice(batches, passes):
+            run_on(network, parted(batch)[0])
             seen = True
     if not seen:
         raise SpokeshaveError("there is not one batch of calibration data")

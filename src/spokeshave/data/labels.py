@@ -1,6 +1,6 @@
-"""The loss of scores by labels, where labels that are no class are told by name."""
+"""The loss of scores by labels, where labels that do not fit the scores are told by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -8,22 +8,45 @@ from torch import Tensor
 from spokeshave.errors import SpokeshaveError
 
 
-def loss_of(loss: Callable[[Any, Tensor], Tensor], scores: Any, labels: Tensor) -> Tensor:
-    """`loss(scores, labels)`; raises SpokeshaveError for labels outside the classes that there are scores for.
+def scores_of(output: Any) -> Any:
+    """What a network's scores are: `logits` of what transformers' networks give, else the output itself."""
+    return output["logits"] if isinstance(output, Mapping) and "logits" in output else output
+
+
+def loss_of(loss: Callable[[Any, Tensor], Tensor], output: Any, labels: Tensor | None) -> Tensor:
+    """`loss(scores, labels)`; raises SpokeshaveError for labels that do not fit the scores, or are none of the classes.
 
     >>> import torch
     >>> loss_of(torch.nn.functional.cross_entropy, torch.zeros(2, 3), torch.tensor([0, 3]))
     Traceback (most recent call last):
     spokeshave.errors.SpokeshaveError: label 3 is out of range: there are scores for 3 classes, labels go from 0 to 2
     """
+    scores = scores_of(output)
     try:
-        return loss(scores, labels)
-    except IndexError as error:
-        classes = scores.shape[1] if isinstance(scores, Tensor) and scores.dim() > 1 else 0
-        wrong = labels[(labels < 0) | (labels >= classes)]
-        if not classes or not len(wrong):
+        return loss(scores, labels)  # type: ignore[arg-type]
+    except (IndexError, RuntimeError, TypeError, ValueError) as error:
+        reason = _mistake(scores, labels)
+        if reason is None:
             raise
-        raise SpokeshaveError(
-            f"label {int(wrong[0])} is out of range: there are scores for {classes} classes, "
-            f"labels go from 0 to {classes - 1}"
-        ) from error
+        raise SpokeshaveError(reason) from error
+
+
+def _mistake(scores: Any, labels: Tensor | None) -> str | None:
+    """What is wrong with the labels of scores whose loss failed, or None where nothing can be told."""
+    if labels is None:
+        return "the batches hold no labels: give pairs (inputs, labels), or mappings with `labels`"
+    if not isinstance(scores, Tensor):
+        return f"the loss needs scores, or `logits`; the network gives {type(scores).__name__}"
+    if scores.dim() < 2 or not isinstance(labels, Tensor):
+        return None
+    if labels.shape != scores.shape[:1] + scores.shape[2:]:
+        shapes = f"{tuple(labels.shape)} do not fit scores of shape {tuple(scores.shape)}"
+        return f"labels of shape {shapes}: one a score is needed, or a loss of your own"
+    if labels.is_floating_point():
+        return f"labels are the numbers of classes, whole numbers, not {labels.dtype}".replace("torch.", "")
+    classes = scores.shape[1]
+    wrong = labels[(labels < 0) | (labels >= classes)]
+    if not len(wrong):
+        return None
+    found = f"label {int(wrong[0])} is out of range: there are scores for {classes} classes"
+    return f"{found}, labels go from 0 to {classes - 1}"

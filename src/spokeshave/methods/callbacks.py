@@ -18,7 +18,7 @@ from spokeshave.errors import SpokeshaveError
 from spokeshave.methods.features import Together
 from spokeshave.methods.session import Begun, Session
 
-STATE_FILE = "spokeshave_session.safetensors"
+STATE_FILE = "spokeshave_{}.safetensors"  # of one method
 _claimed: WeakSet[Any] = WeakSet()
 
 
@@ -38,7 +38,8 @@ def trainer_callback(session: Session) -> Any:
     """A callback for `transformers.Trainer`; the session finishes when training ends.
 
     A penalty of weights alone is added after the Trainer has clipped the loss's gradient. The session's state is
-    saved in the Trainer's checkpoints, and goes on with them. One session serves one training; raises
+    saved in the Trainer's checkpoints, and goes on with them; of one that lies outside `output_dir` the Trainer tells
+    its callbacks by `TrainingArguments(resume_from_checkpoint=...)` alone. One session serves one training; raises
     SpokeshaveError when transformers is missing, when a second training begins with the session, when the Trainer
     trains another network, and when a checkpoint holds no state of the session.
     """
@@ -48,7 +49,7 @@ def trainer_callback(session: Session) -> Any:
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             _claim(session, kwargs["model"])
             if state.global_step:
-                _restore(session, Path(args.output_dir) / f"checkpoint-{state.global_step}" / STATE_FILE)
+                _restore(session, _resumed_from(args, state.global_step) / _state_file(session))
             if _reads_forward(session):
                 join = _joins_loss(session, args.gradient_accumulation_steps)
                 self._handle = kwargs["model"].register_forward_hook(join, with_kwargs=True)
@@ -64,7 +65,7 @@ def trainer_callback(session: Session) -> Any:
             session.after_epoch()
 
         def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            path = Path(args.output_dir) / f"checkpoint-{state.global_step}" / STATE_FILE
+            path = Path(args.output_dir) / f"checkpoint-{state.global_step}" / _state_file(session)
             save_file({name: tensor.contiguous() for name, tensor in session.state().items()}, path)
 
         def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -109,12 +110,16 @@ def lightning_callback(session: Session) -> Any:
         def on_train_end(self, trainer: Any, pl_module: nn.Module) -> None:
             session.finish()
 
-        def state_dict(self) -> dict[str, Any]:
-            return {"steps": self._steps, "session": session.state()}
+        def on_save_checkpoint(self, trainer: Any, pl_module: nn.Module, checkpoint: dict[str, Any]) -> None:
+            states = checkpoint.setdefault("spokeshave", {})
+            states[session_name(session)] = {"steps": self._steps, "session": session.state()}
 
-        def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-            self._steps = state_dict["steps"]
-            session.restore(state_dict["session"])
+        def on_load_checkpoint(self, trainer: Any, pl_module: nn.Module, checkpoint: dict[str, Any]) -> None:
+            name, states = session_name(session), checkpoint.get("spokeshave", {})
+            if name not in states:
+                raise SpokeshaveError(f"the fit goes on, but its checkpoint holds no state of {name}")
+            self._steps = states[name]["steps"]
+            session.restore(states[name]["session"])
 
     return _LightningCallback()
 
@@ -142,16 +147,37 @@ def _joins_loss(session: Session, accumulated: int) -> Callable[..., Any]:
     return join
 
 
+def session_name(session: Session) -> str:
+    """What a session's state is called in a checkpoint: its method, so that sessions of several do not meet."""
+    return session.method if isinstance(session, Begun) else type(session).__name__
+
+
+def _state_file(session: Session) -> str:
+    return STATE_FILE.format(session_name(session))
+
+
+def _resumed_from(args: Any, step: int) -> Path:
+    """The folder of the checkpoint that a training goes on from, as far as callbacks are told."""
+    told = args.resume_from_checkpoint
+    return Path(told) if told and Path(told).is_dir() else Path(args.output_dir) / f"checkpoint-{step}"
+
+
 def _restore(session: Session, path: Path) -> None:
     if not path.is_file():
-        raise SpokeshaveError(f"the training goes on, but the session's state is not at {path}")
+        raise SpokeshaveError(
+            f"the training goes on, but the session's state is not at {path}; a checkpoint outside output_dir is to be "
+            "named in TrainingArguments(resume_from_checkpoint=...) too"
+        )
     session.restore(load_file(path))
 
 
 def _claim(session: Session, network: nn.Module) -> None:
     """Let one training of the network that the session was begun with use it."""
     if session in _claimed:
-        raise SpokeshaveError("this session has been through a training; begin another session and callback")
+        raise SpokeshaveError(
+            "this session has been through a training, or the trainer has its callback twice; "
+            "begin another session and callback"
+        )
     _claimed.add(session)
     for begun in session.sessions if isinstance(session, Together) else (session,):
         own = next(begun.network.parameters(), None) if isinstance(begun, Begun) else None

@@ -1,6 +1,6 @@
 """Learning from the dense network as well as from the labels (Hinton et al., arXiv 1503.02531)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from spokeshave.data.labels import scores_of
 from spokeshave.errors import SpokeshaveError
 from spokeshave.methods.session import open_session
 from spokeshave.methods.unconfined import Unconfined, taught
@@ -104,10 +105,9 @@ class DistillationSession(Unconfined):
 
 
 def _scores(output: Any) -> Tensor:
-    if isinstance(output, Tensor):
-        return output
-    if isinstance(output, Mapping) and isinstance(output.get("logits"), Tensor):
-        return output["logits"]
+    scores = scores_of(output)
+    if isinstance(scores, Tensor):
+        return scores
     raise SpokeshaveError(f"scores or `logits` are compared; the network gives {type(output).__name__}")
 
 

@@ -63,7 +63,7 @@ class _Groups:
 class GroupLassoSession:
     """The groups, their weights gamma, and the clock that refreshes them."""
 
-    needs = ("penalty",)
+    needs = ("penalty", "after_epoch")
 
     def __init__(self, method: ReweightedGroupLasso, constraints: tuple[Constraint, ...]) -> None:
         self._method, self._constraints, self._epochs = method, constraints, 0

@@ -77,7 +77,7 @@ class Begun:
 
     def __init__(self, method: str, session: Session, network: nn.Module) -> None:
         self.network = network
-        self._method, self._session = method, session
+        self.method, self._session = method, session
         self._missing = list(getattr(session, "needs", ()))
         self._finished = False
 
@@ -104,7 +104,7 @@ class Begun:
     def finish(self) -> None:
         """The session's, once."""
         if self._missing:
-            raise SpokeshaveError(f"the loop never let {self._method} work: {USES[self._missing[0]]}")
+            raise SpokeshaveError(f"the loop never let {self.method} work: {USES[self._missing[0]]}")
         self._called("finish")
         self._session.finish()
         self._finished = True
@@ -128,7 +128,7 @@ class Begun:
     def _called(self, hook: str) -> None:
         if self._finished:
             raise SpokeshaveError(
-                f"this session of {self._method} has finished, {hook}() comes too late; begin another"
+                f"this session of {self.method} has finished, {hook}() comes too late; begin another"
             )
         if hook in self._missing:
             self._missing.remove(hook)

@@ -2,16 +2,17 @@
 
 from collections.abc import Iterable
 from itertools import islice
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from spokeshave.data.batch_forms import parted, run_on
 
 
 @torch.no_grad()
-def refresh_batch_norm(
-    network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], passes: int = 20
-) -> None:
+def refresh_batch_norm(network: nn.Module, batches: Iterable[Any], passes: int = 20) -> None:
     """Measure the running means and variances of every batch norm afresh on the first `passes` batches.
 
     A projection shifts what flows through a network; its old statistics then cost accuracy needlessly.
@@ -22,8 +23,8 @@ def refresh_batch_norm(
         norm.reset_running_stats()
         norm.momentum = None  # cumulative average
     network.train()
-    for inputs, _ in islice(batches, passes if norms else 0):
-        network(inputs)
+    for batch in islice(batches, passes if norms else 0):
+        run_on(network, parted(batch)[0])
     network.train(training)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

@@ -3,23 +3,25 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from spokeshave.report import figures
 from spokeshave.report.caveats import caveats, left_out
 
 
 def plain_table(
-    title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], caption: str | None = None
+    title: str, heads: Sequence[str], rows: Sequence[Sequence[str | Text]], caption: str | None = None
 ) -> Table:
-    """A table whose first column is text and whose other columns are figures."""
+    """A table whose first column is text and whose other columns are figures; brackets in cells are no markup."""
     table = Table(
         title=title, title_justify="left", title_style="bold", caption=caption, caption_justify="left"
     )
     for index, head in enumerate(heads):
         table.add_column(head, justify="right" if index else "left", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(escape(cell) if isinstance(cell, str) else cell for cell in row))
     return table
 
 
@@ -55,7 +57,7 @@ def comparison_table(rows: Sequence[dict[str, Any]], caption: str | None = None)
     heads = ("one sample, one thread", "precision", "median", "quartiles", "speed-up")
     cells = [
         (
-            f"[bold]{row['name']}[/bold]" if row["own"] else row["name"],
+            Text(row["name"], style="bold" if row["own"] else ""),
             row["precision"],
             figures.seconds(row["median_seconds"]),
             f"{figures.seconds(row['lower_quartile'])} to {figures.seconds(row['upper_quartile'])}",

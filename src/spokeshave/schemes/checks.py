@@ -51,7 +51,8 @@ def block_reason(block: tuple[int, int], shape: tuple[int, ...]) -> str | None:
     rows, columns = shape[0], torch.Size(shape[1:]).numel()
     if len(shape) > 1 and block[0] <= rows and block[1] <= columns:
         return None
-    return f"a block of {block[0]} x {block[1]} is larger than the weight's matrix, {rows} x {columns}"
+    matrix = f"{rows} x {columns}, which is the largest that would do"
+    return f"a block of {block[0]} x {block[1]} is larger than the weight's matrix, {matrix}"
 
 
 def empty_reason(kept: float, sparsity: float, least: int, total: int, unit: str) -> str | None:

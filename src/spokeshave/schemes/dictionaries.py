@@ -33,7 +33,8 @@ def dictionary_of(entry: str | Dictionary) -> Dictionary:
     if isinstance(entry, str):
         if entry not in known_dictionaries():
             raise SpokeshaveError(
-                f"{OWNER}: there is no dictionary {entry!r}; known ones are {', '.join(known_dictionaries())}"
+                f"{OWNER}: there is no dictionary {entry!r}; known ones are {', '.join(known_dictionaries())}, "
+                "and learned_dictionary(weight) finds one in a weight"
             )
         return known_dictionaries()[entry]
     patterns = tuple(entry) if isinstance(entry, list | tuple) else ()

@@ -51,7 +51,8 @@ class NOfM(Composable):
         width = shape[1] if self.along == "channels" else torch.Size(shape[1:]).numel()
         if self.length <= width:
             return None
-        return f"segments of {self.length} are longer than the {width} {self.along} of the weight"
+        longer = f"segments of {self.length} are longer than the {width} {self.along} of the weight"
+        return f"{longer}; length can be {width} at most"
 
     def contains(self, weight: Tensor) -> bool:
         """Whether no segment has more than `kept` non-zeros, and no shorter one more than its share."""

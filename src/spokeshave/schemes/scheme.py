@@ -25,7 +25,8 @@ class Scheme(Protocol):
     """A set of tensors. Schemes are frozen dataclasses; they know nothing of networks, devices or training.
 
     A weight of any rank is seen as the matrix `[shape[0], product of the rest]` (see `as_matrix`): rows are
-    output channels, columns are (input channel, kernel row, kernel column) positions.
+    output channels, columns are (input channel, kernel row, kernel column) positions. Weights that are stored the other
+    way round, of transposed convolutions and of GPT-2's `Conv1D`, have input channels for rows.
     """
 
     def project(self, weight: Tensor, saliency: Tensor | None = None) -> Tensor:

@@ -42,7 +42,7 @@ def nearest_share(counted: Callable[[float], int], before: int, budget: Multiply
     nearest = min(found, key=lambda share: abs(found[share] - wanted))
     if low == 0.0 and found[nearest] > wanted:
         raise SpokeshaveError(
-            f"{budget.remaining:.0%} of the multiply-adds cannot be reached: with one output left in each of the "
-            f"layers {found[nearest] / before:.1%} remain"
+            f"{100 * budget.remaining:.3g}% of the multiply-adds cannot be reached: with one output left in each of "
+            f"the layers {found[nearest] / before:.1%} remain"
         )
     return nearest
