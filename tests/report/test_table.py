@@ -4,7 +4,7 @@ from io import StringIO
 
 from rich.console import Console
 
-from spokeshave.report.table import comparison_table, layer_table, result_table
+from spokeshave.report.table import comparison_table, layer_table, plain_table, result_table
 
 
 def shown(table) -> str:
@@ -17,6 +17,10 @@ def test_result_table(result):
     text = shown(result_table(result))
     for figure in ("8.5x fewer", "98.75 %", "99.10 %", "500 µs", "4.2x", "avx2", "measured"):
         assert figure in text
+
+
+def test_brackets_in_cells_are_no_markup():
+    assert "a tensor `[count, rows]`" in shown(plain_table("", ("about",), [("a tensor `[count, rows]`",)]))
 
 
 def test_layer_table(result):
