@@ -223,7 +223,11 @@ class Named(nn.Module):
         return {"logits": self.network(pixels)}
 
 
-@pytest.mark.parametrize("criterion", [Taylor(), Taylor(1, training=True), Fisher(), InputNorm()], ids=str)
+@pytest.mark.parametrize(
+    "criterion",
+    [Taylor(), Taylor(1, training=True), Fisher(), InputNorm()],
+    ids=["taylor", "taylor training", "fisher", "norm"],
+)
 def test_networks_and_batches_of_named_tensors(criterion, network, batches):
     plain = saliencies(criterion, network, ["0.weight"], batches)
     named = [{"pixels": inputs, "labels": labels} for inputs, labels in batches]
