@@ -83,6 +83,7 @@ CHECKED = (
     _engine(Lanes(int8=8), 8, 4, 64, "multiplier"),
     _engine(Lanes(int8=4, shift=4), 8, 2, 128, "multiplier"),
     _engine(Lanes(int4=4, shift=4), 8, 4, 64, "shift"),
+    _engine(Lanes(int8=2, int4=2, shift=2), 8, 2, 64, "multiplier"),
     _engine(Lanes(shift=6), 8, 2, 64, "shift"),
     _engine(Lanes(binary=16), 32, 4, 64, "shift"),
     _engine(Lanes(int8=12), 4, 4, 64, "shift", signed=False),
@@ -90,6 +91,7 @@ CHECKED = (
     _engine(Lanes(int8=4), 16, 2, 64, "shift"),
     _engine(Lanes(shift=4), 12, 2, 128, "multiplier", positions=64),
     _engine(Lanes(int8=2, int4=2, shift=6), 6, 2, 64, "shift", load_bytes=16),
+    _engine(Lanes(int8=4), 32, 2, 64, "shift"),
     _engine(Lanes(int8=2, shift=2), 32, 2, 64, "multiplier"),
     _engine(Lanes(int8=2, shift=2), 8, 2, 24, "shift", positions=99),
 )

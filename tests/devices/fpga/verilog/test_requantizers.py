@@ -52,6 +52,16 @@ def test_by_shifts(largest):
     held_to_the_executor("shift", given(largest), torch.ones_like(shift), shift)
 
 
+def test_wide_sums_by_shifts():
+    zeros = torch.zeros(VECTORS, dtype=torch.int64)
+    sums, shift = torch.randint(-1 << 47, 1 << 47, (VECTORS,)), torch.randint(30, 50, (VECTORS,))
+    inputs = {"sum": sums, "bias": torch.randint(-1 << 31, 1 << 31, (VECTORS,)), "zero_point": zeros}
+    bounds = {"low": zeros - 128, "high": zeros + 127}
+    made = run_vectors(requantizer("shift", 48), {**inputs, **bounds, "shift": shift})["level"]
+    wanted = expected(sums, inputs["bias"], zeros + 1, shift, *bounds.values(), zeros)
+    assert torch.equal(made, wanted % 256)
+
+
 @pytest.mark.parametrize("largest", [1 << 12, 1 << 29])
 def test_by_multipliers(largest):
     factors = torch.rand(VECTORS, dtype=torch.float64) * 200 / largest

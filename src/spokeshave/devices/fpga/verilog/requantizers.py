@@ -15,12 +15,8 @@ def requantizer(kind: Requantizer, sum_bits: int) -> Module:
     `compiler/quantization/rescaling.py` defines the arithmetic. `bias` has 32 bits, `multiplier` (which "shift" lacks)
     31, `shift` 6; `low` and `high` are counted from the zero point.
     """
-    biased = max(sum_bits, 32) + 1
-    numbers = {"SUM": sum_bits}
-    if kind == "multiplier":
-        numbers |= {"PRODUCT": biased + 31, "WIDE": biased + 31}
-    else:
-        numbers |= {"BIASED": biased, "WIDE": biased}
+    wide = max(sum_bits, 32) + 1 + (31 if kind == "multiplier" else 0)
+    numbers = {"SUM": sum_bits, "WIDE": wide, "ALL": max(75, wide + 2)}
     ports = (
         clock(),
         Port("sum", sum_bits),
@@ -32,8 +28,8 @@ def requantizer(kind: Requantizer, sum_bits: int) -> Module:
         Port("zero_point", 8),
         Port("level", 8, "output", register=True),
     )
-    rounding = resources.files(__package__).joinpath("templates", "rounding.v").read_text().rstrip()
-    pieces = {"rounding": rounding}
+    folder = resources.files(__package__).joinpath("templates")
+    pieces = {name: folder.joinpath(f"{name}.v").read_text().rstrip() for name in ("shifting", "rounding")}
     return written(
         f"{kind}_requantizer_{sum_bits}", f"{kind}_requantizer", ports, numbers, LATENCY, pieces=pieces
     )
