@@ -74,6 +74,14 @@ def test_lanes_without_rows_are_not_stored() -> None:
     assert (mixed.output_words, fixed.output_words) == (4, 2)
 
 
+def test_lanes_for_bytes_take_what_they_have_room_for() -> None:
+    engine = Engine(Lanes(int8=16, shift=16), columns=8, outputs=8)
+    (job,) = jobs(engine, Product((("int8", 8), ("shift", 8)), 8, 1))
+    assert job.output_words == 2
+    (fuller,) = jobs(engine, Product((("int8", 10), ("shift", 12)), 8, 1))
+    assert fuller.output_words == 3
+
+
 def test_short_passes_have_more_positions() -> None:
     engine = Engine(Lanes(int8=4), columns=8, depth=4, positions=3)
     spans = [

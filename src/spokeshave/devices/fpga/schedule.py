@@ -16,6 +16,7 @@ HOLDS: dict[
     "shift": ("shift",),
     "binary": ("binary",),
 }
+TAKEN: tuple[LaneKind, ...] = ("shift", "int4")  # by int8 lanes, the last of all lanes first
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ def row_tiles(engine: Engine, product: Product) -> int:
     """Tiles of rows, each with a row for every lane, until all rows have had one.
 
     Rows stay on lanes of their own format; int8 lanes, which hold int4's and powers of two as well, take over what
-    would keep the others busy longer. Raises SpokeshaveError for formats that no lane computes with.
+    would keep the others busy longer, and what they have room for (`kept_rows`). Raises SpokeshaveError for formats
+    that no lane computes with.
 
     >>> from spokeshave.devices.fpga.engine import Lanes
     >>> row_tiles(Engine(Lanes(int8=4, shift=8), 16), Product((("int8", 8), ("shift", 24)), 64, 10))
@@ -105,12 +107,11 @@ def rows_of_tiles(engine: Engine, product: Product) -> tuple[dict[LaneKind, int]
 
     >>> from spokeshave.devices.fpga.engine import Lanes
     >>> rows_of_tiles(Engine(Lanes(int8=4, shift=2), 16), Product((("int8", 5), ("shift", 6)), 64, 10))
-    ({'int8': 4, 'int4': 0, 'shift': 2, 'binary': 0}, {'int8': 3, 'int4': 0, 'shift': 2, 'binary': 0})
+    ({'int8': 4, 'int4': 0, 'shift': 2, 'binary': 0}, {'int8': 4, 'int4': 0, 'shift': 1, 'binary': 0})
     """
     tiles, waiting = row_tiles(engine, product), dict.fromkeys(HOLDS, 0) | dict(product.rows)
-    for kind in ("int4", "shift"):
-        over = max(0, waiting[kind] - tiles * engine.lanes.of(kind))
-        waiting["int8"], waiting[kind] = waiting["int8"] + over, waiting[kind] - over
+    for kind, kept in kept_rows(engine, waiting, tiles).items():
+        waiting["int8"], waiting[kind] = waiting["int8"] + waiting[kind] - kept, kept
     return tuple(
         {
             kind: min(engine.lanes.of(kind), max(0, count - tile * engine.lanes.of(kind)))
@@ -118,6 +119,22 @@ def rows_of_tiles(engine: Engine, product: Product) -> tuple[dict[LaneKind, int]
         }
         for tile in range(tiles)
     )
+
+
+def kept_rows(engine: Engine, waiting: Mapping[LaneKind, int], tiles: int) -> dict[LaneKind, int]:
+    """How many rows of powers of two and of int4 stay on lanes of their own; int8 lanes take the others.
+
+    They take all that they have room for: lanes behind them that have no row need no outputs.
+    """
+    room = tiles * engine.lanes.int8 - waiting.get("int8", 0)
+    forced = {kind: max(0, waiting.get(kind, 0) - tiles * engine.lanes.of(kind)) for kind in TAKEN}
+    room -= sum(forced.values())
+    kept = {}
+    for kind in TAKEN:
+        own = waiting.get(kind, 0) - forced[kind]
+        kept[kind] = own - min(room, own)
+        room -= own - kept[kind]
+    return kept
 
 
 def _output_words(engine: Engine, rows: Mapping[LaneKind, int]) -> int:
@@ -152,7 +169,8 @@ def jobs(engine: Engine, product: Product, outer: Outer = "rows", resident: bool
     """
     words = -(-product.columns // engine.columns)
     passes = _evenly(words, -(-words // engine.depth))
-    most = min(engine.most_positions, engine.input_words // max(passes))
+    held = min(engine.most_positions, engine.input_words // max(passes))
+    most = held if outer == "rows" else engine.positions  # smaller ones begin sooner, but load weights again
     spans = _evenly(product.positions, -(-product.positions // most))
     outputs = [_output_words(engine, rows) for rows in rows_of_tiles(engine, product)]
     held_weights = held_inputs = (-1, -1)

@@ -14,6 +14,7 @@ from spokeshave.errors import SpokeshaveError
 
 COLUMNS = (16, 32, 64, 128)
 OUTPUTS = (4, 8, 16, 32, 48)
+PARTS = tuple(range(1, 9))  # of the longest product's columns, one of which the memory of weights holds
 TILES = 96  # at most so many tiles of rows of one layer
 TRIED = 32  # sets of lanes, those with the most products first, whose cycles are counted
 REFINED = 3  # of these, the best, whose memories are searched
@@ -95,7 +96,7 @@ def _best(engines: Iterable[Engine], kinds: Sequence[tuple[Work, int]], count: i
 
 
 def _lane_shapes(device: FPGADevice, network: Sequence[Work]) -> Iterator[Engine]:
-    """Engines of every number of columns and lanes that fit, each with the smallest memories."""
+    """Engines of every number of columns and lanes that fit, with the largest memories for their longest product."""
     for columns in COLUMNS:
         for lanes in _lane_counts(network):
             if lanes.int8 * columns // 2 <= device.budget.dsp:
@@ -104,7 +105,7 @@ def _lane_shapes(device: FPGADevice, network: Sequence[Work]) -> Iterator[Engine
                 )
                 engine = _fitting(device, small)
                 if engine is not None:
-                    yield engine
+                    yield next(_memories(device, engine, network, PARTS[:1], OUTPUTS[2:3]), engine)
 
 
 def _lane_counts(network: Sequence[Work]) -> set[Lanes]:
@@ -138,14 +139,20 @@ def _even(count: int) -> int:
     return count + count % 2
 
 
-def _memories(device: FPGADevice, engine: Engine, network: Sequence[Work]) -> Iterator[Engine]:
-    """The same lanes with memories: of each depth the most positions that fit, and the next."""
+def _memories(
+    device: FPGADevice,
+    engine: Engine,
+    network: Sequence[Work],
+    parts: Sequence[int] = PARTS,
+    outputs: Sequence[int] = OUTPUTS,
+) -> Iterator[Engine]:
+    """The same lanes with memories: for each part of the longest product the most positions that fit, and the next."""
     words = max(-(-work.product.columns // engine.columns) for work in network)
     positions = max(work.product.positions for work in network)
-    depths = {-(-words // parts) for parts in range(1, 9)}
-    spans = sorted({-(-positions // parts) for parts in (1, 2, 3, 4, 6, 8, 12, 16)}, reverse=True)
-    for depth, outputs in product(sorted(depths), OUTPUTS):
-        sizes = (replace(engine, depth=depth, positions=span, outputs=outputs) for span in spans)
+    depths = {-(-words // part) for part in parts}
+    spans = sorted({-(-positions // part) for part in (1, 2, 3, 4, 6, 8, 12, 16)}, reverse=True)
+    for depth, count in product(sorted(depths), outputs):
+        sizes = (replace(engine, depth=depth, positions=span, outputs=count) for span in spans)
         yield from islice((found for size in sizes if (found := _fitting(device, size)) is not None), 2)
 
 

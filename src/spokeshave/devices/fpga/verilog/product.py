@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spokeshave.devices.fpga.engine import CODE_BITS, PARAMETER_BITS, Engine, LaneKind
-from spokeshave.devices.fpga.schedule import Job, Outer, Product, jobs, loading_job, row_tiles
+from spokeshave.devices.fpga.schedule import Job, Outer, Product, jobs, kept_rows, loading_job, row_tiles
 from spokeshave.devices.fpga.verilog.control import Widths
 from spokeshave.devices.fpga.verilog.lanes import pair_codes, shift_codes
 from spokeshave.devices.fpga.verilog.words import join_words, to_words
@@ -66,10 +66,10 @@ def places(engine: Engine, numbers: Numbers) -> list[list[int]]:
     """
     tiles = row_tiles(engine, numbers.product)
     waiting = {kind: [row for row, of in enumerate(numbers.kinds) if of == kind] for kind in CODE_BITS}
-    for kind in ("int4", "shift"):
-        room = tiles * engine.lanes.of(kind)
-        waiting["int8"] += waiting[kind][room:]
-        waiting[kind] = waiting[kind][:room]
+    counts = {kind: len(rows) for kind, rows in waiting.items()}
+    for kind, kept in kept_rows(engine, counts, tiles).items():
+        waiting["int8"] += waiting[kind][kept:]
+        waiting[kind] = waiting[kind][:kept]
     found: list[list[int]] = [[] for _ in range(tiles)]
     for kind, rows in waiting.items():
         lanes = engine.lanes.of(kind)
