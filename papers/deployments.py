@@ -2,7 +2,7 @@
 
 What takes long is done once: a second run of a script finds its networks and deployments there and only times them.
 A folder's name holds a digest of everything that decides what is in it, except the code: after a change of that, remove
-`runs/papers`.
+`runs/papers`; after one of the compiler alone its folders: trained networks are files beside them, compiled anew then.
 """
 
 import hashlib
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from papers.trials import RUNS
 from spokeshave.atomic import write_atomically
 from spokeshave.compiler import NativeDeployment, load_deployment
+from spokeshave.compiler.integers import IntegerDeployment
 from spokeshave.measure import interleave, limited_threads
 
 
@@ -51,7 +52,10 @@ class Store:
     folder: Path
 
     def trial(
-        self, name: str, settings: Any, make: Callable[[], tuple[dict[str, Any], NativeDeployment]]
+        self,
+        name: str,
+        settings: Any,
+        make: Callable[[], tuple[dict[str, Any], NativeDeployment | IntegerDeployment]],
     ) -> Trial:
         """The trial of that name and settings, made unless it is there."""
         folder = self._path(name, settings)

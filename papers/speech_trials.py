@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from math import log
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -41,8 +43,7 @@ class Study:
     def dense(self, subject: Subject, seed: int) -> nn.Module:
         """The trained dense network."""
         torch.manual_seed(seed)
-        features = self.speech.training.inputs.shape[2]
-        fresh = Recognizer(subject.kind, features, subject.hidden, subject.layers, self.speech.classes)
+        fresh = self._fresh(subject)
         settings = (subject, self.training, self.speech.about, self.speech.training.samples, seed)
         data, training = self.speech.data(), self.training
         return self.store.checkpoint(
@@ -52,23 +53,16 @@ class Study:
             lambda network: trained(network, data, training.dense, training.rate, seed, loss=frame_loss),
         )
 
-    def trial(self, subject: Subject, label: str, steps: Steps, seed: int, random: bool = False) -> Trial:
-        """The network in the last step's schemes by ADMM, or at random; without steps dense, trained as long."""
-        dense = self.dense(subject, seed)
-        names = [name for name, _ in dense.named_parameters() if name.startswith("layers.weight")]
-        plans = [plan_of(dense, names, step) for step in steps]
-        data, plan = self.speech.data(), plans[-1] if plans else None
+    def plans(self, subject: Subject, steps: Steps) -> list[Plan]:
+        """A plan for each step."""
+        fresh = self._fresh(subject)
+        return [plan_of(fresh, _pruned(fresh), step) for step in steps]
 
-        settings = (
-            subject,
-            self.training,
-            self.speech.about,
-            self.speech.training.samples,
-            plans,
-            random,
-            seed,
-        )
-        name = f"{subject.kind}-{label}-{seed}".replace(" ", "_")
+    def network(
+        self, subject: Subject, label: str, steps: Steps, seed: int, random: bool = False
+    ) -> nn.Module:
+        """The network in the last step's schemes by ADMM, or at random; without steps dense, trained as long."""
+        plans, data = self.plans(subject, steps), self.speech.data()
 
         def prune(network: nn.Module) -> None:
             if not plans:
@@ -78,9 +72,18 @@ class Study:
             else:
                 by_admm(network, data, plans, self.training, seed, frame_loss)
 
+        settings = self.settings(subject, plans, random, seed)
+        return self.store.checkpoint(_name(subject, label, seed), settings, self.dense(subject, seed), prune)
+
+    def trial(self, subject: Subject, label: str, steps: Steps, seed: int, random: bool = False) -> Trial:
+        """That network, compiled and judged."""
+        plans = self.plans(subject, steps)
+        plan = plans[-1] if plans else None
+
         def judge() -> tuple[dict[str, Any], NativeDeployment]:
-            network = self.store.checkpoint(name, settings, dense, prune)
+            network = self.network(subject, label, steps, seed, random)
             deployment = compile_network(network, self.speech.example, plan)
+            names = _pruned(network)
             return {
                 "kind": subject.kind,
                 "scheme": label,
@@ -93,11 +96,29 @@ class Study:
                 "weight_bytes": deployment.manifest.weight_bytes,
             }, deployment
 
-        return self.store.trial(name, settings, judge)
+        settings = self.settings(subject, plans, random, seed)
+        return self.store.trial(_name(subject, label, seed), settings, judge)
 
     def trials(self, subject: Subject, label: str, steps: Steps, random: bool = False) -> list[Trial]:
         """The same for every seed."""
         return [self.trial(subject, label, steps, seed, random) for seed in self.seeds]
+
+    def _fresh(self, subject: Subject) -> nn.Module:
+        features = self.speech.training.inputs.shape[2]
+        return Recognizer(subject.kind, features, subject.hidden, subject.layers, self.speech.classes)
+
+    def settings(self, subject: Subject, plans: list[Plan], random: bool, seed: int) -> tuple[Any, ...]:
+        """Everything that decides how a network comes out."""
+        speech = self.speech
+        return subject, self.training, speech.about, speech.training.samples, plans, random, seed
+
+
+def _name(subject: Subject, label: str, seed: int) -> str:
+    return f"{subject.kind}-{label}-{seed}".replace(" ", "_")
+
+
+def _pruned(network: nn.Module) -> list[str]:
+    return [name for name, _ in network.named_parameters() if name.startswith("layers.weight")]
 
 
 def study(store: Store, quick: bool) -> Study:
@@ -141,17 +162,43 @@ def in_order(values: Sequence[Sequence[float]]) -> bool:
     )
 
 
+def densities(records: Sequence[dict[str, Any]], rate: str) -> str:
+    """The least and the largest realised density of what is compared at a rate.
+
+    >>> densities([{"scheme": "rows 4x", "density": 0.25}, {"scheme": "CSB 4x", "density": 0.2475}], "4x")
+    'realised densities 24.75 % to 25.00 %'
+    """
+    found = [record["density"] for record in records if record["scheme"].endswith(f" {rate}")]
+    return f"realised densities {100 * min(found):.2f} % to {100 * max(found):.2f} %"
+
+
 def borne(records: list[dict[str, Any]]) -> dict[str, float]:
     """By scheme: the rate at which its mean test accuracy is `LOSS` below the dense network's."""
-    accuracies, densities = judged(records, "test"), judged(records, "density")
+    accuracies, realised = judged(records, "test"), judged(records, "density")
     least = fmean(accuracies["dense"]) - LOSS
     curves: dict[str, list[tuple[float, float]]] = {}
     for label, values in accuracies.items():
         if label != "dense":
             name = label.rpartition(" ")[0]
             curves.setdefault(name, [(1.0, fmean(accuracies["dense"]))])
-            curves[name].append((1 / fmean(densities[label]), fmean(values)))
+            curves[name].append((1 / fmean(realised[label]), fmean(values)))
     return {name: round(crossing(curve, least), 2) for name, curve in curves.items()}
+
+
+def times_borne(found: dict[str, Any]) -> dict[str, float]:
+    """By scheme: the time of a step at the rate that it bears, linear in the rate's logarithm between measured rates.
+
+    `found` has `trials`, `rates` and `microseconds_per_step`, as the checks write them.
+    """
+    times, realised = found["microseconds_per_step"], judged(found["trials"], "density")
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for label, values in realised.items():
+        curves.setdefault(label.rpartition(" ")[0], []).append((-log(fmean(values)), times[label]))
+    at = {}
+    for name, rate in found["rates"].items():
+        points = np.array(sorted([(0.0, times["dense"]), *curves[name]]))
+        at[name] = float(np.interp(log(rate), points[:, 0], points[:, 1]))
+    return at
 
 
 def crossing(curve: list[tuple[float, float]], least: float) -> float:

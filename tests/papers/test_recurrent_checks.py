@@ -1,6 +1,7 @@
 """The parts of the checks of recurrent schemes: data, masks, pruning, what is read off the records."""
 
 import sys
+from math import prod
 
 import pytest
 import torch
@@ -8,10 +9,10 @@ from papers.deployments import Store
 from papers.layerwise import AtRandom
 from papers.masks import block_structured, compressed_blocks
 from papers.pruning import QUICK, by_admm, plan_of, realised_density
-from papers.speech_trials import borne
+from papers.speech_trials import borne, times_borne
 from torch import nn
 
-from papers import csb_rnn, darb, grim, keywords, rtmobile, speech
+from papers import csb_integers, csb_rnn, darb, grim, keywords, rtmobile, speech
 from spokeshave.compiler import compile_network
 from spokeshave.data import Batches, Data
 from spokeshave.errors import SpokeshaveError
@@ -99,6 +100,7 @@ def test_the_second_step_of_admm_keeps_the_first_ones_zeros():
 def records(label, density, values):
     """What trials of one scheme leave, seed by seed."""
     about = {"scheme": label, "density": density, "weights": 1000, "packed_bytes": 5000 * density}
+    about["weight_bytes"] = about["packed_bytes"]
     return [about | {"test": value, "seed": seed} for seed, value in enumerate(values)]
 
 
@@ -116,13 +118,53 @@ def test_the_rate_that_a_scheme_bears_is_read_between_rates():
     ("csb", "verdict"), [(16.0, "reproduced"), (8.0, "differs"), (5.0, "not reproduced")]
 )
 def test_csb_is_judged_by_the_best_of_the_others(csb, verdict):
+    times = {"CSB": 2.0, "BSP": 2.5, "rows": 3.0, "columns": 1.0, "unstructured": 3.0}
+    trials = [record for name in times for record in records(f"{name} 10x", 0.1, [0.5, 0.5])]
     found = {
         "rates": {"CSB": csb, "BSP": 6.0, "rows": 2.0, "columns": 1.5},
-        "microseconds_per_step": {"dense": 9.0, "CSB 10x": 2.0, "unstructured 10x": 3.0},
+        "microseconds_per_step": {"dense": 9.0} | {f"{name} 10x": time for name, time in times.items()},
+        "trials": records("dense", 1.0, [0.6, 0.6]) + trials,
     }
-    borne_more, faster = csb_rnn.judgements(csb_rnn.Subject("gru", 8), found)
+    borne_more, sooner, faster = csb_rnn.judgements(csb_rnn.Subject("gru", 8), found)
     assert borne_more.verdict == verdict
+    assert sooner.verdict == ("reproduced" if csb > 6 else "not reproduced")
     assert faster.verdict == "reproduced"
+
+
+def test_a_time_is_read_between_rates():
+    found = {
+        "rates": {"CSB": 8.0, "rows": 2.0},
+        "microseconds_per_step": {"dense": 9.0, "CSB 4x": 5.0, "CSB 16x": 1.0, "rows 4x": 7.0},
+        "trials": records("dense", 1.0, [0.6])
+        + records("CSB 4x", 1 / 4, [0.6])
+        + records("CSB 16x", 1 / 16, [0.6])
+        + records("rows 4x", 1 / 4, [0.6]),
+    }
+    assert times_borne(found) == pytest.approx({"CSB": 3.0, "rows": 8.0})
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict"), [([0.598, 0.598], "reproduced"), ([0.59, 0.59], "not reproduced")]
+)
+def test_whole_numbers_may_lose_half_a_point(values, verdict):
+    about = {"whole_layers": 1, "floats": 0, "accumulator_bits": 20}
+    found = {
+        "trials": records("CSB 10x", 0.1, [0.6, 0.6]),
+        "integers": [about | one for one in records("integers-shift", 0.1, values)],
+    }
+    subject = csb_rnn.Subject("gru", 8)
+    assert csb_integers.judgement(subject, "CSB 10x", found).verdict == verdict
+    found["integers"][0]["floats"] = 1
+    assert csb_integers.judgement(subject, "CSB 10x", found).verdict == "not reproduced"
+
+
+@pytest.mark.parametrize("rate", csb_rnn.RATES)
+@pytest.mark.parametrize("height", [384, 512])  # gates of 128 units
+def test_everything_that_is_compared_at_a_rate_keeps_as_much(height, rate):
+    for name, steps in csb_rnn.schemes(rate).items():
+        for shape in ((height, 39), (height, 128)):
+            kept = steps[-1](shape).project(torch.randn(shape)).count_nonzero() / prod(shape)
+            assert float(kept) * rate == pytest.approx(1, rel=0.01), (name, shape)
 
 
 def test_darb_is_judged_by_its_order_and_by_time():
