@@ -1,5 +1,6 @@
 """What the checks of recurrent schemes share: networks on speech, pruned, compiled and judged by their frames."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -61,12 +62,15 @@ class Study:
     def network(
         self, subject: Subject, label: str, steps: Steps, seed: int, random: bool = False
     ) -> nn.Module:
-        """The network in the last step's schemes by ADMM, or at random; without steps dense, trained as long."""
+        """The network in the last step's schemes by ADMM, or at random.
+
+        Without steps it is dense, trained as long if that makes it better on held-back data: it may overfit by then.
+        """
         plans, data = self.plans(subject, steps), self.speech.data()
 
         def prune(network: nn.Module) -> None:
             if not plans:
-                trained_on(network, data, self.training, seed, frame_loss)
+                self._train_on(network, seed)
             elif random:
                 at_random(network, data, plans[-1], self.training, seed, frame_loss)
             else:
@@ -102,6 +106,13 @@ class Study:
     def trials(self, subject: Subject, label: str, steps: Steps, random: bool = False) -> list[Trial]:
         """The same for every seed."""
         return [self.trial(subject, label, steps, seed, random) for seed in self.seeds]
+
+    def _train_on(self, network: nn.Module, seed: int) -> None:
+        longer = copy.deepcopy(network)
+        trained_on(longer, self.speech.data(), self.training, seed, frame_loss)
+        before, after = (frame_accuracy(one.eval(), self.speech.held_back) for one in (network, longer))
+        if after > before:
+            network.load_state_dict(longer.state_dict())
 
     def _fresh(self, subject: Subject) -> nn.Module:
         features = self.speech.training.inputs.shape[2]
