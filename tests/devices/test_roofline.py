@@ -186,6 +186,7 @@ def test_every_figure_is_told_with_its_source():
     text = GPU.describe()
     assert text.startswith("galaxy-s10-gpu (modelled)")
     for name, figure in GPU.figures().items():
-        (line,) = [line for line in text.splitlines() if line.startswith(f"{name}: ")]
+        readable = name.replace("_", " ")
+        (line,) = [line for line in text.splitlines() if line.startswith(f"{readable}: ")]
         assert line.endswith(f"({figure.status}: {figure.source})")
     assert "bandwidth: 34.1 Gbyte/s (seen" in text
