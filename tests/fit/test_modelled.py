@@ -321,3 +321,19 @@ def test_deployments_are_the_same_whenever_they_are_made(folder):
     first = deployed(inputs, inputs.network)(inputs.example)
     torch.manual_seed(1)
     assert torch.equal(first, deployed(replace(inputs), inputs.network)(inputs.example))
+
+
+def test_a_device_plans_where_the_user_does_not(folder):
+    recipe = Recipe.parse(
+        {
+            "network": f"{folder}/parts.py:network",
+            "data": f"{folder}/parts.py:loaders",
+            "device": "zcu102",
+            "epochs": {"dense": 1, "method": 1},
+            "distillation": False,
+        }
+    )
+    result = start_run(recipe, folder / "proposed")
+    assert {row["scheme"] for row in result["layers"]} >= {"fixed_point", "mixed_rows"}
+    kept = Recipe.from_yaml((folder / "proposed" / "recipe.yaml").read_text())
+    assert (kept.method, kept.epochs.fine_tune) == ("quantization_aware", 0)

@@ -36,7 +36,6 @@ def test_every_entry_counts():
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"compression": None}, "exactly one of plan and compression must be given"),
         ({"plan": "plan.yaml"}, "exactly one of plan and compression must be given"),
         ({"epoch": 3}, "there is no key 'epoch'; known ones are network, data,"),
         ({"epochs": {"dens": 3}}, "there is no key 'epochs.dens'; known ones are dense, method, fine_tune"),
@@ -67,3 +66,13 @@ def test_built_in_recipes_name_plans_that_exist():
         assert builtin_recipe(name).plan in (None, *builtin_plan_names())
     with pytest.raises(SpokeshaveError, match="no recipe 'digit'; known ones are"):
         builtin_recipe("digit")
+
+
+def test_what_a_device_proposes_gives_way_to_what_was_given():
+    mine = {"network": "digits", "data": "digits"}
+    free = Recipe.parse(mine).trained_by("quantization_aware", last=True)
+    assert (free.method, free.epochs.fine_tune) == ("quantization_aware", 0)
+    given = Recipe.parse(mine | {"method": "admm", "epochs": {"fine_tune": 3}})
+    assert given.trained_by("quantization_aware", last=True) == given
+    longer = Recipe.parse(mine | {"epochs": {"fine_tune": 3}}).trained_by("quantization_aware", last=True)
+    assert (longer.method, longer.epochs.fine_tune) == ("quantization_aware", 3)

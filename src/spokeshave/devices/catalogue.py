@@ -15,6 +15,7 @@ from spokeshave.devices.roofline import read_roofline
 from spokeshave.errors import SpokeshaveError
 
 HOST = "host"
+OF_ITS_CPU = "-cpu"  # how the file of a phone's CPU ends
 FAMILIES: dict[str, Callable[[DeviceFile], Device]] = {
     "roofline": read_roofline,
     "reram": read_reram,
@@ -36,13 +37,16 @@ def device_names() -> tuple[str, ...]:
 def load_device(name: str) -> Device:
     """The device of that name, or of a TOML file; raises SpokeshaveError when there is none.
 
-    >>> load_device("galaxy-s10-gpu").kind
-    'modelled'
+    A phone's name alone means its CPU, for which there is code.
+
+    >>> load_device("galaxy-s10-gpu").kind, load_device("galaxy-s10").name
+    ('modelled', 'galaxy-s10-cpu')
     """
     if name == HOST:
         return HostDevice()
-    if name in _files():
-        return _read(_files()[name])
+    found = _files().get(name) or _files().get(f"{name}{OF_ITS_CPU}")
+    if found is not None:
+        return _read(found)
     if name.endswith(".toml") or Path(name).is_file():
         return _read(Path(name))
     known = ", ".join(device_names())

@@ -16,10 +16,11 @@ from spokeshave.data import Data
 from spokeshave.devices import Device, HostDevice, RooflineDevice, load_device
 from spokeshave.devices.assignment import check_schemes
 from spokeshave.devices.crossbars.aqfp import AQFPDevice
+from spokeshave.devices.proposals import proposed
 from spokeshave.errors import SpokeshaveError
 from spokeshave.fit.builtin import builtin_plan, builtin_plan_names
 from spokeshave.fit.logits import scores
-from spokeshave.fit.recipe import Epochs, Recipe
+from spokeshave.fit.recipe import ONE_SOURCE, Epochs, Recipe
 from spokeshave.fit.tokens import check_tokens
 from spokeshave.methods import (
     ADMM,
@@ -69,21 +70,23 @@ class Inputs:
 def gather(recipe: Recipe, plan: Plan | None = None) -> Inputs:
     """Find and check everything that a recipe names; a resumed run brings its own `plan`.
 
-    Raises SpokeshaveError at the first thing that does not fit.
+    Where a recipe names no plan the device may propose one, and the recipe is completed by it. Raises SpokeshaveError
+    at the first thing that does not fit.
     """
     seed_everything(recipe.seed)
     network = trainable_network(recipe.network)
     data = _sized(resolve_data(recipe.data), recipe)
     device = load_device(recipe.device)
+    example = check_data(network, data, recipe)
+    workload = trace(network, example)
+    if plan is None:
+        recipe, plan = planned(recipe, network, device, workload)
     method_config(recipe, data, device)
     check_examples(recipe, data)
-    example = check_data(network, data, recipe)
-    plan = plan or find_plan(recipe, network)
     schemes = plan.resolve(network)
     reducers = check_tokens(recipe, network, example, device)
     if not schemes and not reducers and not quantizes(device):
         raise SpokeshaveError("the plan leaves every layer dense; name a scheme for at least one layer")
-    workload = trace(network, example)
     check_schemes(device, workload, schemes)
     return Inputs(recipe, network, data, example, device, plan, schemes, workload, reducers)
 
@@ -166,18 +169,28 @@ def _sized(data: Data, recipe: Recipe) -> Data:
     return data if recipe.samples_per_epoch is None else data.shortened(recipe.samples_per_epoch)
 
 
-def find_plan(recipe: Recipe, network: nn.Module) -> Plan:
-    """The plan that a recipe names or asks for."""
+def planned(recipe: Recipe, network: nn.Module, device: Device, workload: Workload) -> tuple[Recipe, Plan]:
+    """The plan that a recipe names, asks for or leaves to the device, and the recipe with the method that it takes."""
     if recipe.compression is not None:
-        return Plan.for_compression(network, recipe.compression)
-    if recipe.plan is None:
-        return Plan(())
-    if recipe.plan in builtin_plan_names():
-        return builtin_plan(recipe.plan)
-    if not Path(recipe.plan).is_file():
+        return recipe, Plan.for_compression(network, recipe.compression)
+    if recipe.plan is not None:
+        return recipe, named_plan(recipe.plan)
+    if recipe.tokens:
+        return recipe, Plan(())
+    proposal = proposed(device, workload)
+    if proposal is None:
+        raise SpokeshaveError(f"recipe: {ONE_SOURCE}")
+    return recipe.trained_by(proposal.method, proposal.trained_last), proposal.plan
+
+
+def named_plan(name: str) -> Plan:
+    """A built-in plan, or that of a YAML file."""
+    if name in builtin_plan_names():
+        return builtin_plan(name)
+    if not Path(name).is_file():
         known = ", ".join(builtin_plan_names())
-        raise SpokeshaveError(f"there is no plan {recipe.plan!r}; name a YAML file or one of {known}")
-    return Plan.load(Path(recipe.plan))
+        raise SpokeshaveError(f"there is no plan {name!r}; name a YAML file or one of {known}")
+    return Plan.load(Path(name))
 
 
 def check_data(network: nn.Module, data: Data, recipe: Recipe) -> Tensor:

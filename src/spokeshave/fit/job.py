@@ -89,7 +89,7 @@ def start_run(
     with _settings(recipe):
         inputs = gather(recipe)
         _try_out(inputs)
-        files = {RECIPE: recipe.to_yaml(), PLAN: inputs.plan.to_yaml()}
+        files = {RECIPE: inputs.recipe.to_yaml(), PLAN: inputs.plan.to_yaml()}
         run = create_run(folder, files, State(command=command), replace)
         with run.locked():
             return _finish(Work(inputs, run, observer or Silent()))

@@ -9,6 +9,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from spokeshave.errors import SpokeshaveError
 
+ONE_SOURCE = "exactly one of plan and compression must be given"
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -74,8 +76,9 @@ def _listed(setting: Any) -> Any:
 class Recipe(_Section):
     """The whole job.
 
-    Exactly one of `plan` (a YAML file or a built-in plan) and `compression` (a plan is made with that many
-    times fewer weights in the pruned layers) is given; with `tokens` neither need be. `settings` are the method's own
+    Either `plan` (a YAML file or a built-in plan) or `compression` (a plan is made with that many times fewer weights
+    in the pruned layers) is given; with `tokens` neither need be, nor for a device that proposes a plan of its own,
+    which then chooses the method too unless one is given (`devices/proposals.py`). `settings` are the method's own
     (`rho: 0.01`; a `criterion` by name, or as a mapping such as `{name: block_fisher, block: [8, 64]}`).
     `batch_size` and `samples_per_epoch` are for built-in data; loaders of the user's own keep theirs.
     `examples` trains on a part of them (Tri-Level E-ViT's example level). `tokens` puts token reducers into a vision
@@ -118,10 +121,16 @@ class Recipe(_Section):
 
     @model_validator(mode="after")
     def _one_source_of_plan(self) -> "Recipe":
-        given = sum(source is not None for source in (self.plan, self.compression))
-        if given == 2 or not (given or self.tokens):
-            raise ValueError("exactly one of plan and compression must be given")
+        if self.plan is not None and self.compression is not None:
+            raise ValueError(ONE_SOURCE)
         return self
+
+    def trained_by(self, method: str, last: bool) -> "Recipe":
+        """The recipe with a method, and nothing behind it if it is `last`; entries that were given stay."""
+        if "method" in self.model_fields_set:
+            return self
+        epochs = {"fine_tune": 0} if last and "fine_tune" not in self.epochs.model_fields_set else {}
+        return self.model_copy(update={"method": method, "epochs": self.epochs.model_copy(update=epochs)})
 
     @classmethod
     def parse(cls, document: Any, source: str = "recipe") -> "Recipe":
