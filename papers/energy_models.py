@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from papers.speech import Recognizer, speech
 from spokeshave.devices import RooflineDevice, load_device
 from spokeshave.devices.fpga.device import FPGADevice
 from spokeshave.devices.fpga.search import find_engine
@@ -23,10 +24,12 @@ from spokeshave.workload import Layer, Workload, trace
 PHONES = ("galaxy-s10-cpu", "galaxy-s10-gpu", "galaxy-s20-cpu", "galaxy-s20-gpu")
 FPGA = "zcu102"
 OPTIONS = ("dense", "pruned", "8 bits", "pruned, 8 bits", "pruned, 4 bits")
+COMPRESSED = "pruned, 8 bits"  # the option whose accuracy is measured, on networks that are trained here
 SAME = {"8 bits": "dense", "pruned, 8 bits": "pruned"}  # on the engine, which has no floats
 BESIDE = "galaxy-s20-gpu"  # the phone whose order with the FPGA is probed
 MIXED = MixedRows(FixedPoint(4), PowerOfTwo(4), 0.5)
 STEPS, FEATURES = 30, 39
+RESNET_SPARSITY, GRU_SPARSITY, HIDDEN = 0.3, 2 / 3, 128  # of the two networks that are trained here
 TURNED = 0.3  # by how much constants are turned, up and down
 PHONE_CONSTANTS = ("peak", "bandwidth", "launch", "power")
 FPGA_CONSTANTS = ("static_power", "dsp_energy", "lut_energy", "bram_energy", "byte_energy", "bandwidth")
@@ -34,11 +37,15 @@ FPGA_CONSTANTS = ("static_power", "dsp_energy", "lut_energy", "bram_energy", "by
 
 @dataclass(frozen=True)
 class Subject:
-    """A network, and the share of weights that pruning takes from its layers (not from the first and the last)."""
+    """A network, and the share of weights that pruning takes from its layers (not from the first and the last).
+
+    `trained`: its accuracy under the same compression is measured here.
+    """
 
     name: str
     workload: Workload
     sparsity: float
+    trained: bool = False
 
 
 class Gru(nn.Module):
@@ -55,19 +62,26 @@ class Gru(nn.Module):
 
 
 def subjects(quick: bool) -> tuple[Subject, ...]:
-    """Convolutions large and small, some of them depthwise, and a recurrent network."""
+    """The two networks that are trained, then larger ones: recurrent, convolutions, and depthwise ones."""
     large, small = torch.zeros(1, 3, 224, 224), torch.zeros(1, 3, 32, 32)
     found = [
-        Subject("ResNet-20", trace(cifar_resnet(20).eval(), small), 0.5),
-        Subject("GRU 2 x 1024", trace(Gru().eval(), torch.zeros(1, STEPS, FEATURES)), 0.9),
+        Subject("ResNet-20", trace(cifar_resnet(20).eval(), small), RESNET_SPARSITY, True),
+        Subject("GRU 128", trace(recognizer().eval(), speech().example), GRU_SPARSITY, True),
     ]
     if quick:
         return tuple(found)
     return (
         *found,
+        Subject("GRU 2 x 1024", trace(Gru().eval(), torch.zeros(1, STEPS, FEATURES)), 0.9),
         Subject("ResNet-50", trace(resnet50().eval(), large), 0.75),
         Subject("MobileNetV2", trace(mobilenet_v2().eval(), large), 0.5),
     )
+
+
+def recognizer() -> Recognizer:
+    """The recurrent network that is trained: fresh weights."""
+    sounds = speech()
+    return Recognizer("gru", sounds.training.inputs.shape[2], HIDDEN, 1, sounds.classes)
 
 
 def block(shape: tuple[int, ...], sparsity: float) -> Scheme:
@@ -162,8 +176,8 @@ def costs(subject: Subject) -> dict[str, Any]:
         for name, phone in phones.items()
     }
     found[FPGA] = {option: on_fpga(boards[SAME.get(option, option)], subject, option) for option in OPTIONS}
-    last = OPTIONS[-1]
-    return {"by_device": found, "flips": flips(subject, last, phones[BESIDE], boards[last])}
+    engine = boards[SAME[COMPRESSED]]
+    return {"by_device": found, "flips": flips(subject, COMPRESSED, phones[BESIDE], engine)}
 
 
 def flips(subject: Subject, option: str, phone: RooflineDevice, board: FPGADevice) -> list[str]:
