@@ -40,8 +40,8 @@ COLUMN_GROUP = 4
 PRECISIONS = ("float32", "int8")
 PEERS = ("onnxruntime", "openvino", "onnxruntime_int8", "openvino_int8")  # of the dense network
 RATES = {"resnet56": (2.0, 3.0), "gru": (2.0, 4.0, 8.0, 16.0)}
-TUNED_RATES = {"resnet56": (1.25, 1.5), "gru": (1.5,)}
-SEEDS = {"resnet56": (0,), "gru": (0, 1, 2)}
+TUNED_RATES = {"resnet56": (1.25,), "gru": (1.5,)}
+SEEDS = (0, 1, 2)
 TUNING_IMAGES, TUNING_RATE, TUNING_EPOCHS = 12_800, 5e-3, 100
 Point = tuple[float, int]  # a rate, and the rows that share a column set
 RANDOM_ROWS = {"resnet56": 4, "gru": 32}  # at the least rate sets are drawn at random too
@@ -172,7 +172,7 @@ def main() -> int:
     parser.add_argument("--network", choices=RATES, action="append", help="otherwise all")
     parser.add_argument("--rate", type=float, action="append", help="otherwise the network's own")
     parser.add_argument("--rows", type=int, action="append", help="otherwise " + ", ".join(map(str, ROWS)))
-    parser.add_argument("--seed", type=int, action="append", help="otherwise the network's own")
+    parser.add_argument("--seed", type=int, action="append", help="otherwise " + ", ".join(map(str, SEEDS)))
     parser.add_argument("--tuned", action="store_true", help="train what pruning left")
     parser.add_argument("--chosen", action="store_true", help="no sets that are drawn at random")
     parser.add_argument("--rounds", type=int, default=31)
@@ -185,7 +185,7 @@ def main() -> int:
     for network in arguments.network or RATES:
         rates = arguments.rate or (TUNED_RATES if arguments.tuned else RATES)[network]
         points = list(product(rates, arguments.rows or ROWS))
-        seeds = arguments.seed or SEEDS[network]
+        seeds = arguments.seed or SEEDS
         random_rows = None if arguments.chosen else RANDOM_ROWS[network]
         all_of_it = made(network, points, random_rows, arguments.tuned, seeds)
         if not arguments.prepare:

@@ -41,6 +41,14 @@ def without_caches(nesting: TreeSpec) -> TreeSpec:
     return TreeSpec(tuple, None, parts) if is_cache else TreeSpec(nesting.type, nesting.context, parts)
 
 
+def lie_in_caches(nesting: TreeSpec) -> list[bool]:
+    """Which of the leaves are parts of a cache."""
+    if nesting.is_leaf():
+        return [False]
+    is_cache = getattr(nesting.type, "__module__", None) == CACHES
+    return [is_cache or inner for child in nesting.children() for inner in lie_in_caches(child)]
+
+
 def plainly_nested(program: ExportedProgram) -> ExportedProgram:
     """The same program with flat inputs, and with tuples in place of caches among its outputs.
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from spokeshave.criteria import (
     BlockFisher,
@@ -133,6 +134,19 @@ def test_input_norm_of_a_convolution_is_the_norm_over_its_patches(network, batch
     expected = network[3].weight.detach().flatten(1).square() * patches.square().sum(0)
     found = saliencies(InputNorm(passes=2), network, NAMES, batches)["3.weight"].flatten(1)
     assert torch.allclose(found, expected, rtol=1e-4)
+
+
+def test_input_norm_where_a_weight_has_a_row_for_each_input():
+    """GPT-2's linear layers, and a transposed convolution with a kernel of one."""
+    inputs = torch.randn(4, 6, 5, generator=torch.Generator().manual_seed(0))
+    linear = Conv1D(7, 5)
+    found = saliencies(InputNorm(), linear, ["weight"], [(inputs, inputs)])["weight"]
+    expected = linear.weight.detach().square() * inputs.flatten(0, 1).square().sum(0)[:, None]
+    assert torch.allclose(found, expected, rtol=1e-4)
+    transposed = nn.ConvTranspose1d(6, 4, 1, stride=3, groups=2)
+    found = saliencies(InputNorm(), transposed, ["weight"], [(inputs, inputs)])["weight"]
+    norms = inputs.square().sum((0, 2))[:, None, None]
+    assert torch.allclose(found, transposed.weight.detach().square() * norms, rtol=1e-4)
 
 
 def test_what_a_network_sees_decides_what_it_keeps():

@@ -10,9 +10,11 @@ from torch.utils.data import DataLoader
 
 from spokeshave.errors import SpokeshaveError
 from spokeshave.methods import ADMM, Distillation, FeatureDistillation, OneShot, Together, begin
-from spokeshave.methods.callbacks import STATE_FILE, add_penalty, lightning_callback, trainer_callback
+from spokeshave.methods.callbacks import add_penalty, lightning_callback, trainer_callback
+from spokeshave.methods.wrong_labels import tell_wrong_labels
 from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.block_column_row import BlockColumnRow
+from spokeshave.schemes.unstructured import Unstructured
 
 PLAN = Plan((Rule("layers.0", BlockColumnRow(0.75, (4, 8))),))
 EPOCHS, BATCH, RATE = 3, 16, 0.1
@@ -96,7 +98,7 @@ class Constant(torch.optim.lr_scheduler.LambdaLR):
         super().__init__(optimizer, lambda step: 1.0)
 
 
-def fit_by_trainer(network, session, samples, folder, *, resume=None, **settings):
+def fit_by_trainer(network, session, samples, folder, *more, resume=None, **settings):
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("accelerate")
     choices = {
@@ -110,7 +112,8 @@ def fit_by_trainer(network, session, samples, folder, *, resume=None, **settings
     )  # fmt: skip
     optimizer = torch.optim.SGD(network.parameters(), RATE)
     trainer = transformers.Trainer(
-        network, arguments, train_dataset=samples, callbacks=[trainer_callback(session)],
+        network, arguments, train_dataset=samples,
+        callbacks=[trainer_callback(each) for each in (session, *more)],
         optimizers=(optimizer, Constant(optimizer)),
     )  # fmt: skip
     trainer.train(resume_from_checkpoint=resume)
@@ -163,10 +166,59 @@ def test_a_training_that_goes_on_from_a_checkpoint(samples, by_hand, tmp_path):
     fit_by_trainer(fourth, begin(ADMM(rho=0.3), fourth, PLAN), samples, tmp_path / "new", **settings)
     assert same(fourth, by_hand)
     moved.rename(checkpoint)
-    (checkpoint / STATE_FILE.format("ADMM")).unlink()
+    (state,) = checkpoint.glob("spokeshave_ADMM*")
+    state.unlink()
     third = Classifier()
     with pytest.raises(SpokeshaveError, match="the session's state is not at"):
         fit_by_trainer(third, begin(ADMM(rho=0.3), third, PLAN), samples, tmp_path, resume=str(checkpoint))
+
+
+def two_of_one_method(network):
+    return tuple(
+        begin(ADMM(rho=rho), network, Plan((Rule(f"layers.{layer}", Unstructured(0.5)),)))
+        for layer, rho in ((0, 0.3), (2, 0.2))
+    )
+
+
+def test_two_sessions_of_one_method_go_on_from_a_checkpoint(samples, tmp_path):
+    networks = whole, first, second = Classifier(), Classifier(), Classifier()
+    sessions = [two_of_one_method(network) for network in networks]
+    fit_by_trainer(whole, sessions[0][0], samples, tmp_path / "whole", sessions[0][1])
+    settings = {"num_train_epochs": 2, "save_strategy": "epoch"}
+    fit_by_trainer(first, sessions[1][0], samples, tmp_path, sessions[1][1], **settings)
+    checkpoint = tmp_path / f"checkpoint-{2 * len(samples) // BATCH}"
+    assert len(list(checkpoint.glob("spokeshave_ADMM*"))) == 2
+    fit_by_trainer(second, sessions[2][0], samples, tmp_path, sessions[2][1], resume=str(checkpoint))
+    assert same(second, whole)
+
+
+def test_a_label_out_of_range_is_told_and_the_network_is_left_as_it_was(samples, tmp_path):
+    network = Classifier()
+    wrong = [*samples[:-1], samples[-1] | {"labels": torch.tensor(3)}]
+    with pytest.raises(SpokeshaveError, match="label 3 is out of range: there are scores for 3 classes"):
+        fit_by_trainer(network, begin(ADMM(), network, PLAN), wrong, tmp_path)
+    assert "forward" not in vars(network)
+    fit_by_trainer(network, begin(ADMM(), network, PLAN), samples, tmp_path, num_train_epochs=1)
+    assert "forward" not in vars(network)
+
+
+@pytest.mark.parametrize(
+    ("scores", "label", "reason"),
+    [((2, 5, 7), 7, "label 7 .* 7 classes"), ((2, 7, 5), 7, "label 7 .* 7 classes"), ((2, 5), 1, None)],
+    ids=["tokens", "maps", "another mistake"],
+)
+def test_wrong_labels_are_told_by_the_scores_of_right_ones(scores, label, reason):
+    class Network(nn.Module):
+        def forward(self, inputs, labels):
+            if label == 1 or (labels == label).any():
+                raise IndexError("Target is out of bounds.")
+            return {"loss": inputs.sum(), "logits": torch.zeros(scores)}
+
+    network, labels = Network(), torch.full((2, 5) if len(scores) == 3 else (2,), 0)
+    tell_wrong_labels(network)
+    labels.view(-1)[3 % labels.numel()] = label
+    with pytest.raises(SpokeshaveError if reason else IndexError, match=reason or "Target is"):
+        network(torch.zeros(2), labels=labels)
 
 
 @pytest.fixture

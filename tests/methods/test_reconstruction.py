@@ -4,8 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
-from spokeshave.criteria.inputs import input_columns
+from spokeshave.criteria.layer_matrices import input_columns, matrices_of, weight_of
 from spokeshave.criteria.recurrent_inputs import cell_inputs, recurrent_inputs
 from spokeshave.errors import SpokeshaveError
 from spokeshave.methods import OneShot, Reconstruction, begin, train
@@ -25,6 +26,9 @@ CONVOLUTIONS = {
     "depthwise": nn.Conv2d(4, 8, 3, groups=4, padding_mode="reflect", padding=1, bias=False),
     "sequence": nn.Conv1d(4, 8, 4, stride=3, groups=2, padding=2, padding_mode="circular", bias=False),
     "volume": nn.Conv3d(4, 8, (1, 2, 3), bias=False),
+    "transposed": nn.ConvTranspose2d(4, 8, 3, stride=2, padding=1, output_padding=(1, 0), bias=False),
+    "transposed, grouped": nn.ConvTranspose1d(4, 8, 4, groups=2, dilation=2, padding=7, bias=False),
+    "transposed volume": nn.ConvTranspose3d(4, 8, (1, 2, 3), stride=(1, 3, 2), bias=False),
 }
 
 
@@ -33,7 +37,8 @@ def test_input_columns_times_the_matrix_is_the_convolution(name):
     torch.manual_seed(0)
     layer = CONVOLUTIONS[name]
     inputs = torch.randn(2, 4, *(9, 7, 8)[: len(layer.kernel_size)])
-    matrices = layer.weight.reshape(layer.groups, 8 // layer.groups, -1)
+    matrices = matrices_of(layer, layer.weight)
+    assert torch.equal(weight_of(layer, matrices, layer.weight.shape), layer.weight)
     flat = torch.cat(list(input_columns(layer, inputs) @ matrices.transpose(1, 2)), 1)
     assert torch.allclose(flat, layer(inputs).movedim(1, -1).reshape(-1, 8), atol=1e-5)
 
@@ -157,14 +162,43 @@ def test_it_keeps_more_accuracy_than_one_shot_without_any_training(make, data, p
         assert scheme.contains(rebuilt.get_parameter(name))
 
 
+@pytest.mark.parametrize(
+    ("scheme", "limit"),
+    [(Unstructured(0.6), 0.95), (BlockColumnRow(0.5, (2, 4)), 0.95), (FixedPoint(3), 1.0001)],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [(nn.ConvTranspose2d(6, 8, 3, stride=2, groups=2), (6, 5, 5)), (Conv1D(8, 12), (9, 12))],
+    ids=["transposed convolution", "Conv1D"],
+)
+def test_weights_with_a_row_for_each_input_are_refitted(layer, shape, scheme, limit):
+    torch.manual_seed(0)
+    network = nn.Sequential(copy.deepcopy(layer))
+    batches = [(torch.randn(16, *shape).cumsum(1).cumsum(-1), torch.zeros(16))]  # neighbours are alike
+    wanted = network(batches[0][0]).detach()
+    simple, plan = copy.deepcopy(network), Plan((Rule("0", scheme),))
+    begin(OneShot(), simple, plan).finish()
+    begin(Reconstruction(batches), network, plan).finish()
+    errors = [(one(batches[0][0]) - wanted).norm() for one in (network, simple)]
+    assert errors[0] < limit * errors[1]
+    assert scheme.contains(network[0].weight.detach())
+
+
 def test_a_layer_of_another_kind_is_named():
-    network = nn.Sequential(nn.ConvTranspose2d(8, 8, 3))
-    session = begin(
-        Reconstruction([(torch.zeros(1, 8, 5, 5), torch.zeros(1))]),
-        network,
-        Plan((Rule("0", Unstructured(0.5)),)),
-    )
-    with pytest.raises(SpokeshaveError, match="0 is a ConvTranspose2d; the inputs of linear layers"):
+    plan, batches = Plan((Rule("0", Unstructured(0.5)),)), [(torch.zeros(1, 8), torch.zeros(1))]
+    session = begin(Reconstruction(batches), nn.Sequential(nn.Bilinear(8, 8, 2)), plan)
+    with pytest.raises(SpokeshaveError, match="0 is a Bilinear; the inputs of linear layers"):
+        session.finish()
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
+def test_the_projection_of_a_state_is_named():
+    plan, batches = Plan((Rule("*_hr_*", Unstructured(0.5)),)), [(torch.zeros(1, 4, 6), torch.zeros(1))]
+    session = begin(Reconstruction(batches), nn.Sequential(nn.LSTM(6, 5, proj_size=3)), plan)
+    with pytest.raises(
+        SpokeshaveError, match=r"0\.weight_hr_l0 projects the state of an LSTM.*leave it dense"
+    ):
         session.finish()
 
 

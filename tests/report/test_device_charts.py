@@ -96,6 +96,7 @@ def modelled(result):
         "device": {"name": "mine", "kind": "modelled", "about": "a chip of <mine>"},
         "fitted_accuracy": 0.989,
         "deployed_by": "simulated crossbars",
+        "short_of_budget": ["head.weight: 6.1 % of the weights are left."],
         "float32": [["norm (LayerNorm)", "it has no form in whole numbers"]],
         "cost": cost,
         "dense_cost": None,
@@ -120,3 +121,4 @@ def test_a_modelled_run_has_tables_for_the_terminal(modelled):
     told = [cell for column in figures.columns for cell in column.cells]
     assert "latency of a sample, modelled" in told
     assert "98.75 %" in told
+    assert "head.weight: 6.1 % of the weights are left." in str(figures.caption)

@@ -55,6 +55,7 @@ def test_page_is_whole_and_needs_nothing_else(result):
         "2.1 ms",
         "avx2",
         "62 s",
+        "stage.conv.weight: 6.1 % of the weights are left.",
         "measured",
     ],
 )

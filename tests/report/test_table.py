@@ -15,7 +15,16 @@ def shown(table) -> str:
 
 def test_result_table(result):
     text = shown(result_table(result))
-    for figure in ("8.5x fewer", "98.75 %", "99.10 %", "500 µs", "4.2x", "avx2", "measured"):
+    for figure in (
+        "8.5x fewer",
+        "98.75 %",
+        "99.10 %",
+        "500 µs",
+        "4.2x",
+        "avx2",
+        "measured",
+        "conv.weight: 6.1 %",
+    ):
         assert figure in text
 
 

@@ -9,7 +9,7 @@ from spokeshave.errors import SpokeshaveError
 from spokeshave.schemes.block_column_row import BlockColumnRow
 from spokeshave.schemes.compressed_blocks import CompressedBlocks
 from spokeshave.schemes.density_adaptive_blocks import DensityAdaptiveBlocks
-from spokeshave.schemes.intersection import Intersection
+from spokeshave.schemes.intersection import Intersection, short_of_budget
 from spokeshave.schemes.mixed_rows import MixedRows
 from spokeshave.schemes.patterns import Patterns
 from spokeshave.schemes.quantizers import Binary, Codebook, FixedPoint, PowerOfTwo
@@ -46,6 +46,24 @@ def test_every_order_keeps_as_much(parts: tuple[Scheme, ...], least: float, sign
         assert torch.equal(Intersection(parts).project(point, saliency), point)
         assert torch.equal(point, points[0])
         assert least <= density(point) <= 0.2
+
+
+@pytest.mark.parametrize(
+    ("scheme", "is_short"),
+    [
+        (DensityAdaptiveBlocks(0.8) & Blocks(0.8, (4, 4)), True),
+        (BlockColumnRow(0.8, (4, 8)) & Patterns(0.5), True),
+        (Unstructured(0.8) & Blocks(0.5, (4, 4)), False),
+        (BlockColumnRow(0.8, (4, 8)) & FixedPoint(8), False),
+        (Unstructured(0.8), False),
+    ],
+    ids=str,
+)
+def test_what_parts_keep_less_of_together_is_told(scheme: Scheme, is_short: bool) -> None:
+    point = scheme.project(normal())
+    reason = short_of_budget(scheme, point) or ""
+    assert reason.startswith(f"{100 * density(point):.1f} % of the weights are left, of " if is_short else "")
+    assert ("lower sparsities keep more" in reason) == is_short
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,15 @@ def test_a_budget_of_multiply_adds_is_met(remaining):
     check(network, smaller, example)
 
 
+def test_filters_of_convolutions_over_volumes():
+    layers = nn.Conv3d(2, 8, 3), nn.BatchNorm3d(8), nn.ReLU(), nn.Conv3d(8, 6, (1, 2, 2))
+    network = nn.Sequential(*layers).eval()
+    smaller = remove_structures(network, torch.zeros(1, 2, 6, 6, 6), 0.5)
+    assert smaller.network[0].weight.shape == (4, 2, 3, 3, 3)
+    assert smaller.network[3].weight.shape == (6, 4, 1, 2, 2)
+    check(network, smaller, torch.zeros(1, 2, 6, 6, 6))
+
+
 def test_channels_of_a_group_norms_group_go_together():
     layers = nn.Conv2d(3, 16, 3), nn.GroupNorm(4, 16), nn.ReLU(), nn.Conv2d(16, 5, 3)
     network = nn.Sequential(*layers)
@@ -326,6 +335,20 @@ def test_a_decoder_with_a_cache_loses_hidden_units(kind):
     assert torch.allclose(found, expected, atol=1e-5)
 
 
+def test_heads_whose_keys_go_into_a_cache_stay_and_the_reason_says_what_frees_them():
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 48}
+    config = transformers.LlamaConfig(vocab_size=50, num_key_value_heads=2, **sizes)
+    example, shares = (torch.randint(50, (1, 6)),), {"*.self_attn.*": 0.5}
+    with pytest.raises(
+        SpokeshaveError, match=r"keys or values of a cache; a network that gives none .use_cache"
+    ):
+        remove_structures(transformers.LlamaModel(config).eval(), example, shares)
+    config.use_cache = False
+    smaller = remove_structures(transformers.LlamaModel(config).eval(), example, shares)
+    assert smaller.outputs["layers.0.self_attn.k_proj"] == (8, 16)
+
+
 def test_branches_and_what_has_to_stay():
     network, example = Branches().eval(), torch.zeros(1, 3, 4, 4)
     smaller = remove_structures(network, example, 0.5)
@@ -355,6 +378,8 @@ def test_a_budget_out_of_reach_names_the_nearest():
     network = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 64))
     with pytest.raises(SpokeshaveError, match=r"1% of the multiply-adds cannot be reached: .* 25\.0% remain"):
         remove_structures(network, torch.zeros(1, 8), MultiplyAdds(0.01))
+    with pytest.raises(SpokeshaveError, match=r"^0\.1% of the multiply-adds cannot be reached"):
+        remove_structures(network, torch.zeros(1, 8), MultiplyAdds(0.001))
     with pytest.raises(SpokeshaveError, match="remaining must be between 0 and 1, not 2"):
         MultiplyAdds(2)
 

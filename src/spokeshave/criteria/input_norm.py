@@ -8,17 +8,19 @@ from torch import Tensor, nn
 
 from spokeshave.criteria.criterion import Batches, check_finite, parameters_of, required, saliencies
 from spokeshave.criteria.inputs import stream_inputs
+from spokeshave.criteria.layer_matrices import matrices_of, weight_of
 from spokeshave.errors import SpokeshaveError
 from spokeshave.schemes.scheme import as_matrix
+from spokeshave.weights import layer_of
 
 
 @dataclass(frozen=True)
 class InputNorm:
     """`(|w_ij| ||X_j||)^2`, X_j the layer's j-th input over all positions of `passes` batches.
 
-    Wanda's (arXiv 2306.11695), for linear layers, convolutions (every group has inputs of its own) and recurrent layers
-    (state matrices meet the states). Its authors rank within each output row: a scheme with equal rows does so, for
-    one `NOfM(kept, length)` as long as a row. None goes through all batches; labels are not used.
+    Wanda's (arXiv 2306.11695), for linear layers, convolutions, transposed ones too (every group has inputs of its own)
+    and recurrent layers (state matrices meet the states). Its authors rank within each output row: a scheme with equal
+    rows does so, for one `NOfM(kept, length)` as long as a row. None goes through all batches; labels are not used.
     """
 
     passes: int | None = None
@@ -70,11 +72,15 @@ def _(
             square.add(rows)
 
     stream_inputs(network, weights, required(batches, criterion), criterion.passes, add)
-    found = {name: _saliency(weight.detach(), squares[name]) for name, weight in weights.items()}
+    found = {
+        name: _saliency(network.get_submodule(layer_of(name)), weight.detach(), squares[name])
+        for name, weight in weights.items()
+    }
     return check_finite(found, criterion)
 
 
-def _saliency(weight: Tensor, groups: list[InputSquares]) -> Tensor:
-    """Of a weight whose rows meet the inputs of so many groups."""
-    parts = weight.chunk(len(groups))
-    return torch.cat([squares.saliency(part) for squares, part in zip(groups, parts, strict=True)])
+def _saliency(layer: nn.Module, weight: Tensor, groups: list[InputSquares]) -> Tensor:
+    """Of a weight whose matrices meet the inputs of so many groups."""
+    matrices = matrices_of(layer, weight)
+    found = [squares.saliency(matrix) for squares, matrix in zip(groups, matrices, strict=True)]
+    return weight_of(layer, torch.stack(found), tuple(weight.shape))

@@ -7,10 +7,10 @@ from itertools import islice
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.modules.conv import _ConvNd
 
+from spokeshave.criteria.layer_matrices import input_columns, is_input_major
 from spokeshave.criteria.recurrent_inputs import cell_inputs, recurrent_inputs
 from spokeshave.data.batch_forms import parted, run_on
 from spokeshave.errors import SpokeshaveError
@@ -51,32 +51,6 @@ def stream_inputs(
         raise SpokeshaveError(f"nothing flows through the layer of {name}, so its inputs cannot be measured")
 
 
-def input_columns(layer: nn.Module, inputs: Tensor) -> Tensor:
-    """The inputs of a layer as `[groups, positions, K]`: its output is these times its groups' transposed matrices.
-
-    >>> input_columns(nn.Conv2d(3, 8, 3, padding=1), torch.zeros(2, 3, 5, 5)).shape
-    torch.Size([1, 50, 27])
-    >>> input_columns(nn.Conv1d(6, 8, 3, groups=2), torch.zeros(2, 6, 7)).shape
-    torch.Size([2, 10, 9])
-    """
-    if not isinstance(layer, _ConvNd):
-        return inputs.flatten(0, -2)[None]
-    axes = len(layer.kernel_size)
-    batched = inputs if inputs.dim() == axes + 2 else inputs[None]
-    windows = F.pad(batched, layer._reversed_padding_repeated_twice, _PADDING[layer.padding_mode])
-    for axis, (size, stride, dilation) in enumerate(
-        zip(layer.kernel_size, layer.stride, layer.dilation, strict=True), 2
-    ):
-        windows = windows.unfold(axis, dilation * (size - 1) + 1, stride)[..., ::dilation]
-    places = range(2, 2 + axes)
-    windows = windows.unflatten(1, (layer.groups, -1)).movedim(1, 0)  # [groups, N, channels, places, kernel]
-    ordered = windows.permute(0, 1, *(place + 1 for place in places), 2, *range(3 + axes, 3 + 2 * axes))
-    return ordered.flatten(2 + axes).flatten(1, 1 + axes)
-
-
-_PADDING = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
-
-
 def _rows(layer: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, Tensor]:
     """By parameter of a layer: the rows that it meets."""
     given = (*inputs, *named.values())
@@ -95,6 +69,8 @@ def _receiving(network: nn.Module, parameters: list[str], receive: Receive) -> I
             if layer_of(name) == layer_name and (found := rows.get(name.rpartition(".")[2])) is not None:
                 receive(name, found)
 
+    for parameter in parameters:
+        _check_parameter(parameter)
     with ExitStack() as handles:
         for name in dict.fromkeys(layer_of(parameter) for parameter in parameters):
             layer = network.get_submodule(name)
@@ -105,9 +81,17 @@ def _receiving(network: nn.Module, parameters: list[str], receive: Receive) -> I
 
 
 def _check_kind(name: str, layer: nn.Module) -> None:
-    convolution = isinstance(layer, _ConvNd) and not isinstance(layer, _ConvTransposeNd)
-    if not convolution and not isinstance(layer, nn.Linear | nn.RNNBase | nn.RNNCellBase):
+    known = isinstance(layer, _ConvNd | nn.Linear | nn.RNNBase | nn.RNNCellBase)
+    if not known and not is_input_major(layer):
         raise SpokeshaveError(
-            f"{name} is a {type(layer).__name__}; the inputs of linear layers, convolutions (not transposed ones), "
+            f"{name} is a {type(layer).__name__}; the inputs of linear layers, convolutions, "
             "and RNN, LSTM and GRU layers and cells can be measured"
+        )
+
+
+def _check_parameter(parameter: str) -> None:
+    if parameter.rpartition(".")[2].startswith("weight_hr"):
+        raise SpokeshaveError(
+            f"{parameter} projects the state of an LSTM, whose inputs cannot be measured; "
+            "leave it dense, or choose a criterion or method that needs no inputs"
         )

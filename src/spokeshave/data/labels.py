@@ -7,6 +7,8 @@ from torch import Tensor
 
 from spokeshave.errors import SpokeshaveError
 
+IGNORED = -100  # the label of what PyTorch's cross entropy leaves out
+
 
 def scores_of(output: Any) -> Any:
     """What a network's scores are: `logits` of what transformers' networks give, else the output itself."""
@@ -44,8 +46,17 @@ def _mistake(scores: Any, labels: Tensor | None) -> str | None:
         return f"labels of shape {shapes}: one a score is needed, or a loss of your own"
     if labels.is_floating_point():
         return f"labels are the numbers of classes, whole numbers, not {labels.dtype}".replace("torch.", "")
-    classes = scores.shape[1]
-    wrong = labels[(labels < 0) | (labels >= classes)]
+    return out_of_range(labels, scores.shape[1])
+
+
+def out_of_range(labels: Tensor, classes: int) -> str | None:
+    """Which label is none of so many classes, or None; what a loss ignores is no mistake.
+
+    >>> import torch
+    >>> out_of_range(torch.tensor([IGNORED, 1, -1]), 2)
+    'label -1 is out of range: there are scores for 2 classes, labels go from 0 to 1'
+    """
+    wrong = labels[((labels < 0) | (labels >= classes)) & (labels != IGNORED)]
     if not len(wrong):
         return None
     found = f"label {int(wrong[0])} is out of range: there are scores for {classes} classes"

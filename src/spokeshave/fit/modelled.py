@@ -201,6 +201,7 @@ def result(work: Work, state: State) -> dict[str, Any]:
 RESULTS = (
     "compression",
     "compression_network",
+    "short_of_budget",
     "dense_accuracy",
     "fitted_accuracy",
     "deployment_accuracy",

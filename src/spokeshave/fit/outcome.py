@@ -28,6 +28,7 @@ from spokeshave.measure.accuracy import evaluate
 from spokeshave.measure.peers import relative_error
 from spokeshave.measure.side_by_side import side_by_side
 from spokeshave.pictures import as_plain
+from spokeshave.schemes.intersection import short_of_budget
 from spokeshave.schemes.scheme import Scheme
 
 PROFILE_REPEATS = 31
@@ -68,7 +69,7 @@ def compile_fitted(work: Work) -> Found:
 
 
 def count_weights(network: nn.Module, schemes: Mapping[str, Scheme]) -> dict[str, Any]:
-    """How many times fewer weights the pruned layers and the network hold, and each weight's density."""
+    """How many times fewer weights the pruned layers and the network hold, each weight's density, missed budgets."""
     parameters = dict(network.named_parameters())
     pruned = {name: parameters[name] for name in schemes}
     kept = {name: int(torch.count_nonzero(weight)) for name, weight in pruned.items()}
@@ -79,6 +80,11 @@ def count_weights(network: nn.Module, schemes: Mapping[str, Scheme]) -> dict[str
         "compression": max(1, in_pruned) / max(1, left),
         "compression_network": everything / max(1, everything - in_pruned + left),
         "density": {name: count / pruned[name].numel() for name, count in kept.items()},
+        "short_of_budget": [
+            f"{name}: {reason}."
+            for name, weight in pruned.items()
+            if (reason := short_of_budget(schemes[name], weight.detach()))
+        ],
     }
 
 
@@ -187,6 +193,7 @@ def result(work: Work, state: State) -> dict[str, Any]:
     return {
         "compression": facts["compression"],
         "compression_network": facts["compression_network"],
+        "short_of_budget": facts["short_of_budget"],
         "dense_accuracy": facts["dense_accuracy"],
         "deployment_accuracy": facts["deployment_accuracy"],
         "random_baseline_accuracy": facts["random_baseline_accuracy"],

@@ -4,6 +4,7 @@ Both loops own the loss. A penalty of weights alone joins as its gradient, befor
 last forward pass is part of the loss before it is differentiated.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from spokeshave.data.extras import import_extra
 from spokeshave.errors import SpokeshaveError
 from spokeshave.methods.features import Together
 from spokeshave.methods.session import Begun, Session
+from spokeshave.methods.wrong_labels import tell_wrong_labels
 
-STATE_FILE = "spokeshave_{}.safetensors"  # of one method
+STATE_FILE = "spokeshave_{}.safetensors"  # of one session
 _claimed: WeakSet[Any] = WeakSet()
 
 
@@ -41,15 +43,18 @@ def trainer_callback(session: Session) -> Any:
     saved in the Trainer's checkpoints, and goes on with them; of one that lies outside `output_dir` the Trainer tells
     its callbacks by `TrainingArguments(resume_from_checkpoint=...)` alone. One session serves one training; raises
     SpokeshaveError when transformers is missing, when a second training begins with the session, when the Trainer
-    trains another network, and when a checkpoint holds no state of the session.
+    trains another network, when a checkpoint holds no state of the session, and for labels that are none of the
+    classes. Sessions of one method on the same weights belong into one `Together`.
     """
     transformers = import_extra("transformers", "models", "the Trainer's callback")
+    file = STATE_FILE.format(session_name(session))
 
     class _TrainerCallback(transformers.TrainerCallback):  # type: ignore[name-defined]
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             _claim(session, kwargs["model"])
             if state.global_step:
-                _restore(session, _resumed_from(args, state.global_step) / _state_file(session))
+                _restore(session, _resumed_from(args, state.global_step) / file)
+            self._as_before = tell_wrong_labels(kwargs["model"])
             if _reads_forward(session):
                 join = _joins_loss(session, args.gradient_accumulation_steps)
                 self._handle = kwargs["model"].register_forward_hook(join, with_kwargs=True)
@@ -65,12 +70,13 @@ def trainer_callback(session: Session) -> Any:
             session.after_epoch()
 
         def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            path = Path(args.output_dir) / f"checkpoint-{state.global_step}" / _state_file(session)
+            path = Path(args.output_dir) / f"checkpoint-{state.global_step}" / file
             save_file({name: tensor.contiguous() for name, tensor in session.state().items()}, path)
 
         def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             if _reads_forward(session):
                 self._handle.remove()
+            self._as_before()
             session.finish()
 
     return _TrainerCallback()
@@ -83,6 +89,7 @@ def lightning_callback(session: Session) -> Any:
     Lightning is missing, when a second fit begins with the session, and when another network is fitted.
     """
     lightning = import_extra("lightning.pytorch", "lightning", "Lightning's callback")
+    name = session_name(session)
 
     class _LightningCallback(lightning.Callback):  # type: ignore[name-defined]
         def __init__(self) -> None:
@@ -112,10 +119,10 @@ def lightning_callback(session: Session) -> Any:
 
         def on_save_checkpoint(self, trainer: Any, pl_module: nn.Module, checkpoint: dict[str, Any]) -> None:
             states = checkpoint.setdefault("spokeshave", {})
-            states[session_name(session)] = {"steps": self._steps, "session": session.state()}
+            states[name] = {"steps": self._steps, "session": session.state()}
 
         def on_load_checkpoint(self, trainer: Any, pl_module: nn.Module, checkpoint: dict[str, Any]) -> None:
-            name, states = session_name(session), checkpoint.get("spokeshave", {})
+            states = checkpoint.get("spokeshave", {})
             if name not in states:
                 raise SpokeshaveError(f"the fit goes on, but its checkpoint holds no state of {name}")
             self._steps = states[name]["steps"]
@@ -148,12 +155,13 @@ def _joins_loss(session: Session, accumulated: int) -> Callable[..., Any]:
 
 
 def session_name(session: Session) -> str:
-    """What a session's state is called in a checkpoint: its method, so that sessions of several do not meet."""
-    return session.method if isinstance(session, Begun) else type(session).__name__
+    """What a session's state is called in a checkpoint: its method, and a number of the names in its state.
 
-
-def _state_file(session: Session) -> str:
-    return STATE_FILE.format(session_name(session))
+    So sessions of several methods, or of one method on several weights, do not meet; the number holds before training.
+    """
+    method = session.method if isinstance(session, Begun) else type(session).__name__
+    held = hashlib.sha256(repr(sorted(session.state())).encode()).hexdigest()[:8]
+    return f"{method}_{held}"
 
 
 def _resumed_from(args: Any, step: int) -> Path:

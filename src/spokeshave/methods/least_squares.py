@@ -5,19 +5,41 @@
 Every step has a closed form, so no training is needed (Boza, arXiv 2401.02938, for unstructured sparsity).
 """
 
-import torch
-from torch import Tensor
+from dataclasses import dataclass
 
-from spokeshave.schemes.scheme import Scheme, as_matrix
+import torch
+from torch import Tensor, nn
+
+from spokeshave.criteria.layer_matrices import matrices_of, weight_of
+from spokeshave.schemes.scheme import Scheme
 
 RHO, RHO_GROWTH, STAGES = 0.1, 2.0, 6
 ITERATIONS, ITERATIONS_ON_LEVELS = 5, 1  # of each stage; projections onto levels are searches and take long
 DAMPING = 0.01  # of the mean second moment: keeps inputs that are always 0 harmless
+LINEAR = nn.Linear(1, 1, device="meta")
+
+
+@dataclass(frozen=True)
+class _Members:
+    """The weights of a scheme, seen as the matrices `[groups, rows, K]` that a layer's inputs meet."""
+
+    scheme: Scheme
+    layer: nn.Module
+    shape: tuple[int, ...]
+
+    def nearest(self, matrices: Tensor) -> Tensor:
+        return matrices_of(self.layer, self.scheme.project(self.weight(matrices)))
+
+    def hold(self, matrices: Tensor) -> bool:
+        return self.scheme.contains(self.weight(matrices))
+
+    def weight(self, matrices: Tensor) -> Tensor:
+        return weight_of(self.layer, matrices, self.shape)
 
 
 @torch.no_grad()
-def reconstruct(weight: Tensor, moments: Tensor, scheme: Scheme) -> Tensor:
-    """The weight of the scheme whose outputs are near those of `weight`.
+def reconstruct(weight: Tensor, moments: Tensor, scheme: Scheme, layer: nn.Module = LINEAR) -> Tensor:
+    """The weight of the scheme whose outputs are near those of `weight`, a weight of `layer`.
 
     `moments` is `X X^T`, `[groups, K, K]`: as many rows of the matrix meet the inputs of each group. Columns are scaled
     by the size of their inputs first, so that the projection ranks by what reaches outputs; not so for schemes that
@@ -25,43 +47,40 @@ def reconstruct(weight: Tensor, moments: Tensor, scheme: Scheme) -> Tensor:
     """
     size = moments.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
     damped = moments + DAMPING * size * torch.eye(moments.shape[-1])
-    if not _prescribes_values(scheme, weight) and scheme.contains(pruned := _pruned(weight, damped, scheme)):
-        return pruned
-    return _with_levels(weight, damped / size, scheme)
+    members, wanted = _Members(scheme, layer, tuple(weight.shape)), matrices_of(layer, weight)
+    if not _prescribe_values(members, wanted) and members.hold(pruned := _pruned(wanted, damped, members)):
+        return members.weight(pruned)
+    return members.weight(_with_levels(wanted, damped / size, members))
 
 
-def _prescribes_values(scheme: Scheme, weight: Tensor) -> bool:
+def _prescribe_values(members: _Members, wanted: Tensor) -> bool:
     """Whether a member is none with its columns scaled: what only removes weights does not mind."""
-    member = scheme.project(weight)
-    factors = torch.linspace(1, 1.5, as_matrix(member).shape[1])
-    return not scheme.contains((as_matrix(member) * factors).reshape(weight.shape))
+    return not members.hold(members.nearest(wanted) * torch.linspace(1, 1.5, wanted.shape[-1]))
 
 
-def _pruned(weight: Tensor, damped: Tensor, scheme: Scheme) -> Tensor:
+def _pruned(weight: Tensor, damped: Tensor, members: _Members) -> Tensor:
     """What the scheme leaves of the weight, refitted freely."""
     scale = damped.diagonal(dim1=1, dim2=2).sqrt()[:, None]
     correlations = damped / scale.transpose(1, 2) / scale
-    wanted = as_matrix(weight).unflatten(0, (len(damped), -1)) * scale
-    nearest = _alternate(wanted, correlations, scheme, weight.shape)
+    wanted = weight * scale
+    nearest = _alternate(wanted, correlations, members)
     fitted = [_refit(*group) for group in zip(nearest != 0, wanted @ correlations, correlations, strict=True)]
-    return (torch.stack(fitted) / scale).reshape(weight.shape)
+    return torch.stack(fitted) / scale
 
 
-def _with_levels(weight: Tensor, correlations: Tensor, scheme: Scheme) -> Tensor:
+def _with_levels(wanted: Tensor, correlations: Tensor, members: _Members) -> Tensor:
     """The better of the point that ADMM ends in and of the nearest one: a hard problem, so either may be."""
-    wanted = as_matrix(weight).unflatten(0, (len(correlations), -1))
-    alternated = _alternate(wanted, correlations, scheme, weight.shape, ITERATIONS_ON_LEVELS)
-    found = [alternated, _project(scheme, wanted, weight.shape)]
+    found = [_alternate(wanted, correlations, members, ITERATIONS_ON_LEVELS), members.nearest(wanted)]
     lost = [float((((point - wanted) @ correlations) * (point - wanted)).sum()) for point in found]
-    return found[lost.index(min(lost))].reshape(weight.shape)
+    return found[lost.index(min(lost))]
 
 
 def _alternate(
-    wanted: Tensor, correlations: Tensor, scheme: Scheme, shape: torch.Size, iterations: int = ITERATIONS
+    wanted: Tensor, correlations: Tensor, members: _Members, iterations: int = ITERATIONS
 ) -> Tensor:
     """W, Z and U steps on `||(W - wanted) X||^2`, `[groups, rows, K]`; returns Z."""
     target, identity = wanted @ correlations, torch.eye(correlations.shape[-1])
-    nearest = _project(scheme, wanted, shape)
+    nearest = members.nearest(wanted)
     multipliers = torch.zeros_like(wanted)
     for stage in range(STAGES):
         rho = RHO * RHO_GROWTH**stage
@@ -69,13 +88,9 @@ def _alternate(
         multipliers /= RHO_GROWTH if stage else 1
         for _ in range(iterations):
             free = (target + rho * (nearest - multipliers)) @ inverse
-            nearest = _project(scheme, free + multipliers, shape)
+            nearest = members.nearest(free + multipliers)
             multipliers += free - nearest
     return nearest
-
-
-def _project(scheme: Scheme, matrices: Tensor, shape: torch.Size) -> Tensor:
-    return scheme.project(matrices.reshape(shape)).reshape(matrices.shape)
 
 
 def _refit(support: Tensor, target: Tensor, correlations: Tensor) -> Tensor:

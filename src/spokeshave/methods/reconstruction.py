@@ -15,14 +15,15 @@ from spokeshave.methods.moments import input_moments
 from spokeshave.methods.session import open_session
 from spokeshave.methods.statistics import refresh_batch_norm
 from spokeshave.plan import Plan
+from spokeshave.weights import layer_of
 
 
 @dataclass(frozen=True)
 class Reconstruction:
     """Prune in `finish`, refitting what is left to the layer's outputs on `passes` batches of `batches`.
 
-    It serves linear layers, convolutions (grouped ones too) and recurrent layers; no labels are used. Where batch norms
-    follow, their statistics are measured afresh.
+    It serves linear layers, convolutions (grouped and transposed ones too) and recurrent layers; no labels are used.
+    Where batch norms follow, their statistics are measured afresh.
     """
 
     batches: Iterable[tuple[Tensor, Tensor]]
@@ -39,7 +40,8 @@ def reconstruct_layers(
     with torch.no_grad():
         for constraint in constraints:
             weight = constraint.weight
-            weight.copy_(reconstruct(weight.detach(), moments[constraint.name], constraint.scheme))
+            layer = network.get_submodule(layer_of(constraint.name))
+            weight.copy_(reconstruct(weight.detach(), moments[constraint.name], constraint.scheme, layer))
     refresh_batch_norm(network, batches, method.passes)
 
 

@@ -1,4 +1,4 @@
-"""What a reader of modelled costs must know beside them: layers that stay float32, and layers that are not counted."""
+"""What a reader of modelled costs must know beside them: layers in float32 or not counted, and missed budgets."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ def caveats(result: dict[str, Any]) -> list[str]:
     floats = (
         [f"Float32 there: {', '.join(layer for layer, _ in result['float32'])}."] if result["float32"] else []
     )
-    return [*floats, *left_out(result["cost"])]
+    return [*floats, *left_out(result["cost"]), *result["short_of_budget"]]
 
 
 def left_out(cost: dict[str, Any]) -> list[str]:

@@ -21,7 +21,8 @@ def summary(result: Result) -> tuple[str, str]:
     what += (
         f"{figures.times(result['speedup_over_best_dense_fp32'])} the speed of {result['best_dense_peer']}."
     )
-    return what, f"Measured on {machine['cpu']}, {machine['isa']}, one thread, batch of one."
+    measured = f"Measured on {machine['cpu']}, {machine['isa']}, one thread, batch of one."
+    return what, " ".join([measured, *result["short_of_budget"]])
 
 
 def facts(result: Result) -> list[tuple[str, str]]:

@@ -85,6 +85,7 @@ def result_table(result: dict[str, Any]) -> Table:
     )
     machine = result["machine"]
     caption = f"{machine['cpu']}, {machine['isa']}; one sample, one thread, all times measured in one run"
+    caption = "\n".join([caption, *result["short_of_budget"]])
     return plain_table(f"{result['recipe']['network']}, fitted", ("", "measured"), rows, caption)
 
 

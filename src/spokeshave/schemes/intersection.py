@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from spokeshave.errors import SpokeshaveError
+from spokeshave.schemes.budgets import TOLERANCE
 from spokeshave.schemes.checks import check_member, check_weight
 from spokeshave.schemes.coded import CodedStructure
 from spokeshave.schemes.mixed_rows import MixedRows
 from spokeshave.schemes.packed import Bitmap
 from spokeshave.schemes.quantizers import Binary, Codebook, FixedPoint, PowerOfTwo, RowQuantizer
-from spokeshave.schemes.ranking import lifted, score
+from spokeshave.schemes.ranking import density, lifted, score
 from spokeshave.schemes.scheme import Composable, Packed, Scheme
 
 NAME = "intersection"
@@ -34,7 +35,7 @@ class Intersection(Composable):
     The projection goes from part to part until the point lies in all: first through those that remove weights, in the
     order of them that keeps what is worth most, for what blocks do to single weights is not what single weights do to
     blocks; then through levels, which leave removed what is removed. The point is near, not always the nearest, and
-    two patterns that have little in common may keep less than either's budget.
+    two patterns that have little in common may keep less than either's budget: `short_of_budget` says so.
     """
 
     parts: tuple[Scheme, ...]
@@ -84,6 +85,29 @@ class Intersection(Composable):
                 sparse = [part.pack(codes) for part in structures if part.contains(codes)]
                 forms += [CodedStructure.of(form, coded) for form in (*sparse, Bitmap.of(codes))]
         return min(forms, key=lambda form: form.nbytes)
+
+
+def short_of_budget(scheme: Scheme, weight: Tensor) -> str | None:
+    """What an intersection's weight keeps where that is 1 % less than the strictest of its parts keeps alone, or None.
+
+    >>> from spokeshave.schemes.block_column_row import BlockColumnRow
+    >>> from spokeshave.schemes.patterns import Patterns
+    >>> both = Patterns(0.5) & BlockColumnRow(0.8, (4, 8))
+    >>> weight = torch.randn(16, 8, 3, 3, generator=torch.Generator().manual_seed(0))
+    >>> (short_of_budget(both, both.project(weight)) or "")[:42]
+    '11.5 % of the weights are left, of 20.1 % '
+    """
+    if not isinstance(scheme, Intersection):
+        return None
+    full = torch.rand(weight.shape, generator=torch.Generator().manual_seed(0)) + 1
+    alone = {str(part): density(part.project(full)) for part in scheme.parts if not isinstance(part, LEVELS)}
+    if not alone or density(weight) >= (1 - TOLERANCE) * min(alone.values()):
+        return None
+    strictest = min(alone, key=alone.__getitem__)
+    return (
+        f"{100 * density(weight):.1f} % of the weights are left, of {100 * alone[strictest]:.1f} % that {strictest} "
+        "keeps alone: the nearest that was found, for the parts have little in common; lower sparsities keep more"
+    )
 
 
 def _through(parts: Sequence[Scheme], point: Tensor, saliency: Tensor | None) -> Tensor:

@@ -2,11 +2,19 @@
 
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
+from torch.utils._pytree import TreeSpec
 
 from spokeshave.export import export_network
+from spokeshave.nesting import lie_in_caches
 from spokeshave.structures.labels import Axes, Axis, Labels
 from spokeshave.structures.operators import Heads, Values, propagate
+
+OUTPUT = "its outputs are the network's outputs"
+CACHED = (
+    "its outputs are the network's outputs, as keys or values of a cache; a network that gives none "
+    "(use_cache=False in its config) can lose them"
+)
 
 
 @dataclass(frozen=True)
@@ -49,8 +57,19 @@ def links_of(network: nn.Module, example: Tensor | tuple[Tensor, ...]) -> Links:
         elif node.op in ("placeholder", "get_attr"):
             values.axes[node] = values.fixed(node, "")
         elif node.op == "output":
-            values.fixed(node, "its outputs are the network's outputs")
+            _keep_outputs(values, node, program.call_spec.out_spec)
         else:
             values.axes[node] = propagate(values, node)
     outputs = {names[place]: axis for place, axis in values.produced.items() if place in names}
     return Links(values.labels, tensors, outputs, tuple(values.heads))
+
+
+def _keep_outputs(values: Values, node: fx.Node, nesting: TreeSpec | None) -> None:
+    """Nothing that the network gives may shrink; of what it gives as a cache, the reason says so."""
+    given, cached = list(node.all_input_nodes), []
+    if nesting is not None and isinstance(node.args[0], list | tuple):
+        leaves = zip(reversed(node.args[0]), reversed(lie_in_caches(nesting)), strict=False)
+        cached = [one for one, in_cache in leaves if in_cache and one in given]
+    for one in cached:
+        values.keep(one, CACHED)
+    values.fixed(node, OUTPUT)

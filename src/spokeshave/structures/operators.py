@@ -38,12 +38,16 @@ class Values:
         """Axes of an operand."""
         return self.axes[value] if isinstance(value, fx.Node) else ()
 
+    def keep(self, node: fx.Node, why: str) -> None:
+        """What the node gives may not shrink."""
+        found = self.axes[node]
+        for axes in found if isinstance(found, list) else [found]:
+            self.labels.keep(axes, why)
+
     def fixed(self, node: fx.Node, why: str) -> Any:
         """Nothing that goes into the node may shrink."""
         for source in node.all_input_nodes:
-            found = self.axes[source]
-            for axes in found if isinstance(found, list) else [found]:
-                self.labels.keep(axes, why)
+            self.keep(source, why)
         value = node.meta.get("val")
         return [_none(part) for part in value] if isinstance(value, list | tuple) else _none(value)
 

@@ -2,10 +2,15 @@
 
 import pytest
 import torch
+from torch import nn
 
+from spokeshave.compiler import compile_network
 from spokeshave.compiler.quantization.weights import quantize_rows, rounded_again
+from spokeshave.methods import OneShot, begin
+from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.block_column_row import BlockColumnRow
 from spokeshave.schemes.quantizers import Binary, Codebook, FixedPoint, PowerOfTwo
+from spokeshave.schemes.unstructured import Unstructured
 
 SHAPES = [(24, 16, 3, 3), (7, 50), (3, 1)]
 QUANTIZERS = [
@@ -73,3 +78,16 @@ def test_a_grid_of_more_steps_than_a_byte_has_is_none():
     weight = torch.arange(1, 301).float()[None] / 300
     levels, _ = quantize_rows(weight)
     assert levels.max() == 127
+
+
+@pytest.mark.parametrize("scheme", [FixedPoint(8), FixedPoint(4), Unstructured(0.5) & FixedPoint(8)], ids=str)
+def test_levels_of_a_transposed_convolution_go_by_inputs_and_are_rounded_again(scheme):
+    torch.manual_seed(0)
+    network, x = nn.Sequential(nn.ConvTranspose2d(8, 12, 3, 2, 1, 1)).eval(), torch.randn(2, 8, 6, 6)
+    plan = Plan((Rule("0", scheme),))
+    dense = compile_network(network, x, precision="int8", calibration=[x]).manifest.layers
+    begin(OneShot(), network, plan).finish()
+    levelled = compile_network(network, x, plan, precision="int8", calibration=[x]).manifest.layers
+    assert [layer.precision for layer in (*dense, *levelled)] == ["int8", "int8"]
+    assert dense[0].reason == ""
+    assert "levels by inputs" in levelled[0].reason

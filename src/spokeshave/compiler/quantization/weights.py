@@ -7,6 +7,7 @@ from spokeshave.compiler.quantization.arithmetic import LARGEST_WEIGHT
 
 PROBED = 16  # values of a row that rule out nearly every grid before the whole row is looked at
 FEW = 0.5  # of a layer's weights that are not zero: so many different ones, row by row, are few
+FEWEST_OF_AN_INPUT = 4  # weights, on average: a single one is a multiple of any step
 OFF_GRID = 1e-4  # steps; what folding a batch norm into float32 weights moves them by is a tenth of it
 
 
@@ -35,17 +36,35 @@ def rounded_again(weight: Tensor) -> str:
     ordered = rows.sort(1).values
     different = 1 + (ordered.diff(dim=1) != 0).sum(1)
     levels, used = int((different - (rows == 0).any(1).int()).sum()), int(rows.count_nonzero())
-    if not used or levels > FEW * used:
+    if not used:
         return ""
-    largest = rows.abs().amax(1).clamp_min(torch.finfo(rows.dtype).tiny)
-    integers, scale = quantize_rows(rows)
-    lost = float(((integers * scale[:, None] - rows).abs() / largest[:, None]).max())
-    if lost <= OFF_GRID:
+    if levels > FEW * used:
+        return _levels_by_inputs(weight.detach(), used)
+    if (lost := _lost(rows)) <= OFF_GRID:
         return ""
     return (
         "its weights have few levels a row that are no multiples of one step (a codebook, or powers of two of more "
         f"than 4 bits), so int8 rounded them again, by up to {lost:.2%} of a row's largest"
     )
+
+
+def _levels_by_inputs(weight: Tensor, used: int) -> str:
+    """The same for levels that every input has of its own: rows of a transposed convolution, or of a `Conv1D`."""
+    columns = weight.transpose(0, 1).flatten(1)
+    if used < FEWEST_OF_AN_INPUT * len(columns) or _lost(columns) > OFF_GRID:
+        return ""
+    lost = _lost(weight.flatten(1))
+    return (
+        "its weights have levels by inputs (those of a transposed convolution or a Conv1D are stored so) and int8 has "
+        f"a step for each output, so they were rounded again, by up to {lost:.2%} of a row's largest"
+    )
+
+
+def _lost(rows: Tensor) -> float:
+    """The most that rounding to int8 moves a weight, relative to the largest of its row."""
+    largest = rows.abs().amax(1).clamp_min(torch.finfo(rows.dtype).tiny)
+    integers, scale = quantize_rows(rows)
+    return float(((integers * scale[:, None] - rows).abs() / largest[:, None]).max())
 
 
 def steps_to_largest(rows: Tensor) -> Tensor:

@@ -1,0 +1,56 @@
+"""Labels that are none of a network's classes, told by number where the network computes its loss itself."""
+
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spokeshave.data.labels import out_of_range, scores_of
+from spokeshave.errors import SpokeshaveError
+
+
+def tell_wrong_labels(network: nn.Module) -> Callable[[], None]:
+    """Until what this gives is called: `forward` with a label out of range raises one clear SpokeshaveError."""
+    before, forward = vars(network).get("forward"), network.forward
+    if hasattr(forward, "tells_wrong_labels"):
+        return lambda: None
+
+    def as_before() -> None:
+        vars(network).pop("forward", None)
+        if before is not None:
+            network.forward = before
+
+    @wraps(forward)
+    def telling(*inputs: Any, **named: Any) -> Any:
+        try:
+            return forward(*inputs, **named)
+        except (IndexError, RuntimeError) as error:
+            reason = _reason(forward, inputs, named)
+            if reason is None:
+                raise
+            as_before()
+            raise SpokeshaveError(reason) from error
+
+    telling.tells_wrong_labels = True  # type: ignore[attr-defined]
+    network.forward = telling
+    return as_before
+
+
+@torch.no_grad()
+def _reason(forward: Callable[..., Any], inputs: tuple[Any, ...], named: Mapping[str, Any]) -> str | None:
+    """What is wrong with the labels of a call that failed, found with labels of class 0; None where they are right."""
+    labels = named.get("labels")
+    if not isinstance(labels, Tensor) or labels.is_floating_point():
+        return None
+    try:
+        scores = scores_of(forward(*inputs, **{**named, "labels": torch.zeros_like(labels)}))
+    except (IndexError, RuntimeError):
+        return None  # it was not the labels
+    if not isinstance(scores, Tensor) or labels.shape not in (
+        scores.shape[:-1],
+        scores.shape[:1] + scores.shape[2:],
+    ):
+        return None
+    return out_of_range(labels, scores.shape[1 if labels.shape != scores.shape[:-1] else -1])
