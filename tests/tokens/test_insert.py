@@ -22,6 +22,7 @@ from spokeshave.tokens import (
     insert,
     inserted_in,
 )
+from spokeshave.tokens.scorers import Scorer
 
 
 def test_removing_leaves_nothing_behind() -> None:
@@ -126,5 +127,17 @@ def test_frozen_tokens_of_adaptive_counts_cannot_be_exported() -> None:
     with (
         insert(vit, TokenReducer(1, Learned(), Gumbel(), Freeze())),
         pytest.raises(SpokeshaveError, match="with TopK alone"),
+    ):
+        export_network(vit, images(1))
+
+
+@pytest.mark.parametrize("scorer", [CLSAttention(), ReceivedAttention()])
+def test_attention_scores_of_adaptive_counts_are_not_compiled(scorer: Scorer) -> None:
+    vit = network("vit")
+    with (
+        insert(vit, TokenReducer(1, scorer, Threshold(0.1))),
+        pytest.raises(
+            SpokeshaveError, match=r"before block 1: .*Attention\(\) with Threshold .* TopK\(keep\)"
+        ),
     ):
         export_network(vit, images(1))

@@ -2,6 +2,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from spokeshave.compiler import compile_network
+from spokeshave.methods import OneShot, begin
+from spokeshave.networks import VisionTransformer
+from spokeshave.plan import Plan, Rule
+from spokeshave.schemes.quantizers import FixedPoint
+from spokeshave.tokens import Gumbel, Learned, Package, TokenReducer, insert
 from spokeshave.tokens.selector import Selector
 
 
@@ -24,3 +30,20 @@ def test_a_perceptron_votes_on_local_and_global_features_side_by_side(
 
     expected = torch.stack([head(index, part) for index, part in enumerate(tokens.chunk(2, 2))]).mean(0)
     torch.testing.assert_close(selector(tokens, alive), expected)
+
+
+def test_a_plan_confines_the_layer_that_is_compiled_in_two_parts() -> None:
+    """Its halves read local and global features; what is compiled are the weights that the plan allows."""
+    torch.manual_seed(0)
+    network, image = (
+        VisionTransformer(1, 16, 4, width=32, heads=2, blocks=2).eval(),
+        torch.randn(1, 1, 16, 16),
+    )
+    insert(network, TokenReducer(1, Learned(), Gumbel(), Package()))
+    scheme = FixedPoint(bits=4)
+    plan = Plan((Rule("token_selectors.*.votes.*.0.weight", scheme), Rule("*", None)))
+    names = [f"token_selectors.1.votes.{head}.0.weight" for head in (0, 1)]
+    assert list(plan.resolve(network)) == names
+    begin(OneShot(), network, plan).finish()
+    assert all(scheme.contains(network.get_parameter(name)) for name in names)
+    torch.testing.assert_close(compile_network(network, image, plan=plan)(image), network(image))

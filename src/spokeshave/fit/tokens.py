@@ -23,6 +23,7 @@ from spokeshave.named import config_of
 from spokeshave.plan import Plan, Rule
 from spokeshave.tokens import Learned, Random, TokenReducer, TopK, calibrate_thresholds, insert, inserted_in
 from spokeshave.tokens.blocks import find_blocks
+from spokeshave.tokens.check import check_compiled
 from spokeshave.tokens.decisions import successive
 from spokeshave.tokens.insert import HANDLE, SELECTORS
 from spokeshave.tokens.registry import DECISIONS, RESTS, SCORERS, reducer_of, reducer_to_dict
@@ -48,7 +49,8 @@ def check_tokens(recipe: Recipe, network: nn.Module, example: Tensor, device: De
     limited = entries[0].limit is not None
     known = placed(entries, {_dense_blocks(network): 0.5} if limited else None)
     with standing(network, known, recipe.seed):
-        pass
+        for reducer in inserted_in(network).reducers:
+            check_compiled(reducer)
     if limited:
         token_budget(entries[0], network, example, device)
     return known

@@ -41,6 +41,16 @@ def check_reducers(
         )
 
 
+def check_compiled(reducer: TokenReducer) -> None:
+    """Raise SpokeshaveError for a reducer that runs in PyTorch alone."""
+    if isinstance(reducer.scorer, ATTENTION) and reducer.adaptive:
+        scorer, decision = type(reducer.scorer).__name__, type(reducer.decision).__name__
+        raise SpokeshaveError(
+            f"TokenReducer before block {reducer.before}: {scorer}() with {decision} keeps another number of tokens of "
+            "every image, and is compiled with TopK alone; decide by TopK(keep), or score by Learned() or Random()"
+        )
+
+
 def _check_scorer(network: str, reducer: TokenReducer, blocks: Sequence[Block], leading: int) -> None:
     where, scorer = f"TokenReducer before block {reducer.before}", type(reducer.scorer).__name__
     block = blocks[reducer.before]

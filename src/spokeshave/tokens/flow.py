@@ -9,6 +9,7 @@ from torch import Tensor
 from spokeshave.errors import SpokeshaveError
 from spokeshave.token_selection import package_token, select_tokens
 from spokeshave.tokens.attention import Wanted
+from spokeshave.tokens.check import check_compiled
 from spokeshave.tokens.decisions import Decision, TopK, choose
 from spokeshave.tokens.reducer import TokenReducer
 from spokeshave.tokens.rest import Package, Zero
@@ -139,6 +140,7 @@ class Flow:
 
     def _select(self, block: int, tokens: Tensor, scores: Tensor, reducer: TokenReducer, now: Pass) -> Tensor:
         """The operator that the compiler knows."""
+        check_compiled(reducer)
         rest = reducer.rest
         how = "drop" if not isinstance(rest, Package) else "merge" if rest.single else "package"
         decision, patches = reducer.decision, scores.shape[1] - now.packages
