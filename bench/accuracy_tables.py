@@ -1,7 +1,7 @@
 """Accuracy beside time, as Markdown tables: every scheme by kind of layer, and rows that share columns."""
 
 from collections.abc import Sequence
-from statistics import stdev
+from statistics import fmean, stdev
 from typing import Any
 
 from bench.markdown import NOTHING, milliseconds, table
@@ -31,6 +31,33 @@ def scheme_tables(document: Document) -> str:
         heads = ["scheme", "accuracy", "density", "weights", "time", "over dense"]
         parts.append(f"**{run['kind']}**: {run['network']}, {run['rate']}x\n\n{table(heads, rows)}")
     return "\n\n".join(parts) or NOTHING
+
+
+def token_curve_table(document: Document) -> str:
+    """Accuracy, tokens and time of every reducer at every share, the dense network first."""
+    rows = [
+        [
+            row["kind"],
+            "all" if row["keep"] == 1 else f"{row['keep']:.0%}",
+            f"{row['tokens']:.0f}",
+            _spread(row["accuracies"]),
+            milliseconds(row["milliseconds"]),
+            f"{run['rows'][0]['milliseconds'] / row['milliseconds']:.2f}x",
+        ]
+        for run in document["runs"]
+        for row in run["rows"]
+    ]
+    heads = ["reducer", "share aimed at", "tokens", "accuracy", "time", "over dense"]
+    return table(heads, rows) if rows else NOTHING
+
+
+def _spread(accuracies: Sequence[float]) -> str:
+    """
+    >>> _spread([0.9, 0.8, 0.85])
+    '85.0 ± 5.0 %'
+    """
+    deviation = f" ± {100 * stdev(accuracies):.1f}" if len(accuracies) > 1 else ""
+    return f"{100 * fmean(accuracies):.1f}{deviation} %"
 
 
 def row_sharing_tables(document: Document) -> str:

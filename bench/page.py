@@ -14,7 +14,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from bench.accuracy_tables import row_sharing_tables, scheme_tables
+from bench.accuracy_tables import row_sharing_tables, scheme_tables, token_curve_table
 from bench.goals import goal_table
 from bench.plots import write_plots
 from bench.rates import ceiling_table, rate_table
@@ -33,6 +33,7 @@ NAMES = (
     "row_sharing",
     "mixture_memory",
     "token_counts",
+    "token_curves",
 )
 
 
@@ -60,6 +61,7 @@ def page(results: Path, target: Path) -> str:
         "row_sharing": row_sharing_tables(documents["row_sharing"]),
         "schemes": scheme_tables(documents["scheme_table"]),
         "tokens": token_table(documents["token_counts"]),
+        "token_curves": token_curve_table(documents["token_curves"]),
         "mixtures": mixture_table(documents["mixture_memory"]),
         "losses": loss_table([networks, layers], reasons()),
     }

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from papers.deployments import Store, Trial, timed
 from papers.keyword_transformer import HeardWords
 from papers.record import Finding, verdict
-from papers.token_trials import Recipe, fit_selectors, warm_start
+from papers.token_trials import Recipe, fit_selectors, set_thresholds, warm_start
 from papers.trials import spread
 from spokeshave.compiler import NativeDeployment, compile_network
 from spokeshave.data import Batches
@@ -79,6 +79,7 @@ def _reduced(
         fit_selectors(fresh, reduced, heard.network, heard.clips, recipe, seed)
 
     kept.checkpoint(f"heatvit/{name.replace(' ', '_')}-trained", (seed, recipe, heard.about), network, train)
+    set_thresholds(network, reduced, heard.clips, recipe)
     deployment = _compiled(network, heard, "int8")
     return _judged(deployment, network, heard), deployment
 

@@ -28,6 +28,7 @@ from spokeshave.tokens import (
     TopK,
     calibrate_thresholds,
     insert,
+    inserted_in,
 )
 from spokeshave.tokens.blocks import find_blocks
 from spokeshave.tokens.selector import linear_weights
@@ -109,9 +110,7 @@ def trial(name: str, dense: nn.Module, data: Data, recipe: Recipe, seed: int) ->
 
     def fitted(kind: str, reducers: list[TokenReducer]) -> dict[str, Any]:
         key = f"{name}-{kind.replace(' ', '_')}-{seed}"
-        return remembered(
-            key, lambda: _measured(_fitted(dense, data, recipe, reducers, seed), data).figures()
-        )
+        return remembered(key, lambda: measured(_fitted(dense, data, recipe, reducers, seed), data).figures())
 
     found = {PACKAGE: fitted(PACKAGE, recipe.learned())}
     counts = found[PACKAGE]["tokens"]
@@ -138,10 +137,15 @@ def fit_selectors(
     session = Together(tuple(sessions))
     for epochs, own_seed in recipe.phases(seed):
         train(network, data, epochs, optimizer=_optimizer(network, recipe), session=session, seed=own_seed)
-        if reduced.selectors:
-            calibrate_thresholds(network, list(data.shortened(CALIBRATION).train), recipe.keep)
+        set_thresholds(network, reduced, data, recipe)
     session.finish()
     network.eval()
+
+
+def set_thresholds(network: nn.Module, reduced: Inserted, data: Data, recipe: Recipe) -> None:
+    """Let selectors keep the recipe's shares; those of a network that is loaded are not among its weights."""
+    if reduced.selectors:
+        calibrate_thresholds(network, list(data.shortened(CALIBRATION).train), recipe.keep)
 
 
 def warm_start(network: nn.Module, reduced: Inserted, dense: nn.Module, data: Data, recipe: Recipe) -> None:
@@ -182,14 +186,14 @@ def _dense_view(dense: nn.Module, inputs: Tensor, places: Sequence[int]) -> tupl
 
 def _fitted(
     dense: nn.Module, data: Data, recipe: Recipe, reducers: list[TokenReducer], seed: int
-) -> tuple[nn.Module, Inserted]:
+) -> nn.Module:
     torch.manual_seed(seed)
     network = copy.deepcopy(dense)
     reduced = insert(network, reducers)
     if recipe.warm_steps and reduced.selectors:
         warm_start(network, reduced, dense, data, recipe)
     fit_selectors(network, reduced, dense, data, recipe, seed)
-    return network, reduced
+    return network
 
 
 def _dense(dense: nn.Module, data: Data, recipe: Recipe, seed: int) -> dict[str, Any]:
@@ -214,8 +218,9 @@ def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
     )
 
 
-def _measured(trained: tuple[nn.Module, Inserted], data: Data) -> Outcome:
-    network, reduced = trained
+def measured(network: nn.Module, data: Data) -> Outcome:
+    """What a network with reducers does on the test's samples."""
+    reduced = inserted_in(network)
     correct, works, spent, counts = 0, [], [], []
     with torch.no_grad():
         for inputs, labels in data.held_out:

@@ -1,8 +1,9 @@
 """Tables of accuracy beside time."""
 
-from bench.accuracy_tables import best_point, reference, row_sharing_tables, scheme_tables
+from bench.accuracy_tables import best_point, reference, row_sharing_tables, scheme_tables, token_curve_table
 from bench.paired import losses
 from bench.tables import token_table
+from bench.token_curves import chart, joined
 from hypothesis import given
 from hypothesis.strategies import lists, sampled_from
 
@@ -110,3 +111,21 @@ def test_networks_with_selectors_stand_beside_those_with_all_tokens():
     text = token_table({"runs": [run]})
     assert "| tiny | float32 | 139, 79 | 44% | 10 ms | 5 ms | 2x | 2.6% of the time |" in text
     assert "| tiny | int8 | 139, 79 | 44% | 4 ms | 1 ms | 4x | 2.6% of the time |" in text
+
+
+def test_curves_of_accuracy_and_time_begin_at_the_dense_network():
+    whole = {"kind": "dense", "keep": 1.0, "tokens": 99.0, "accuracies": [0.98, 0.98], "milliseconds": 0.8}
+    half = {"kind": "selector", "keep": 0.5, "tokens": 50.4, "accuracies": [0.97, 0.95], "milliseconds": 0.4}
+    text = token_curve_table({"runs": [{"rows": [whole, half]}]})
+    assert "| dense | all | 99 | 98.0 ± 0.0 % | 800 µs | 1.00x |" in text
+    assert "| selector | 50% | 50 | 96.0 ± 1.4 % | 400 µs | 2.00x |" in text
+    drawn = chart([whole, half])
+    assert drawn.count("<polyline") == 3
+    assert "µs 400<" in drawn
+
+
+def test_accuracies_of_all_seeds_are_joined():
+    seeds = [
+        [{"kind": "random", "keep": 0.3, "tokens": 30.0, "accuracy": accuracy}] for accuracy in (0.9, 0.8)
+    ]
+    assert joined(seeds) == [{"kind": "random", "keep": 0.3, "tokens": 30.0, "accuracies": [0.9, 0.8]}]
