@@ -43,7 +43,7 @@ def calls() -> dict[str, Callable[[], Any]]:
     generator = torch.Generator().manual_seed(1)
     images = torch.randn(2, 3, 224, 224, generator=generator)
     labels = torch.randint(0, 10, (2,), generator=generator)
-    found = {}
+    found: dict[str, Callable[[], Any]] = {}
     for pruning in (None, *CASES):
         torch.manual_seed(0)
         network = VisionTransformer(3, 224, 16, width=192, heads=3, blocks=12)

@@ -66,6 +66,11 @@ def trained(heard: HeardWords, seed: int, kind: str, keep: float, counts: Sequen
     return network
 
 
+def figures_of(make: Callable[[], nn.Module], heard: HeardWords) -> dict[str, Any]:
+    """Accuracy and tokens on the test's clips."""
+    return measured(make(), heard.clips).figures()
+
+
 def rows_of(seed: int) -> Iterator[tuple[Row, Callable[[], nn.Module]]]:
     """What is found of every network of a seed, and the network itself."""
     heard = heard_words(seed)
@@ -76,7 +81,7 @@ def rows_of(seed: int) -> Iterator[tuple[Row, Callable[[], nn.Module]]]:
         for kind in KINDS:
             make = partial(trained, heard, seed, kind, keep, counts)
             name = f"token_curves/{kind.replace(' ', '_')}-{keep}-{seed}"
-            found = remembered(name, lambda make=make: measured(make(), heard.clips).figures())
+            found = remembered(name, partial(figures_of, make, heard))
             counts = counts or found["tokens"]
             figures = {"tokens": found["tokens"][PLACE], "accuracy": found["accuracy"]}
             yield {"kind": kind, "keep": keep, **figures}, make
