@@ -66,10 +66,10 @@ def links_of(network: nn.Module, example: Tensor | tuple[Tensor, ...]) -> Links:
 
 def _keep_outputs(values: Values, node: fx.Node, nesting: TreeSpec | None) -> None:
     """Nothing that the network gives may shrink; of what it gives as a cache, the reason says so."""
-    given, cached = list(node.all_input_nodes), []
+    cached: list[fx.Node] = []
     if nesting is not None and isinstance(node.args[0], list | tuple):
         leaves = zip(reversed(node.args[0]), reversed(lie_in_caches(nesting)), strict=False)
-        cached = [one for one, in_cache in leaves if in_cache and one in given]
+        cached = [one for one, in_cache in leaves if in_cache and isinstance(one, fx.Node)]
     for one in cached:
         values.keep(one, CACHED)
     values.fixed(node, OUTPUT)
