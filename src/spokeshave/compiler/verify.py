@@ -31,6 +31,7 @@ from spokeshave.compiler.operations import (
     Quantization,
     Quantize,
     Quantized,
+    QuantizedAttention,
     QuantizedMatMul,
     QuantizedMean,
     QuantizedNorm,
@@ -133,6 +134,9 @@ def element_types(operation: Operation, count: int) -> list[str]:
         return [quantization.dtype for quantization in (*operation.inputs, operation.output)]
     if isinstance(operation, QuantizedMatMul):
         return [operation.first.dtype, operation.second.dtype, operation.output.dtype]
+    if isinstance(operation, QuantizedAttention):
+        masks = ["float32"] * (count - 1 - len(operation.inputs))
+        return [*(of.dtype for of in operation.inputs), *masks, operation.output.dtype]
     if isinstance(operation, QuantizedMean | QuantizedNorm | QuantizedSoftmax):
         return [operation.input.dtype, operation.output.dtype]
     if isinstance(operation, Quantized):
@@ -377,6 +381,7 @@ CHECKS: Mapping[type, Callable[[Any, Graph, Node], str | None]] = {
     Slice: _slice,
     Interleave: _interleave,
     Attention: _attention,
+    QuantizedAttention: lambda operation, graph, node: _attention(operation.attention, graph, node),
     Take: _along,
     Pad: _pad,
     Recurrent: _recurrent,

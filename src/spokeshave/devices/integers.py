@@ -21,7 +21,7 @@ from spokeshave.devices.assignment import usable_schemes
 from spokeshave.devices.device_file import DeviceFile
 from spokeshave.devices.figure import Fact, Figure, described
 from spokeshave.devices.transposed import rows_reason
-from spokeshave.devices.whole import deploy_whole
+from spokeshave.devices.whole import deploy_whole, float_reason, whole_part
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan
 from spokeshave.schemes.intersection import Intersection
@@ -69,8 +69,9 @@ class IntegerDevice:
 
     def supports(self, scheme: Scheme, layer: Layer) -> str | None:
         """None for levels that its multipliers take; it profits from no zeros."""
-        if rows_reason(layer) is not None:
-            return rows_reason(layer)
+        against = rows_reason(layer) or float_reason(layer)
+        if against is not None:
+            return against
         if isinstance(scheme, Intersection):
             reasons = [self.supports(part, layer) for part in scheme.parts]
             return None if None in reasons else reasons[0]
@@ -101,8 +102,12 @@ class IntegerDevice:
         )
 
     def cost(self, workload: Workload, plan: Plan | None = None) -> Cost:
-        """Modelled latency, energy and weight bytes of one sample; steps without matrices cost nothing."""
+        """Modelled latency, energy and weight bytes of one sample; steps without matrices cost nothing.
+
+        Layers that stay float32 are `left_out`.
+        """
         bits = self.bits(workload, plan)
+        workload, left_out = whole_part(self.name, workload)
         pairs = tuple(zip(workload.layers, bits, strict=True))
         by_layer = tuple((layer.name, self.seconds(layer, wide)) for layer, wide in pairs)
         weights = workload.once([layer.weight_count * wide / 8 for layer, wide in pairs])
@@ -113,12 +118,16 @@ class IntegerDevice:
             energy_joules=sum(self.joules(layer, wide) for layer, wide in pairs),
             weight_bytes=round(sum(weights)),
             by_layer=by_layer,
+            left_out=left_out,
         )
 
     def bits(self, workload: Workload, plan: Plan | None = None) -> tuple[float, ...]:
-        """Bits of a weight of each layer; raises SpokeshaveError for schemes that it does not support."""
-        schemes = usable_schemes(self, workload, plan)
-        return tuple(self._weight_bits(schemes.get(layer.parameter or "")) for layer in workload.layers)
+        """Bits of a weight of each layer in whole numbers.
+
+        Raises SpokeshaveError for schemes that it does not support.
+        """
+        schemes, layers = usable_schemes(self, workload, plan), whole_part(self.name, workload)[0].layers
+        return tuple(self._weight_bits(schemes.get(layer.parameter or "")) for layer in layers)
 
     def seconds(self, layer: Layer, weight_bits: float) -> float:
         """Modelled seconds of one layer."""
@@ -183,7 +192,7 @@ def read_integers(file: DeviceFile) -> IntegerDevice:
     settings: dict[str, Any] = {key: int(figures[key].value) for key in BITS}
     settings |= {key: fact.value for key, fact in facts.items()}
     try:
-        form = IntegerForm(**settings)
+        form = IntegerForm(**settings, attention="whole")
     except SpokeshaveError as error:
         raise file.contradiction(error, (*CHOICES, *BITS)) from error
     return IntegerDevice(file.name, file.about, figures, facts, form, file.path.name)

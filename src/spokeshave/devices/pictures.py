@@ -13,6 +13,7 @@ from spokeshave.devices.device import Device
 from spokeshave.devices.fpga.device import FPGADevice
 from spokeshave.devices.integers import IntegerDevice
 from spokeshave.devices.roofline import RooflineDevice
+from spokeshave.devices.whole import whole_part
 from spokeshave.pictures import Gauge, Gauges, Picture, Roofline, Shares
 from spokeshave.plan import Plan
 from spokeshave.workload import Workload
@@ -51,7 +52,7 @@ def _(
 def _(
     device: IntegerDevice, workload: Workload, plan: Plan | None = None, deployment: Deployment | None = None
 ) -> tuple[Picture, ...]:
-    bits = device.bits(workload, plan)
+    bits, (workload, _) = device.bits(workload, plan), whole_part(device.name, workload)
     value = {key: figure.value for key, figure in device.figures.items()}
     rows = [
         (layer, wide, device.moved_bytes(layer, wide))

@@ -1,15 +1,20 @@
-"""Deployments of devices that compute with whole numbers in the way of `compiler/integers/`."""
+"""Deployments of devices that compute with whole numbers in the way of `compiler/integers/`, and what stays float32."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, Protocol
 
 from torch import Tensor
 
-from spokeshave.compiler.integers import IntegerDeployment, IntegerForm, whole_network
+from spokeshave.compiler.integers import IntegerDeployment, IntegerForm, WholeNetwork, whole_network
+from spokeshave.deployment import Cost
 from spokeshave.devices.device import Device
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan
-from spokeshave.workload import trace
+from spokeshave.workload import Layer, Workload, trace
+
+UNSEEN_PRODUCTS = ("MatMul", "Foreign")  # operations that multiply two activations and stay float32
+ELSEWHERE = "stays float32, so it runs elsewhere"
 
 
 class WholeDevice(Device, Protocol):
@@ -35,8 +40,52 @@ def deploy_whole(
     calibration: Iterable[Any] | None,
 ) -> IntegerDeployment:
     """The network in a device's whole numbers, with its cost there; refuses what either refuses."""
-    shown = needed(device, calibration)
-    cost = device.cost(trace(network, example), plan)
-    return IntegerDeployment(
-        whole_network(network, example, shown, device.form, plan), device.form, cost, device.name
+    shown, workload = needed(device, calibration), trace(network, example)
+    device.cost(workload, plan)  # what it refuses is known before anything is calibrated
+    whole = whole_network(network, example, shown, device.form, plan)
+    return IntegerDeployment(whole, device.form, _cost(device, workload, plan, whole), device.name)
+
+
+def _cost(device: Device, workload: Workload, plan: Plan | None, whole: WholeNetwork) -> Cost:
+    """What the deployment's whole numbers cost: without products of activations that it computes in float32."""
+    told = (entry.removesuffix(")").rpartition(" (") for entry, _ in whole.floats)
+    floats = {name for name, _, kind in told if kind in UNSEEN_PRODUCTS}
+    in_no_module = not floats <= {layer.name for layer in workload.layers}
+
+    def reason(layer: Layer) -> str | None:
+        unseen = layer.name in floats if layer.name else in_no_module
+        return ELSEWHERE if unseen and not layer.weight_shape else None
+
+    kept, left_out = parted(workload, reason)
+    cost = device.cost(kept, plan)
+    return replace(cost, left_out=(*cost.left_out, *left_out))
+
+
+def float_reason(layer: Layer) -> str | None:
+    """Why a layer stays float32 in every deployment in whole numbers, or None."""
+    if layer.kind in ("convolution", "transposed") and len(layer.kernel) > 2:
+        return f"convolutions over {len(layer.kernel)} axes have no form in whole numbers"
+    return None
+
+
+def whole_part(device: str, workload: Workload) -> tuple[Workload, tuple[tuple[str, str], ...]]:
+    """The layers that a device computes in whole numbers, and `(layer, why)` of the others.
+
+    Raises SpokeshaveError where there are others alone.
+    """
+    kept, left_out = parted(workload, float_reason)
+    if left_out and not kept.layers:
+        name, reason = left_out[0]
+        raise SpokeshaveError(f"{device} can run no layer of the network: {name}: {reason}")
+    return kept, left_out
+
+
+def parted(
+    workload: Workload, reason: Callable[[Layer], str | None]
+) -> tuple[Workload, tuple[tuple[str, str], ...]]:
+    """The layers without a reason against them, and the others with theirs."""
+    reasons = [(layer, reason(layer)) for layer in workload.layers]
+    kept = tuple(layer for layer, against in reasons if against is None)
+    return replace(workload, layers=kept), tuple(
+        (layer.name, against) for layer, against in reasons if against is not None
     )

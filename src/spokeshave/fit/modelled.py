@@ -26,6 +26,7 @@ from spokeshave.devices.crossbars.reram import ReRAMDevice
 from spokeshave.devices.pictures import pictures_of
 from spokeshave.devices.roofline import parts_of, scheme_name
 from spokeshave.devices.sweeps import Sweep, sweeps
+from spokeshave.devices.whole import parted
 from spokeshave.errors import SpokeshaveError
 from spokeshave.fit.inputs import Inputs, seed_everything
 from spokeshave.fit.outcome import count_weights, keep_at_random, origin
@@ -37,6 +38,7 @@ from spokeshave.measure.machine import describe_machine
 from spokeshave.pictures import Curve, as_plain
 from spokeshave.processor import limited_threads
 from spokeshave.schemes.scheme import Scheme
+from spokeshave.workload import Layer
 
 CALIBRATION_BATCHES = 4
 SWEPT = 240  # held-out samples that each point of a sweep is judged by, at most
@@ -88,7 +90,7 @@ def deploy(work: Work) -> Found:
     deployment: Deployment | None = None if isinstance(made, nn.Module) else made  # type: ignore[assignment]
     cost = inputs.device.cost(inputs.workload, inputs.plan) if deployment is None else deployment.cost
     drawn = pictures_of(inputs.device, inputs.workload, inputs.plan, deployment)
-    dense, reason = _dense_cost(inputs)
+    dense, reason = _dense_cost(inputs, cost)
     return Found(
         {
             **count_weights(network, inputs.schemes),
@@ -114,10 +116,15 @@ def stays_float(made: Any) -> list[tuple[str, str]]:
     return list(made.manifest.floats) if isinstance(made, IntegerDeployment) else []
 
 
-def _dense_cost(inputs: Inputs) -> tuple[Cost | None, str]:
-    """The cost of the dense network there, or why it has none."""
+def _dense_cost(inputs: Inputs, fitted: Cost) -> tuple[Cost | None, str]:
+    """The cost of the same layers of the dense network there, or why it has none."""
+    elsewhere = {layer for layer, _ in fitted.left_out}
+
+    def left_out(layer: Layer) -> str | None:
+        return "" if layer.name in elsewhere and not layer.weight_shape else None
+
     try:
-        return inputs.device.cost(inputs.workload), ""
+        return inputs.device.cost(parted(inputs.workload, left_out)[0]), ""
     except SpokeshaveError as reason:
         return None, str(reason)
 

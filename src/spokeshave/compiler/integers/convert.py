@@ -8,6 +8,7 @@ from torch import Tensor
 
 from spokeshave.compiler.activation import activate
 from spokeshave.compiler.graph import Graph, Node, Value
+from spokeshave.compiler.integers.attention import whole_attention
 from spokeshave.compiler.integers.choices import Choices
 from spokeshave.compiler.integers.grids import averaged
 from spokeshave.compiler.integers.plan import MOVES, Division, goes_on_whole
@@ -17,6 +18,7 @@ from spokeshave.compiler.integers.settings import IntegerForm
 from spokeshave.compiler.integers.weights import SUFFIX
 from spokeshave.compiler.operations import (
     Activate,
+    Attention,
     Binary,
     Convolution,
     Dequantize,
@@ -75,6 +77,9 @@ class _Conversion:
             if isinstance(node.operation, Recurrent):
                 self._add_recurrent(node, node.operation)
                 return
+            if isinstance(node.operation, Attention):
+                self._add_attention(node, node.operation)
+                return
             operation = self._operation(node)
         except SpokeshaveError as reason:
             raise SpokeshaveError(f"{node.layer}: {reason}") from reason
@@ -100,6 +105,15 @@ class _Conversion:
         self.weights |= weights
         self.only_whole |= set(node.outputs) - set(made)
         self.nodes.append(Node(node.layer, operation, read, made))
+
+    def _add_attention(self, node: Node, attention: Attention) -> None:
+        """Attention, whose masks stay float32."""
+        levels = tuple(self.choices.grids[name] for name in node.inputs[:3])
+        operation = whole_attention(attention, levels, self.choices.grids[node.output], self.form)
+        self.give_back(node.inputs[3:], node.layer)
+        read = (*(self._read(name, node.layer) for name in node.inputs[:3]), *node.inputs[3:])
+        self.only_whole.add(node.output)
+        self.nodes.append(Node(node.layer, operation, read, (self._declare(node.output),)))
 
     def give_back(self, names: Iterable[str], layer: str = "") -> None:
         """Make float32 of those values that are only whole numbers."""

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.integers.batched import batch_values
-from spokeshave.compiler.integers.plan import MOVES, Division
+from spokeshave.compiler.integers.plan import MOVES, Division, read_whole
 from spokeshave.compiler.integers.recurrent import memories
 from spokeshave.compiler.integers.settings import IntegerForm
-from spokeshave.compiler.operations import Mean, Pool, Quantization, Recurrent
+from spokeshave.compiler.operations import Attention, Mean, Pool, Quantization, Recurrent
 from spokeshave.compiler.quantization.observers import (
     OBSERVERS,
     SHRINKS,
@@ -29,7 +29,12 @@ CLIPPED_BITS = 4  # how many powers of two below the one that holds everything a
 def touched(graph: Graph, division: Division) -> tuple[str, ...]:
     """The values that operations in whole numbers read or make, in order."""
     nodes = [node for node in graph.nodes if node.outputs[0] in division.whole]
-    return tuple(dict.fromkeys(name for node in nodes for name in (*node.inputs, *node.outputs)))
+    return tuple(dict.fromkeys(name for node in nodes for name in (*_read(node), *node.outputs)))
+
+
+def _read(node: Node) -> tuple[str, ...]:
+    """What has levels, or bounds those that a recurrent layer's states have."""
+    return node.inputs if isinstance(node.operation, Recurrent) else read_whole(node)
 
 
 def observed(
@@ -135,9 +140,10 @@ def passes_on(node: Node) -> bool:
 
 def _factor(graph: Graph, name: str, factors: Mapping[str, float], form: IntegerForm) -> float:
     maker = graph.maker(name)
-    if form.rescale != "shift" or maker is None or maker.inputs[0] not in factors:
+    weighed = maker is not None and isinstance(maker.operation, Attention)
+    if form.rescale != "shift" or maker is None or (of := maker.inputs[2 if weighed else 0]) not in factors:
         return 1.0
-    return own_factor(graph, maker, factors[maker.inputs[0]])
+    return own_factor(graph, maker, factors[of])
 
 
 def own_factor(graph: Graph, node: Node, factor: float) -> float:

@@ -18,7 +18,15 @@ from spokeshave.compiler.integers.plan import Division, divide, modules
 from spokeshave.compiler.integers.ranges import check_accumulators
 from spokeshave.compiler.integers.settings import IntegerForm
 from spokeshave.compiler.integers.weights import whole_weights, with_room_for_biases
-from spokeshave.compiler.operations import Lookup, Quantize, Quantized, QuantizedMean, QuantizedSum
+from spokeshave.compiler.operations import (
+    Attention,
+    Lookup,
+    Quantize,
+    Quantized,
+    QuantizedAttention,
+    QuantizedMean,
+    QuantizedSum,
+)
 from spokeshave.compiler.passes.pipeline import optimise
 from spokeshave.compiler.quantization.calibrate import samples_of
 from spokeshave.compiler.quantization.observers import Histogram
@@ -105,17 +113,21 @@ def batched(calibration: Iterable[Any], samples: int) -> list[tuple[Tensor, ...]
 
 def stayed_float(graph: Graph, division: Division) -> tuple[tuple[str, str], ...]:
     """What is not in whole numbers, and why."""
-    return tuple(
-        (f"{node.layer} ({type(node.operation).__name__})", division.reasons[node.outputs[0]])
-        for node in graph.nodes
-        if node.outputs[0] in division.reasons
-    )
+    found = []
+    for node in graph.nodes:
+        if node.outputs[0] in division.reasons:
+            found.append(
+                (f"{node.layer} ({type(node.operation).__name__})", division.reasons[node.outputs[0]])
+            )
+        elif isinstance(node.operation, Attention):
+            found.append((f"{node.layer} (Softmax)", "it stands between the two products of attention"))
+    return tuple(found)
 
 
 def quantization_operations(graph: Graph) -> int:
     """How many operations round numbers to levels: conversions, and whatever has levels of its own at its end."""
     return sum(
-        isinstance(node.operation, Quantize | QuantizedSum | QuantizedMean | Lookup)
+        isinstance(node.operation, Quantize | QuantizedSum | QuantizedMean | QuantizedAttention | Lookup)
         or (isinstance(node.operation, Quantized) and node.operation.output is not None)
         for node in graph.nodes
     )

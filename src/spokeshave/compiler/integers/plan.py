@@ -10,6 +10,7 @@ from spokeshave.compiler.operations import (
     Activate,
     Activation,
     Affine,
+    Attention,
     Binary,
     Concatenate,
     Convolution,
@@ -72,7 +73,7 @@ def _ending_early(graph: Graph, division: Division) -> Division:
 def _reason(graph: Graph, node: Node, whole: set[str], form: IntegerForm) -> str | None:
     """None for whole numbers; "" for what merely moves float32 numbers about."""
     operation = node.operation
-    if isinstance(operation, LAYERS):
+    if isinstance(operation, LAYERS) or (isinstance(operation, Attention) and form.attention == "whole"):
         return None
     follows = [name in whole for name in node.inputs]
     if isinstance(operation, MOVES):
@@ -128,7 +129,9 @@ def goes_on_whole(graph: Graph, value: str, division: Division) -> bool:
 
 
 def read_whole(node: Node) -> tuple[str, ...]:
-    """What an operation in whole numbers reads as such: all but the first states of a recurrent layer."""
+    """What an operation in whole numbers reads as such: all but a recurrent layer's first states, and masks."""
+    if isinstance(node.operation, Attention):
+        return node.inputs[:3]
     return node.inputs[:1] if isinstance(node.operation, Recurrent) else node.inputs
 
 

@@ -8,7 +8,15 @@ from torch import Tensor
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.integers.grids import averaged
 from spokeshave.compiler.integers.recurrent import each_product
-from spokeshave.compiler.operations import Quantized, QuantizedMatMul, QuantizedMean, QuantizedSum, Rescale
+from spokeshave.compiler.operations import (
+    Quantization,
+    Quantized,
+    QuantizedAttention,
+    QuantizedMatMul,
+    QuantizedMean,
+    QuantizedSum,
+    Rescale,
+)
 from spokeshave.errors import SpokeshaveError
 
 PRODUCT_BITS = 63  # of the executor's int64
@@ -55,19 +63,10 @@ def _range(graph: Graph, node: Node) -> AccumulatorRange | None:
     if isinstance(operation, Quantized):
         low, high = _layer_range(graph, operation)
     elif isinstance(operation, QuantizedMatMul):
-        ends = [
-            a * b
-            for a in (
-                operation.first.low - operation.first.zero_point,
-                operation.first.high - operation.first.zero_point,
-            )
-            for b in (
-                operation.second.low - operation.second.zero_point,
-                operation.second.high - operation.second.zero_point,
-            )
-        ]
         count = int(graph.shape(node.inputs[0])[-1])
-        low, high = count * min(0, *ends), count * max(0, *ends)
+        low, high = (count * end for end in _product_ends(operation.first, operation.second))
+    elif isinstance(operation, QuantizedAttention):
+        low, high = _attention_range(graph, node, operation)
     elif isinstance(operation, QuantizedMean):
         of, count = operation.input, averaged(graph, _as_averaged(node, operation))
         low, high = (of.low - of.zero_point) * count, (of.high - of.zero_point) * count
@@ -85,6 +84,26 @@ def _range(graph: Graph, node: Node) -> AccumulatorRange | None:
     else:
         return None
     return AccumulatorRange(node.layer, int(low), int(high))
+
+
+def _attention_range(graph: Graph, node: Node, operation: QuantizedAttention) -> tuple[int, int]:
+    """Of both products: over the channels of a head, and over the keys of a window."""
+    query, key, value = operation.inputs
+    how, (_, keys, width) = operation.attention, graph.shape(node.inputs[1])
+    scores, weighed = _product_ends(query, key), _product_ends(operation.probability, value)
+    counts = width // how.key_heads, keys // how.windows
+    low, high = zip(
+        *((count * a, count * b) for count, (a, b) in zip(counts, (scores, weighed), strict=True)),
+        strict=True,
+    )
+    return int(min(low)), int(max(high))
+
+
+def _product_ends(first: Quantization, second: Quantization) -> tuple[int, int]:
+    """The least and greatest product of two values, zero among them."""
+    spans = [(of.low - of.zero_point, of.high - of.zero_point) for of in (first, second)]
+    ends = [a * b for a in spans[0] for b in spans[1]]
+    return min(0, *ends), max(0, *ends)
 
 
 def _as_averaged(node: Node, operation: QuantizedMean) -> Node:

@@ -11,6 +11,7 @@ Per = Literal["row", "tensor"]
 Scales = Literal["arbitrary", "power_of_two"]
 Rescaling = Literal["float", "multiplier", "shift"]
 Joins = Literal["fused", "separate", "operators"]
+Products = Literal["float", "whole"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class IntegerForm:
     its output, as one more operation ("separate"); "operators" quantizes behind every operator, activations too.
     `rounding` "twice" is for multipliers, without fused joins. `signed`: values that are never negative have a sign
     too. `accumulator_bits` is what sums must fit. `observer` says which range of what was observed is kept
-    (`quantization/observers.py`).
+    (`quantization/observers.py`). `attention`: whether its two products are of whole numbers, as layers' are, with a
+    softmax in float32 between them.
     """
 
     weight_bits: int = 8
@@ -37,6 +39,7 @@ class IntegerForm:
     signed: bool = False
     accumulator_bits: int = 32
     observer: str = "mean_squared_error"
+    attention: Products = "float"
 
     def __post_init__(self) -> None:
         for field, least, most in (
@@ -48,6 +51,7 @@ class IntegerForm:
             if type(value) is not int or not least <= value <= most:
                 raise SpokeshaveError(f"{field} must be a whole number from {least} to {most}, not {value!r}")
         choices = {"per": Per, "scales": Scales, "rescale": Rescaling, "rounding": Rounding, "joins": Joins}
+        choices["attention"] = Products
         known = {field: get_args(kind) for field, kind in choices.items()} | {"observer": tuple(OBSERVERS)}
         for field, names in known.items():
             if getattr(self, field) not in names:

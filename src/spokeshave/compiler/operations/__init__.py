@@ -48,6 +48,7 @@ from spokeshave.compiler.operations.reduction import GroupNorm, LayerNorm, Mean,
 from spokeshave.compiler.operations.tokens import Attention, Embedding, SelectTokens, TopK
 from spokeshave.compiler.operations.transformers import (
     Divided,
+    QuantizedAttention,
     QuantizedMatMul,
     QuantizedNorm,
     QuantizedSoftmax,
@@ -82,6 +83,7 @@ Operation = (
     | QuantizedMatMul
     | QuantizedNorm
     | QuantizedSoftmax
+    | QuantizedAttention
     | QuantizedMean
     | Lookup
     | Round
@@ -136,6 +138,7 @@ __all__ = [
     "Quantization",
     "Quantize",
     "Quantized",
+    "QuantizedAttention",
     "QuantizedMatMul",
     "QuantizedMean",
     "QuantizedNorm",

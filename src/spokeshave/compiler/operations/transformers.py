@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from spokeshave.compiler.operations.integers import Quantization
+from spokeshave.compiler.operations.integers import Quantization, Rounding
+from spokeshave.compiler.operations.tokens import Attention
 
 
 @dataclass(frozen=True)
@@ -12,6 +13,23 @@ class QuantizedMatMul:
     first: Quantization
     second: Quantization
     output: Quantization
+
+
+@dataclass(frozen=True)
+class QuantizedAttention:
+    """Attention whose two products are of whole numbers, with a softmax in float32 between them.
+
+    `inputs`: what queries, keys and values are; probabilities are rounded to levels of `probability`. The second
+    product's sums are brought to levels of `output` as those of a `QuantizedMean` are.
+    """
+
+    attention: Attention
+    inputs: tuple[Quantization, ...]
+    probability: Quantization
+    output: Quantization
+    multiplier: float
+    shift: int | None = None
+    rounding: Rounding = "once"
 
 
 @dataclass(frozen=True)

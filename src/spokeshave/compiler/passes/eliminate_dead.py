@@ -16,7 +16,7 @@ WEIGHT_FIELDS = (
     *("multiplier", "residual", "table", "gamma", "beta"),
 )
 PARTS = (  # of an operation, that name weights as well
-    *("layer", "rescale", "inverse", "power", "near", "far"),
+    *("layer", "attention", "rescale", "inverse", "power", "near", "far"),
     *("input_product", "state_product", "sigmoid", "tanh", "cell_tanh"),
 )
 

@@ -14,6 +14,7 @@ from spokeshave.compiler.operations import (
     Mean,
     Quantization,
     Quantized,
+    QuantizedAttention,
     QuantizedMean,
     QuantizedRecurrent,
     QuantizedSelected,
@@ -149,12 +150,18 @@ def _sum_in_steps(operation: QuantizedSum, steps: Steps, inputs: Sequence[Tensor
 
 def run_mean(operation: QuantizedMean, x: Tensor) -> Tensor:
     """The mean of whole numbers over axes or windows."""
-    of, output, how = operation.input, operation.output, operation.operation
+    of, how = operation.input, operation.operation
     centred = x.double() - of.zero_point
     if isinstance(how, Mean):
         sums = centred.sum(how.axes, how.keep)
     else:
         sums = F.avg_pool2d(centred, how.kernel, how.stride, how.padding[:2], False, True, 1)
+    return to_output(sums, operation)
+
+
+def to_output(sums: Tensor, operation: QuantizedMean | QuantizedAttention) -> Tensor:
+    """Whole sums in float64 brought to levels of the operation's output."""
+    output = operation.output
     if operation.shift is not None:
         levels = _shifted(sums.long(), int(operation.multiplier), operation.shift, operation.rounding)
         return _clamped(levels, output, None)

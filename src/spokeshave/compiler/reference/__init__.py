@@ -14,6 +14,7 @@ from spokeshave.compiler.operations import (
     Operation,
     Quantize,
     Quantized,
+    QuantizedAttention,
     QuantizedMatMul,
     QuantizedMean,
     QuantizedNorm,
@@ -34,6 +35,7 @@ from spokeshave.compiler.quantization.executor import (
     run_sum,
 )
 from spokeshave.compiler.quantization.transformers import run_matmul, run_norm, run_softmax
+from spokeshave.compiler.quantization.whole_attention import run_quantized_attention
 from spokeshave.compiler.quantization.whole_recurrent import run_whole_recurrent
 from spokeshave.compiler.reference import bfloat16, elementwise, layers, moves, products, reduction, tokens
 from spokeshave.compiler.reference.foreign import run_foreign
@@ -53,6 +55,9 @@ RUNNERS: Mapping[type, Runner] = {
     Dequantize: lambda op, inputs, weights, shape: dequantize(inputs[0], op.quantization),
     QuantizedSum: lambda op, inputs, weights, shape: run_sum(op, *inputs),
     QuantizedMean: lambda op, inputs, weights, shape: run_mean(op, *inputs),
+    QuantizedAttention: lambda op, inputs, weights, shape: run_quantized_attention(
+        op, weights, inputs, shape
+    ),
     Lookup: lambda op, inputs, weights, shape: run_lookup(op, weights, *inputs),
     QuantizedMatMul: lambda op, inputs, weights, shape: run_matmul(op, *inputs),
     QuantizedNorm: lambda op, inputs, weights, shape: run_norm(op, weights, *inputs),

@@ -16,9 +16,9 @@ from spokeshave.token_selection import select_tokens
 
 def _attention(op: Attention, inputs: list[Tensor], weights: Weights, shape: tuple[int, ...]) -> Tensor:
     """Every window a sample of its own for PyTorch."""
-    query = _heads(inputs[0], op.windows, op.heads)
-    key, value = (_heads(tensor, op.windows, op.key_heads) for tensor in inputs[1:3])
-    mask = _mask(op, inputs, weights, query.shape[-2], key.shape[-2])
+    query = in_heads(inputs[0], op.windows, op.heads)
+    key, value = (in_heads(tensor, op.windows, op.key_heads) for tensor in inputs[1:3])
+    mask = attention_mask(op, inputs, weights, query.shape[-2], key.shape[-2])
     call = AttentionCall.of(query, key, value, mask, scale=op.scale, enable_gqa=op.heads != op.key_heads)
     if op.half:
         found = _in_bfloat16(call, op.polynomial)
@@ -42,11 +42,15 @@ def _rounded(tensor: Tensor) -> Tensor:
     return tensor.bfloat16().float()
 
 
-def _heads(tokens: Tensor, windows: int, heads: int) -> Tensor:
+def in_heads(tokens: Tensor, windows: int, heads: int) -> Tensor:
+    """`[1, T, heads * size]` to `[windows, heads, T / windows, size]`."""
     return tokens.reshape(windows, -1, heads, tokens.shape[-1] // heads).transpose(1, 2)
 
 
-def _mask(op: Attention, inputs: list[Tensor], weights: Weights, queries: int, keys: int) -> Tensor | None:
+def attention_mask(
+    op: Attention, inputs: list[Tensor], weights: Weights, queries: int, keys: int
+) -> Tensor | None:
+    """What is added to scores: the mask, and minus infinity where a causal query does not see."""
     mask = prefix(weights[op.mask], (queries, keys)) if op.mask else inputs[3] if len(inputs) > 3 else None
     if not op.causal:
         return mask

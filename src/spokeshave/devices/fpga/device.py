@@ -21,7 +21,7 @@ from spokeshave.devices.fpga.mapped import Mapped, map_network
 from spokeshave.devices.fpga.mapping import Work, scheme_reason, works
 from spokeshave.devices.fpga.resources import Resources, resources_of
 from spokeshave.devices.transposed import rows_reason
-from spokeshave.devices.whole import deploy_whole
+from spokeshave.devices.whole import deploy_whole, float_reason, whole_part
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan
 from spokeshave.schemes.scheme import Scheme
@@ -159,13 +159,17 @@ class FPGADevice:
         """None for levels that a kind of lane multiplies with; it profits from no zeros."""
         if layer.parameter is None:
             return "a product of two activations has no weights to put into a scheme"
-        reason = rows_reason(layer) or scheme_reason(scheme)
+        reason = rows_reason(layer) or float_reason(layer) or scheme_reason(scheme)
         usable = "fixed_point of up to 8 bits, power_of_two of up to 4, binary and mixed_rows of these"
         return None if reason is None else f"{reason}; {self.name} uses {usable}"
 
     def works(self, workload: Workload, plan: Plan | None = None) -> tuple[Work, ...]:
-        """The layers as products, in the formats of the plan; raises SpokeshaveError for schemes that it cannot use."""
-        return works(workload.layers, usable_schemes(self, workload, plan))
+        """The layers in whole numbers as products, in the formats of the plan.
+
+        Raises SpokeshaveError for schemes that it cannot use.
+        """
+        schemes = usable_schemes(self, workload, plan)
+        return works(whole_part(self.name, workload)[0].layers, schemes)
 
     def mapped(self, workload: Workload, plan: Plan | None = None) -> Mapped:
         """Every layer's cycles and bytes on the engine."""
@@ -174,10 +178,11 @@ class FPGADevice:
     def cost(self, workload: Workload, plan: Plan | None = None) -> Cost:
         """Modelled latency, energy and weight bytes of one sample; steps without matrices cost nothing.
 
-        Samples follow each other, so their rate is one by the latency. Raises SpokeshaveError for weights larger than
-        the memory.
+        Samples follow each other, so their rate is one by the latency. Layers that stay float32 are `left_out`. Raises
+        SpokeshaveError for weights larger than the memory.
         """
         works = self.works(workload, plan)
+        workload, left_out = whole_part(self.name, workload)
         weight_bits = sum(workload.once([work.weight_bits for work in works]))
         self._check_memory(weight_bits / 8)
         mapped = map_network(self.engine, works)
@@ -190,6 +195,7 @@ class FPGADevice:
             weight_bytes=round(weight_bits / 8),
             samples_per_second=1 / seconds,
             by_layer=tuple((layer.name, layer.cycles / self.clock) for layer in mapped.layers),
+            left_out=left_out,
         )
 
     def deploy(
@@ -217,6 +223,7 @@ class FPGADevice:
             joins="separate",
             signed=self.engine.signed,
             accumulator_bits=self.engine.accumulator_bits,
+            attention="whole",
         )
 
     def _check_memory(self, weight_bytes: float) -> None:

@@ -1,0 +1,82 @@
+"""Costs and deployments in whole numbers agree about what runs elsewhere."""
+
+import pytest
+import torch
+from torch import nn
+
+from spokeshave.devices import load_device
+from spokeshave.errors import SpokeshaveError
+from spokeshave.plan import Plan, Rule
+from spokeshave.schemes.quantizers import FixedPoint
+from spokeshave.workload import trace
+
+DEVICES = ("zcu102", "integers-multiplier", "integers-shift")
+
+
+class Volumes(nn.Module):
+    """A convolution over three axes and a linear layer behind it."""
+
+    def __init__(self):
+        super().__init__()
+        self.volume, self.head = nn.Conv3d(2, 4, 3), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head(self.volume(x).mean((2, 3, 4)))
+
+
+class Paired(nn.Module):
+    """A product of two activations that is no attention."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.head = nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        made = self.layer(x)
+        return self.head(made @ made.transpose(1, 2) @ made)
+
+
+class Attends(nn.Module):
+    """Attention between two linear layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention, self.head = nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.head(self.attention(x, x, x, need_weights=False)[0])
+
+
+def deployed(name, network, x):
+    return load_device(name).deploy(network.eval(), x, None, [torch.randn(8, *x.shape[1:])])
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_convolutions_over_three_axes_cost_nothing_there(name):
+    x = torch.randn(1, 2, 4, 4, 4)
+    made = deployed(name, Volumes(), x)
+    assert [layer for layer, _ in made.cost.by_layer] == ["head"]
+    assert dict(made.cost.left_out) == {"volume": "convolutions over 3 axes have no form in whole numbers"}
+    assert any(layer.startswith("volume") for layer, _ in made.manifest.floats)
+    with pytest.raises(SpokeshaveError, match="can run no layer of the network: 0: convolutions over 3 axes"):
+        load_device(name).cost(trace(nn.Sequential(nn.Conv3d(2, 4, 3)), x))
+    plan = Plan((Rule("volume", FixedPoint(4)),))
+    with pytest.raises(SpokeshaveError, match=r"cannot run volume under .*over 3 axes"):
+        load_device(name).cost(trace(Volumes(), x), plan)
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_other_products_of_activations_run_elsewhere(name):
+    made = deployed(name, Paired(), torch.randn(1, 5, 6))
+    assert [layer for layer, _ in made.cost.by_layer] == ["layer", "head"]
+    assert {reason for _, reason in made.cost.left_out} == {"stays float32, so it runs elsewhere"}
+    assert len(made.cost.left_out) == 2
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_attention_is_computed_where_it_is_counted(name):
+    x = torch.randn(1, 5, 8)
+    made = deployed(name, Attends(), x)
+    assert len(made.cost.by_layer) == len(trace(Attends(), x).layers) == 5
+    assert made.cost.left_out == ()
+    assert [layer for layer, _ in made.manifest.floats] == ["attention (Softmax)"]
