@@ -40,6 +40,7 @@ def token_curve_table(document: Document) -> str:
             row["kind"],
             "all" if row["keep"] == 1 else f"{row['keep']:.0%}",
             f"{row['tokens']:.0f}",
+            f"{row['removed']:.0%}",
             _spread(row["accuracies"]),
             milliseconds(row["milliseconds"]),
             f"{run['rows'][0]['milliseconds'] / row['milliseconds']:.2f}x",
@@ -47,7 +48,7 @@ def token_curve_table(document: Document) -> str:
         for run in document["runs"]
         for row in run["rows"]
     ]
-    heads = ["reducer", "share aimed at", "tokens", "accuracy", "time", "over dense"]
+    heads = ["reducer", "share aimed at", "tokens", "fewer multiply-adds", "accuracy", "time", "over dense"]
     return table(heads, rows) if rows else NOTHING
 
 

@@ -21,7 +21,8 @@ class Block(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Add what attention and the linear layers find."""
-        query, key, value = self.qkv(self.norm1(tokens)).unflatten(2, (3, HEADS, -1)).permute(2, 0, 3, 1, 4)
+        whole = self.qkv(self.norm1(tokens)).chunk(3, 2)
+        query, key, value = (each.unflatten(2, (HEADS, -1)).transpose(1, 2) for each in whole)
         mixed = F.scaled_dot_product_attention(query, key, value)
         tokens = tokens + self.out(mixed.transpose(1, 2).flatten(2))
         return tokens + self.down(F.gelu(self.up(self.norm2(tokens))))

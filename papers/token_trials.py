@@ -199,13 +199,18 @@ def _fitted(
 def _dense(dense: nn.Module, data: Data, recipe: Recipe, seed: int) -> dict[str, Any]:
     """As it is, and trained as long as the others."""
     network = copy.deepcopy(dense)
+    trained_as_long(network, dense, data, recipe, seed)
+    return {
+        name: evaluate(each, data.held_out).top1 for name, each in (("accuracy", dense), ("trained", network))
+    }
+
+
+def trained_as_long(network: nn.Module, dense: nn.Module, data: Data, recipe: Recipe, seed: int) -> None:
+    """Train a copy of the dense network without reducers as those with reducers are trained."""
     session = begin(Distillation(dense, 0.5, 1.0), network, NOTHING)
     for epochs, own_seed in recipe.phases(seed):
         train(network, data, epochs, optimizer=_optimizer(network, recipe), session=session, seed=own_seed)
     session.finish()
-    return {
-        name: evaluate(each, data.held_out).top1 for name, each in (("accuracy", dense), ("trained", network))
-    }
 
 
 def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.AdamW:

@@ -114,11 +114,25 @@ def test_networks_with_selectors_stand_beside_those_with_all_tokens():
 
 
 def test_curves_of_accuracy_and_time_begin_at_the_dense_network():
-    whole = {"kind": "dense", "keep": 1.0, "tokens": 99.0, "accuracies": [0.98, 0.98], "milliseconds": 0.8}
-    half = {"kind": "selector", "keep": 0.5, "tokens": 50.4, "accuracies": [0.97, 0.95], "milliseconds": 0.4}
+    whole = {
+        "kind": "dense",
+        "keep": 1.0,
+        "tokens": 65,
+        "removed": 0.0,
+        "accuracies": [0.98, 0.98],
+        "milliseconds": 0.8,
+    }
+    half = {
+        "kind": "selector",
+        "keep": 0.5,
+        "tokens": 33.4,
+        "removed": 0.4,
+        "accuracies": [0.97, 0.95],
+        "milliseconds": 0.4,
+    }
     text = token_curve_table({"runs": [{"rows": [whole, half]}]})
-    assert "| dense | all | 99 | 98.0 ± 0.0 % | 800 µs | 1.00x |" in text
-    assert "| selector | 50% | 50 | 96.0 ± 1.4 % | 400 µs | 2.00x |" in text
+    assert "| dense | all | 65 | 0% | 98.0 ± 0.0 % | 800 µs | 1.00x |" in text
+    assert "| selector | 50% | 33 | 40% | 96.0 ± 1.4 % | 400 µs | 2.00x |" in text
     drawn = chart([whole, half])
     assert drawn.count("<polyline") == 3
     assert "µs 400<" in drawn
@@ -126,6 +140,9 @@ def test_curves_of_accuracy_and_time_begin_at_the_dense_network():
 
 def test_accuracies_of_all_seeds_are_joined():
     seeds = [
-        [{"kind": "random", "keep": 0.3, "tokens": 30.0, "accuracy": accuracy}] for accuracy in (0.9, 0.8)
+        [{"kind": "random", "keep": 0.3, "tokens": 30.0, "removed": 0.5, "accuracy": accuracy}]
+        for accuracy in (0.9, 0.8)
     ]
-    assert joined(seeds) == [{"kind": "random", "keep": 0.3, "tokens": 30.0, "accuracies": [0.9, 0.8]}]
+    (row,) = joined(seeds)
+    assert row["accuracies"] == [0.9, 0.8]
+    assert (row["tokens"], row["removed"]) == (30.0, 0.5)

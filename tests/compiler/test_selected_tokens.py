@@ -9,7 +9,9 @@ from spokeshave.compiler import compile_network, load_deployment
 from spokeshave.compiler.artifact import run_as_c
 from spokeshave.compiler.integers import whole_network
 from spokeshave.errors import SpokeshaveError
+from spokeshave.networks import VisionTransformer
 from spokeshave.token_selection import select_tokens
+from spokeshave.tokens import CLSAttention, ReceivedAttention, Threshold, TokenReducer, insert
 
 WIDTH = 24
 
@@ -315,3 +317,16 @@ def test_other_ways_are_refused():
     program = torch.export.export(Largest((None,)), (torch.randn(1, 30, 8),))
     with pytest.raises(SpokeshaveError, match="compile the network itself"):
         compile_network(program, torch.randn(1, 30, 8))
+
+
+@pytest.mark.parametrize(("scorer", "least"), [(CLSAttention(), 1 / 17), (ReceivedAttention(), 1.0)])
+def test_attention_scores_leave_as_many_tokens_as_reach_a_threshold(scorer, least):
+    torch.manual_seed(0)
+    network, image = (
+        VisionTransformer(1, 16, 4, width=16, heads=2, blocks=2).eval(),
+        torch.randn(1, 1, 16, 16),
+    )
+    reduced = insert(network, TokenReducer(1, scorer, Threshold(least)))
+    deployment = compile_network(network, image)
+    torch.testing.assert_close(deployment(image), network(image))
+    assert 1 < int(deployment.token_counts["block1"]) == int(reduced.counts[1, 0]) < 17

@@ -101,8 +101,8 @@ ONE = {"before": 1, "keep": 0.5}
         ),
         ([ONE, {"limit": 0.5}], "tokens: limit places all reducers; give it alone"),
         (
-            [ONE | {"scorer": "received_attention", "decision": "threshold"}],
-            "TokenReducer before block 1: ReceivedAttention.* compiled with TopK alone",
+            [ONE, {"before": 2, "keep": 0.4, "scorer": "received_attention", "decision": "threshold"}],
+            "TokenReducer before block 2: ReceivedAttention.* before block 1 leaves another number",
         ),
         ([ONE | {"before": 9}], "TokenReducer before block 9: the network has 4 blocks, 0 to 3"),
     ],

@@ -49,8 +49,7 @@ def check_tokens(recipe: Recipe, network: nn.Module, example: Tensor, device: De
     limited = entries[0].limit is not None
     known = placed(entries, {_dense_blocks(network): 0.5} if limited else None)
     with standing(network, known, recipe.seed):
-        for reducer in inserted_in(network).reducers:
-            check_compiled(reducer)
+        check_compiled(inserted_in(network).reducers)
     if limited:
         token_budget(entries[0], network, example, device)
     return known

@@ -41,14 +41,17 @@ def check_reducers(
         )
 
 
-def check_compiled(reducer: TokenReducer) -> None:
-    """Raise SpokeshaveError for a reducer that runs in PyTorch alone."""
-    if isinstance(reducer.scorer, ATTENTION) and reducer.adaptive:
-        scorer, decision = type(reducer.scorer).__name__, type(reducer.decision).__name__
-        raise SpokeshaveError(
-            f"TokenReducer before block {reducer.before}: {scorer}() with {decision} keeps another number of tokens of "
-            "every image, and is compiled with TopK alone; decide by TopK(keep), or score by Learned() or Random()"
-        )
+def check_compiled(reducers: Sequence[TokenReducer]) -> None:
+    """Raise SpokeshaveError for the first reducer (in order) that runs in PyTorch alone."""
+    adaptive: TokenReducer | None = None
+    for reducer in reducers:
+        if adaptive is not None and isinstance(reducer.scorer, ATTENTION):
+            raise SpokeshaveError(
+                f"TokenReducer before block {reducer.before}: {type(reducer.scorer).__name__}() is compiled where all "
+                f"images have equally many tokens, and the reducer before block {adaptive.before} leaves another "
+                "number of every image; let that one decide by TopK(keep), or score by Learned() here"
+            )
+        adaptive = reducer if reducer.adaptive else adaptive
 
 
 def _check_scorer(network: str, reducer: TokenReducer, blocks: Sequence[Block], leading: int) -> None:

@@ -140,7 +140,7 @@ class Flow:
 
     def _select(self, block: int, tokens: Tensor, scores: Tensor, reducer: TokenReducer, now: Pass) -> Tensor:
         """The operator that the compiler knows."""
-        check_compiled(reducer)
+        check_compiled(tuple(self.reducers.values()))
         rest = reducer.rest
         how = "drop" if not isinstance(rest, Package) else "merge" if rest.single else "package"
         decision, patches = reducer.decision, scores.shape[1] - now.packages
