@@ -50,12 +50,25 @@ def test_any_depthwise_convolution_equals_pytorch(back_end, isa, case):
     assert_close(result, expected(weight, bias if operation.bias else None, operation, x, residual))
 
 
-@pytest.mark.parametrize("stride", [1, 2])
-def test_depthwise_layers_have_a_kernel_of_their_own_and_move_no_element(stride):
+@pytest.mark.parametrize(
+    ("stride", "size", "kind"), [(1, 30, "s1"), (1, 7, "s1_masked"), (2, 9, "s2"), (2, 7, "s2")]
+)
+def test_depthwise_layers_have_a_kernel_of_their_own_and_move_no_element(stride, size, kind):
     operation = Convolution("w", None, (stride, stride), (1, 1, 1, 1), groups=6)
-    graph = convolution_graph(torch.randn(6, 1, 3, 3), None, (9, 9), operation)
-    (step,) = [step for step in lower(graph, instruction_set(None), {}).steps if step.layer == "layer"]
-    assert [call.function for call in step.calls] == [f"depthwise_3x3_s{stride}_plain"]
+    graph = convolution_graph(torch.randn(6, 1, 3, 3), None, (size, size), operation)
+    (step,) = [step for step in lower(graph, instruction_set("avx512"), {}).steps if step.layer == "layer"]
+    assert [call.function for call in step.calls] == [f"depthwise_3x3_{kind}_plain"]
+
+
+@pytest.mark.parametrize("size", [(7, 7), (14, 14), (3, 5)])
+@pytest.mark.parametrize(("kernel", "padding"), [((3, 3), 1), ((5, 5), 2), ((1, 3), 1)])
+def test_small_maps_lie_without_gaps_between_their_rows(back_end, isa, size, kernel, padding):
+    torch.manual_seed(0)
+    operation = Convolution("w", "b", padding=(kernel[0] // 2, padding) * 2, groups=6, residual=True)
+    weight, bias = torch.randn(6, 1, *kernel), torch.randn(6)
+    x, residual = torch.randn(2, 6, *size), torch.randn(2, 6, *size)
+    (result,) = back_end(convolution_graph(weight, bias, size, operation), [x, residual], isa)
+    assert_close(result, expected(weight, bias, operation, x, residual))
 
 
 @pytest.mark.parametrize("size", [(7, 7), (8, 23), (40, 40)])

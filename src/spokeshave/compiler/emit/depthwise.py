@@ -4,6 +4,7 @@ import numpy as np
 
 from spokeshave.compiler.emit.lowering import Lowering
 from spokeshave.compiler.emit.program import Argument, Place
+from spokeshave.compiler.emit.taps import edges, taps
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.kernels.depthwise import MOST_TAPS
 from spokeshave.compiler.kernels.instances import DepthwiseKernel, Epilogue
@@ -46,7 +47,9 @@ def lower_depthwise(lowering: Lowering, node: Node) -> None:
     assert isinstance(read, Planes)
     assert isinstance(written, Planes)
     epilogue = Epilogue(operation.residual, operation.activation)
-    kernel = DepthwiseKernel((weight.shape[2], weight.shape[3]), operation.stride[0], epilogue)
+    masked = _edges(operation, (weight.shape[2], weight.shape[3]), read, written)
+    kernel = DepthwiseKernel(weight.shape[2:], operation.stride[0], epilogue, masked is not None)
+    mask = lowering.mask(written)
     source, output = lowering.place(node.inputs[0]), lowering.place(node.output)
     first = Place(source.buffer, source.offset - operation.padding[0] * read.pitch - operation.padding[1])
     bias = lowering.weight(operation.bias) if operation.bias else np.zeros(len(weight), np.float32)
@@ -54,7 +57,8 @@ def lower_depthwise(lowering: Lowering, node: Node) -> None:
         kernel,
         lowering.constant(weight),
         lowering.constant(bias),
-        lowering.mask(written),
+        mask,
+        mask if masked is None else lowering.constant(masked),
         written.channels,
         written.channels // read.channels,
         read.plane,
@@ -65,6 +69,16 @@ def lower_depthwise(lowering: Lowering, node: Node) -> None:
         output,
         lowering.place(node.inputs[1]) if operation.residual else output,
     )
+
+
+def _edges(
+    operation: Convolution, kernel: tuple[int, int], read: Planes, written: Planes
+) -> np.ndarray | None:
+    """Masks `[columns of the kernel, lanes]` where maps lie without gaps, else None."""
+    if operation.stride != (1, 1):
+        return None
+    found = edges(taps(operation, kernel), read, written)
+    return found and found[0]
 
 
 def _extent(operation: Convolution, read: Planes, written: Planes) -> tuple[Argument, ...]:

@@ -226,10 +226,12 @@ def reads_tight(graph: Graph, node: Node, isa: InstructionSet) -> bool:
 
 def _wants_no_gaps(graph: Graph, node: Node, isa: InstructionSet) -> bool:
     convolution = layer_of(node)
-    if not isinstance(convolution, Convolution) or is_depthwise(graph, node):
+    if not isinstance(convolution, Convolution):
         return False
     shape = graph.weights[convolution.weight].shape
     words = graph.values[node.inputs[0]].dtype != "float32"
+    if is_depthwise(graph, node) and (words or convolution.stride != (1, 1)):
+        return False
     return lies_without_gaps((shape[2], shape[3]), _positions(graph.shape(node.output)), isa.lanes, words)
 
 

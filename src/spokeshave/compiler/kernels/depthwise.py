@@ -4,7 +4,8 @@
 
 With stride 1 the lanes are those of the flat plane, and some rows of the output are summed together, so that each
 vector of x is loaded once for all of them. With stride 2 the even and odd lanes of two loads serve all taps of a line;
-no phase image is made. `x` points at what the first tap of the first position reads.
+no phase image is made. `x` points at what the first tap of the first position reads. `edges`, of each column of the
+kernel and lane, are masks of maps without gaps.
 """
 
 from spokeshave.compiler.kernels.instances import DepthwiseKernel
@@ -32,6 +33,8 @@ def _tile(kernel: DepthwiseKernel, rows: int) -> str:
     """One vector of each of `rows` rows of the output that are `row` floats apart."""
     height, width = kernel.taps
     lines = [f"    vector a{r} = bias;" for r in range(rows)]
+    if kernel.masked:
+        lines += [f"    choice inside{column} = chosen(edges + {column} * lanes);" for column in range(width)]
     for line in range(rows + height - 1):
         for column in range(width):
             uses = [
@@ -39,18 +42,18 @@ def _tile(kernel: DepthwiseKernel, rows: int) -> str:
                 for r in range(rows)
                 if 0 <= line - r < height
             ]
-            lines.append(
-                f"    {{ vector v = load(x + {line} * row + {column} * column); HOLD(v); {' '.join(uses)} }}"
-            )
+            place = f"x + {line} * row + {column} * column"
+            read = f"load_chosen({place}, inside{column})" if kernel.masked else f"load({place})"
+            lines.append(f"    {{ vector v = {read}; HOLD(v); {' '.join(uses)} }}")
     for r in range(rows):
         value = finished(kernel.epilogue, f"a{r}", f"residual + {r} * row")
         lines.append(f"    store_masked(y + {r} * row, {value}, mask + {r} * row);")
     body = "\n".join(lines)
     return f"""
-INLINE void {kernel.name}_{rows}(const vector *k, vector bias, const int32_t *mask, ptrdiff_t row, ptrdiff_t column,
-                          const float *x, float *y, const float *residual) {{
+INLINE void {kernel.name}_{rows}(const vector *k, vector bias, const int32_t *mask, const int32_t *edges, int lanes,
+                          ptrdiff_t row, ptrdiff_t column, const float *x, float *y, const float *residual) {{
 {body}
-    (void)residual;
+    (void)edges, (void)lanes, (void)residual;
 }}
 """
 
@@ -67,9 +70,9 @@ def _every_position(kernel: DepthwiseKernel) -> str:
     together = _rows(kernel)
     many, one = f"{kernel.name}_{together}", f"{kernel.name}_1"
     return f"""
-static void {kernel.name}(worker w, const float *weights, const float *bias, const int32_t *mask, int channels,
-                          int multiplier, ptrdiff_t x_plane, ptrdiff_t y_plane, int pitch, int lanes, int row,
-                          int column, const float *x, float *y, const float *residual) {{
+static void {kernel.name}(worker w, const float *weights, const float *bias, const int32_t *mask,
+                          const int32_t *edges, int channels, int multiplier, ptrdiff_t x_plane, ptrdiff_t y_plane,
+                          int pitch, int lanes, int row, int column, const float *x, float *y, const float *residual) {{
     range own = share(w, channels);
     int together = row == pitch && 4 * pitch >= 3 * LANES; /* narrow rows would be summed twice */
     int step = together ? pitch : LANES, rows = together ? {together} : 1;
@@ -80,12 +83,12 @@ static void {kernel.name}(worker w, const float *weights, const float *bias, con
         for (int block = 0; block < lanes; block += rows * step)
             for (int at = block; at < block + step; at += LANES) {{
                 if (together && at + {together - 1} * step + LANES <= lanes) {{
-                    {many}(k, b, mask + at, row, column, in + at, out + at, added + at);
+                    {many}(k, b, mask + at, edges + at, lanes, row, column, in + at, out + at, added + at);
                     continue;
                 }}
                 for (int r = 0; r < rows && at + r * step < lanes; r++) {{
                     int last = lanes - LANES, p = at + r * step < last ? at + r * step : last;
-                    {one}(k, b, mask + p, row, column, in + p, out + p, added + p);
+                    {one}(k, b, mask + p, edges + p, lanes, row, column, in + p, out + p, added + p);
                 }}
             }}
     }}
@@ -115,9 +118,10 @@ def _every_second_position(kernel: DepthwiseKernel) -> str:
     taps = "\n".join(lines)
     value = finished(kernel.epilogue, "a", "residual + c * y_plane + oy * y_pitch + ox")
     return f"""
-static void {kernel.name}(worker w, const float *weights, const float *bias, const int32_t *mask, int channels,
-                          int multiplier, ptrdiff_t x_plane, ptrdiff_t y_plane, int pitch, int lanes, int y_pitch,
-                          int y_height, int y_width, const float *x, float *y, const float *residual) {{
+static void {kernel.name}(worker w, const float *weights, const float *bias, const int32_t *mask,
+                          const int32_t *edges, int channels, int multiplier, ptrdiff_t x_plane, ptrdiff_t y_plane,
+                          int pitch, int lanes, int y_pitch, int y_height, int y_width, const float *x, float *y,
+                          const float *residual) {{
     range own = share(w, channels);
     lanes_mask inside;
     for (int i = 0; i < LANES; i++) inside[i] = -(i < y_width);
@@ -140,6 +144,6 @@ static void {kernel.name}(worker w, const float *weights, const float *bias, con
         }}
         for (int end = y_height * y_pitch; end < lanes; end++) y[c * y_plane + end] = 0.0f;
     }}
-    (void)mask, (void)residual;
+    (void)mask, (void)edges, (void)residual;
 }}
 """

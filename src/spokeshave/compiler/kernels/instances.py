@@ -303,16 +303,21 @@ class SelectedKernel:
 
 @dataclass(frozen=True)
 class DepthwiseKernel:
-    """A convolution of every channel on its own, `taps` = rows x columns of the kernel, stride 1 or 2 both ways."""
+    """A convolution of every channel on its own, `taps` = rows x columns of the kernel, stride 1 or 2 both ways.
+
+    With `masked` maps lie without gaps: what a column of the kernel reads of the next row is masked.
+    """
 
     taps: tuple[int, int]
     stride: int
     epilogue: Epilogue = Epilogue()
+    masked: bool = False
 
     @property
     def name(self) -> str:
         """Name of the C function."""
-        return f"depthwise_{self.taps[0]}x{self.taps[1]}_s{self.stride}_{self.epilogue.name}"
+        masked = "_masked" if self.masked else ""
+        return f"depthwise_{self.taps[0]}x{self.taps[1]}_s{self.stride}{masked}_{self.epilogue.name}"
 
 
 @dataclass(frozen=True)
