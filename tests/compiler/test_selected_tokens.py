@@ -228,6 +228,21 @@ def test_what_pytorch_runs_cannot_follow_a_length():
         compile_network(Sorted(), torch.randn(1, 30, 8))
 
 
+class SortedBefore(nn.Module):
+    """The same to all tokens, before any leaves."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.sort(2).values
+        return select_tokens(x, torch.sigmoid(x[:, 1:, 0]), "one")[:, 0]
+
+
+def test_what_pytorch_runs_before_a_selector_is_named():
+    with pytest.raises(
+        SpokeshaveError, match=r"not compiled \(.*\); where lengths change, all of a network must be"
+    ):
+        compile_network(SortedBefore(), torch.randn(1, 30, 8))
+
+
 class FewKeys(nn.Module):
     """Attention whose queries are all tokens, while keys and values are made of those alone that have the scores."""
 

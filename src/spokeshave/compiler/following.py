@@ -84,5 +84,5 @@ def _check_compiled(marked: Graph) -> None:
         reason = supports(node, marked)
         if reason is not None:
             raise SpokeshaveError(
-                f"layer {node.layer!r} is not compiled ({reason}), so its length cannot change"
+                f"layer {node.layer!r} is not compiled ({reason}); where lengths change, all of a network must be"
             )
