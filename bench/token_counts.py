@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from papers.heatvit_trials import selector_share
 from torch import Tensor, nn
 
 from bench.catalogue import CASES
@@ -155,7 +156,7 @@ def measured(name: str, made: dict[str, NativeDeployment], rounds: int) -> dict[
         rows[label] = {
             "tokens": left,
             "fewer_multiply_adds": 1 - work(blocks, width) / work([PATCHES + 1] * BLOCKS, width),
-            "selector_share": selector_share(made[label]),
+            "selector_share": selector_share(made[label], image()),
         }
     return {
         "network": name,
@@ -166,13 +167,6 @@ def measured(name: str, made: dict[str, NativeDeployment], rounds: int) -> dict[
         "selected": rows,
         "staircase": staircase(made["forced"], rounds),
     }
-
-
-def selector_share(deployment: NativeDeployment) -> float:
-    """How much of the time the selectors take, selection included."""
-    rows = deployment.profile(image())
-    own = [row.seconds for row in rows if "token_selectors" in row.layer or row.operation == "SelectTokens"]
-    return sum(own) / sum(row.seconds for row in rows)
 
 
 def chart(runs: list[dict[str, Any]]) -> str:

@@ -47,13 +47,13 @@ def run(quick: bool) -> Check:
         for name, each in (("exact", None), ("whole", WHOLE), ("halves", HALVES))
     }
     noise = {name: _noise(network, data, function) for name, function in GELUS.items()}
-    records, times = _whole(seeds, quick)
+    records, times, engine = _whole(seeds, quick)
     return Check(
         (
             *_slopes(),
             _shrinking(noise),
             *_training(exact, untrained, trained),
-            *heatvit_trials.findings(records, times),
+            *heatvit_trials.findings(records, times, engine),
         ),
         (
             f"data and network: {about}; {EPOCHS} epoch of {samples} images, AdamW at {RATE}",
@@ -68,18 +68,22 @@ def run(quick: bool) -> Check:
             "noise": noise,
             "whole": records,
             "milliseconds": times,
+            "engine": engine,
         },
     )
 
 
-def _whole(seeds: Sequence[int], quick: bool) -> tuple[list[dict[str, Any]], dict[str, float]]:
-    """What was found of every deployment, by seed, and the times of the first seed's."""
+def _whole(
+    seeds: Sequence[int], quick: bool
+) -> tuple[list[dict[str, Any]], dict[str, float], dict[str, float]]:
+    """What was found of every deployment, by seed, the times of the first seed's, and those of the engine's model."""
     recipe = heatvit_trials.QUICK if quick else heatvit_trials.RECIPE
     with store(quick) as kept:
         hear = digit_rows if quick else heard_words
         found = [heatvit_trials.trials(kept, hear(seed), seed, recipe) for seed in seeds]
         records = [{name: trial.record for name, trial in whole.trials.items()} for whole in found]
-        return records, heatvit_trials.latencies(found[0], quick)
+        engine = heatvit_trials.engine_times(hear(seeds[0]), recipe, records[0]["factors of one"])
+        return records, heatvit_trials.latencies(found[0], quick), engine
 
 
 def _exact(x: Tensor) -> Tensor:
