@@ -38,7 +38,7 @@ ON_BOARD = f"{COMPRESSED}, on the {FPGA}"
 def convolutional_trial(seed: int, quick: bool) -> dict[str, Any]:
     """ResNet-20, pretrained: pruned layer by layer, then taught by its dense self for a few short passes."""
     torch.manual_seed(seed)
-    samples, passes, tested = (640, 1, 250) if quick else (12_800, 3, 2_000)
+    samples, passes, tested = (640, 1, 250) if quick else (6_400, 1, 2_000)
     data = DATA["cifar10"]().batched(128).shortened(samples)
     assert isinstance(data.held_out, Batches)
     held_out = Batches(data.held_out.inputs[:tested], data.held_out.labels[:tested], 250)
