@@ -51,7 +51,7 @@ def convolutional_trial(seed: int, quick: bool) -> dict[str, Any]:
     session = begin(MaskedFineTuning(), pruned, plan)
     train(pruned, data, passes, learning_rate=1e-2, session=session, teacher=teacher, seed=seed)
     session.finish()
-    refresh_batch_norm(pruned, shown)
+    refresh_batch_norm(pruned, data.train, passes=1)
     found = judged(dense, pruned, held_out.inputs[:1], shown, lambda one: evaluate(one, held_out).top1)
     told = f"pruned by {RESNET_SPARSITY:.0%}, {passes} passes of {samples:,} images after it"
     return found | {"about": f"CIFAR-10, {tested:,} test images; {told}"}

@@ -22,6 +22,7 @@ from spokeshave.nesting import flattened
 MOST_INPUTS = 6  # of networks whose inputs may each have another batch axis: 2 ** 6 ways to try
 # Of the largest number: rounding is well below, or goes away in double precision, and mixed samples are above.
 FLOAT32_ERROR, FLOAT64_ERROR = 1e-5, 1e-8
+TURNED = 1e-3  # by how much weights are turned, of themselves, so that no sum is 0
 LARGE_ERROR = 1e-2  # beyond what a rounding step that fell the other way does to a mean
 
 Leaves = tuple[Tensor, ...]
@@ -126,16 +127,32 @@ def _output_axes(
         if not _close(run(first), made[1], FLOAT32_ERROR):  # it draws random numbers: shapes alone tell
             return _joined(made, float("inf"))
         exact = _in_float64(module, nesting, (together, first, second))
-        return _joined(exact or made, FLOAT64_ERROR if exact else LARGE_ERROR)
+        if exact:
+            return _joined(exact, FLOAT64_ERROR)
+        turned = _runner(_without_ties(copy.deepcopy(module)), nesting)
+        return _joined((turned(together), turned(first), turned(second)), LARGE_ERROR)
 
 
 def _in_float64(module: nn.Module, nesting: TreeSpec, given: tuple[Leaves, ...]) -> tuple[Leaves, ...] | None:
     """What the network gives in double precision, where rounding decides nothing; None where it cannot."""
     try:
-        run = _runner(copy.deepcopy(module).double(), nesting)
+        run = _runner(_without_ties(copy.deepcopy(module).double()), nesting)
         return tuple(run(tuple(t.double() if t.is_floating_point() else t for t in each)) for each in given)
     except Exception:  # the network insists on float32
         return None
+
+
+def _without_ties(module: nn.Module) -> nn.Module:
+    """The module with weights a little off, which mixes samples as before.
+
+    Sums of equal sizes, as in binary networks, are 0 now and then, and rounding would decide their signs.
+    """
+    generator = torch.Generator().manual_seed(0)
+    for parameter in module.parameters():
+        if parameter.is_floating_point():
+            noise = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+            parameter.mul_(1 + TURNED * noise)
+    return module
 
 
 def _runner(module: nn.Module, nesting: TreeSpec) -> Run:

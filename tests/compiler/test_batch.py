@@ -5,9 +5,12 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
+from spokeshave.batch import BatchAxes, find_batch_axes
 from spokeshave.compiler import compile_network, load_deployment
 from spokeshave.compiler.artifact import run_as_c
 from spokeshave.errors import SpokeshaveError
+from spokeshave.networks import binary_perceptron
+from spokeshave.schemes.quantizers import Binary
 
 TOLERANCE = 1e-5
 
@@ -101,6 +104,24 @@ MIXED = {
 def test_mixed_samples_are_refused(name):
     with pytest.raises(SpokeshaveError, match="mixes the samples of a batch"):
         compile_network(Function(MIXED[name]), torch.randn(3, 4, 8))
+
+
+@pytest.mark.parametrize("mixing", [False, True])
+def test_signs_of_sums_that_are_zero_do_not_look_like_mixed_samples(mixing):
+    """Untrained binary weights have one size a row, so their sums are 0 now and then, but for rounding."""
+    for seed in range(3):
+        torch.manual_seed(seed)
+        network = binary_perceptron(64, (64, 32), 4)
+        for name, parameter in network.named_parameters():
+            if name.endswith("weight") and parameter.dim() > 1:
+                parameter.data = Binary().project(parameter.data)
+        last = Function(lambda x: x + x.sum()) if mixing else nn.Identity()
+        whole, x = nn.Sequential(network, last).eval(), torch.randn(1, 64)
+        if mixing:
+            with pytest.raises(SpokeshaveError, match="mixes the samples of a batch"):
+                find_batch_axes(whole, x)
+        else:
+            assert find_batch_axes(whole, x) == BatchAxes((0,), (0,))
 
 
 def test_shapes_that_depend_on_values_are_refused_by_name():
