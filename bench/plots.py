@@ -1,6 +1,7 @@
 """Charts of the results, by the charts of the report -> bench/results/*.svg."""
 
-from math import ceil
+import re
+from math import ceil, floor
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,29 @@ def write_memory_plot(document: dict[str, Any], path: Path) -> Path:
     ticks = [(float(size), f"{size} GB") for size in range(ceil(limit) + 1)]
     title = "Resident memory of pruning Mixtral-8x7B's layers, killed once and resumed, measured"
     return _write(path, line_chart(lines, title, "seconds", ticks))
+
+
+def write_row_sharing_plot(run: Run, path: Path) -> Path:
+    """Accuracy over time of a network whose column sets are shared by ever more rows, and of the dense one."""
+    lines = [Line("dense: int8, float32", _points(run["rows"], "dense", ("int8", "float32")), "peer")]
+    for precision, style in (("float32", "own"), ("int8", "warm")):
+        for rate in sorted({row["scheme"].split()[-1] for row in run["rows"] if " rows " in row["scheme"]}):
+            points = _points(run["rows"], rf"\d+ rows {rate}", (precision,))
+            lines.append(Line(f"{precision} {rate}", points, style))
+    heights = [height for line in lines for _, height in line.points]
+    ticks = [(float(at), f"{at} %") for at in range(floor(min(heights)), ceil(max(heights)) + 1)]
+    title = f"{run['about']}: accuracy over microseconds, 1 to 32 rows to a column set, measured"
+    return _write(path, line_chart(lines, title, "microseconds", ticks))
+
+
+def _points(rows: list[Run], scheme: str, precisions: tuple[str, ...]) -> tuple[tuple[float, float], ...]:
+    """Microseconds and percent of the rows of those schemes, precision by precision."""
+    return tuple(
+        (round(1e3 * row["milliseconds"], 1), 100 * row["accuracy"])
+        for precision in precisions
+        for row in rows
+        if row["precision"] == precision and re.fullmatch(scheme, row["scheme"])
+    )
 
 
 def _write(path: Path, svg: str) -> Path:

@@ -1,4 +1,4 @@
-"""Accuracy and time against the number of output rows that share their kept columns -> bench/results/row_sharing.json.
+"""Accuracy and time against the number of output rows that share their kept columns -> bench/results/row_sharing*.
 
     python -m bench.row_sharing
     python -m bench.row_sharing --tuned --network gru --prepare && python -m bench.row_sharing --tuned --network gru
@@ -30,6 +30,7 @@ from papers.masks import Shape, width
 
 from bench.accuracy_tables import best_point, reference
 from bench.paired import losses
+from bench.plots import write_row_sharing_plot
 from bench.records import RESULTS, join, provenance
 from spokeshave.data import DATA, Batches
 from spokeshave.measure.peers import dense_peers
@@ -191,6 +192,9 @@ def main() -> int:
         if not arguments.prepare:
             found = measure(all_of_it, network, seeds, arguments.rounds)
             join(arguments.output, found, ("network", "pruning"))
+            if arguments.tuned:
+                plot = arguments.output.with_name(f"{arguments.output.stem}-{network}.svg")
+                write_row_sharing_plot(found, plot)
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from bench.accuracy_tables import best_point, reference, row_sharing_tables, scheme_tables, token_curve_table
 from bench.paired import losses
+from bench.plots import write_row_sharing_plot
 from bench.tables import token_table
 from bench.token_curves import chart, joined
 from hypothesis import given
@@ -53,6 +54,16 @@ def test_the_fastest_that_keeps_accuracy_is_named_and_judged_on_other_samples():
         in text
     )
     assert "The dense int8 network has 1.60x the speed of the dense float32 one." in text
+
+
+def test_the_chart_has_a_dot_for_every_point(tmp_path):
+    rows = [row(f"{count} rows 2x", "float32", 0.9 - count / 1000, 1 / count) for count in (1, 4, 8)]
+    rows += [row("random 8 rows 2x", "float32", 0.8, 1.0), row("4 rows 2x", "int8", 0.897, 0.1)]
+    rows += [row("dense", precision, 0.905, 1.5) for precision in ("float32", "int8")]
+    drawn = write_row_sharing_plot({"about": "a network", "rows": rows}, tmp_path / "a.svg").read_text()
+    assert drawn.count('r="2.5"') == 3 + 1 + 2
+    assert all(told in drawn for told in ("float32 2x", "int8 2x", "89 %", "91 %"))
+    assert "80 %" not in drawn
 
 
 def test_where_none_keeps_it_that_is_said():
