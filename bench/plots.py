@@ -79,7 +79,7 @@ def write_memory_plot(document: dict[str, Any], path: Path) -> Path:
 
 def write_row_sharing_plot(run: Run, path: Path) -> Path:
     """Accuracy over time of a network whose column sets are shared by ever more rows, and of the dense one."""
-    lines = [Line("dense: int8, float32", _points(run["rows"], "dense", ("int8", "float32")), "peer")]
+    lines = [Line("dense", _points(run["rows"], "dense", ("int8", "float32")), "peer")]
     for precision, style in (("float32", "own"), ("int8", "warm")):
         for rate in sorted({row["scheme"].split()[-1] for row in run["rows"] if " rows " in row["scheme"]}):
             points = _points(run["rows"], rf"\d+ rows {rate}", (precision,))
