@@ -38,7 +38,7 @@ KEEPS = (0.75, 0.45, 0.25)
 SELECTOR, DENSE = "selector", "dense"
 KINDS = {SELECTOR: "own", "class attention": "peer", "random": "warm"}  # and how they are drawn
 PLACE, TIMED_IMAGES = 1, 20
-DENSE_EPOCHS, DENSE_IMAGES, IMAGES, TEST = 5, 20_000, 8_000, 4_000
+DENSE_EPOCHS, DENSE_IMAGES, IMAGES, TEST = 3, 20_000, 5_000, 4_000
 
 Row = dict[str, Any]
 
