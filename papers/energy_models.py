@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from papers.forms_trials import lenet
 from papers.speech import Recognizer, speech
 from spokeshave.devices import RooflineDevice, load_device
 from spokeshave.devices.fpga.device import FPGADevice
@@ -29,7 +30,7 @@ SAME = {"8 bits": "dense", "pruned, 8 bits": "pruned"}  # on the engine, which h
 BESIDE = "galaxy-s20-gpu"  # the phone whose order with the FPGA is probed
 MIXED = MixedRows(FixedPoint(4), PowerOfTwo(4), 0.5)
 STEPS, FEATURES = 30, 39
-RESNET_SPARSITY, GRU_SPARSITY, HIDDEN = 0.2, 2 / 3, 128  # of the two networks that are trained here
+RESNET_SPARSITY, LENET_SPARSITY, GRU_SPARSITY, HIDDEN = 0.2, 0.5, 2 / 3, 128  # of what is trained here
 TURNED = 0.3  # by how much constants are turned, up and down
 PHONE_CONSTANTS = ("peak", "bandwidth", "launch", "power")
 FPGA_CONSTANTS = ("static_power", "dsp_energy", "lut_energy", "bram_energy", "byte_energy", "bandwidth")
@@ -62,10 +63,11 @@ class Gru(nn.Module):
 
 
 def subjects(quick: bool) -> tuple[Subject, ...]:
-    """The two networks that are trained, then larger ones: recurrent, convolutions, and depthwise ones."""
+    """The three networks that are trained, then larger ones: recurrent, convolutions, and depthwise ones."""
     large, small = torch.zeros(1, 3, 224, 224), torch.zeros(1, 3, 32, 32)
     found = [
         Subject("ResNet-20", trace(cifar_resnet(20).eval(), small), RESNET_SPARSITY, True),
+        Subject("LeNet-5", trace(lenet().eval(), torch.zeros(1, 1, 28, 28)), LENET_SPARSITY, True),
         Subject("GRU 128", trace(recognizer().eval(), speech().example), GRU_SPARSITY, True),
     ]
     if quick:

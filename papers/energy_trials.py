@@ -10,11 +10,22 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
-from papers.energy_models import COMPRESSED, FPGA, GRU_SPARSITY, HIDDEN, RESNET_SPARSITY, block, recognizer
-from papers.pruning import QUICK, Training, by_admm, plan_of, trained
+from papers.energy_models import (
+    COMPRESSED,
+    FPGA,
+    GRU_SPARSITY,
+    HIDDEN,
+    LENET_SPARSITY,
+    RESNET_SPARSITY,
+    block,
+    recognizer,
+)
+from papers.forms_trials import RAMPED, lenet, mnist
+from papers.pruning import QUICK, Loss, Training, by_admm, plan_of, trained
 from papers.speech import frame_accuracy, frame_loss, speech
-from spokeshave.data import DATA, Batches
+from spokeshave.data import DATA, Batches, Data
 from spokeshave.devices import load_device
 from spokeshave.measure import evaluate
 from spokeshave.methods import (
@@ -31,6 +42,7 @@ from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.quantizers import FixedPoint
 
 TRAINING = Training(dense=4, admm=6, masked=3)
+LENET_TRAINING = Training(dense=2, admm=2, masked=2, rate=2e-3, pruning_rate=1e-3, method=RAMPED)
 EIGHT = Plan((Rule("*", FixedPoint(8)),))
 ON_BOARD = f"{COMPRESSED}, on the {FPGA}"
 
@@ -51,7 +63,7 @@ def convolutional_trial(seed: int, quick: bool) -> dict[str, Any]:
     session = begin(MaskedFineTuning(), pruned, plan)
     train(pruned, data, passes, learning_rate=1e-2, session=session, teacher=teacher, seed=seed)
     session.finish()
-    refresh_batch_norm(pruned, data.train, passes=1)
+    refresh_batch_norm(pruned, data.train, passes=40)
     found = judged(dense, pruned, held_out.inputs[:1], shown, lambda one: evaluate(one, held_out).top1)
     told = f"pruned by {RESNET_SPARSITY:.0%}, {passes} passes of {samples:,} images after it"
     return found | {"about": f"CIFAR-10, {tested:,} test images; {told}"}
@@ -66,18 +78,41 @@ def recurrent_trial(seed: int, quick: bool) -> dict[str, Any]:
     torch.manual_seed(seed)
     training, sounds = (QUICK if quick else TRAINING), speech()
     data = sounds.data().shortened(64) if quick else sounds.data()
-    dense = recognizer()
-    trained(dense, data, training.dense, training.rate, seed, loss=frame_loss)
-    names = [name for name, _ in dense.named_parameters() if name.startswith("layers.weight")]
-    plan = plan_of(dense, names, lambda shape: block(shape, GRU_SPARSITY))
-    pruned, longer = copy.deepcopy(dense), copy.deepcopy(dense)
-    by_admm(pruned, data, [plan], training, seed, frame_loss)
-    trained(longer, data, training.pruning, training.pruning_rate, seed, loss=frame_loss)
+    fresh = recognizer()
+    names = [name for name, _ in fresh.named_parameters() if name.startswith("layers.weight")]
+    plan = plan_of(fresh, names, lambda shape: block(shape, GRU_SPARSITY))
+    dense, pruned, longer = trained_pair(fresh, data, plan, training, seed, frame_loss)
     best = max((dense, longer), key=lambda network: frame_accuracy(network.eval(), sounds.held_back))
     shown = [batch for _, batch in zip(range(4), data.train, strict=False)]
     found = judged(best, pruned, sounds.example, shown, lambda one: frame_accuracy(one, sounds.test))
     told = f"{HIDDEN} units, pruned by {GRU_SPARSITY:.0%}, frames named right"
     return found | {"about": f"{sounds.about}; {told}"}
+
+
+def lenet_trial(seed: int, quick: bool) -> dict[str, Any]:
+    """LeNet-5 on MNIST, its second convolution and first linear layer pruned by ADMM; dense it is trained as long."""
+    torch.manual_seed(seed)
+    training, samples = (QUICK, 640) if quick else (LENET_TRAINING, 12_800)
+    data, fresh = mnist().shortened(samples), lenet()
+    assert isinstance(data.held_out, Batches)
+    plan = plan_of(fresh, ["3.weight", "7.weight"], lambda shape: block(shape, LENET_SPARSITY))
+    _, pruned, longer = trained_pair(fresh, data, plan, training, seed, cross_entropy)
+    shown = [batch for _, batch in zip(range(4), data.train, strict=False)]
+    example, held_out = data.held_out.inputs[:1], data.held_out
+    found = judged(longer, pruned, example, shown, lambda one: evaluate(one, held_out).top1)
+    told = f"pruned by {LENET_SPARSITY:.0%}, passes of {samples:,} images"
+    return found | {"about": f"MNIST, {len(held_out.labels):,} test images; {told}"}
+
+
+def trained_pair(
+    dense: nn.Module, data: Data, plan: Plan, training: Training, seed: int, loss: Loss
+) -> tuple[nn.Module, nn.Module, nn.Module]:
+    """A network trained, then pruned by ADMM, and then trained as long without pruning."""
+    trained(dense, data, training.dense, training.rate, seed, loss=loss)
+    pruned, longer = copy.deepcopy(dense), copy.deepcopy(dense)
+    by_admm(pruned, data, [plan], training, seed, loss)
+    trained(longer, data, training.pruning, training.pruning_rate, seed, loss=loss)
+    return dense, pruned, longer
 
 
 def judged(

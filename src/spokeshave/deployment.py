@@ -11,7 +11,7 @@ class Cost:
 
     `kind` tells whether the figures were measured on the device itself or come from a model of it; `source` names
     the measurement or the model, and every table prints both. `left_out`: layers that run elsewhere and are not in the
-    figures, `(layer, why)`.
+    figures, `(layer, why)`, a layer of a module with several weights by its weight.
     """
 
     kind: Literal["measured", "modelled"]

@@ -1,11 +1,15 @@
+from collections import OrderedDict
+
 import pytest
 import torch
 from torch import nn
 
-from spokeshave.devices.assignment import assign, packed_size, random_weight
+from spokeshave.devices import load_device
+from spokeshave.devices.assignment import assign, costed_layers, packed_size, random_weight
 from spokeshave.networks import NETWORKS
 from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.block_column_row import BlockColumnRow
+from spokeshave.schemes.quantizers import Binary
 from spokeshave.schemes.unstructured import Unstructured
 from spokeshave.workload import trace
 
@@ -50,3 +54,26 @@ def test_random_weights_lie_in_their_scheme_and_are_always_the_same():
     kept, index_bytes = packed_size((16, 8, 3, 3), scheme)
     assert kept == int(torch.count_nonzero(weight))
     assert 4 * kept + index_bytes == scheme.pack(weight).nbytes
+
+
+def test_seconds_belong_to_the_layers_that_were_counted():
+    attention = nn.MultiheadAttention(16, 2, bias=False, batch_first=True)
+    network = nn.Sequential(OrderedDict(attention=Itself(attention), last=nn.Linear(16, 4, bias=False)))
+    workload = trace(network.eval(), torch.ones(1, 5, 16))
+    plan = Plan((Rule("attention.of.out_proj.weight", Binary()),))
+    cost = load_device("aqfp").cost(workload, plan)
+    ((layer, seconds),) = costed_layers(workload, cost)
+    assert layer.parameter == "attention.of.out_proj.weight"
+    assert seconds == cost.by_layer[0][1]
+    assert "attention.of.in_proj_weight" in dict(cost.left_out)
+
+
+class Itself(nn.Module):
+    """Attention of tokens to themselves."""
+
+    def __init__(self, of):
+        super().__init__()
+        self.of = of
+
+    def forward(self, x):
+        return self.of(x, x, x, need_weights=False)[0]

@@ -1,6 +1,6 @@
 """Which scheme a plan gives to each layer of a workload, what a device refuses of it, and weights to cost it with."""
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
 
@@ -71,15 +71,15 @@ def layer_told(layer: Layer) -> str:
 
 
 def costed_layers(workload: Workload, cost: Cost) -> list[tuple[Layer, float]]:
-    """Each layer in a cost, with its seconds; those that are `left_out` are not in it.
-
-    Layers of one name (an attention's, a recurrent layer's) follow each other as in the network, those without weights,
-    which alone are left out, behind the others.
-    """
-    layers = defaultdict[str, list[Layer]](list)
-    for layer in sorted(workload.layers, key=lambda layer: not layer.weight_shape):
-        layers[layer.name].append(layer)
-    return [(layers[name].pop(0), seconds) for name, seconds in cost.by_layer]
+    """Each layer in a cost, with its seconds; those that are `left_out`, by `layer_told`, are not in it."""
+    left_out = Counter(name for name, _ in cost.left_out)
+    costed = []
+    for layer in workload.layers:
+        if left_out[layer_told(layer)]:
+            left_out[layer_told(layer)] -= 1
+        else:
+            costed.append(layer)
+    return [(layer, seconds) for layer, (_, seconds) in zip(costed, cost.by_layer, strict=True)]
 
 
 def _scheme_of(layer: Layer, plan: Plan | None) -> Scheme | None:

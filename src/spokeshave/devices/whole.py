@@ -8,6 +8,7 @@ from torch import Tensor
 
 from spokeshave.compiler.integers import IntegerDeployment, IntegerForm, WholeNetwork, whole_network
 from spokeshave.deployment import Cost
+from spokeshave.devices.assignment import layer_told
 from spokeshave.devices.device import Device
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan
@@ -87,5 +88,5 @@ def parted(
     reasons = [(layer, reason(layer)) for layer in workload.layers]
     kept = tuple(layer for layer, against in reasons if against is None)
     return replace(workload, layers=kept), tuple(
-        (layer.name, against) for layer, against in reasons if against is not None
+        (layer_told(layer), against) for layer, against in reasons if against is not None
     )

@@ -18,7 +18,7 @@ from spokeshave.compiler.graph_folder import cost_from
 from spokeshave.compiler.integers import IntegerDeployment
 from spokeshave.deployment import Cost, Deployment
 from spokeshave.devices import Device
-from spokeshave.devices.assignment import assign, costed_layers
+from spokeshave.devices.assignment import assign, costed_layers, layer_told
 from spokeshave.devices.code_elsewhere import CodeElsewhere
 from spokeshave.devices.crossbars.aqfp_deployment import AQFPDeployment
 from spokeshave.devices.crossbars.deployment import CrossbarDeployment
@@ -121,7 +121,7 @@ def _dense_cost(inputs: Inputs, fitted: Cost) -> tuple[Cost | None, str]:
     elsewhere = {layer for layer, _ in fitted.left_out}
 
     def left_out(layer: Layer) -> str | None:
-        return "" if layer.name in elsewhere and not layer.weight_shape else None
+        return "" if layer_told(layer) in elsewhere and not layer.weight_shape else None
 
     try:
         return inputs.device.cost(parted(inputs.workload, left_out)[0]), ""

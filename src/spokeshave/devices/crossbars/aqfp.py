@@ -12,7 +12,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from spokeshave.deployment import Cost
-from spokeshave.devices.assignment import assign, usable_schemes
+from spokeshave.devices.assignment import assign, layer_told, usable_schemes
 from spokeshave.devices.crossbars.aqfp_deployment import AQFPDeployment, deploy_binary
 from spokeshave.devices.crossbars.clocking import counter
 from spokeshave.devices.device_file import DeviceFile
@@ -139,7 +139,9 @@ class AQFPDevice:
             weight_bytes=sum(layer.weight_count for layer in layers) // 8,
             samples_per_second=clock / (stream * max(layer.positions for layer in layers)),
             by_layer=by_layer,
-            left_out=tuple((layer.name, ELSEWHERE) for layer in workload.layers if layer not in layers),
+            left_out=tuple(
+                (layer_told(layer), ELSEWHERE) for layer in workload.layers if layer not in layers
+            ),
         )
 
     def deploy(

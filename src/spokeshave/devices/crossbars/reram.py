@@ -170,7 +170,9 @@ class ReRAMDevice:
             samples_per_second=1 / slowest,
             area_mm2=self.figures["crossbars"].value * self.crossbar_area,
             by_layer=tuple((layer.name, one) for layer, one in zip(layers, by_layer, strict=True)),
-            left_out=tuple((layer.name, ELSEWHERE) for layer in workload.layers if not layer.weight_shape),
+            left_out=tuple(
+                (layer_told(layer), ELSEWHERE) for layer in workload.layers if not layer.weight_shape
+            ),
         )
 
     def layer_joules(self, layer: Occupancy) -> float:

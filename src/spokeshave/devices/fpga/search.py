@@ -45,11 +45,13 @@ def find_engine(device: FPGADevice, network: Sequence[Work], known: Iterable[Eng
     Lanes of each format by how many rows have it, so that all formats end a tile together: as many as a layer's rows
     divided by a number of tiles; those with the most products a cycle are counted, and the memories of the best
     searched. int8 lanes hold int4 weights and powers of two as well, so that each way to leave out lanes of these is
-    searched too. `known` engines, found for other formats of this network, are tried beside them.
+    searched too. The device's own engine and `known` ones, found for other formats of this network, are tried beside
+    them.
     Raises SpokeshaveError where not even the smallest engine fits the chip.
     """
     kinds = repeated(network)
-    found = [engine for engine in known if _computes(engine, network)]
+    own = [] if device.misfit() else [device.engine]
+    found = [engine for engine in (*own, *known) if _computes(engine, network)]
     for left_out in _ways_to_leave_out(network):
         found += _search(device, [_on_bytes(work, left_out) for work in network])
     if not found:
