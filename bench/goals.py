@@ -1,9 +1,11 @@
 """What we set ourselves beside what was measured."""
 
+from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import Any
 
-from bench.markdown import compression_name, table
-from bench.standings import SPEEDUP
+from bench.markdown import compression_name, table, thread_count
+from bench.standings import SPEEDUP, reason_for, widest_runs
 from spokeshave.report.figures import times
 
 TWO_THREADS = 0.8
@@ -53,3 +55,47 @@ def _cell(speedup: float | None, goal: float | None, threads: int) -> str:
     if speedup is None:
         return f"not measured, goal {times(goal)}"
     return f"{f'**{times(speedup)}**' if speedup >= goal else times(speedup)} of {times(goal)}"
+
+
+def missed_table(
+    documents: Sequence[dict[str, Any]], goals: Sequence[Sequence[Goal]], reasons: Sequence[dict[str, Any]]
+) -> str:
+    """Goals that were measured and missed: beside which peer, how far ahead of every other peer, and why."""
+    rows = [
+        [
+            row["network"],
+            thread_count(row["threads"]),
+            row["precision"],
+            compression_name(row["compression"]),
+            f"{times(row[SPEEDUP])} of {times(goal)}",
+            row["best_peer"],
+            times(_next_speedup(document, row)),
+            reason_for(row, reasons) or "not understood yet",
+        ]
+        for document, some in zip(documents, goals, strict=True)
+        for row, goal in _missed(document, some)
+    ]
+    heads = ["", "threads", "precision", "compression", "reached", "beside", "beside the next peer", "why"]
+    return table(heads, rows) if rows else "None."
+
+
+def _missed(document: dict[str, Any], goals: Sequence[Goal]) -> Iterator[tuple[dict[str, Any], float]]:
+    for goal, row in product(goals, document.get("rows", [])):
+        wanted = goal.get(row["precision"], 0.0) * (1 if row["threads"] == 1 else TWO_THREADS)
+        named = row["network"] in goal["names"] and row["compression"] == goal["compression"]
+        if named and row[SPEEDUP] < wanted:
+            yield row, wanted
+
+
+def _next_speedup(document: dict[str, Any], row: dict[str, Any]) -> float:
+    """Over the fastest dense contender of the row's class that is no form of its best peer."""
+    best = row["best_peer"].rsplit(" ", 1)[0]
+    run = next(run for run in widest_runs(document, row["threads"]) if run["network"] == row["network"])
+    others = [
+        one["milliseconds"]
+        for one in run["contenders"]
+        if one["compression"] == 1
+        and one["name"] not in (best, "spokeshave")
+        and row["precision"] in (one["precision"], "best")
+    ]
+    return min(others) / row["milliseconds"]

@@ -15,7 +15,7 @@ from string import Template
 from typing import Any
 
 from bench.accuracy_tables import row_sharing_tables, scheme_tables, token_curve_table
-from bench.goals import goal_table
+from bench.goals import goal_table, missed_table
 from bench.plots import write_plots
 from bench.rates import ceiling_table, rate_table
 from bench.records import HERE, RESULTS, read
@@ -45,6 +45,7 @@ def page(results: Path, target: Path) -> str:
     parts = {
         "machine": machine(networks),
         "network_goals": goal_table(networks.get("rows", []), goals["networks"]),
+        "missed": missed_table([networks, layers], [goals["networks"], goals["layers"]], reasons("missed")),
         "networks": "\n\n".join(speedup_tables(networks)),
         "network_rates": "\n\n".join(rate_tables(networks, ceilings)),
         "network_peers": "\n\n".join(peer_tables(networks)),
@@ -63,14 +64,14 @@ def page(results: Path, target: Path) -> str:
         "tokens": token_table(documents["token_counts"]),
         "token_curves": token_curve_table(documents["token_curves"]),
         "mixtures": mixture_table(documents["mixture_memory"]),
-        "losses": loss_table([networks, layers], reasons()),
+        "losses": loss_table([networks, layers], reasons("losses")),
     }
     return Template((HERE / "page.md").read_text()).substitute(parts)
 
 
-def reasons() -> list[dict[str, Any]]:
-    """What is known of why we lose where we lose."""
-    return tomllib.loads((HERE / "reasons.toml").read_text())["reasons"]
+def reasons(of: str) -> list[dict[str, Any]]:
+    """What is known of why a peer is faster (`losses`), or a goal is not reached (`missed`)."""
+    return tomllib.loads((HERE / "reasons.toml").read_text())[of]
 
 
 def rate_tables(document: dict[str, Any], ceilings: dict[str, Any]) -> Iterator[str]:
@@ -146,7 +147,7 @@ def main() -> int:
     arguments = parser.parse_args()
     arguments.output.write_text(page(arguments.results, arguments.output))
     for row in losses([read(arguments.results / f"{name}.json") for name in ("networks", "layers")]):
-        if reason_for(row, reasons()) is None:
+        if reason_for(row, reasons("losses")) is None:
             print(f"no reason: {row['network']}, {row['threads']} threads, {row['ours']}", file=sys.stderr)
     return 0
 

@@ -12,6 +12,7 @@ import torch
 from bench.catalogue import CASES, Case, make
 from bench.chains import CHAINS
 from bench.contest import Contender, standings
+from bench.goals import missed_table
 from bench.own import Makes, kept_share, plan_for, pruned
 from bench.rates import rate_table
 from bench.records import join
@@ -287,7 +288,25 @@ def test_reasons_are_found_by_patterns_and_rows_without_one_say_so():
     text = loss_table([{"rows": [row, {**row, "compression": 2.0}]}], reasons)
     assert "| 0.8x of MNN fp32 | Winograd |" in text
     assert text.count("not understood yet") == 1
-    assert all({"names", "why"} <= reason.keys() for reason in page.reasons())
+    assert all(
+        {"names", "why"} <= reason.keys() for of in ("losses", "missed") for reason in page.reasons(of)
+    )
+
+
+def test_a_goal_that_is_missed_is_told_beside_the_next_peer():
+    row = {"network": "vgg16", "threads": 2, "precision": "fp32", "compression": 10.0, "milliseconds": 10.0}
+    row |= {"best_peer": "A fp32", "speedup_over_best_dense_same_class": 4.0}
+    peers = [("A", "fp32", 40.0), ("A", "int8", 15.0), ("B", "fp32", 90.0), ("C", "int8", 20.0)]
+    contenders = [
+        {"name": name, "precision": precision, "compression": 1.0, "milliseconds": milliseconds}
+        for name, precision, milliseconds in [*peers, ("spokeshave", "fp32", 50.0)]
+    ]
+    document = {"rows": [row], "runs": [{"network": "vgg16", "threads": 2, "contenders": contenders}]}
+    goals = [{"names": ["vgg16"], "compression": 10, "fp32": 8.0}]
+    text = missed_table([document], [goals], [{"names": ["*"], "why": "because"}])
+    assert "| vgg16 | 2 threads | fp32 | 10x | 4x of 6.4x | A fp32 | 9x | because |" in text
+    row["speedup_over_best_dense_same_class"] = 6.4
+    assert missed_table([document], [goals], []) == "None."
 
 
 def test_an_absent_peer_is_a_row_with_its_reason():
