@@ -47,7 +47,13 @@ class Program:
 
 
 def build(testbench: Module, folder: Path, simulator: Simulator) -> Program:
-    """Write a testbench and all modules in it to a folder, one file each, and build it there."""
+    """Write a testbench and all modules in it to a folder, one file each, and build it there.
+
+    Raises SpokeshaveError where the simulator is missing or fails.
+    """
+    missing = why_not_simulated(simulator)
+    if missing is not None:
+        raise SpokeshaveError(f"{missing}, models need none")
     files = write_modules(testbench, folder)
     if simulator == "icarus":
         _run(["iverilog", "-g2005", "-s", testbench.name, "-o", "simulated.vvp", *files], folder)
