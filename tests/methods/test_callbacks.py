@@ -1,5 +1,7 @@
 """Both trainers do the same as a loop written by hand."""
 
+import copy
+import inspect
 import sys
 
 import pytest
@@ -199,6 +201,20 @@ def test_a_label_out_of_range_is_told_and_the_network_is_left_as_it_was(samples,
         fit_by_trainer(network, begin(ADMM(), network, PLAN), wrong, tmp_path)
     assert "forward" not in vars(network)
     fit_by_trainer(network, begin(ADMM(), network, PLAN), samples, tmp_path, num_train_epochs=1)
+    assert "forward" not in vars(network)
+
+
+def test_a_copy_of_a_network_that_tells_computes_with_its_own_weights():
+    network, inputs, labels = Classifier(), torch.ones(2, 16), torch.zeros(2, dtype=torch.long)
+    signature = inspect.signature(network.forward)
+    as_before = tell_wrong_labels(network)
+    assert inspect.signature(network.forward) == signature
+    other = copy.deepcopy(network)
+    nn.init.zeros_(other.layers[2].weight)
+    nn.init.zeros_(other.layers[2].bias)
+    assert not other(inputs, labels)["logits"].any()
+    assert network(inputs, labels=labels)["logits"].any()
+    as_before()
     assert "forward" not in vars(network)
 
 

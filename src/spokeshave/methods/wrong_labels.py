@@ -1,7 +1,8 @@
 """Labels that are none of a network's classes, told by number where the network computes its loss itself."""
 
 from collections.abc import Callable, Mapping
-from functools import wraps
+from functools import partial, wraps
+from types import MethodType
 from typing import Any
 
 import torch
@@ -13,17 +14,13 @@ from spokeshave.errors import SpokeshaveError
 
 def tell_wrong_labels(network: nn.Module) -> Callable[[], None]:
     """Until what this gives is called: `forward` with a label out of range raises one clear SpokeshaveError."""
-    before, forward = vars(network).get("forward"), network.forward
-    if hasattr(forward, "tells_wrong_labels"):
+    before = vars(network).get("forward")
+    if hasattr(network.forward, "tells_wrong_labels"):
         return lambda: None
 
-    def as_before() -> None:
-        vars(network).pop("forward", None)
-        if before is not None:
-            network.forward = before
-
-    @wraps(forward)
-    def telling(*inputs: Any, **named: Any) -> Any:
+    @wraps(type(network).forward)
+    def telling(self: nn.Module, *inputs: Any, **named: Any) -> Any:
+        forward = before or partial(type(self).forward, self)
         try:
             return forward(*inputs, **named)
         except (IndexError, RuntimeError) as error:
@@ -33,8 +30,13 @@ def tell_wrong_labels(network: nn.Module) -> Callable[[], None]:
             as_before()
             raise SpokeshaveError(reason) from error
 
+    def as_before() -> None:
+        vars(network).pop("forward", None)
+        if before is not None:
+            network.forward = before
+
     telling.tells_wrong_labels = True  # type: ignore[attr-defined]
-    network.forward = telling
+    network.forward = MethodType(telling, network)  # a copy of the network has its own
     return as_before
 
 
