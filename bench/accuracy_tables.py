@@ -10,6 +10,7 @@ Document = dict[str, Any]
 Row = dict[str, Any]
 NEAR = 0.005  # below the dense network's accuracy: what counts as kept
 ROUNDING = 1e-9  # of means
+CURVES = "![accuracy by time](../bench/results/token_curves.svg)"
 
 
 def scheme_tables(document: Document) -> str:
@@ -34,7 +35,7 @@ def scheme_tables(document: Document) -> str:
 
 
 def token_curve_table(document: Document) -> str:
-    """Accuracy, tokens and time of every reducer at every share, the dense network first."""
+    """Accuracy, tokens and time of every reducer at every share, the dense network first; and their chart."""
     rows = [
         [
             row["kind"],
@@ -49,7 +50,7 @@ def token_curve_table(document: Document) -> str:
         for row in run["rows"]
     ]
     heads = ["reducer", "share aimed at", "tokens", "fewer multiply-adds", "accuracy", "time", "over dense"]
-    return table(heads, rows) if rows else NOTHING
+    return f"{table(heads, rows)}\n\n{CURVES}" if rows else NOTHING
 
 
 def _spread(accuracies: Sequence[float]) -> str:
