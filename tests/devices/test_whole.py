@@ -74,6 +74,19 @@ def test_other_products_of_activations_run_elsewhere(name):
 
 
 @pytest.mark.parametrize("name", DEVICES)
+def test_a_network_of_such_products_alone_is_refused(name):
+    with pytest.raises(SpokeshaveError, match=r"can run no layer of the network: .*MatMul has no form"):
+        deployed(name, Squared(), torch.randn(1, 5, 6))
+
+
+class Squared(nn.Module):
+    """A product of an activation with itself."""
+
+    def forward(self, x):
+        return x @ x.transpose(1, 2)
+
+
+@pytest.mark.parametrize("name", DEVICES)
 def test_attention_is_computed_where_it_is_counted(name):
     x = torch.randn(1, 5, 8)
     made = deployed(name, Attends(), x)

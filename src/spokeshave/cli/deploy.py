@@ -51,7 +51,6 @@ def deploy(
     schemes = load_plan(plan)
     shown = resolve_data(calibration).train if calibration is not None else None
     made = target.deploy(found, example, schemes, shown)
-    _check_whole(made, network)
     made.save(output)
     record, lines = _described(made, output, device)
     if json:
@@ -63,15 +62,6 @@ def deploy(
         lines.insert(1, f"{told} ({cost.kind}: {cost.source})")
     for line in lines:
         console().print(line, markup=False)
-
-
-def _check_whole(made: "Deployment", network: str) -> None:
-    """Refuse a deployment in whole numbers of which no layer is."""
-    from spokeshave.compiler.integers import IntegerDeployment
-
-    if isinstance(made, IntegerDeployment) and not made.manifest.accumulators:
-        reasons = "; ".join(f"{layer}: {reason}" for layer, reason in made.manifest.floats)
-        raise SpokeshaveError(f"no layer of {network} is in whole numbers{': ' if reasons else ''}{reasons}")
 
 
 def _described(made: "Deployment", output: Path, device: str) -> tuple[dict[str, Any], list[str]]:

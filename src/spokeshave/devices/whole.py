@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from spokeshave.compiler.integers import IntegerDeployment, IntegerForm, WholeNetwork, whole_network
+from spokeshave.compiler.integers.ranges import accumulator_ranges
 from spokeshave.deployment import Cost
 from spokeshave.devices.assignment import layer_told
 from spokeshave.devices.device import Device
@@ -44,6 +45,9 @@ def deploy_whole(
     shown, workload = needed(device, calibration), trace(network, example)
     device.cost(workload, plan)  # what it refuses is known before anything is calibrated
     whole = whole_network(network, example, shown, device.form, plan)
+    if not accumulator_ranges(whole.graph):
+        reasons = "; ".join(f"{layer}: {reason}" for layer, reason in whole.floats)
+        raise SpokeshaveError(f"{device.name} can run no layer of the network: {reasons}")
     return IntegerDeployment(whole, device.form, _cost(device, workload, plan, whole), device.name)
 
 
