@@ -10,7 +10,7 @@ import numpy as np
 from spokeshave.compiler.isa import InstructionSet, level_two_cache_bytes
 from spokeshave.compiler.kernels.amx import TILE
 from spokeshave.compiler.kernels.reorder import similar_rows
-from spokeshave.compiler.layout import CHANGES, FLOAT_BYTES
+from spokeshave.compiler.layout import CHANGES, FLOAT_BYTES, round_up
 
 # Cycles of one column of a panel per vector of lanes: the input vector comes from the level-2 cache meanwhile, so the
 # slower one counts. Fitted to the panel kernel's rates with 1, 2, 4 and 8 rows on a CPU with AVX-512
@@ -28,11 +28,12 @@ MASK_CYCLES = 0.7  # of a column that has a mask of its own: subsets are not in 
 # columns, 8 a tile load; to gather a column is a load and a store, one store a cycle.
 AMX_FORMS = ((16, 4), (32, 2))
 GATHER_CYCLES, TILE_CYCLES = 2.0, 1.0
-# Winograd's algorithm on an AVX-512 CPU: cycles for the points of one tile of inputs, the outputs of one tile, and the
-# points of one kernel, each for a vector of channels; and for a multiply-add of two vectors by vectors of outputs in a
-# register tile: with fewer, inputs are loaded more often.
+# Winograd's algorithm on an AVX-512 CPU: cycles for the points of one tile of inputs, the outputs of one tile (rows of
+# maps are turned in whole vectors), and the points of one kernel, each for a vector of channels; and for a multiply-add
+# of two vectors by vectors of outputs in a register tile: with fewer, inputs are loaded more often.
 INPUT_CYCLES, OUTPUT_CYCLES, KERNEL_CYCLES = 260.0, 230.0, 100.0
-MULTIPLY_ADD_CYCLES = {2: 0.56, 1: 0.68}
+MULTIPLY_ADD_CYCLES = {2: 0.49, 1: 0.63}
+MORE_TILES = 2.0  # what a register tile's loop takes besides, as so many tiles more
 TILE_SIDE, POINTS = 4, 36  # outputs of a tile along each axis, and numbers that stand for it
 GROUP_TILES = (
     56  # tiles at a time: what is made of them stays in the level-2 cache, and weights last long enough
@@ -158,15 +159,16 @@ class Product:
     def _winograd_cycles(self, schedule: Schedule) -> float:
         """Zeros save something where all outputs of a block leave a kernel out."""
         assert self.tiles is not None
-        channels, tiles = self.kept.shape[1] // 9, self.tiles.rows * self.tiles.columns
-        block = schedule.vectors * self.tiles.lanes
-        outputs = -(-len(self.kept) // block) * schedule.vectors
-        inputs, groups = -(-channels // self.tiles.lanes), -(-self.tiles.rows // schedule.chunk)
+        tiles, channels, block = self.tiles, self.kept.shape[1] // 9, schedule.vectors * self.tiles.lanes
+        outputs, inputs = -(-len(self.kept) // block) * schedule.vectors, -(-channels // tiles.lanes)
         by_block = np.logical_or.reduceat(self.kept, np.arange(0, len(self.kept), block), axis=0)
         kept = schedule.vectors * int(by_block.reshape(-1, channels, 9).any(2).sum())
-        products = tiles * kept * POINTS * MULTIPLY_ADD_CYCLES[schedule.vectors]
-        kernels = groups * kept * KERNEL_CYCLES
-        return (products + kernels + tiles * (inputs * INPUT_CYCLES + outputs * OUTPUT_CYCLES)) / self.vectors
+        groups, together = -(-tiles.rows // schedule.chunk), schedule.chunk * tiles.columns
+        multiplied = tiles.rows * tiles.columns + MORE_TILES * groups * -(-together // schedule.rows)
+        products = multiplied * kept * POINTS * MULTIPLY_ADD_CYCLES[schedule.vectors]
+        turned = tiles.rows * round_up(tiles.columns, max(1, tiles.lanes // TILE_SIDE))
+        transforms = turned * (inputs * INPUT_CYCLES + outputs * OUTPUT_CYCLES)
+        return (products + groups * kept * KERNEL_CYCLES + transforms) / self.vectors
 
     def _amx_cycles(self, schedule: Schedule) -> float:
         filling = TILE / 2 * self.groups * -(-len(self.kept) // self.groups // schedule.rows)
