@@ -63,6 +63,7 @@ def test_the_folder_simulates_to_what_must_come_out(whole, folder, spokeshave):
         (("--layer", "nothing"), "the deployment has no layer 'nothing' with sums; it has"),
         (("--layer", "LAYER", "--device", "integers-shift"), "integers-shift is no FPGA"),
         (("--layer", "LAYER", "--engine", "int9=4"), "--engine takes name=number of int8, int4"),
+        (("--layer", "LAYER", "--engine", "binary=4"), "--engine takes name=number of int8, int4, shift, c"),
         (
             ("--layer", "LAYER", "--engine", "int8=3"),
             "int8 lanes come in pairs, for two share a DSP block, not 3",

@@ -40,8 +40,11 @@ def verilog(
         raise SpokeshaveError(f"{device} is no FPGA; `spokeshave devices list` says which device is one")
     made: Engine = found.engine
     if engine is not None:
-        given = _numbers(engine, (*CODE_BITS, *SIZES))
-        lanes = {kind: count for kind, count in given.items() if kind in CODE_BITS}
+        kinds = [
+            kind for kind in CODE_BITS if kind != "binary"
+        ]  # whose lanes read bits: these layers' are bytes
+        given = _numbers(engine, (*kinds, *SIZES))
+        lanes = {kind: count for kind, count in given.items() if kind in kinds}
         sizes: dict[str, Any] = {name: count for name, count in given.items() if name in SIZES}
         made = replace(made, lanes=Lanes(**lanes) if lanes else made.lanes, **sizes)
         found.with_engine(made)

@@ -243,3 +243,5 @@ def test_wrong_forms_get_one_sentence():
             IntegerForm(**settings)
     with pytest.raises(SpokeshaveError, match="calibration data is empty"):
         whole_network(Plain().eval(), torch.randn(1, 3, 8, 8), [])
+    with pytest.raises(SpokeshaveError, match="sample has shape 4x8x8, the network was compiled for 3x8x8"):
+        whole_network(Plain().eval(), torch.randn(1, 3, 8, 8), [torch.randn(2, 4, 8, 8)])

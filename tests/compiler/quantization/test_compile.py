@@ -135,6 +135,10 @@ def test_no_budget_at_all_leaves_everything_float32():
         ({"precision": "int4"}, "no precision 'int4'"),
         ({"precision": "int8"}, "needs calibration data"),
         ({"precision": "int8", "calibration": []}, "calibration data is empty"),
+        (
+            {"precision": "int8", "calibration": [torch.ones(1, 4, 8, 8)]},
+            "sample has shape 4x8x8, the network was compiled for 3x8x8",
+        ),
     ],
 )
 def test_mistakes_are_named(arguments, complaint):

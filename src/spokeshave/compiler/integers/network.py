@@ -28,7 +28,7 @@ from spokeshave.compiler.operations import (
     QuantizedSum,
 )
 from spokeshave.compiler.passes.pipeline import optimise
-from spokeshave.compiler.quantization.calibrate import samples_of
+from spokeshave.compiler.quantization.calibrate import samples_of, shapes_blamed
 from spokeshave.compiler.quantization.observers import Histogram
 from spokeshave.errors import SpokeshaveError
 from spokeshave.export import export_network
@@ -75,7 +75,8 @@ def whole_network(
             f"the network has {len(graph.inputs)} inputs, the calibration data {len(batches[0])}: give batches "
             "((first, second, ...),)"
         )
-    histograms = observed(graph, batches, touched(graph, division))
+    with shapes_blamed(graph, batches):
+        histograms = observed(graph, batches, touched(graph, division))
     schemes = plan.resolve(network) if plan is not None else {}
     grids = choose_grids(graph, division, histograms, form)
     weights = whole_weights(graph, imported.graph.weights, schemes, form)

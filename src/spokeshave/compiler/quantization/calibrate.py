@@ -1,6 +1,7 @@
 """Calibration: running the float32 graph on a few samples and observing every value."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from copy import copy
 from itertools import islice, tee
 from typing import Any
@@ -36,6 +37,31 @@ def samples_of(batches: Iterable[Any], most: int) -> list[Sample]:
     if not found:
         raise SpokeshaveError("the calibration data is empty; give at least one batch of inputs")
     return found
+
+
+def check_shapes(graph: Graph, samples: Iterable[Sample]) -> None:
+    """Raise SpokeshaveError for samples, or batches of them, that the graph does not take (at its greatest lengths)."""
+    wanted = [tuple(map(int, graph.shape(name)[1:])) for name in graph.inputs]
+    for sample in samples:
+        given = [tuple(tensor.shape[1:]) for tensor in sample]
+        if given != wanted:
+            raise SpokeshaveError(
+                f"a calibration sample has shape {_told(given)}, the network was compiled for {_told(wanted)}"
+            )
+
+
+@contextmanager
+def shapes_blamed(graph: Graph, samples: Iterable[Sample]) -> Iterator[None]:
+    """Where the block fails, and samples have other shapes than the graph's inputs, that is said (`check_shapes`)."""
+    try:
+        yield
+    except RuntimeError:
+        check_shapes(graph, samples)
+        raise
+
+
+def _told(shapes: list[tuple[int, ...]]) -> str:
+    return " and ".join("x".join(map(str, shape)) or "1" for shape in shapes)
 
 
 def _samples(batches: Iterable[Any]) -> Iterator[Sample]:

@@ -23,7 +23,14 @@ from spokeshave.compiler.operations import (
     SelectTokens,
 )
 from spokeshave.compiler.quantization.attention import attention_in_bfloat16
-from spokeshave.compiler.quantization.calibrate import Sample, observe, quantizations, samples_of
+from spokeshave.compiler.quantization.calibrate import (
+    Sample,
+    check_shapes,
+    observe,
+    quantizations,
+    samples_of,
+    shapes_blamed,
+)
 from spokeshave.compiler.quantization.integers import integer_layers, to_integers
 from spokeshave.compiler.quantization.observers import OBSERVERS
 from spokeshave.compiler.quantization.record import LayerPrecision
@@ -66,7 +73,8 @@ def lower_precision(
     pieces = tuple(
         attention_in_bfloat16(piece, isa) if isinstance(piece, Graph) else piece for piece in pieces
     )
-    _check_shapes(graph, samples)
+    if any(isinstance(size, Count) for name in graph.inputs for size in graph.shape(name)):
+        check_shapes(graph, samples)
     segments = [piece for piece in pieces if isinstance(piece, Graph)]
     reasons = {name: reason for segment in segments for name, reason in integer_layers(segment, isa).items()}
     able = frozenset(name for name, reason in reasons.items() if reason is None)
@@ -76,7 +84,8 @@ def lower_precision(
         if able.intersection(node.outputs)
         for name in (*node.inputs, *node.outputs)
     }
-    ranges = quantizations(observe(graph, samples, touched), OBSERVERS[settings.observer])
+    with shapes_blamed(graph, samples):
+        ranges = quantizations(observe(graph, samples, touched), OBSERVERS[settings.observer])
     convert = partial(_converted, pieces, ranges)
     error = _error(graph, convert, _spread_out(samples, ERROR_SAMPLES))
     chosen, costs = _within(able, error, settings.error_budget)
@@ -103,19 +112,6 @@ def _again(graph: Graph, node: Node) -> str:
     return next(
         filter(None, (rounded_again(weight.flatten(0, 1) if stacked else weight) for weight in weights)), ""
     )
-
-
-def _check_shapes(graph: Graph, samples: Sequence[Sample]) -> None:
-    """Raise SpokeshaveError for samples of other lengths than the greatest, where these may change."""
-    if not any(isinstance(size, Count) for name in graph.inputs for size in graph.shape(name)):
-        return
-    wanted = [tuple(map(int, graph.shape(name))) for name in graph.inputs]
-    for sample in samples:
-        given = [tuple(tensor.shape) for tensor in sample]
-        if given != wanted:
-            raise SpokeshaveError(
-                f"a calibration sample has shape {given}, the network was compiled for {wanted}"
-            )
 
 
 def _converted(pieces: Pieces, ranges: Mapping[str, Quantization], chosen: frozenset[str]) -> Pieces:
