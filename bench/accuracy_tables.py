@@ -1,8 +1,10 @@
 """Accuracy beside time, as Markdown tables: every scheme by kind of layer, and rows that share columns."""
 
 from collections.abc import Sequence
-from statistics import fmean, stdev
+from statistics import stdev
 from typing import Any
+
+from papers.trials import spread
 
 from bench.markdown import NOTHING, milliseconds, table
 
@@ -42,7 +44,7 @@ def token_curve_table(document: Document) -> str:
             "all" if row["keep"] == 1 else f"{row['keep']:.0%}",
             f"{row['tokens']:.0f}",
             f"{row['removed']:.0%}",
-            _spread(row["accuracies"]),
+            spread(row["accuracies"]),
             milliseconds(row["milliseconds"]),
             f"{run['rows'][0]['milliseconds'] / row['milliseconds']:.2f}x",
         ]
@@ -51,15 +53,6 @@ def token_curve_table(document: Document) -> str:
     ]
     heads = ["reducer", "share aimed at", "tokens", "fewer multiply-adds", "accuracy", "time", "over dense"]
     return f"{table(heads, rows)}\n\n{CURVES}" if rows else NOTHING
-
-
-def _spread(accuracies: Sequence[float]) -> str:
-    """
-    >>> _spread([0.9, 0.8, 0.85])
-    '85.0 ± 5.0 %'
-    """
-    deviation = f" ± {100 * stdev(accuracies):.1f}" if len(accuracies) > 1 else ""
-    return f"{100 * fmean(accuracies):.1f}{deviation} %"
 
 
 def row_sharing_tables(document: Document) -> str:

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any
 
-from bench.markdown import compression_name, table, thread_count
-from bench.standings import SPEEDUP, reason_for, widest_runs
+from bench.markdown import compression_name, table
+from bench.standings import PLACE, SPEEDUP, place, why, widest_runs
 from spokeshave.report.figures import times
 
 TWO_THREADS = 0.8
@@ -51,10 +51,15 @@ def _cell(speedup: float | None, goal: float | None, threads: int) -> str:
     """
     if goal is None:
         return "-"
-    goal *= 1 if threads == 1 else TWO_THREADS
+    goal = _on(threads, goal)
     if speedup is None:
         return f"not measured, goal {times(goal)}"
     return f"{f'**{times(speedup)}**' if speedup >= goal else times(speedup)} of {times(goal)}"
+
+
+def _on(threads: int, goal: float) -> float:
+    """A goal, which is set for one thread, on so many."""
+    return goal if threads == 1 else TWO_THREADS * goal
 
 
 def missed_table(
@@ -63,25 +68,22 @@ def missed_table(
     """Goals that were measured and missed: beside which peer, how far ahead of every other peer, and why."""
     rows = [
         [
-            row["network"],
-            thread_count(row["threads"]),
-            row["precision"],
-            compression_name(row["compression"]),
+            *place(row),
             f"{times(row[SPEEDUP])} of {times(goal)}",
             row["best_peer"],
             times(_next_speedup(document, row)),
-            reason_for(row, reasons) or "not understood yet",
+            why(row, reasons),
         ]
         for document, some in zip(documents, goals, strict=True)
         for row, goal in _missed(document, some)
     ]
-    heads = ["", "threads", "precision", "compression", "reached", "beside", "beside the next peer", "why"]
+    heads = [*PLACE, "reached", "beside", "beside the next peer", "why"]
     return table(heads, rows) if rows else "None."
 
 
 def _missed(document: dict[str, Any], goals: Sequence[Goal]) -> Iterator[tuple[dict[str, Any], float]]:
     for goal, row in product(goals, document.get("rows", [])):
-        wanted = goal.get(row["precision"], 0.0) * (1 if row["threads"] == 1 else TWO_THREADS)
+        wanted = _on(row["threads"], goal.get(row["precision"], 0.0))
         named = row["network"] in goal["names"] and row["compression"] == goal["compression"]
         if named and row[SPEEDUP] < wanted:
             yield row, wanted

@@ -146,8 +146,9 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=PAGE)
     arguments = parser.parse_args()
     arguments.output.write_text(page(arguments.results, arguments.output))
+    known = reasons("losses")
     for row in losses([read(arguments.results / f"{name}.json") for name in ("networks", "layers")]):
-        if reason_for(row, reasons("losses")) is None:
+        if reason_for(row, known) is None:
             print(f"no reason: {row['network']}, {row['threads']} threads, {row['ours']}", file=sys.stderr)
     return 0
 

@@ -103,19 +103,28 @@ def reason_for(row: Document, reasons: Sequence[Document]) -> str | None:
     return None
 
 
+PLACE = ("", "threads", "precision", "compression")
+
+
+def place(row: Document) -> list[str]:
+    """Which standing a row is: the cells under `PLACE`."""
+    return [
+        row["network"],
+        thread_count(row["threads"]),
+        row["precision"],
+        compression_name(row["compression"]),
+    ]
+
+
+def why(row: Document, reasons: Sequence[Document]) -> str:
+    """The reason as it is shown."""
+    return reason_for(row, reasons) or "not understood yet"
+
+
 def loss_table(documents: Sequence[Document], reasons: Sequence[Document]) -> str:
     """Where a dense peer is faster than ours, and why."""
     rows = [
-        [
-            row["network"],
-            thread_count(row["threads"]),
-            row["precision"],
-            compression_name(row["compression"]),
-            f"{times(row[SPEEDUP])} of {row['best_peer']}",
-            reason_for(row, reasons) or "not understood yet",
-        ]
+        [*place(row), f"{times(row[SPEEDUP])} of {row['best_peer']}", why(row, reasons)]
         for row in losses(documents)
     ]
-    return (
-        table(["", "threads", "precision", "compression", "our speed", "why"], rows) if rows else "Nowhere."
-    )
+    return table([*PLACE, "our speed", "why"], rows) if rows else "Nowhere."

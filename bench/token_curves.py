@@ -68,11 +68,17 @@ def dense_network(data: Data) -> nn.Module:
     return Store(RUNS).checkpoint("token_curves/begun", (DENSE_EPOCHS, DENSE_IMAGES), network, fit)
 
 
+def file_name(kind: str, keep: float) -> str:
+    """What is kept of a network begins so."""
+    return f"{kind.replace(' ', '_')}-{keep}"
+
+
 def tuned(dense: nn.Module, data: Data, seed: int, kind: str, keep: float, tokens: float) -> nn.Module:
     """The network with a reducer in it, or none; `tokens` is how many the selector kept, for all others."""
     way, network = recipe(keep), copy.deepcopy(dense)
-    name = f"token_curves/{kind.replace(' ', '_')}-{keep}"
-    kept = partial(Store(RUNS).checkpoint, name, (seed, way, IMAGES), network)
+    kept = partial(
+        Store(RUNS).checkpoint, f"token_curves/{file_name(kind, keep)}", (seed, way, IMAGES), network
+    )
     if kind == DENSE:
         return kept(lambda fresh: trained_as_long(fresh, dense, data, way, seed))
     torch.manual_seed(seed)
@@ -100,7 +106,7 @@ def rows_of(seed: int, dense: nn.Module, data: Data) -> Iterator[tuple[Row, Call
         tokens = 0.0
         for kind in KINDS:
             make = partial(tuned, dense, data, seed, kind, keep, tokens)
-            name = f"token_curves/{kind.replace(' ', '_')}-{keep}-{seed}"
+            name = f"token_curves/{file_name(kind, keep)}-{seed}"
             found = remembered(name, partial(_figures, make, data))
             tokens = tokens or found["tokens"][PLACE]
             figures = {"tokens": found["tokens"][PLACE]} | {
@@ -119,7 +125,7 @@ def _dense_figures(make: Callable[[], nn.Module], data: Data) -> dict[str, Any]:
 
 def deployment(row: Row, make: Callable[[], nn.Module], image: torch.Tensor) -> NativeDeployment:
     """The compiled network of a row, made unless it is there."""
-    place = RUNS / "token_curves" / f"{row['kind'].replace(' ', '_')}-{row['keep']}"
+    place = RUNS / "token_curves" / file_name(row["kind"], row["keep"])
     if not place.is_dir():
         compile_network(make(), image).save(place)
     return load_deployment(place)

@@ -37,16 +37,21 @@ def without_caches(nesting: TreeSpec) -> TreeSpec:
     if nesting.is_leaf():
         return nesting
     parts = [without_caches(child) for child in nesting.children()]
-    is_cache = getattr(nesting.type, "__module__", None) == CACHES
-    return TreeSpec(tuple, None, parts) if is_cache else TreeSpec(nesting.type, nesting.context, parts)
+    return (
+        TreeSpec(tuple, None, parts) if _is_cache(nesting) else TreeSpec(nesting.type, nesting.context, parts)
+    )
 
 
 def lie_in_caches(nesting: TreeSpec) -> list[bool]:
     """Which of the leaves are parts of a cache."""
     if nesting.is_leaf():
         return [False]
-    is_cache = getattr(nesting.type, "__module__", None) == CACHES
-    return [is_cache or inner for child in nesting.children() for inner in lie_in_caches(child)]
+    cached = _is_cache(nesting)
+    return [cached or inner for child in nesting.children() for inner in lie_in_caches(child)]
+
+
+def _is_cache(nesting: TreeSpec) -> bool:
+    return getattr(nesting.type, "__module__", None) == CACHES
 
 
 def plainly_nested(program: ExportedProgram) -> ExportedProgram:

@@ -32,7 +32,8 @@ def verilog(
     from spokeshave.compiler.integers import load_integer_deployment
     from spokeshave.devices import load_device
     from spokeshave.devices.fpga.device import FPGADevice
-    from spokeshave.devices.fpga.engine import CODE_BITS, Engine, Lanes
+    from spokeshave.devices.fpga.engine import Engine, Lanes
+    from spokeshave.devices.fpga.read import LANES
     from spokeshave.devices.fpga.verilog.folder import write_verilog
 
     found = load_device(device)
@@ -40,11 +41,8 @@ def verilog(
         raise SpokeshaveError(f"{device} is no FPGA; `spokeshave devices list` says which device is one")
     made: Engine = found.engine
     if engine is not None:
-        kinds = [
-            kind for kind in CODE_BITS if kind != "binary"
-        ]  # whose lanes read bits: these layers' are bytes
-        given = _numbers(engine, (*kinds, *SIZES))
-        lanes = {kind: count for kind, count in given.items() if kind in kinds}
+        given = _numbers(engine, (*LANES, *SIZES))
+        lanes = {kind: count for kind, count in given.items() if kind in LANES}
         sizes: dict[str, Any] = {name: count for name, count in given.items() if name in SIZES}
         made = replace(made, lanes=Lanes(**lanes) if lanes else made.lanes, **sizes)
         found.with_engine(made)

@@ -37,9 +37,7 @@ def input_columns(layer: nn.Module, inputs: Tensor) -> Tensor:
 def matrices_of(layer: nn.Module, weight: Tensor) -> Tensor:
     """A weight of the layer as `[groups, outputs, K]`, K as in `input_columns`."""
     if isinstance(layer, _ConvTransposeNd):
-        by_group = weight.unflatten(0, (layer.groups, -1)).transpose(
-            1, 2
-        )  # [groups, outputs, inputs, kernel]
+        by_group = weight.unflatten(0, (layer.groups, -1)).transpose(1, 2)
         return by_group.flip(_kernel_axes(layer)).flatten(2)
     if is_input_major(layer):
         return weight.T[None]
