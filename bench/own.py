@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from bench.catalogue import Case
 from bench.store import Made, kept
 from spokeshave.compiler import NativeDeployment, compile_network
+from spokeshave.compiler.isa import best_here
+from spokeshave.compiler.schedule import rows_to_share
 from spokeshave.errors import SpokeshaveError
 from spokeshave.measure import Absent, relative_error
 from spokeshave.measure.peers import TOLERANCES, Precision
@@ -27,6 +29,7 @@ from spokeshave.weights import Weight, weights_of
 
 OWN_NAME = "spokeshave"
 COLUMN_GROUP: dict[Precision, int] = {"fp32": 1, "bf16": 2, "int8": 4}
+ELEMENTS: dict[Precision, str] = {"fp32": "float32", "bf16": "bfloat16", "int8": "uint8"}
 FULL_NAMES: dict[Precision, str] = {"fp32": "float32", "bf16": "bfloat16", "int8": "int8"}
 KERNEL_BLOCK = (32, 9)
 """Kernels of 3 x 3 in float32 are kept or left out for so many outputs together: what Winograd's algorithm skips."""
@@ -55,18 +58,20 @@ def plan_for(
 ) -> Plan | None:
     """All layers that are worth it at the same compression, rows sharing their columns as the case says; or None.
 
-    Convolutions of 3 x 3 lose whole kernels in float32 (`KERNEL_BLOCK`). In int8 (bf16) neighbouring input channels are
-    kept in fours (pairs) where the layer has whole ones: one word of the kernels.
+    On a CPU with AMX more rows share theirs in int8 and bf16: as many as tile registers take. Convolutions of 3 x 3
+    lose whole kernels in float32 (`KERNEL_BLOCK`). In int8 (bf16) neighbouring input channels are kept in fours (pairs)
+    where the layer has whole ones: one word of the kernels.
     What reads the network's own input, a first convolution or recurrent layer, stays dense unless the case says
     otherwise; depthwise convolutions always do.
     """
     if compression <= 1:
         return None
     weights = [weight for weight in weights_of(network) if weight.wanted]
+    rows = max(case.rows, rows_to_share(best_here(), ELEMENTS[precision]))
     rules = []
     for position, weight in enumerate(weights):
         dense = _stays_dense(weight, position == 0 and not case.prune_first)
-        scheme = None if dense else _scheme(weight.shape, 1 - 1 / compression, case.rows, precision)
+        scheme = None if dense else _scheme(weight.shape, 1 - 1 / compression, rows, precision)
         scheme = Unstructured(1 - 1 / compression) if scheme and unstructured else scheme
         rules.append(Rule(weight.parameter, scheme))
     return Plan(tuple(rules))

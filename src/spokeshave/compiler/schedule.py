@@ -197,6 +197,18 @@ def schedule_for(product: Product, isa: InstructionSet) -> Schedule:
     return min(forms(product, isa), key=product.cycles)
 
 
+def rows_to_share(isa: InstructionSet, element: str) -> int:
+    """How many output rows should share their kept columns for fast products over many lanes, at least.
+
+    `element` is the type of what layers read. Fewer run as well, in panels that unite what their rows keep.
+
+    >>> from spokeshave.compiler.isa import instruction_set
+    >>> [rows_to_share(instruction_set("avx512_amx"), element) for element in ("float32", "uint8")]
+    [8, 32]
+    """
+    return AMX_FORMS[-1][0] if isa.has_amx and element != "float32" else 8
+
+
 def candidates(product: Product, isa: InstructionSet, threads: int) -> tuple[Schedule, ...]:
     """Schedules worth timing; what `schedule_for` says comes first."""
     first = schedule_for(product, isa)

@@ -28,7 +28,7 @@ from spokeshave.compiler.emit.lower import lower
 from spokeshave.compiler.emit.source import emit_source
 from spokeshave.compiler.isa import amx_permitted, best_here, cpu_features, instruction_set, runs_here
 from spokeshave.compiler.kernels.packing import pack_panels
-from spokeshave.compiler.kernels.words import amx_panels
+from spokeshave.compiler.kernels.tiles import tile_panels
 from spokeshave.compiler.native import NativeDeployment
 from spokeshave.compiler.quantization.bfloat16 import BFloat16, to_bfloat16
 from spokeshave.compiler.reference import run_reference
@@ -107,24 +107,38 @@ def test_whole_networks(kind, precision):
 
 
 @pytest.mark.parametrize("rows", [16, 32])
-def test_packed_columns_fill_whole_tiles(rows):
+@pytest.mark.parametrize("density", [0.2, 1.0])
+def test_packed_columns_fill_whole_tiles(rows, density):
     generator = np.random.default_rng(0)
-    matrix = (generator.integers(1, 9, (70, 45)) * (generator.random((70, 45)) < 0.2)).astype(np.int32)
+    matrix = (generator.integers(1, 9, (70, 45)) * (generator.random((70, 45)) < density)).astype(np.int32)
     matrix[:rows] = 0
-    panels = pack_panels(matrix, rows)
-    packed = amx_panels(panels)
+    offsets = 7 * np.arange(45)
+    tiled = tile_panels(pack_panels(matrix, rows), offsets)
+    packed = tiled.panels
     assert not (packed.column_start % 16).any()
+    assert (np.diff(packed.column_start) > 0).all()
     assert len(packed.columns) * rows == len(packed.weights)
     rebuilt = np.zeros_like(matrix)
     tiles = packed.weights.reshape(-1, rows, 16)
     for panel in range(packed.count):
         members = packed.row_numbers[panel * rows : (panel + 1) * rows]
         for first in range(packed.column_start[panel], packed.column_start[panel + 1], 16):
+            columns, stride = packed.columns[first : first + 16], tiled.strides[first // 16]
+            assert not stride or (np.diff(offsets[columns]) == stride).all()
             block = np.zeros((rows, matrix.shape[1]), np.int32)
-            np.add.at(block, (slice(None), packed.columns[first : first + 16]), tiles[first // 16])
+            np.add.at(block, (slice(None), columns), tiles[first // 16])
             for row, values in zip(members[: len(set(members))], block, strict=False):
                 rebuilt[row] += values
     assert (rebuilt == matrix).all()
+    assert tiled.strides.any() or density < 1
+
+
+def test_dense_convolutions_read_every_tile_where_it_lies():
+    words, taps = 32, 9
+    offsets = (100 * np.arange(words)[:, None] + np.arange(taps)).ravel()
+    tiled = tile_panels(pack_panels(np.ones((32, words * taps), np.int32), 32), offsets, taps)
+    assert (tiled.strides == 100).all()
+    assert sorted(tiled.panels.columns) == list(range(words * taps))
 
 
 def test_many_rows_of_words_go_to_tiles_and_floats_do_not():

@@ -62,6 +62,7 @@ def lower_rounded(lowering: Lowering, node: Node) -> None:
         source,
         output,
         lowering.residual(node.inputs[1]) if layer.residual else output,
+        *packed.in_tiles,
         schedule=schedule,
     )
 

@@ -232,6 +232,8 @@ def _wants_no_gaps(graph: Graph, node: Node, isa: InstructionSet) -> bool:
     words = graph.values[node.inputs[0]].dtype != "float32"
     if is_depthwise(graph, node) and (words or convolution.stride != (1, 1)):
         return False
+    if words and isa.has_amx:  # tiles are so fast that images would take longer than the lanes of gaps
+        return False
     return lies_without_gaps((shape[2], shape[3]), _positions(graph.shape(node.output)), isa.lanes, words)
 
 

@@ -96,6 +96,7 @@ def lower_quantized(lowering: Lowering, node: Node) -> None:
         output,
         lowering.residual(node.inputs[1]) if layer.residual else output,
         requantization_literal(after),
+        *packed.in_tiles,
         schedule=schedule,
     )
 

@@ -12,7 +12,8 @@ from spokeshave.compiler.emit.program import Argument, Place
 from spokeshave.compiler.emit.taps import taps
 from spokeshave.compiler.graph import Node
 from spokeshave.compiler.kernels.packing import Panels, padded, with_room
-from spokeshave.compiler.kernels.words import amx_panels, pack_word_panels, whole_words, word_matrix
+from spokeshave.compiler.kernels.tiles import tile_panels
+from spokeshave.compiler.kernels.words import pack_word_panels, whole_words, word_matrix
 from spokeshave.compiler.layout import CHANNELS_PER_WORD, FLOAT_BYTES, Planes
 from spokeshave.compiler.operations import Convolution, Linear
 from spokeshave.compiler.schedule import Product, Schedule
@@ -27,6 +28,14 @@ class WordPanels:
     schedule: Schedule
     offsets: np.ndarray  # of the columns, in words
     rows: int  # of the layer
+    strides: np.ndarray | None = None  # of each tile of columns, in words, where tile registers take them
+
+    @property
+    def in_tiles(self) -> tuple[Argument, ...]:
+        """What kernels with tile registers take besides: how far apart the columns of each tile lie."""
+        if self.strides is None:
+            return ()
+        return (self.lowering.constant((self.strides * FLOAT_BYTES).astype(np.int32)),)
 
     @property
     def weights(self) -> tuple[Argument, ...]:
@@ -87,8 +96,10 @@ def word_panels(
     schedule = lowering.choose(product)
     order = product.order if schedule.reordered else np.arange(len(matrix))
     panels = pack_word_panels(matrix, schedule.rows, unit, order)
-    panels = amx_panels(panels) if schedule.amx else panels
-    return WordPanels(lowering, panels, schedule, offsets, len(weight)), source
+    if not schedule.amx:
+        return WordPanels(lowering, panels, schedule, offsets, len(weight)), source
+    tiled = tile_panels(panels, offsets, int(np.prod(weight.shape[2:], dtype=int)))
+    return WordPanels(lowering, tiled.panels, schedule, offsets, len(weight), tiled.strides), source
 
 
 def planes_of(lowering: Lowering, value: str) -> Planes:

@@ -19,7 +19,8 @@ INLINE int32_t *emulated_tile(int tile) {
     return emulated[tile];
 }
 #define TILE_ZERO(tile) memset(emulated_tile(tile), 0, TILE_WORDS * 4)
-#define TILE_LOAD(tile, from) memcpy(emulated_tile(tile), from, TILE_WORDS * 4)
+#define TILE_LOAD(tile, from, apart) \
+    for (int i = 0; i < TILE; i++) memcpy(emulated_tile(tile) + i * TILE, (const char *)(from) + i * (apart), TILE * 4)
 #define TILE_STORE(tile, to) memcpy(to, emulated_tile(tile), TILE_WORDS * 4)
 static void emulated_words(int sums, int weights, int x) {
     for (int i = 0; i < TILE; i++) {
@@ -66,8 +67,8 @@ INLINE void begin_tiles(void) {
 }
 INLINE void end_tiles(void) { __asm__ volatile("tilerelease" ::: "memory"); }
 #define TILE_ZERO(tile) __asm__ volatile("tilezero %%tmm" #tile ::: "memory")
-#define TILE_LOAD(tile, from) \
-    __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #tile ::"r"(from), "r"((long)TILE * 4) : "memory")
+#define TILE_LOAD(tile, from, apart) \
+    __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #tile ::"r"(from), "r"((long)(apart)) : "memory")
 #define TILE_STORE(tile, to) \
     __asm__ volatile("tilestored %%tmm" #tile ", (%0,%1,1)" ::"r"(to), "r"((long)TILE * 4) : "memory")
 #define TILE_DOT_WORDS(sums, weights, x) \
@@ -75,3 +76,44 @@ INLINE void end_tiles(void) { __asm__ volatile("tilerelease" ::: "memory"); }
 #define TILE_DOT_PAIRS(sums, weights, x) \
     __asm__ volatile("tdpbf16ps %%tmm" #x ", %%tmm" #weights ", %%tmm" #sums ::: "memory")
 #endif
+
+#define NOT_INLINE static __attribute__((noinline, unused)) /* what is called beside tile products, in registers of its own */
+
+/* Sixteen columns of x as tiles, one for each vector of lanes. */
+#define GATHER_COLUMNS(vectors) \
+    NOT_INLINE void gather_columns_##vectors(const char *x, const int32_t *columns, int32_t *to) { \
+        for (int j = 0; j < TILE; j++) { \
+            const int32_t *p = (const int32_t *)(x + columns[j]); \
+            for (int v = 0; v < vectors; v++) *(lanes_mask *)(to + v * TILE_WORDS + j * TILE) = load_words(p + v * LANES); \
+        } \
+    }
+GATHER_COLUMNS(1)
+GATHER_COLUMNS(2)
+GATHER_COLUMNS(3)
+GATHER_COLUMNS(4)
+
+/* Goes over panels, in each over tiles of lanes, and for each of these over the panel's columns, a tile at a time. */
+typedef struct {
+    int panel, tile, column;
+} tile_cursor;
+INLINE tile_cursor first_tile(int panel, const int32_t *column_start) {
+    return (tile_cursor){panel, 0, column_start[panel]};
+}
+INLINE int is_last_tile(tile_cursor at, const int32_t *column_start) {
+    return at.column + TILE == column_start[at.panel + 1];
+}
+INLINE void next_tile(tile_cursor *at, const int32_t *column_start, int tiles) {
+    at->column += TILE;
+    if (at->column < column_start[at->panel + 1]) return;
+    if (++at->tile == tiles) {
+        at->tile = 0;
+        at->panel++;
+    }
+    at->column = column_start[at->panel];
+}
+/* Up to which row the sums before are finished in this step, so that all are when the panel's columns end. */
+INLINE int rows_of_step(int row, int units, int unit, tile_cursor at, const int32_t *column_start) {
+    int steps = (column_start[at.panel + 1] - column_start[at.panel]) / TILE, all = units * unit;
+    int until = row + (units + steps - 1) / steps * unit;
+    return until < all ? until : all;
+}

@@ -81,6 +81,37 @@ INLINE vector in_output_units(vector v, requantization q) {
     return fused_multiply_add(v, splat(q.inverse), splat(q.zero_point));
 }
 
+/* The word of four channels, each clamped and rounded. Where packing saturates, it clamps at 0 and 255 on its way; rounding
+   first and then clamping from below is the same, and NaN, the least whole number, ends at the low bound as well. */
+#if (defined(__AVX512BW__) && LANES == 16) || (defined(__AVX2__) && LANES == 8)
+typedef uint8_t bytes_of_words __attribute__((vector_size(VECTOR_BYTES)));
+#define IN_TURN 0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15 /* of four numbers of each channel */
+INLINE lanes_mask whole_up_to(vector v, float high) {
+    lanes_mask whole;
+    __asm__("vminps %1, %2, %0" : "=v"(v) : "v"(v), "v"(splat(high))); /* NaN stays NaN */
+    __asm__("vcvtps2dq %1, %0" : "=v"(whole) : "v"(v));
+    return whole;
+}
+INLINE lanes_mask levels_word(vector a, vector b, vector c, vector d, requantization q) {
+#if LANES == 16
+    const bytes_of_words in_turn = {IN_TURN, IN_TURN, IN_TURN, IN_TURN};
+#else
+    const bytes_of_words in_turn = {IN_TURN, IN_TURN};
+#endif
+    lanes_mask ab, cd, all, low = (rounded(splat(q.low)) & 255) * 0x01010101;
+    __asm__("vpackssdw %2, %1, %0" : "=v"(ab) : "v"(whole_up_to(a, q.high)), "v"(whole_up_to(b, q.high)));
+    __asm__("vpackssdw %2, %1, %0" : "=v"(cd) : "v"(whole_up_to(c, q.high)), "v"(whole_up_to(d, q.high)));
+    __asm__("vpackuswb %2, %1, %0" : "=v"(all) : "v"(ab), "v"(cd));
+    __asm__("vpshufb %2, %1, %0" : "=v"(all) : "v"(all), "v"(in_turn));
+    __asm__("vpmaxub %2, %1, %0" : "=v"(all) : "v"(all), "v"(low));
+    return all;
+}
+#else
+INLINE lanes_mask levels_word(vector a, vector b, vector c, vector d, requantization q) {
+    return word_of(requantized(a, q), requantized(b, q), requantized(c, q), requantized(d, q));
+}
+#endif
+
 static void fill_bytes(worker w, char *to, int value, int bytes) {
     range own = share(w, bytes);
     memset(to + own.from, value, (size_t)(own.to - own.from));
@@ -90,12 +121,13 @@ static void quantize_planes(worker w, const float *from, int32_t *to, int channe
                             const int32_t *mask, requantization q) {
     extent own = share_extent(w, (channels + 3) / 4, lanes);
     EACH_VECTOR(own, c, i) {
-        lanes_mask bytes[4];
+        vector levels[4];
         for (int k = 0; k < 4; k++) {
             int row = 4 * c + k < channels ? 4 * c + k : 4 * c;
-            bytes[k] = requantized(in_output_units(load(from + row * plane + i), q), q);
+            levels[k] = in_output_units(load(from + row * plane + i), q);
         }
-        store_word(to + c * plane + i, word_of(bytes[0], bytes[1], bytes[2], bytes[3]), mask + i, q.gap);
+        lanes_mask word = levels_word(levels[0], levels[1], levels[2], levels[3], q);
+        store_word(to + c * plane + i, word, mask + i, q.gap);
     }
 }
 

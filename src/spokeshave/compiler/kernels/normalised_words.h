@@ -5,13 +5,13 @@ static void norm_to_bytes(worker w, const float *from, const float *weight, cons
     for (int i = own.from; i < own.to; i += LANES) {
         spread s = spread_of(from + i, plane, channels, epsilon, centred);
         for (int c = 0; c < channels; c += 4) {
-            lanes_mask bytes[4];
+            vector levels[4];
             for (int k = 0; k < 4; k++) {
                 int row = c + k < channels ? c + k : c;
-                vector v = normalised(from + row * plane + i, s, weight[row], bias[row]);
-                bytes[k] = requantized(in_output_units(v, q), q);
+                levels[k] = in_output_units(normalised(from + row * plane + i, s, weight[row], bias[row]), q);
             }
-            store_word(to + c / 4 * plane + i, word_of(bytes[0], bytes[1], bytes[2], bytes[3]), mask + i, q.gap);
+            lanes_mask word = levels_word(levels[0], levels[1], levels[2], levels[3], q);
+            store_word(to + c / 4 * plane + i, word, mask + i, q.gap);
         }
     }
 }

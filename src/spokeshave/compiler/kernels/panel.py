@@ -204,17 +204,15 @@ def lane_loops(kernel: WithTiles | SubsetKernel, call: str, work: str = "column_
     the same rows, so those only share out lanes.
     """
     most, lefts = kernel.vectors, left_lanes(kernel)
-    amx = isinstance(kernel, IntegerPanelKernel | BFloat16PanelKernel) and kernel.amx
     tiles = {v: f"{v}" for v in range(1, most + 1)}
     for kind, left in enumerate(lefts, 1):
         tiles |= {kind * most + v: f"{v}_left{left}" for v in _widths_with_left(kernel)}
     cases = "\n".join(f"                case {at}: {call.format(tile)}; break;" for at, tile in tiles.items())
     whole, number, which = _whole_vectors(kernel)
     behind = f" + ({number} && to == whole)" if lefts and not _widest_has_room(kernel) else ""
-    begin, end = ("    begin_tiles();\n", "    end_tiles();\n") if amx else ("", "")
     return f"""{whole}    range lanes = share(by_lanes ? w : ALONE, {"whole" if lefts else "vectors"});
     range own = share_panels(by_lanes ? ALONE : w, {work}, panels);
-{begin}    for (int from = lanes.from; from < lanes.to; from += chunk) {{
+    for (int from = lanes.from; from < lanes.to; from += chunk) {{
         int to = from + chunk < lanes.to ? from + chunk : lanes.to;
         for (int panel = own.from; panel < own.to; panel++) {{
             for (ptrdiff_t t = from; t < to;) {{
@@ -227,7 +225,7 @@ def lane_loops(kernel: WithTiles | SubsetKernel, call: str, work: str = "column_
             }}
         }}
     }}
-{end}"""
+"""
 
 
 def _whole_vectors(kernel: WithTiles | SubsetKernel) -> tuple[str, str, str]:

@@ -7,7 +7,7 @@ The same walk as the float panel kernel (`panel.py`), with four channels to a wo
 """
 
 from spokeshave.compiler.kernels.activations import activation_call
-from spokeshave.compiler.kernels.amx import amx_sums, from_sums
+from spokeshave.compiler.kernels.amx import TileText, amx_function
 from spokeshave.compiler.kernels.instances import IntegerPanelKernel
 from spokeshave.compiler.kernels.panel import (
     begin_left,
@@ -24,6 +24,8 @@ from spokeshave.compiler.kernels.panel import (
 
 def integer_panel_function(kernel: IntegerPanelKernel) -> str:
     """C text of one driver with its register tiles: vectors, vectors - 1, ... 1."""
+    if kernel.amx:
+        return amx_function(kernel.name, kernel.rows, kernel.vectors, _tile_text(kernel))
     return every_tile(kernel, _tile) + _driver(kernel)
 
 
@@ -35,17 +37,40 @@ _TILE_ARGUMENTS = (
 
 
 def _tile(kernel: IntegerPanelKernel, vectors: int, left: int) -> str:
-    lines = _sums_by_amx(kernel.rows, vectors) if kernel.amx else _sums(kernel.rows, vectors, left)
-    store = _store_words if kernel.integer_output else _store_floats
-    lines += [
-        store(kernel, row, v)
-        for row in range(0, kernel.rows, kernel.unit)
-        for v in range(vectors + (left > 0))
+    rows = range(0, kernel.rows, kernel.unit)
+    lines = [
+        *_sums(kernel.rows, vectors, left),
+        *(_store(kernel, row, v) for row in rows for v in range(vectors + (left > 0))),
+        "    (void)residual, (void)residual_rows, (void)q;",
     ]
-    lines += ["    (void)residual, (void)residual_rows, (void)q;"]
     return (
         f"static void {tile_name(kernel, vectors, left)}({_TILE_ARGUMENTS}) {{\n" + "\n".join(lines) + "\n}\n"
     )
+
+
+def _tile_text(kernel: IntegerPanelKernel) -> TileText:
+    unit = max(kernel.unit, _residual_unit(kernel))
+    return TileText(
+        "TILE_DOT_WORDS",
+        f"{_DRIVER_ARGUMENTS.format('')}, const int32_t *strides",
+        by_row={
+            "const int32_t *start": 1,
+            "const float *scale": 1,
+            "const float *shift": 1,
+            "const int32_t *rows": kernel.unit,
+            "const int32_t *residual_rows": _residual_unit(kernel),
+        },
+        by_lane=("int32_t *y", "const int32_t *mask", "const int32_t *residual"),
+        whole=("requantization q",),
+        unit=unit,
+        value="lanes_mask a{0}_{1} = load_words({2}) + splat_word(start[{0}]);",
+        stores=lambda vector: [_store(kernel, row, vector) for row in range(0, unit, kernel.unit)],
+    )
+
+
+def _residual_unit(kernel: IntegerPanelKernel) -> int:
+    """Rows that make one word of the residual."""
+    return 4 if kernel.residual == "uint8" else 1
 
 
 def _sums(rows: int, vectors: int, left: int) -> list[str]:
@@ -56,14 +81,6 @@ def _sums(rows: int, vectors: int, left: int) -> list[str]:
         *loop,
     ]
     return [*lines, *end_left(left, rows, vectors, "splat_word", "lanes_mask")]
-
-
-def _sums_by_amx(rows: int, vectors: int) -> list[str]:
-    value = "lanes_mask a{0}_{1} = load_words({2}) + splat_word(start[{0}]);"
-    return [
-        *amx_sums(rows, vectors, "TILE_DOT_WORDS"),
-        *from_sums(cells(rows, vectors), vectors, value),
-    ]
 
 
 def _value(kernel: IntegerPanelKernel, row: int, vector: int) -> str:
@@ -79,6 +96,10 @@ def _value(kernel: IntegerPanelKernel, row: int, vector: int) -> str:
     return f"in_output_units({value}, q)" if kernel.integer_output and kernel.activation else value
 
 
+def _store(kernel: IntegerPanelKernel, row: int, vector: int) -> str:
+    return (_store_words if kernel.integer_output else _store_floats)(kernel, row, vector)
+
+
 def _store_floats(kernel: IntegerPanelKernel, row: int, vector: int) -> str:
     there, lanes = f"(float *)y + rows[{row}]", f"{vector} * LANES"
     return f"    store_masked({there} + {lanes}, {_value(kernel, row, vector)}, mask + {lanes});"
@@ -86,25 +107,28 @@ def _store_floats(kernel: IntegerPanelKernel, row: int, vector: int) -> str:
 
 def _store_words(kernel: IntegerPanelKernel, row: int, vector: int) -> str:
     """Four rows are the bytes of one word."""
-    bytes_ = ", ".join(f"requantized({_value(kernel, row + i, vector)}, q)" for i in range(4))
+    values = ", ".join(_value(kernel, row + i, vector) for i in range(4))
     lanes = f"{vector} * LANES"
-    return f"    store_word(y + rows[{row // 4}] + {lanes}, word_of({bytes_}), mask + {lanes}, q.gap);"
+    return f"    store_word(y + rows[{row // 4}] + {lanes}, levels_word({values}, q), mask + {lanes}, q.gap);"
+
+
+_DRIVER_ARGUMENTS = (
+    "const int32_t *columns, const int32_t *column_start, const int32_t *weights, const int32_t *start, "
+    "const float *scale, const float *shift, const int32_t *rows, const int32_t *residual_rows, const int32_t *mask, "
+    "int panels, int vectors, int chunk, int by_lanes,{0} const char *x, int32_t *y, const int32_t *residual, "
+    "requantization q"
+)
 
 
 def _driver(kernel: IntegerPanelKernel) -> str:
-    residuals = kernel.rows // (4 if kernel.residual == "uint8" else 1)
     call = (
         f"{kernel.name}_tile_{{0}}(x + t * VECTOR_BYTES, columns + column_start[panel], "
         f"column_start[panel + 1] - column_start[panel], weights + (size_t)column_start[panel] * {kernel.rows}, "
         f"start + panel * {kernel.rows}, scale + panel * {kernel.rows}, shift + panel * {kernel.rows}, y + t * LANES, "
         f"rows + panel * {kernel.rows // kernel.unit}, mask + t * LANES, residual + t * LANES, "
-        f"residual_rows + panel * {residuals}, q)"
+        f"residual_rows + panel * {kernel.rows // _residual_unit(kernel)}, q)"
     )
     return f"""
-static void {kernel.name}(worker w, const int32_t *columns, const int32_t *column_start, const int32_t *weights,
-                          const int32_t *start, const float *scale, const float *shift, const int32_t *rows,
-                          const int32_t *residual_rows, const int32_t *mask, int panels, int vectors, int chunk,
-                          int by_lanes,{left_argument(kernel)} const char *x, int32_t *y,
-                          const int32_t *residual, requantization q) {{
+static void {kernel.name}(worker w, {_DRIVER_ARGUMENTS.format(left_argument(kernel))}) {{
 {lane_loops(kernel, call)}}}
 """

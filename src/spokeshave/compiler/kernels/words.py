@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from spokeshave.compiler.isa import InstructionSet
-from spokeshave.compiler.kernels.amx import TILE
 from spokeshave.compiler.kernels.instances import VECTOR_ROWS
 from spokeshave.compiler.kernels.packing import MOST_PIECES, PANEL_BYTES, Panels, pack_panels, row_orders
 from spokeshave.compiler.layout import CHANNELS_PER_WORD
@@ -35,24 +34,6 @@ def word_matrix(weight: np.ndarray, groups: int, per_word: int) -> np.ndarray:
         )
     in_words = spread.reshape(rows, words, per_word, taps).swapaxes(2, 3)
     return np.ascontiguousarray(in_words).view(np.int32).reshape(rows, words * taps)
-
-
-def amx_panels(panels: Panels) -> Panels:
-    """The same for AMX: columns of each panel filled up to whole tiles by zeros; weights tile after tile.
-
-    Weights are `[tiles of columns, tiles of rows, rows, columns]` of 16 x 16 words, flat.
-    """
-    lengths = np.diff(panels.column_start)
-    filled = -(-lengths // TILE) * TILE
-    starts = np.concatenate([[0], np.cumsum(filled)]).astype(np.int32)
-    places = np.arange(len(panels.columns)) + np.repeat(starts[:-1] - panels.column_start[:-1], lengths)
-    occupied = lengths > 0
-    columns = np.repeat(panels.columns[panels.column_start[:-1][occupied]], filled[occupied])
-    columns[places] = panels.columns
-    weights = np.zeros((starts[-1], panels.rows), panels.weights.dtype)
-    weights[places] = panels.weights
-    tiles = weights.reshape(-1, TILE, panels.rows // TILE, TILE).transpose(0, 2, 3, 1)
-    return replace(panels, columns=columns, column_start=starts, weights=np.ascontiguousarray(tiles).ravel())
 
 
 def whole_words(matrix: np.ndarray, unit: int) -> np.ndarray:
