@@ -1,6 +1,7 @@
 """The generated engine on layers of real networks: levels beside the executor's, cycles beside the model's.
 
-    python -m bench.fpga_simulation [--simulator verilator] [--output FILE]
+    python -m bench.fpga_simulation [engines] [--simulator verilator] [--output FILE]
+    python -m bench.fpga_simulation blocks [--simulator icarus]     the CSB engine and the token selector, added to the file
 
 Weights are those of MobileNetV2 in int8, DeiT-tiny in 3 bits, ResNet-20 (in int8, and in rows of 4 bits and powers of
 two) and a binary perceptron; inputs are what these layers read for an image, of the perceptron for all held-out digits.
@@ -25,6 +26,7 @@ from tests.compiler.integers.mobilenet_v2 import Trace, first_sheet, whole_graph
 from torch import Tensor
 
 from bench.fpga_binary import binary_products
+from bench.fpga_blocks import block_rows, selection_rows
 from bench.fpga_random import random_products
 from bench.records import RESULTS, provenance
 from spokeshave.compiler.graph import Graph
@@ -39,6 +41,7 @@ from spokeshave.devices.fpga.schedule import jobs
 from spokeshave.devices.fpga.verilog.engine_run import SimulatedEngine, simulated_engine
 from spokeshave.devices.fpga.verilog.layer import numbers_of, reason_against
 from spokeshave.devices.fpga.verilog.product import NOBODY, Numbers, places
+from spokeshave.devices.fpga.verilog.simulation import Simulator
 from spokeshave.locate import data_folder
 from spokeshave.networks.cifar_resnet import cifar_resnet
 from spokeshave.plan import Plan, Rule
@@ -225,12 +228,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("what", nargs="?", default="engines", choices=("engines", "blocks"))
     parser.add_argument("--simulator", default="verilator", choices=("icarus", "verilator"))
     parser.add_argument("--output", type=Path, default=RESULTS / "fpga_simulation.json")
     options = parser.parse_args()
+    (engines if options.what == "engines" else blocks)(options.simulator, options.output)
+
+
+def blocks(simulator: Simulator, output: Path) -> None:
+    """The CSB engine and the token selector on real data, added to the record."""
+    record = json.loads(output.read_text())
+    found: dict[str, Any] = {"provenance": provenance(torch.get_num_threads()), "simulator": simulator}
+    for name, made in (("selection", selection_rows), ("blocks", block_rows)):
+        found[name] = []
+        for row in made(simulator):
+            found[name].append(row)
+            print(json.dumps(row), flush=True)
+    rows = found["selection"] + found["blocks"]
+    found["worst_error"] = max(abs(row["error"]) for row in rows)
+    found["that_differ"] = sum(
+        count for row in rows for name, count in row.items() if name.endswith("that_differ")
+    )
+    output.write_text(json.dumps(record | {"csb_and_selection": found}, indent=1) + "\n")
+
+
+def engines(simulator: Simulator, output: Path) -> None:
+    """Every case on the tiled engine, in a new record; the other two are added to it by their own command."""
     record: dict[str, Any] = {
         "provenance": provenance(torch.get_num_threads()),
-        "simulator": options.simulator,
+        "simulator": simulator,
     }
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name:
@@ -239,7 +265,7 @@ def main() -> None:
             if case.engine not in built:
                 folder = Path(name) / str(len(built))
                 folder.mkdir()
-                built[case.engine] = simulated_engine(ENGINES[case.engine], folder, options.simulator)
+                built[case.engine] = simulated_engine(ENGINES[case.engine], folder, simulator)
             rows.append(run(case, built[case.engine]))
             print(json.dumps(rows[-1]), flush=True)
     record["worst_error"] = max(abs(row["error"]) for row in rows)
@@ -247,7 +273,7 @@ def main() -> None:
     record["shapes"] = len({(*row["rows"].values(), row["columns"], row["positions"]) for row in rows})
     record["levels"] = sum(row["levels"] for row in rows)
     record["levels_that_differ"] = sum(row["levels_that_differ"] for row in rows)
-    options.output.write_text(json.dumps(record | {"rows": rows}, indent=1) + "\n")
+    output.write_text(json.dumps(record | {"rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

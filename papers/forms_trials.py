@@ -43,6 +43,7 @@ VARIED = (0, 1)  # seeds of the variation of cells
 POLARIZED = "polarized fragments"
 OPTIMISED = "crossbars pruned (optimised ISAAC)"
 FORMS = "zero bits skipped (FORMS)"
+WIDER = "fragments of 16 instead"
 PRUNED = 0.7  # of word lines and of filters, before rounding up to whole crossbars
 
 
@@ -181,33 +182,45 @@ def whole_crossbars(sizes: list[tuple[int, int]], cells: int, array: Array) -> i
 
 def resnet_trial(test_images: int, steps: int) -> dict[str, Any]:
     """The pretrained ResNet-20, polarized and in eight bits, and judged on crossbars; input bits of its fragments."""
+    found = polarized_resnet(8, test_images, steps)
+    some, dense = resnet_data(test_images, steps), cifar_resnet(20, "pretrained").eval()
+    begin(OneShot(), dense, everywhere(FixedPoint(8))).finish()
+    return found | {"isaac": judged(eight_bits("isaac"), dense, everywhere(FixedPoint(8)), some)}
+
+
+def polarized_resnet(fragment: int, test_images: int, steps: int) -> dict[str, Any]:
+    """The same for fragments of so many rows, on the chip of FORMS that reads as many at once."""
     torch.manual_seed(0)
-    data = DATA["cifar10"]()
-    assert isinstance(data.train, Batches)
-    assert isinstance(data.held_out, Batches)
-    tested = Batches(data.held_out.inputs[:test_images], data.held_out.labels[:test_images], 250)
-    some = Data(
-        train=data.batched(64).shortened(64 * steps).train, held_out=tested, classes=10, name="cifar10"
-    )
-    dense, plan = cifar_resnet(20, "pretrained").eval(), everywhere(Polarized(8) & FixedPoint(8))
-    network = copy.deepcopy(dense)
-    few = Batches(data.train.inputs[:512], data.train.labels[:512], 64)
-    begin(Reconstruction(few, 1), network, everywhere(Polarized(8))).finish()
+    some, dense = resnet_data(test_images, steps), cifar_resnet(20, "pretrained").eval()
+    network, plan = copy.deepcopy(dense), everywhere(Polarized(fragment) & FixedPoint(8))
+    few = Batches(some.train.inputs[:512], some.train.labels[:512], 64)  # type: ignore[attr-defined]
+    begin(Reconstruction(few, 1), network, everywhere(Polarized(fragment))).finish()
     begin(OneShot(), network, plan).finish()
     found: dict[str, Any] = {"dense": accuracy(dense, some), "reconstructed": accuracy(network, some)}
     session = begin(MaskedFineTuning(), network, plan)
     train(network, some, 1, learning_rate=5e-3, session=session)
     session.finish()
     refresh_batch_norm(network, few, 1)
-    found |= {"polarized": accuracy(network.eval(), some), "bits": input_bits(network, few.inputs[:16])}
-    found["forms"] = judged(eight_bits("forms"), network, plan, some)
-    eight = copy.deepcopy(dense)
-    begin(OneShot(), eight, everywhere(FixedPoint(8))).finish()
-    return found | {"isaac": judged(eight_bits("isaac"), eight, everywhere(FixedPoint(8)), some)}
+    bits = input_bits(network, few.inputs[:16], fragment)
+    found |= {"polarized": accuracy(network.eval(), some), "bits": bits}
+    chip = eight_bits("forms").with_figures(rows_at_once=fragment)
+    return found | {"forms": judged(chip, network, plan, some)}
 
 
-def input_bits(network: nn.Module, images: Tensor) -> dict[str, Any]:
-    """Mean bits of 16 that fragments need: inputs in one format for the network, or in one for each layer."""
+def resnet_data(test_images: int, steps: int) -> Data:
+    """CIFAR-10: images for so many steps of training, and so many to judge."""
+    data = DATA["cifar10"]()
+    assert isinstance(data.held_out, Batches)
+    tested = Batches(data.held_out.inputs[:test_images], data.held_out.labels[:test_images], 250)
+    train_on = data.batched(64).shortened(64 * steps).train
+    return Data(train=train_on, held_out=tested, classes=10, name="cifar10")
+
+
+def input_bits(network: nn.Module, images: Tensor, read: int = 8) -> dict[str, Any]:
+    """Mean bits of 16 that fragments need: inputs in one format for the network, or in one for each layer.
+
+    `by_layer`: what crossbars that wait for each other take, by layer, of which `read` rows are read at once.
+    """
     seen: dict[str, tuple[nn.Conv2d, Tensor]] = {}
     handles = [
         module.register_forward_pre_hook(
@@ -233,24 +246,34 @@ def input_bits(network: nn.Module, images: Tensor) -> dict[str, Any]:
             ]
             shared.append(float(cycles[0].double().mean()))
             own.append(float(cycles[1].double().mean()))
-            if fragment == 8:
-                found["by_layer"][name] = lockstep_bits(cycles[0], eight_bits("forms").array)
+            if fragment == read:
+                array = eight_bits("forms").with_figures(rows_at_once=read).array
+                found["by_layer"][name] = lockstep_bits(cycles[0], array)
         found[str(fragment)] = {"shared": sum(shared) / len(shared), "own": sum(own) / len(own)}
     return found
 
 
-def chips(bits: dict[str, float]) -> dict[str, Any]:
-    """Throughput by area and by power, modelled, as FORMS's ingredients come one by one, for two networks."""
+def chips(bits: dict[str, float], bits_of_16: dict[str, float] | None = None) -> dict[str, Any]:
+    """Throughput by area and by power, modelled, as FORMS's ingredients come one by one, for two networks.
+
+    Fragments of 16 take the bits that those of 8 need where theirs are not given: too few.
+    """
     networks = {
         "ResNet-20": trace(cifar_resnet(20), torch.zeros(1, 3, 32, 32)),
         "ResNet-18": trace(resnet18(), torch.zeros(1, 3, 224, 224)),
     }
-    usual = sum(bits.values()) / len(bits)
     found: dict[str, Any] = {}
     for name, workload in networks.items():
-        steps = ingredients(bits if name == "ResNet-20" else {}, usual)
+        steps = _with_bits(bits, name)
+        if bits_of_16 is not None:
+            steps |= {WIDER: _with_bits(bits_of_16, name)[WIDER]}
         found[name] = {step: figures(*chip, workload) for step, chip in steps.items()}
     return found
+
+
+def _with_bits(bits: dict[str, float], network: str) -> "dict[str, Step]":
+    """Layer by layer for the network whose bits were counted, their mean for the other."""
+    return ingredients(bits if network == "ResNet-20" else {}, sum(bits.values()) / len(bits))
 
 
 def factors(modelled: dict[str, Any], bits: dict[str, float]) -> dict[str, dict[str, float]]:
@@ -286,9 +309,10 @@ def factors(modelled: dict[str, Any], bits: dict[str, float]) -> dict[str, dict[
     return found
 
 
-def ingredients(
-    bits: dict[str, float], usual: float
-) -> dict[str, tuple[ReRAMDevice, Plan | None, dict[str, float]]]:
+Step = tuple[ReRAMDevice, Plan | None, dict[str, float]]
+
+
+def ingredients(bits: dict[str, float], usual: float) -> dict[str, Step]:
     """From pairs of crossbars with 16-bit weights to FORMS, a step at a time: chip, plan, measured bits of inputs."""
     isaac, forms = load_device("isaac"), load_device("forms")
     assert isinstance(isaac, ReRAMDevice)
@@ -304,7 +328,7 @@ def ingredients(
         OPTIMISED: (isaac, everywhere(Intersection((filters, lines))), {}),
         POLARIZED: (forms.with_facts(skipping=False), by_8, {}),
         FORMS: (skipping, by_8, bits),
-        "fragments of 16 instead": (skipping.with_figures(rows_at_once=16), by_16, bits),
+        WIDER: (skipping.with_figures(rows_at_once=16), by_16, bits),
     }
 
 

@@ -7,52 +7,30 @@ from hypothesis import strategies as st
 from tests.devices.fpga.verilog.simulators import needs
 
 from spokeshave.devices.fpga.verilog.selection import select_tokens, token_selector
+from spokeshave.devices.fpga.verilog.selection_run import run_selection, selection_cycles
 from spokeshave.devices.fpga.verilog.simulation import lint
-from spokeshave.devices.fpga.verilog.vectors import run_vectors
 
 COLUMNS, WORDS, MOST = 4, 3, 60
-DIVIDING = 9 * WORDS
-
-
-def simulated(images, threshold):
-    """What the control writes for one image after the other: words, addresses, token numbers and packages."""
-    rows = []
-    for scores, tokens in images:
-        rows.append((1, 0, 0, 0, torch.zeros(COLUMNS, dtype=torch.int64)))
-        for number, (score, token) in enumerate(zip(scores.tolist(), tokens, strict=True)):
-            last = int(number == len(tokens) - 1)
-            rows += [(0, 1, last, score, word) for word in token.view(WORDS, COLUMNS)]
-        rows += [(0, 0, 0, 0, rows[-1][-1])] * DIVIDING
-    reset, valid, last, score = (torch.tensor([row[index] for row in rows]) for index in range(4))
-    given_ = {
-        "reset": reset,
-        "token_valid": valid,
-        "last_token": last,
-        "score": score,
-        "threshold": torch.full_like(reset, threshold),
-        "x": torch.stack([row[4] for row in rows]),
-    }
-    made = run_vectors(token_selector(COLUMNS, WORDS, MOST), given_)
-    images_of = reset.cumsum(0)
-    for image in range(1, len(images) + 1):
-        yield {name: values[(images_of == image) & (made["written"] == 1)] for name, values in made.items()}
 
 
 @needs("icarus")
 @pytest.mark.parametrize("threshold", [128, 1, 255])
 def test_what_is_written_is_what_was_selected(threshold):
+    """Bit for bit, one token behind the other, in the cycles that the model counts."""
     images = [
         (torch.randint(0, 256, (count,)), torch.randint(-128, 128, (count, WORDS * COLUMNS)))
         for count in (1, 2, 17, MOST, 40, MOST)
     ]
     images += [(torch.zeros(9, dtype=torch.int64), torch.full((9, WORDS * COLUMNS), -128))]
     images += [(torch.full((5,), 255), torch.randint(-128, 128, (5, WORDS * COLUMNS)))]
-    for (scores, tokens), made in zip(images, simulated(images, threshold), strict=True):
+    for (scores, tokens), made in zip(images, run_selection(images, threshold, COLUMNS), strict=True):
         expected = select_tokens(scores, tokens, threshold)
-        assert torch.equal(made["written_word"].view(-1, WORDS * COLUMNS), expected.tokens)
-        assert made["address"].tolist() == list(range(expected.tokens.numel() // COLUMNS))
-        assert torch.equal(made["index"][made["is_package"] == 0][::WORDS], expected.kept)
-        assert int(made["is_package"].sum()) == WORDS * (len(expected.tokens) - len(expected.kept))
+        dropped = len(tokens) - len(expected.kept)
+        assert torch.equal(made.selected.tokens, expected.tokens)
+        assert torch.equal(made.selected.kept, expected.kept)
+        assert made.in_order
+        assert made.packages == len(expected.tokens) - len(expected.kept)
+        assert made.cycles == selection_cycles(len(tokens), WORDS, dropped)
 
 
 @settings(max_examples=50, deadline=None)

@@ -71,6 +71,8 @@ def program_of(found: CSBSchedule, levels: Tensor, block_rows: int, engine: Bloc
 
 def _items(piece: Piece, levels: Tensor, block_rows: int, engine: BlockEngine) -> Iterator[Item]:
     """Rows two by two, of each the columns from left to right; a lane's own bands of rows lie behind each other."""
+    if len(piece.rows) == 0:
+        return  # all of it is given to neighbours
     band = int(piece.rows[0]) // block_rows
     local = piece.rows - band * block_rows + band // engine.lanes * block_rows
     for first in range(0, len(piece.rows), 2):
