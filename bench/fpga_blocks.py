@@ -12,10 +12,10 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor
-
 from papers.keyword_transformer import heard_words
 from papers.keywords import keywords
+from torch import Tensor
+
 from spokeshave.compiler.integers import IntegerDeployment
 from spokeshave.compiler.integers.batched import batch_values
 from spokeshave.compiler.operations import Quantized
@@ -158,7 +158,9 @@ def selection_rows(simulator: Simulator) -> Iterator[dict[str, Any]]:
             "tokens": [len(tokens) for _, tokens in images],
             "kept": [len(one.kept) for one in wanted],
             "levels": sum(one.tokens.numel() for one in wanted),
-            "levels_that_differ": sum(_differ(one.tokens, own.selected.tokens) for one, own in zip(wanted, made, strict=True)),
+            "levels_that_differ": sum(
+                _differ(one.tokens, own.selected.tokens) for one, own in zip(wanted, made, strict=True)
+            ),
             "kept_that_differ": sum(
                 not torch.equal(one.kept, own.selected.kept) for one, own in zip(wanted, made, strict=True)
             ),

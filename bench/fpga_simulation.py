@@ -1,7 +1,7 @@
 """The generated engine on layers of real networks: levels beside the executor's, cycles beside the model's.
 
     python -m bench.fpga_simulation [engines] [--simulator verilator] [--output FILE]
-    python -m bench.fpga_simulation blocks [--simulator icarus]     the CSB engine and the token selector, added to the file
+    python -m bench.fpga_simulation blocks [--simulator icarus]     the CSB engine and the token selector, added to it
 
 Weights are those of MobileNetV2 in int8, DeiT-tiny in 3 bits, ResNet-20 (in int8, and in rows of 4 bits and powers of
 two) and a binary perceptron; inputs are what these layers read for an image, of the perceptron for all held-out digits.

@@ -41,25 +41,62 @@ def test_the_folder_simulates_to_what_must_come_out(whole, folder, spokeshave):
     code, out, err = spokeshave(*command)
     assert code == 0, err
     assert "cycles (modelled)" in out
-    readme = (folder / "rtl" / "README.md").read_text()
-    commands = [line.strip() for line in readme.splitlines() if line.startswith(("    iverilog", "    vvp"))]
-    finished = subprocess.run(
-        ["bash", "-e", "-c", "\n".join(commands)],
-        cwd=folder / "rtl",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert finished.stdout.splitlines()[-1] == "the same", finished.stderr
+    printed = simulated(folder / "rtl")
+    assert printed.splitlines()[-1] == "the same"
     modelled = json.loads((folder / "rtl" / "verilog.json").read_text())["modelled_cycles"]
-    assert f"{modelled} cycles" in finished.stdout
+    assert f"{modelled} cycles" in printed
     code, _, err = spokeshave(*command)  # in place of the old one
     assert code == 0, err
+
+
+PRUNED = """
+
+def pruned():
+    torch.manual_seed(0)
+    made = network()
+    with torch.no_grad():
+        made[4].weight[:4, :8] = 0
+        made[4].weight[8:, 3:6] = 0
+    return made
+"""
+
+
+@needs("icarus")
+def test_a_layer_in_compressed_blocks_simulates_on_the_csb_engine(whole, folder, spokeshave):
+    layer = "4"
+    with (folder / "parts.py").open("a") as file:
+        file.write(PRUNED)
+    command = ("deploy", "parts.py:pruned", "--shape", "1x8x8", "--device", "zcu102")
+    code, _, err = spokeshave(*command, "--calibration", "digits", "--output", "blocks")
+    assert code == 0, err
+    given = ("--engine", "csb block=4x8 lanes=2 columns=3", "--data", "digits", "--output", "rtl")
+    code, _, err = spokeshave("verilog", "whole", "--layer", layer, *given)
+    assert code == 2
+    assert "cannot compute 4: its blocks of 4x8 keep every row and column: the plan gives it no scheme" in err
+    code, out, err = spokeshave("verilog", "blocks", "--layer", layer, *given)
+    assert code == 0, err
+    assert "4 on the CSB engine, 2 lanes of 2 x 3" in out
+    assert simulated(folder / "rtl").splitlines()[-1] == "the same"
+
+
+def simulated(rtl):
+    """What the commands of the folder's README for Icarus Verilog print."""
+    readme = (rtl / "README.md").read_text()
+    commands = [line.strip() for line in readme.splitlines() if line.startswith(("    iverilog", "    vvp"))]
+    finished = subprocess.run(
+        ["bash", "-e", "-c", "\n".join(commands)], cwd=rtl, capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
 
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
+        (
+            ("--layer", "LAYER", "--engine", "csb lanes=4"),
+            "--engine csb needs the plan's blocks, such as block",
+        ),
         (("--layer", "nothing"), "the deployment has no layer 'nothing' with sums; it has"),
         (("--layer", "LAYER", "--device", "integers-shift"), "integers-shift is no FPGA"),
         (("--layer", "LAYER", "--engine", "int9=4"), "--engine takes name=number of int8, int4"),

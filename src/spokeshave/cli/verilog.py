@@ -1,7 +1,7 @@
 """`spokeshave verilog`: a layer of a deployment as Verilog, with a testbench and what must come out."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,8 +9,13 @@ from spokeshave.cli.arguments import DataName
 from spokeshave.cli.output import Json, console, print_json
 from spokeshave.errors import SpokeshaveError
 
+if TYPE_CHECKING:
+    from spokeshave.devices.fpga.verilog.block_folder import BlockSettings
+    from spokeshave.devices.fpga.verilog.folder import Written
+
 EXAMPLE = "Example: spokeshave verilog runs/whole --layer conv1 --device zcu102 --data cifar10 --output rtl"
 SIZES = "columns", "depth", "positions", "load_bytes", "outputs"
+CSB, BLOCK_SIZES = "csb", ("lanes", "columns")
 
 
 def verilog(
@@ -20,7 +25,10 @@ def verilog(
     device: Annotated[str, typer.Option(help="An FPGA, or its TOML file: its engine is taken.")] = "zcu102",
     engine: Annotated[
         str | None,
-        typer.Option(help="Other lanes and sizes for it, such as 'int8=4 shift=4 columns=8 depth=16'."),
+        typer.Option(
+            help="Other lanes and sizes for it, such as 'int8=4 shift=4 columns=8 depth=16'; or 'csb block=32x64 "
+            "lanes=4 columns=8', the engine for compressed_blocks."
+        ),
     ] = None,
     data: DataName = None,
     json: Json = False,
@@ -34,11 +42,20 @@ def verilog(
     from spokeshave.devices.fpga.device import FPGADevice
     from spokeshave.devices.fpga.engine import Engine, Lanes
     from spokeshave.devices.fpga.read import LANES
+    from spokeshave.devices.fpga.verilog.block_folder import write_block_verilog
     from spokeshave.devices.fpga.verilog.folder import write_verilog
 
     found = load_device(device)
     if not isinstance(found, FPGADevice):
         raise SpokeshaveError(f"{device} is no FPGA; `spokeshave devices list` says which device is one")
+    loaded = load_integer_deployment(deployment)
+    sample = sample_for(loaded.manifest.inputs, data)
+    if engine is not None and engine.split()[:1] == [CSB]:
+        settings = _block_settings(engine)
+        written = write_block_verilog(loaded, layer, settings, sample, output)
+        told = f"{layer} on the CSB engine, {settings.lanes} lanes of 2 x {settings.columns}"
+        _tell(written, told, output, json)
+        return
     made: Engine = found.engine
     if engine is not None:
         given = _numbers(engine, (*LANES, *SIZES))
@@ -46,14 +63,34 @@ def verilog(
         sizes: dict[str, Any] = {name: count for name, count in given.items() if name in SIZES}
         made = replace(made, lanes=Lanes(**lanes) if lanes else made.lanes, **sizes)
         found.with_engine(made)
-    loaded = load_integer_deployment(deployment)
-    written = write_verilog(loaded, layer, made, sample_for(loaded.manifest.inputs, data), output)
+    written = write_verilog(loaded, layer, made, sample, output)
+    _tell(written, f"{layer} on {made.rows} lanes of {made.columns} columns", output, json)
+
+
+def _tell(written: "Written", told: str, output: Path, json: bool) -> None:
     if json:
-        print_json({"output": str(output), "layer": layer, "modelled_cycles": written.modelled_cycles})
+        cycles = written.modelled_cycles
+        print_json({"output": str(output), "layer": written.layer, "modelled_cycles": cycles})
         return
-    told = f"{output}: {layer} on {made.rows} lanes of {made.columns} columns, {written.modules} modules"
-    for line in (told, f"{written.modelled_cycles} cycles (modelled); README.md there says how to simulate"):
+    for line in (
+        f"{output}: {told}, {written.modules} modules",
+        f"{written.modelled_cycles} cycles (modelled); README.md there says how to simulate",
+    ):
         console().print(line, markup=False)
+
+
+def _block_settings(text: str) -> "BlockSettings":
+    """Of `csb block=ROWSxCOLUMNS lanes=N columns=N`."""
+    from spokeshave.devices.fpga.verilog.block_folder import BlockSettings
+
+    words = text.split()[1:]
+    blocks = [word.partition("=")[2].split("x") for word in words if word.startswith("block=")]
+    if len(blocks) != 1 or len(blocks[0]) != 2 or not all(part.isdigit() and int(part) for part in blocks[0]):
+        raise SpokeshaveError(f"--engine csb needs the plan's blocks, such as block=32x64, and got {text!r}")
+    sizes = _numbers(" ".join(word for word in words if not word.startswith("block=")), BLOCK_SIZES)
+    if 0 in sizes.values():
+        raise SpokeshaveError(f"lanes and columns of --engine csb are 1 or more, not those of {text!r}")
+    return BlockSettings((int(blocks[0][0]), int(blocks[0][1])), **sizes)
 
 
 def _numbers(text: str, known: tuple[str, ...]) -> dict[str, int]:

@@ -165,6 +165,19 @@ def test_a_file_that_contradicts_itself(tmp_path: Path) -> None:
     assert path.read_text().splitlines()[line - 1] == "value = 252"
 
 
+@pytest.mark.parametrize(("kind", "resource"), [("int8", "dsp"), ("shift", "lut")])
+def test_a_misfit_tells_both_lines(tmp_path: Path, kind: str, resource: str) -> None:
+    """That of the chip and that of the lanes which take most of it."""
+    path = tmp_path / "mine.toml"
+    path.write_text(FILE.read_text().replace(f"[{kind}]\nvalue = 32", f"[{kind}]\nvalue = 640"))
+    with pytest.raises(
+        SpokeshaveError, match=rf"{resource}.value contradicts itself: .* times the"
+    ) as refused:
+        load_device(str(path))
+    line = int(str(refused.value).split(f"{kind}.value, line ")[1].split(",")[0])
+    assert path.read_text().splitlines()[line - 1] == "value = 640"
+
+
 def test_the_deployment_computes_in_whole_numbers() -> None:
     trained, scheme = network(), plan(MIXED)
     begin(OneShot(), trained, scheme).finish()

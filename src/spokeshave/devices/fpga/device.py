@@ -39,7 +39,9 @@ class FPGADevice:
     engine: Engine
     file: str = ""
     kind: Literal["modelled"] = "modelled"
-    deployment: str = "whole numbers, products bit for bit as the generated Verilog"
+    deployment: str = (
+        "whole numbers, products bit for bit as the generated Verilog (grouped convolutions have none)"
+    )
 
     @property
     def present(self) -> Resources:

@@ -1,8 +1,11 @@
 """The TOML file of an FPGA."""
 
-from spokeshave.devices.device_file import DeviceFile
+from dataclasses import replace
+
+from spokeshave.devices.device_file import DeviceFile, line_of
 from spokeshave.devices.fpga.device import FPGADevice
 from spokeshave.devices.fpga.engine import Engine, Lanes
+from spokeshave.devices.fpga.resources import resources_of
 from spokeshave.errors import SpokeshaveError
 
 UNITS = {
@@ -47,7 +50,10 @@ def read_fpga(file: DeviceFile) -> FPGADevice:
     device = FPGADevice(file.name, file.about, figures, facts, engine, file.path.name)
     reason = device.misfit()
     if reason is not None:
-        raise file.mistake((_culprit(device), "value"), f"contradicts itself: {reason}")
+        culprit = _culprit(device)
+        taker = _taker(device, culprit)
+        place = f"{taker}.value, line {line_of(file.text, (taker, 'value'))}, takes most of it"
+        raise file.mistake((culprit, "value"), f"contradicts itself: {reason}; {place}")
     return device
 
 
@@ -56,3 +62,15 @@ def _culprit(device: FPGADevice) -> str:
     shares = device.used.shares(device.budget)
     worst = max(shares, key=lambda name: shares[name])
     return worst if shares[worst] > 1 else "bandwidth"
+
+
+def _taker(device: FPGADevice, culprit: str) -> str:
+    """The figure of the engine that takes most of it: lanes of a kind, columns of memories, or bytes a cycle."""
+    if culprit in ("bandwidth", "bram"):
+        return {"bandwidth": "load_bytes", "bram": "columns"}[culprit]
+    taken = {
+        kind: getattr(resources_of(replace(device.engine, lanes=Lanes(**{kind: lanes}))), culprit)
+        for kind in LANES
+        if (lanes := getattr(device.engine.lanes, kind))
+    }
+    return max(taken, key=lambda kind: taken[kind])

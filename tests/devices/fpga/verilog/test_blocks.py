@@ -34,9 +34,7 @@ def test_schedules_are_carried_out_in_the_models_cycles(sharing, rows):
 
 def test_sharing_makes_the_program_shorter():
     levels = pruned_levels()
-    alone, helped = (
-        block_product(levels, BLOCK, LANES, COLUMNS, way).program for way in ("none", "down")
-    )
+    alone, helped = (block_product(levels, BLOCK, LANES, COLUMNS, way).program for way in ("none", "down"))
     assert len(helped[0]) < 0.9 * len(alone[0])
     whose = {given[0] for items in helped for given in items if given is not None}
     assert whose > {OWN}
@@ -55,7 +53,11 @@ def test_a_lane_may_give_all_of_its_work_away():
 @pytest.mark.parametrize(
     ("levels", "block", "sentence"),
     [
-        (torch.ones(16, 48), (8, 24), "keep every row and column: the plan gives it no scheme compressed_blocks"),
+        (
+            torch.ones(16, 48),
+            (8, 24),
+            "keep every row and column: the plan gives it no scheme compressed_blocks",
+        ),
         (torch.zeros(16, 48), (8, 24), "all its weights are 0"),
         (torch.ones(16, 48), (32, 24), "blocks of 32x24 are larger than its matrix, 16x48"),
         (-128 * torch.eye(48), (8, 24), "its weights are more than 127"),

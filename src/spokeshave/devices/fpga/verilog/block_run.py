@@ -109,7 +109,9 @@ def block_product(
 def reason_against_blocks(levels: Tensor, block: tuple[int, int]) -> str | None:
     """Why a matrix is none for the CSB engine, or None: it needs rows or columns of blocks that are not kept."""
     if block[0] > levels.shape[0] or block[1] > levels.shape[1]:
-        return f"blocks of {block[0]}x{block[1]} are larger than its matrix, {levels.shape[0]}x{levels.shape[1]}"
+        return (
+            f"blocks of {block[0]}x{block[1]} are larger than its matrix, {levels.shape[0]}x{levels.shape[1]}"
+        )
     if int(levels.abs().max()) >= 1 << BITS - 1:
         return f"its weights are more than {(1 << BITS - 1) - 1}, which two that share a DSP block cannot be"
     kept = kept_places(levels, block)

@@ -1,7 +1,7 @@
 """A layer of a deployment as a folder: the engine in Verilog, a testbench, what it reads and what must come out."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
@@ -10,6 +10,7 @@ from string import Template
 from torch import Tensor
 
 from spokeshave.compiler.folder import write_folder
+from spokeshave.compiler.graph import Node
 from spokeshave.compiler.integers import IntegerDeployment
 from spokeshave.compiler.integers.batched import batch_values
 from spokeshave.compiler.operations import Quantized
@@ -52,17 +53,10 @@ def write_verilog(
 
     Raises SpokeshaveError for layers that do not exist or that the engine cannot compute.
     """
-    known = layers_for(deployment)
-    if layer not in known:
-        raise SpokeshaveError(f"the deployment has no layer {layer!r} with sums; it has {', '.join(known)}")
+    node, known = node_of(deployment, layer), layers_for(deployment)
     if known[layer] is not None:
         able = ", ".join(name for name, reason in known.items() if reason is None) or "none"
         raise SpokeshaveError(f"the engine cannot compute {layer}: {known[layer]}; it can compute: {able}")
-    node = next(
-        node
-        for node in deployment.graph.nodes
-        if node.layer == layer and isinstance(node.operation, Quantized)
-    )
     assert isinstance(node.operation, Quantized)
     read = batch_values(deployment.graph, sample)[node.inputs[0]]
     numbers = numbers_of(engine, node.operation, deployment.graph.weights, read)
@@ -78,7 +72,7 @@ def write_verilog(
         (whole / EXPECTED).write_text("".join(f"{word}\n" for word in words))
         values = {"layer": layer, "files": " ".join(files), "cycles": modelled}
         values |= {"engine_files": " ".join(file for file in files if file != f"{bench.name}.v")}
-        (whole / "README.md").write_text(_template().substitute(values))
+        (whole / "README.md").write_text(readme("README.md", values))
         record = {"layer": layer, "engine": asdict(engine), "modelled_cycles": modelled}
         (whole / RECORD).write_text(json.dumps(record, indent=1) + "\n")
 
@@ -86,5 +80,15 @@ def write_verilog(
     return Written(layer, len(modules_of(bench)), modelled)
 
 
-def _template() -> Template:
-    return Template(resources.files(__package__).joinpath("templates", "README.md").read_text())
+def node_of(deployment: IntegerDeployment, layer: str) -> Node:
+    """The node of a layer that has sums; raises SpokeshaveError where there is none."""
+    found = {node.layer: node for node in deployment.graph.nodes if isinstance(node.operation, Quantized)}
+    if layer not in found:
+        raise SpokeshaveError(f"the deployment has no layer {layer!r} with sums; it has {', '.join(found)}")
+    return found[layer]
+
+
+def readme(name: str, values: Mapping[str, object]) -> str:
+    """What a folder says of itself."""
+    text = resources.files(__package__).joinpath("templates", name).read_text()
+    return Template(text).substitute(values)

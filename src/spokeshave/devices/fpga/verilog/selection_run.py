@@ -41,7 +41,9 @@ def run_selection(
     made = run_vectors(
         token_selector(columns, words, most), selection_vectors(images, threshold, columns), simulator
     )
-    starts = torch.cat([torch.tensor([0]), torch.tensor([_period(image, words) for image in images]).cumsum(0)])
+    starts = torch.cat(
+        [torch.tensor([0]), torch.tensor([_period(image, words) for image in images]).cumsum(0)]
+    )
     return [
         _written({name: values[first:last] for name, values in made.items()}, words, columns)
         for first, last in zip(starts.tolist(), starts.tolist()[1:], strict=False)
@@ -84,4 +86,3 @@ def _written(made: dict[str, Tensor], words: int, columns: int) -> Written:
         addresses.tolist() == list(range(len(addresses))),
         int(there.nonzero().max()),  # cycle 0 is that of the reset
     )
-

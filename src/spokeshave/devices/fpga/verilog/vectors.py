@@ -21,20 +21,27 @@ def run_vectors(
     `inputs`: by port, `[vectors]` or `[vectors, n]` for a port that holds n numbers. Raises SpokeshaveError where no
     simulator is to be found.
     """
-    given = {name: values.reshape(len(values), -1) for name, values in inputs.items()}
     made = [port for port in module.ports if port.direction == "output"]
-    fields = [(values, module.port(name).bits // values.shape[1]) for name, values in given.items()]
-    words = join_words(*fields)
+    words = vector_words(module, inputs)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / INPUTS).write_text("".join(f"{word}\n" for word in words))
-        program = build(_testbench(module, list(given), len(words)), folder, simulator or find_simulator())
+        program = build(vector_bench(module, list(inputs), len(words)), folder, simulator or find_simulator())
         program.run()
         lines = (folder / OUTPUTS).read_text().split()
     return _split(lines, made)
 
 
-def _testbench(module: Module, given: list[str], vectors: int) -> Module:
+def vector_words(module: Module, inputs: Mapping[str, Tensor]) -> list[str]:
+    """What the inputs of a module are given, a word a vector."""
+    given = {name: values.reshape(len(values), -1) for name, values in inputs.items()}
+    return join_words(
+        *[(values, module.port(name).bits // values.shape[1]) for name, values in given.items()]
+    )
+
+
+def vector_bench(module: Module, given: list[str], vectors: int) -> Module:
+    """The testbench that gives a module so many vectors at the inputs named."""
     inputs = [module.port(name) for name in given]
     outputs = [port for port in module.ports if port.direction == "output"]
     connections = [f".{CLOCK}({CLOCK})"] if any(port.name == CLOCK for port in module.ports) else []
