@@ -198,6 +198,18 @@ def test_an_expert_without_tokens_is_ranked_by_its_weights():
         (lambda n, b: saliencies(InputNorm(), n, NAMES, []), "not one batch"),
         (lambda n, b: saliencies(InputNorm(), n, ["1.weight"], b), "1 is a BatchNorm2d"),
         (
+            lambda n, b: saliencies(InputNorm(), n, NAMES, [b[0][0] * 0]),
+            "nothing but zeros flows into 0.weight",
+        ),
+        (
+            lambda n, b: saliencies(Movement(), n, NAMES, [(b[0][0] * 0, b[0][1])]),
+            "Movement: the loss's gradient by 0.weight is zero on every batch",
+        ),
+        (
+            lambda n, b: saliencies(Taylor(loss=lambda y, t: 0 * y.sum()), n, NAMES, b),
+            "is zero on every batch",
+        ),
+        (
             lambda n, b: saliencies(Taylor(), n, NAMES, [(b[0][0] * torch.nan, b[0][1])]),
             "saliency of 0.weight is not finite",
         ),

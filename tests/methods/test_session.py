@@ -2,9 +2,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from spokeshave.criteria import Magnitude
 from spokeshave.errors import SpokeshaveError
-from spokeshave.methods import ADMM, MaskedFineTuning, OneShot, Reconstruction, ReweightedGroupLasso, begin
+from spokeshave.methods import (
+    ADMM,
+    MaskedFineTuning,
+    OneShot,
+    QuantizationAware,
+    Reconstruction,
+    ReweightedGroupLasso,
+    begin,
+)
 from spokeshave.plan import Plan, Rule
+from spokeshave.schemes.quantizers import FixedPoint
 
 OPTIMIZERS = [torch.optim.SGD, torch.optim.AdamW, torch.optim.RMSprop, torch.optim.Adagrad]
 
@@ -82,3 +92,31 @@ def test_nothing_comes_after_the_end(hook, network, plan):
     session.finish()
     with pytest.raises(SpokeshaveError, match=rf"session of OneShot has finished, {hook}\(\) comes too late"):
         getattr(session, hook)()
+
+
+@pytest.mark.parametrize(
+    "method", [ADMM(), OneShot(), OneShot(Magnitude()), ReweightedGroupLasso(), Reconstruction(())]
+)
+def test_weights_of_which_none_ranks_above_another_are_named_and_nothing_is_changed(method, network, plan):
+    session = begin(method, network, plan)
+    before = network.first.weight.detach().clone()
+    for hook in (session.penalty, session.after_step, session.after_epoch):
+        hook()
+    torch.nn.init.zeros_(network.second.weight)
+    with pytest.raises(SpokeshaveError, match=r"^second\.weight is all zeros, so none of its weights ranks"):
+        session.finish()
+    assert torch.equal(network.first.weight, before)
+
+
+def test_zeros_that_lie_in_a_scheme_of_levels_stay(network):
+    plan = Plan((Rule("second", FixedPoint(4)),))
+    torch.nn.init.zeros_(network.second.weight)
+    begin(OneShot(), network, plan).finish()
+    assert not network.second.weight.any()
+
+
+@pytest.mark.parametrize("method", [ADMM(), OneShot(), MaskedFineTuning(), QuantizationAware()])
+def test_a_weight_with_nan_is_named(method, network, plan):
+    network.first.weight.data[3, 5] = torch.nan
+    with pytest.raises(SpokeshaveError, match=r"^first\.weight holds infinite values or NaN"):
+        begin(method, network, plan)

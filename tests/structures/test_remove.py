@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from spokeshave.compiler import compile_network
-from spokeshave.criteria import Taylor, saliencies
+from spokeshave.criteria import InputNorm, Taylor, saliencies
 from spokeshave.errors import SpokeshaveError
 from spokeshave.networks.cifar_resnet import cifar_resnet
 from spokeshave.networks.imagenet import InvertedResidual, mobilenet_v2
@@ -397,3 +397,23 @@ def test_wrong_requests_get_a_sentence():
         remove_structures(network, example, 1.0)
     smaller = remove_structures(network, example, 0.001)
     assert smaller.network[0].out_features == 1
+    for layer in (network[0], network[2]):
+        nn.init.zeros_(layer.weight)
+    with pytest.raises(SpokeshaveError, match="read the outputs of 0 are zeros"):
+        remove_structures(network, example, 0.5)
+
+
+def test_what_flows_in_chooses_channels_beside_tokens_that_no_layer_makes():
+    class Tokens(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.position = nn.Parameter(torch.randn(1, 3, 8))
+            self.embed, self.inner, self.out = nn.Linear(5, 8), nn.Linear(8, 8), nn.Linear(8, 2)
+
+        def forward(self, tokens):
+            return self.out(torch.relu(self.inner(self.embed(tokens) + self.position)))
+
+    network, example = Tokens(), torch.randn(1, 3, 5)
+    smaller = remove_structures(network, example, 0.5, InputNorm(), [example])
+    check(network, smaller, example)
+    assert smaller.network.position.shape == (1, 3, 4)

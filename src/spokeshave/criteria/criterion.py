@@ -21,7 +21,8 @@ def saliencies(
     It estimates a squared change, so that the saliency of a group of weights is a sum, whatever the scheme's groups.
     `batches` are pairs (inputs, labels), or mappings such as transformers' loaders give, gone through once; where no
     labels are needed, inputs alone will do. Nothing of a batch is kept. The network is not changed.
-    Raises SpokeshaveError for an unknown criterion, for data that is missing, and for saliencies that are not finite.
+    Raises SpokeshaveError for an unknown criterion, for data that is missing, for saliencies that are not finite, and
+    where all gradients of a weight, or all of its inputs, are zero.
     """
     raise SpokeshaveError(
         f"{criterion!r} is no criterion; give one of those of spokeshave.criteria, such as Taylor()"

@@ -160,11 +160,17 @@ def _summed(
 ) -> tuple[Gradients, int]:
     """By parameter: the sum over batches of `term(name, gradient)`; and how many batches there were."""
     total: Gradients = {}
-    count = 0
+    count, changed = 0, dict.fromkeys(weights, False)
     for gradients in _gradients(criterion, network, weights, batches, training):
         count += 1
         for name, gradient in gradients.items():
             total[name] = total.get(name, 0) + term(name, gradient)
+            changed[name] = changed[name] or bool(gradient.any())
+    for name in (name for name, any_changed in changed.items() if not any_changed):
+        raise SpokeshaveError(
+            f"{type(criterion).__name__}: the loss's gradient by {name} is zero on every batch, so it tells no weight "
+            "from another; look at the data and at what the layer's outputs meet"
+        )
     return total, count
 
 

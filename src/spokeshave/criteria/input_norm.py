@@ -72,6 +72,12 @@ def _(
             square.add(rows)
 
     stream_inputs(network, weights, required(batches, criterion), criterion.passes, add)
+    for name, known in squares.items():
+        if not any(square.total.any() for square in known):
+            raise SpokeshaveError(
+                f"InputNorm: nothing but zeros flows into {name}, so no input of it ranks above another; "
+                "look at the data and at what comes before the layer"
+            )
     found = {
         name: _saliency(network.get_submodule(layer_of(name)), weight.detach(), squares[name])
         for name, weight in weights.items()

@@ -20,12 +20,15 @@ class Constraint:
     scheme: Scheme
 
     def nearest(self, point: Tensor, saliency: Tensor | None = None) -> Tensor:
-        """The point of the set nearest to `point`, by its saliency when that is given."""
-        return self.scheme.project(point, saliency)
+        """The point of the set nearest to `point`, by its saliency when that is given; errors name the weight."""
+        try:
+            return self.scheme.project(point, saliency)
+        except SpokeshaveError as error:
+            raise SpokeshaveError(f"{self.name}: {error}") from error
 
 
 def constraints_of(network: nn.Module, plan: Plan) -> tuple[Constraint, ...]:
-    """What `plan` says about `network`; raises SpokeshaveError when that is nothing at all."""
+    """What `plan` says about `network`; raises SpokeshaveError when that is nothing at all, and for NaN."""
     parameters = dict(network.named_parameters())
     found = tuple(
         Constraint(name, parameters[name], scheme) for name, scheme in plan.resolve(network).items()
@@ -34,14 +37,42 @@ def constraints_of(network: nn.Module, plan: Plan) -> tuple[Constraint, ...]:
         raise SpokeshaveError(
             "the plan leaves every weight of the network dense; give at least one layer a scheme"
         )
+    _check_finite(found)
     return found
+
+
+def check_rankable(constraints: tuple[Constraint, ...]) -> None:
+    """Raise SpokeshaveError for a weight that is not finite, and for one of zeros of which some are to be removed.
+
+    To be called where weights are chosen: of zeros none ranks above another. Levels hold zeros as they are.
+    """
+    _check_finite(constraints)
+    for constraint in constraints:
+        weight = constraint.weight.detach()
+        if not weight.any() and not constraint.scheme.contains(torch.ones_like(weight)):
+            raise SpokeshaveError(
+                f"{constraint.name} is all zeros, so none of its weights ranks above another; "
+                "load or train them before they are pruned, or leave the layer dense"
+            )
+
+
+def _check_finite(constraints: tuple[Constraint, ...]) -> None:
+    for constraint in constraints:
+        if not torch.isfinite(constraint.weight).all():
+            raise SpokeshaveError(
+                f"{constraint.name} holds infinite values or NaN; nothing can be ranked by it"
+            )
 
 
 @torch.no_grad()
 def project_weights(
     constraints: tuple[Constraint, ...], saliencies: Mapping[str, Tensor] | None = None
 ) -> None:
-    """Move every weight to the nearest point of its set, by its saliency where one is given."""
+    """Move every weight to the nearest point of its set, by its saliency where one is given.
+
+    Raises SpokeshaveError, before any has moved, where weights say nothing (`check_rankable`).
+    """
+    check_rankable(constraints)
     for constraint in constraints:
         saliency = (saliencies or {}).get(constraint.name)
         constraint.weight.copy_(constraint.nearest(constraint.weight.detach(), saliency))

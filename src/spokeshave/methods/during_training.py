@@ -19,6 +19,7 @@ from spokeshave.errors import SpokeshaveError
 from spokeshave.methods.constraints import (
     Constraint,
     check_keys,
+    check_rankable,
     constraints_of,
     distances,
     relative_gap,
@@ -124,6 +125,7 @@ class DuringTrainingSession:
         ]
 
     def _choose(self) -> None:
+        check_rankable(self._constraints)
         method, names = self._method, [constraint.name for constraint in self._constraints]
         found = mean_over_ranks(saliencies(method.criterion, self._network, names, method.batches))
         self._kept = [

@@ -9,7 +9,7 @@ from torch import nn
 from spokeshave.criteria import saliencies
 from spokeshave.criteria.criterion import Batches
 from spokeshave.criteria.ranks import mean_over_ranks
-from spokeshave.methods.constraints import Constraint, constraints_of, project_weights
+from spokeshave.methods.constraints import Constraint, check_rankable, constraints_of, project_weights
 from spokeshave.methods.finish_only import FinishOnly
 from spokeshave.methods.session import open_session
 from spokeshave.plan import Plan
@@ -29,6 +29,7 @@ class OneShot:
 
 def project(method: OneShot, network: nn.Module, constraints: tuple[Constraint, ...]) -> None:
     """Project every weight."""
+    check_rankable(constraints)
     names = [constraint.name for constraint in constraints]
     chosen = method.criterion is not None
     found = mean_over_ranks(saliencies(method.criterion, network, names, method.batches)) if chosen else None

@@ -8,7 +8,7 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
-from spokeshave.methods.constraints import Constraint, constraints_of
+from spokeshave.methods.constraints import Constraint, check_rankable, constraints_of
 from spokeshave.methods.finish_only import FinishOnly
 from spokeshave.methods.least_squares import reconstruct
 from spokeshave.methods.moments import input_moments
@@ -34,6 +34,7 @@ def reconstruct_layers(
     method: Reconstruction, network: nn.Module, constraints: tuple[Constraint, ...]
 ) -> None:
     """Replace every weight by the one of its scheme that changes the layer's outputs least."""
+    check_rankable(constraints)
     batches = list(islice(method.batches, method.passes))  # they are needed twice, and may be a stream
     names = [constraint.name for constraint in constraints]
     moments = input_moments(network, names, batches, method.passes)

@@ -54,7 +54,7 @@ def remove_structures(
     group, and a recurrent layer's unit in all its gates go together; layers so linked keep the largest of their shares.
     `criterion` as in `OneShot`. The smaller network is compared with the masked one on random inputs shaped as
     `example`; what fails is left as it was. Raises SpokeshaveError for patterns that cover nothing, for a budget out
-    of reach, and when nothing at all can be taken out.
+    of reach, for layers of nothing but zeros, and when nothing at all can be taken out.
 
     >>> network = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
     >>> smaller = remove_structures(network, torch.zeros(1, 8), 0.5)
@@ -63,12 +63,13 @@ def remove_structures(
     """
     links = links_of(network, example)
     weights = tuple(weight for weight in weights_of(network) if weight.wanted)
-    worth = worth_of_units(links, _saliencies(network, links, criterion, batches))
+    worth = worth_of_units(links, _saliencies(network, links, weights, criterion, batches))
     before = trace(network, example).multiply_adds
     if isinstance(shares, MultiplyAdds):
         shares = _shares_for(shares, network, example, links, weights, worth, before)
     wanted = _wanted(shares, weights)
     families = _families(links, wanted)
+    _check_worth(families, worth)
     removed = {family: least_worthy(family.units, worth, share) for family, share in families.items()}
     failed = _drop_failures(network, links, removed, example)
     gone = frozenset(unit for units in removed.values() for unit in units)
@@ -109,6 +110,16 @@ def _families(links: Links, wanted: Mapping[str, float]) -> dict[Family, float]:
     return {family: max(wanted.get(layer, 1.0) for layer in family.layers) for family in families_of(links)}
 
 
+def _check_worth(families: Mapping[Family, float], worth: Mapping[int, float]) -> None:
+    for family, share in families.items():
+        if share < 1 and len(family.units) > 1 and not any(worth.get(unit) for unit in family.units):
+            layers = " and ".join(layer_of(layer) for layer in family.layers)
+            raise SpokeshaveError(
+                f"all weights that make or read the outputs of {layers} are zeros by the criterion, so none of the "
+                "outputs ranks above another; load or train them first, or let the layer keep all"
+            )
+
+
 def _wanted(shares: float | Mapping[str, float], weights: tuple[Weight, ...]) -> dict[str, float]:
     """The share that is asked for, by weight."""
     rules = {"*": shares} if isinstance(shares, int | float) else dict(shares)
@@ -124,19 +135,20 @@ def _wanted(shares: float | Mapping[str, float], weights: tuple[Weight, ...]) ->
 
 
 def _saliencies(
-    network: nn.Module, links: Links, criterion: Any, batches: Batches | None
+    network: nn.Module, links: Links, weights: tuple[Weight, ...], criterion: Any, batches: Batches | None
 ) -> dict[str, Tensor]:
-    """Of the weights that lose outputs or inputs."""
+    """Of the layers' weights that lose outputs or inputs; tables and tokens have no inputs that could be measured."""
     labels = links.labels
     names = [
-        name
-        for name, tensor in network.named_parameters()
-        if tensor.dim() > 1
-        and any(
-            labels.reason(label) is None for axis in links.tensors.get(name, ())[:2] for label in axis or ()
+        weight.parameter
+        for weight in weights
+        if any(
+            labels.reason(label) is None
+            for axis in links.tensors.get(weight.parameter, ())[:2]
+            for label in axis or ()
         )
     ]
-    return saliencies(Magnitude() if criterion is None else criterion, network, names, batches)
+    return saliencies(criterion or Magnitude(), network, names, batches) if names else {}
 
 
 def _drop_failures(
