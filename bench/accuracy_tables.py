@@ -16,7 +16,7 @@ CURVES = "![accuracy by time](../bench/results/token_curves.svg)"
 
 
 def scheme_tables(document: Document) -> str:
-    """One table a kind of layer: every scheme's accuracy, density, bytes and time."""
+    """One table a run of a kind of layer: every scheme's accuracy, density, bytes and time, and on which processor."""
     parts = []
     for run in document["runs"]:
         dense = run["rows"][0]
@@ -32,7 +32,8 @@ def scheme_tables(document: Document) -> str:
             for row in run["rows"]
         ]
         heads = ["scheme", "accuracy", "density", "weights", "time", "over dense"]
-        parts.append(f"**{run['kind']}**: {run['network']}, {run['rate']}x\n\n{table(heads, rows)}")
+        where = f"{run['network']}, {run['rate']}x, timed on {run['machine']['cpu']}"
+        parts.append(f"**{run['kind']}**: {where}\n\n{table(heads, rows)}")
     return "\n\n".join(parts) or NOTHING
 
 

@@ -5,24 +5,30 @@
 
 Trained networks are brought into a scheme layer by layer, without training (`papers/layerwise.py`): convolutions of a
 CIFAR-10 ResNet-20, linear layers of the keyword transformer KWT-1, recurrent matrices of the keyword network GRU-400;
-all but a network's first and last layer. Accuracy is the deployment's, on test data; bytes are those of its weights;
-time is that of one call, one thread, every deployment of a kind in one interleaved run. What was pruned is kept
-in runs/papers, so a run that was stopped goes on where it was, and after `--prepare` only times.
+all but a network's first and last layer. `removed` has tensors that shrink (`spokeshave.structures`): outputs of layers
+go, by the sizes of weights and inputs, until that part of the multiply-adds is left. Accuracy is the deployment's, on
+test data; bytes are those of its weights; time is that of one call, one thread, every deployment of a kind in one
+interleaved run. What was pruned is kept in runs/papers, so a run that was stopped goes on where it was, and after
+`--prepare` only times.
 """
 
 import argparse
 import sys
 from collections.abc import Callable, Collection
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from papers.deployments import Store, Trial, discard, store, with_times
-from papers.layerwise import Subject, cnn, gru, transformer, trial
+from papers.layerwise import Subject, cnn, gru, right_answers, transformer, trial
 from papers.masks import Shape, width
 
 from bench.records import RESULTS, join, provenance
+from spokeshave.compiler import NativeDeployment, compile_network
+from spokeshave.criteria import InputNorm
+from spokeshave.methods import refresh_batch_norm
 from spokeshave.schemes.block_column_row import BlockColumnRow
 from spokeshave.schemes.block_structured import BlockStructured
 from spokeshave.schemes.compressed_blocks import CompressedBlocks
@@ -34,12 +40,16 @@ from spokeshave.schemes.quantizers import Binary, Codebook, FixedPoint, PowerOfT
 from spokeshave.schemes.scheme import Scheme
 from spokeshave.schemes.unstructured import Unstructured
 from spokeshave.schemes.whole_blocks import BlockPunched, Blocks
+from spokeshave.structures import MultiplyAdds, remove_structures
 
 SUBJECTS: dict[str, tuple[Callable[[int, bool], Subject], int]] = {
     "CNN": (partial(cnn, fitted=512, passes=1), 2),
     "transformer": (transformer, 2),
     "GRU": (gru, 4),
 }  # how many times fewer weights
+ALL = "all"
+REMOVED = "removed"  # no scheme: the tensors shrink
+WHOLE = ("GRU",)  # cells whose gates are cut out of one matrix by hand, which `remove_structures` leaves
 IN_BYTES = "block_column_row & fixed_point, 8 bits"
 FromShape = Callable[[Shape], Scheme]
 
@@ -76,6 +86,7 @@ def quantizing_schemes(rate: int) -> dict[str, FromShape]:
         "mixed_rows, fixed point and power of two": lambda shape: MixedRows(
             FixedPoint(4), PowerOfTwo(4), 0.5
         ),
+        "mixed_rows, 8 and 4 bits": lambda shape: MixedRows(FixedPoint(8), FixedPoint(4), 0.5),
         IN_BYTES: lambda shape: BlockColumnRow(sparsity, (8, width(shape))) & FixedPoint(8),
         "patterns & power_of_two, 4 bits": lambda shape: Patterns() & PowerOfTwo(4),
     }
@@ -87,6 +98,34 @@ def serves(scheme: FromShape, subject: Subject) -> bool:
     return all(scheme(shape).supports(shape) is None for shape in shapes)
 
 
+def removed(kept: Store, subject: Subject, rate: int) -> Trial:
+    """The subject with a `rate`-th of its multiply-adds left; its density is what is left of the layers' weights."""
+
+    def make() -> tuple[dict[str, Any], NativeDeployment]:
+        batches = list(islice(subject.data.train, subject.passes))
+        found = remove_structures(subject.core, subject.example, MultiplyAdds(1 / rate), InputNorm(), batches)
+        refresh_batch_norm(found.network, batches, subject.passes)
+        deployment = compile_network(found.network.eval(), subject.example)
+        right = right_answers(subject.listen(deployment), subject.data.held_out)
+        sizes = [
+            sum(network.get_parameter(name).numel() for name in subject.names)
+            for network in (found.network, subject.core)
+        ]
+        return {
+            "kind": subject.kind,
+            "scheme": REMOVED,
+            "seed": 0,
+            "precision": "float32",
+            "density": sizes[0] / sizes[1],
+            "test": right.count("1") / len(right),
+            "weight_bytes": deployment.manifest.weight_bytes,
+        }, deployment
+
+    return kept.trial(
+        f"{REMOVED}-{subject.kind}", (subject.about, rate, subject.fitted, subject.passes), make
+    )
+
+
 def trials(kept: Store, subject: Subject, rate: int, names: Collection[str]) -> list[Trial]:
     """The subject dense and in every scheme that serves it (of those named); blocks of bytes in integers as well."""
     schemes = {
@@ -96,6 +135,8 @@ def trials(kept: Store, subject: Subject, rate: int, names: Collection[str]) -> 
     }
     found = [trial(kept, subject, "dense", None, 0)]
     found += [trial(kept, subject, name, scheme, 0) for name, scheme in schemes.items()]
+    if (REMOVED in names or not names) and subject.kind not in WHOLE:
+        found.append(removed(kept, subject, rate))
     if IN_BYTES in schemes:
         found.append(trial(kept, subject, IN_BYTES, schemes[IN_BYTES], 0, precision="int8"))
     return found
@@ -110,11 +151,12 @@ def made(kind: str, names: Collection[str] = ()) -> tuple[Subject, list[Trial]]:
 
 
 def measure(kind: str, rounds: int, names: Collection[str] = ()) -> dict[str, Any]:
-    """The rows of one kind, of all schemes or the named ones; the deployments are then removed."""
+    """The rows of one kind, of all schemes or the named ones beside dense; the deployments are then removed."""
     subject, found = made(kind, names)
     origin, rows = provenance(1), with_times(found, subject.example, rounds)
     discard(found)
-    return {"kind": kind, "network": subject.about, "rate": SUBJECTS[kind][1], **origin, "rows": rows}
+    about = {"kind": kind, "schemes": ", ".join(names) or ALL, "network": subject.about}
+    return {**about, "rate": SUBJECTS[kind][1], **origin, "rows": rows}
 
 
 def main() -> int:
@@ -134,7 +176,9 @@ def main() -> int:
         if arguments.prepare:
             made(kind, arguments.scheme or ())
         else:
-            join(arguments.output, measure(kind, arguments.rounds, arguments.scheme or ()), ("kind",))
+            join(
+                arguments.output, measure(kind, arguments.rounds, arguments.scheme or ()), ("kind", "schemes")
+            )
     return 0
 
 

@@ -108,8 +108,9 @@ def test_schemes_stand_beside_the_dense_layer():
         row("blocks", "float32", 0.8, 4.0),
         row("blocks", "int8", 0.8, 2.0),
     ]
-    run = {"kind": "CNN", "network": "a network", "rate": 2, "rows": rows}
+    run = {"kind": "CNN", "network": "a network", "rate": 2, "machine": {"cpu": "a processor"}, "rows": rows}
     text = scheme_tables({"runs": [run]})
+    assert "**CNN**: a network, 2x, timed on a processor" in text
     assert "| blocks | 80.0% | 0.500 | 2 kB |" in text
     assert "| blocks, in int8 | 80.0% | 0.500 | 2 kB |" in text
     assert "| 4.00x |" in text
