@@ -194,6 +194,31 @@ def test_two_sessions_of_one_method_go_on_from_a_checkpoint(samples, tmp_path):
     assert same(second, whole)
 
 
+def twice_on_the_same_weights(network):
+    return tuple(begin(ADMM(rho=rho), network, PLAN) for rho in (0.3, 0.2))
+
+
+def test_two_sessions_that_would_share_a_state_are_refused_and_together_go_on(samples, tmp_path):
+    whole, first, second = Classifier(), Classifier(), Classifier()
+    sessions = twice_on_the_same_weights(first)
+    with pytest.raises(SpokeshaveError, match="two sessions of ADMM on the same weights would share"):
+        fit_by_trainer(first, sessions[0], samples, tmp_path, sessions[1])
+    first = Classifier()
+    together = [Together(twice_on_the_same_weights(network)) for network in (whole, first, second)]
+    fit_by_trainer(whole, together[0], samples, tmp_path)
+    settings = {"num_train_epochs": 2, "save_strategy": "epoch"}
+    fit_by_trainer(first, together[1], samples, tmp_path, **settings)
+    checkpoint = tmp_path / f"checkpoint-{2 * len(samples) // BATCH}"
+    fit_by_trainer(second, together[2], samples, tmp_path, resume=str(checkpoint))
+    assert same(second, whole)
+
+
+def test_two_teachers_without_a_state_are_two_sessions(samples, tmp_path):
+    network = Classifier()
+    sessions = [begin(Distillation(teacher(), share), network, PLAN) for share in (0.5, 0.2)]
+    fit_by_trainer(network, sessions[0], samples, tmp_path, sessions[1], num_train_epochs=1)
+
+
 def test_a_label_out_of_range_is_told_and_the_network_is_left_as_it_was(samples, tmp_path):
     network = Classifier()
     wrong = [*samples[:-1], samples[-1] | {"labels": torch.tensor(3)}]
@@ -275,6 +300,12 @@ def test_lightning(fit_by_lightning, by_hand):
         fit_by_lightning(network, session)
     with pytest.raises(SpokeshaveError, match="the trainer has its callback twice"):
         fit_by_lightning(network, begin(ADMM(), network, PLAN), times=2)
+
+
+def test_two_sessions_that_would_share_a_state_are_refused_by_lightning(fit_by_lightning):
+    network = Classifier()
+    with pytest.raises(SpokeshaveError, match="two sessions of ADMM on the same weights would share"):
+        fit_by_lightning(network, *twice_on_the_same_weights(network))
 
 
 def test_two_sessions_in_lightning_go_on_from_one_checkpoint(fit_by_lightning, tmp_path):

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
-from weakref import WeakSet
+from weakref import ReferenceType, WeakSet, ref
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -22,6 +22,7 @@ from spokeshave.methods.wrong_labels import tell_wrong_labels
 
 STATE_FILE = "spokeshave_{}.safetensors"  # of one session
 _claimed: WeakSet[Any] = WeakSet()
+_named: dict[str, ReferenceType[Any]] = {}  # by a session's name: the Trainer's training that it was last in
 
 
 def add_penalty(session: Session, network: nn.Module) -> None:
@@ -44,14 +45,19 @@ def trainer_callback(session: Session) -> Any:
     its callbacks by `TrainingArguments(resume_from_checkpoint=...)` alone. One session serves one training; raises
     SpokeshaveError when transformers is missing, when a second training begins with the session, when the Trainer
     trains another network, when a checkpoint holds no state of the session, and for labels that are none of the
-    classes. Sessions of one method on the same weights belong into one `Together`.
+    classes. So are two sessions of one method on the same weights, whose states would be one file: one `Together` of
+    them is a session.
     """
     transformers = import_extra("transformers", "models", "the Trainer's callback")
-    file = STATE_FILE.format(session_name(session))
+    name = session_name(session)
+    file = STATE_FILE.format(name)
 
     class _TrainerCallback(transformers.TrainerCallback):  # type: ignore[name-defined]
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             _claim(session, kwargs["model"])
+            if session.state() and name in _named and _named[name]() is state:
+                raise _shared_name(name)
+            _named[name] = ref(state)
             if state.global_step:
                 _restore(session, _resumed_from(args, state.global_step) / file)
             self._as_before = tell_wrong_labels(kwargs["model"])
@@ -86,7 +92,8 @@ def lightning_callback(session: Session) -> Any:
     """A callback for `lightning.Trainer` with automatic optimisation; the session finishes when the fit ends.
 
     The session's state is part of Lightning's checkpoints. One session serves one fit; raises SpokeshaveError when
-    Lightning is missing, when a second fit begins with the session, and when another network is fitted.
+    Lightning is missing, when a second fit begins with the session, when another network is fitted, and for two
+    sessions of one method on the same weights, which belong into one `Together`.
     """
     lightning = import_extra("lightning.pytorch", "lightning", "Lightning's callback")
     name = session_name(session)
@@ -94,9 +101,13 @@ def lightning_callback(session: Session) -> Any:
     class _LightningCallback(lightning.Callback):  # type: ignore[name-defined]
         def __init__(self) -> None:
             self._steps = 0
+            self.of = session, name
 
         def on_fit_start(self, trainer: Any, pl_module: nn.Module) -> None:
             _claim(session, pl_module)
+            others = [getattr(each, "of", (session, "")) for each in trainer.callbacks]
+            if session.state() and any(one is not session and like == name for one, like in others):
+                raise _shared_name(name)
 
         def on_before_backward(self, trainer: Any, pl_module: nn.Module, loss: Tensor) -> None:
             if _reads_forward(session):
@@ -177,6 +188,13 @@ def _restore(session: Session, path: Path) -> None:
             "named in TrainingArguments(resume_from_checkpoint=...) too"
         )
     session.restore(load_file(path))
+
+
+def _shared_name(name: str) -> SpokeshaveError:
+    return SpokeshaveError(
+        f"two sessions of {name.rpartition('_')[0]} on the same weights would share their state in a checkpoint; "
+        "give the trainer one callback, of Together((first, second))"
+    )
 
 
 def _claim(session: Session, network: nn.Module) -> None:
