@@ -81,6 +81,12 @@ def test_without_accelerate_the_extra_is_named(network, data, monkeypatch):
         train(network, data, 1, accelerate=True)
 
 
+def test_labels_that_are_all_left_out_are_told(network):
+    batches = Batches(torch.randn(8, 1, 16, 16), torch.full((8,), -100), 4)
+    with pytest.raises(SpokeshaveError, match="all labels of batch 0 are -100, which the loss leaves out"):
+        train(network, Data(batches, batches, 10, "none"), 1)
+
+
 def test_a_loss_that_explodes_is_one_sentence(network, data):
     with pytest.raises(SpokeshaveError, match="no longer finite in epoch"):
         train(network, data, 4, learning_rate=1e6)

@@ -88,6 +88,7 @@ def _(
     criterion: Taylor, network: nn.Module, names: Iterable[str], batches: Batches | None = None
 ) -> dict[str, Tensor]:
     mean = mean_gradients(criterion, network, names, batches)
+    _refuse_flat(criterion, {name: bool(gradient.any()) for name, gradient in mean.items()})
     weights = parameters_of(network, mean)
     found = {name: (weight.detach() * mean[name]).square() for name, weight in weights.items()}
     return check_finite(found, criterion)
@@ -136,10 +137,13 @@ def _(
 def mean_gradients(
     criterion: Taylor, network: nn.Module, names: Iterable[str], batches: Batches | None = None
 ) -> Gradients:
-    """The loss's gradient by each named parameter, averaged over batches; conditions are those of `saliencies`."""
+    """The loss's gradient by each named parameter, averaged over batches; conditions are those of `saliencies`.
+
+    It may be zero: an allocation takes that for a curve that is flat.
+    """
     weights = parameters_of(network, names)
     total, count = _summed(
-        criterion, network, weights, batches, lambda _, gradient: gradient, criterion.training
+        criterion, network, weights, batches, lambda _, gradient: gradient, criterion.training, flat_too=True
     )
     return {name: summed / count for name, summed in total.items()}
 
@@ -157,6 +161,7 @@ def _summed(
     batches: Batches | None,
     term: Callable[[str, Tensor], Tensor],
     training: bool = False,
+    flat_too: bool = False,
 ) -> tuple[Gradients, int]:
     """By parameter: the sum over batches of `term(name, gradient)`; and how many batches there were."""
     total: Gradients = {}
@@ -166,12 +171,17 @@ def _summed(
         for name, gradient in gradients.items():
             total[name] = total.get(name, 0) + term(name, gradient)
             changed[name] = changed[name] or bool(gradient.any())
+    if not flat_too:
+        _refuse_flat(criterion, changed)
+    return total, count
+
+
+def _refuse_flat(criterion: object, changed: dict[str, bool]) -> None:
     for name in (name for name, any_changed in changed.items() if not any_changed):
         raise SpokeshaveError(
             f"{type(criterion).__name__}: the loss's gradient by {name} is zero on every batch, so it tells no weight "
             "from another; look at the data and at what the layer's outputs meet"
         )
-    return total, count
 
 
 def _gradients(

@@ -14,7 +14,7 @@ from torch.optim import SGD, AdamW, Optimizer
 
 from spokeshave.data.data import Batches, Data
 from spokeshave.data.extras import import_extra
-from spokeshave.data.labels import loss_of
+from spokeshave.data.labels import IGNORED, loss_of
 from spokeshave.errors import SpokeshaveError
 from spokeshave.methods.distillation import Loss, Teacher
 from spokeshave.methods.schedule import Schedule, one_cycle
@@ -210,7 +210,9 @@ def _engine(
 
 def _reason(batches: Iterable[tuple[Tensor, Tensor]]) -> str:
     """Why a loss is not finite: the samples, or else the steps were too long."""
-    for position, (inputs, _) in enumerate(batches):
+    for position, (inputs, labels) in enumerate(batches):
         if not torch.isfinite(inputs).all():
             return f"batch {position} of the training data holds numbers that are not finite"
+        if bool((labels == IGNORED).all()):
+            return f"all labels of batch {position} are {IGNORED}, which the loss leaves out"
     return "a lower learning rate helps"
