@@ -4,10 +4,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.compiler.conftest import run_back_end
+from tests.compiler.conftest import run_back_end, run_program
+from tests.compiler.emulated_amx import emulated_amx
 from torch import Tensor
 
 from spokeshave.attention_call import AttentionCall
+from spokeshave.compiler.emit.lower import lower
 from spokeshave.compiler.graph import Graph, Node, Value
 from spokeshave.compiler.operations import Attention
 from spokeshave.compiler.reference import run_reference
@@ -85,7 +87,22 @@ def test_in_bfloat16(back_end, integer_isa, queries, keys, size):
     check(back_end, Attention(3, 3, 0.37, half=True), queries, keys, size, isa=integer_isa, tolerance=2e-2)
 
 
-def test_masks_and_shared_keys_in_bfloat16(back_end):
+@pytest.mark.parametrize("size", [1, 7, 16, 48])
+@pytest.mark.parametrize(("queries", "keys"), [(1, 1), (2, 19), (33, 5), (65, 17), (20, 600)])
+def test_in_tile_registers(queries, keys, size):
+    """What fills tiles up is zero, so numbers behind the last key, or channel, must not matter."""
+    check(in_tiles, Attention(3, 3, 0.37, half=True), queries, keys, size, tolerance=2e-2)
+
+
+def in_tiles(graph, inputs, isa):
+    """A back end whose tile instructions are emulated."""
+    tiles = emulated_amx()
+    return run_program(lower(graph, tiles, {}), graph, inputs, tiles)
+
+
+@pytest.mark.parametrize("tiles", [False, True])
+def test_masks_and_shared_keys_in_bfloat16(back_end, tiles):
+    back_end = in_tiles if tiles else back_end
     seen = torch.ones(37, 301, dtype=torch.bool).tril(264)
     causal = Attention(4, 2, 0.5, causal=True, half=True)
     check(back_end, causal, 37, 301, 8, value_size=5, shown=seen, tolerance=2e-2)

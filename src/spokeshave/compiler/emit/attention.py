@@ -6,6 +6,7 @@ from spokeshave.compiler.emit.lowering import Lowering
 from spokeshave.compiler.emit.program import Argument
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.kernels.activations import float_literal
+from spokeshave.compiler.kernels.amx import TILE
 from spokeshave.compiler.kernels.instances import AttentionKernel, ProductKernel
 from spokeshave.compiler.layout import Flat, round_up
 from spokeshave.compiler.operations import Attention
@@ -15,6 +16,8 @@ NO_MASK = (0, 0, 0, 0)
 
 def product_kernel(lowering: Lowering, half: bool = False) -> ProductKernel:
     """The widest register tile of the instruction set."""
+    if half and lowering.isa.has_amx:
+        return ProductKernel(TILE, 2, half, amx=True)
     return ProductKernel(*lowering.isa.rows_by_vectors[0], half)
 
 

@@ -118,7 +118,7 @@ def emit_source(programs: Sequence[Program], arenas: Sequence[Arena], isa: Instr
     Where lengths change, a pointer to the lengths, ints, comes behind the inputs. Returns 0, or the number of a
     step, counted from 1, that was asked for a row outside its table.
     """
-    names = (*LIBRARY_TEXTS, *(["amx.h"] if isa.has_amx else []))
+    names = (*LIBRARY_TEXTS, *(["amx.h", "attention_tiles.h"] if isa.has_amx else []))
     texts = [f"#define LANES {isa.lanes}\n{DEFINITIONS}", *(_library_text(name) for name in names)]
     texts += [kernel_text(kernel) for kernel in _in_order(programs)]
     texts.append(_CLOCK)

@@ -21,7 +21,8 @@ INLINE int32_t *emulated_tile(int tile) {
 #define TILE_ZERO(tile) memset(emulated_tile(tile), 0, TILE_WORDS * 4)
 #define TILE_LOAD(tile, from, apart) \
     for (int i = 0; i < TILE; i++) memcpy(emulated_tile(tile) + i * TILE, (const char *)(from) + i * (apart), TILE * 4)
-#define TILE_STORE(tile, to) memcpy(to, emulated_tile(tile), TILE_WORDS * 4)
+#define TILE_STORE_ROWS(tile, to, apart) \
+    for (int i = 0; i < TILE; i++) memcpy((char *)(to) + i * (apart), emulated_tile(tile) + i * TILE, TILE * 4)
 static void emulated_words(int sums, int weights, int x) {
     for (int i = 0; i < TILE; i++) {
         lanes_mask row = load_words(emulated_tile(sums) + i * TILE);
@@ -69,14 +70,15 @@ INLINE void end_tiles(void) { __asm__ volatile("tilerelease" ::: "memory"); }
 #define TILE_ZERO(tile) __asm__ volatile("tilezero %%tmm" #tile ::: "memory")
 #define TILE_LOAD(tile, from, apart) \
     __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #tile ::"r"(from), "r"((long)(apart)) : "memory")
-#define TILE_STORE(tile, to) \
-    __asm__ volatile("tilestored %%tmm" #tile ", (%0,%1,1)" ::"r"(to), "r"((long)TILE * 4) : "memory")
+#define TILE_STORE_ROWS(tile, to, apart) \
+    __asm__ volatile("tilestored %%tmm" #tile ", (%0,%1,1)" ::"r"(to), "r"((long)(apart)) : "memory")
 #define TILE_DOT_WORDS(sums, weights, x) \
     __asm__ volatile("tdpbsud %%tmm" #x ", %%tmm" #weights ", %%tmm" #sums ::: "memory")
 #define TILE_DOT_PAIRS(sums, weights, x) \
     __asm__ volatile("tdpbf16ps %%tmm" #x ", %%tmm" #weights ", %%tmm" #sums ::: "memory")
 #endif
 
+#define TILE_STORE(tile, to) TILE_STORE_ROWS(tile, to, TILE * 4)
 #define NOT_INLINE static __attribute__((noinline, unused)) /* what is called beside tile products, in registers of its own */
 
 /* Sixteen columns of x as tiles, one for each vector of lanes. */

@@ -1,12 +1,12 @@
 """C text of panel kernels whose sums are made by AMX (`amx.h`): the same for integers and bfloat16.
 
-Sixteen columns of x at a time are a tile of 16 rows of lanes, which every 16 rows of the panel then use. Columns that lie
-equally far apart, as neighbouring channels of one tap do, are loaded where they are; others are gathered.
+Sixteen columns of x at a time are a tile of 16 rows of lanes, which every 16 rows of the panel then use. Columns that
+lie equally far apart, as neighbouring channels of one tap do, are loaded where they are; others are gathered.
 
 Three things go on at once, each on units of its own: columns are gathered some steps ahead of their use (a tile load
-waits for stores that are still under way), tiles are multiplied, and the sums before them are finished, some rows a step.
-So one loop goes over all tiles of columns of all panels, and two cursors over the same order say where gathering and
-multiplying are.
+waits for stores that are still under way), tiles are multiplied, and the sums before them are finished, some rows a
+step. So one loop goes over all tiles of columns of all panels, and two cursors over the same order say where gathering
+and multiplying are.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,10 +22,10 @@ SLOTS, AHEAD = 4, 3  # of gathered tiles
 class TileText:
     """What the kernels of integers and of bfloat16 differ in.
 
-    `dot` is the macro of the tile product. `arguments` are those of the driver behind the worker. Sums are finished `unit`
-    rows at a time by a function that takes `by_row`: arrays with a number for so many rows each; `by_lane`: arrays that lie
-    like the output; and `whole`, all with their types. `value` is C of one accumulator, with {0} for the row, {1} for the
-    vector and {2} for the sum's address, and `stores` makes C that stores those of one vector.
+    `dot` is the macro of the tile product. `arguments` are those of the driver behind the worker. Sums are finished
+    `unit` rows at a time by a function that takes `by_row`: arrays with a number for so many rows each; `by_lane`:
+    arrays that lie like the output; and `whole`, all with their types. `value` is C of one accumulator, with {0} for
+    the row, {1} for the vector and {2} for the sum's address, and `stores` makes C that stores those of one vector.
     """
 
     dot: str
@@ -84,7 +84,7 @@ static void {name}(worker w, {text.arguments}) {{
 
 
 def _finish(name: str, vectors: int, text: TileText) -> str:
-    """C of a function that takes rows from sums to what is stored; a function, so that the loop of tiles keeps registers."""
+    """C of a function that takes rows from sums to what is stored; its registers are not those of the loop of tiles."""
     made = [
         text.value.format(row, vector, f"made + {vector * TILE_WORDS + row * TILE}")
         for row in range(text.unit)

@@ -121,7 +121,7 @@ INLINE void pair_channels(const float *from, ptrdiff_t plane, int channels, int3
         }
 }
 
-/* Two positions of a channel to a word, whole vectors of words; a last position alone is paired with 0. */
+/* Two positions of a channel to a word, whole vectors of words; behind the last position there are zeros. */
 INLINE void pair_positions(const float *from, ptrdiff_t plane, int channels, int32_t *to, ptrdiff_t row, int positions) {
     for (int c = 0; c < channels; c++, from += plane, to += row) {
         for (int i = 0; i < positions; i += 2 * LANES) {
@@ -129,6 +129,7 @@ INLINE void pair_positions(const float *from, ptrdiff_t plane, int channels, int
             *(unaligned_mask *)(to + i / 2) = pair_of(even(low, high), odd(low, high));
         }
         if (positions % 2) to[positions / 2] &= 0xFFFF;
+        for (int word = (positions + 1) / 2; word % LANES; word++) to[word] = 0;
     }
 }
 

@@ -336,17 +336,19 @@ class PointwiseKernel:
 class ProductKernel:
     """Two matrices that are both values: `rows x vectors` accumulators stay in registers.
 
-    With `half` they are bfloat16, in words of two numbers that are multiplied and added together.
+    With `half` they are bfloat16, in words of two numbers that are multiplied and added together; with `amx` these are
+    summed in tile registers.
     """
 
     rows: int
     vectors: int
     half: bool = False
+    amx: bool = False
 
     @property
     def name(self) -> str:
         """Name of the C function."""
-        return f"product{'_half' * self.half}_r{self.rows}_v{self.vectors}"
+        return f"product{'_half' * self.half}_r{self.rows}_v{self.vectors}{'_amx' * self.amx}"
 
 
 @dataclass(frozen=True)

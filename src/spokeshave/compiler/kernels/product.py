@@ -8,6 +8,7 @@ bfloat16, both are words of two numbers, and the sum runs over both of each.
 """
 
 from spokeshave.compiler.kernels.instances import ProductKernel
+from spokeshave.compiler.kernels.product_tiles import product_tiles_function
 
 
 def _arguments(kernel: ProductKernel) -> str:
@@ -18,6 +19,8 @@ def _arguments(kernel: ProductKernel) -> str:
 
 def product_function(kernel: ProductKernel) -> str:
     """C text of the driver with its register tiles: all rows at once, single rows for what is left."""
+    if kernel.amx:
+        return product_tiles_function(kernel)
     shapes = [(rows, v) for rows in dict.fromkeys((kernel.rows, 1)) for v in range(1, kernel.vectors + 1)]
     return "\n".join(_tile(kernel, rows, vectors) for rows, vectors in shapes) + _driver(kernel)
 

@@ -12,8 +12,8 @@ from spokeshave.compiler.kernels.packing import Panels
 class TilePanels:
     """Panels whose columns come in whole tiles.
 
-    Weights of `panels` are `[tiles of columns, tiles of rows, rows, columns]` of 16 x 16 words, flat. `strides` has, for
-    each tile of columns, how far apart they lie where that is the same between all of them, else 0.
+    Weights of `panels` are `[tiles of columns, tiles of rows, rows, columns]` of 16 x 16 words, flat. `strides` has,
+    for each tile of columns, how far apart they lie where that is the same between all of them, else 0.
     """
 
     panels: Panels
