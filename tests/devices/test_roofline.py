@@ -167,6 +167,18 @@ def test_code_for_a_phone_is_called_here_and_saved_as_c(tmp_path):
     assert (tmp_path / "phone" / "model.c").is_file()
 
 
+def test_code_computes_in_float32_and_is_charged_so():
+    """Weights of eight bits are as slow as dense ones there, and stay smaller."""
+    network, example = nn.Linear(256, 256), torch.randn(1, 512, 256)  # bound by arithmetic
+    plan = Plan((Rule("weight", FixedPoint(8)),))
+    workload = trace(network, example)
+    cost = CPU.deploy(network, example, plan).cost
+    assert cost.latency_seconds == pytest.approx(CPU.cost(workload).latency_seconds)
+    assert cost.latency_seconds > CPU.cost(workload, plan).latency_seconds
+    assert cost.weight_bytes == CPU.cost(workload, plan).weight_bytes
+    assert "code in float32" in cost.source
+
+
 @pytest.mark.parametrize("name", [name for name in device_names() if name.startswith(("galaxy", "rasp"))])
 def test_devices_of_one_kind_are_costed_alike(name):
     device = load_device(name)

@@ -1,7 +1,7 @@
 """A device that exists as figures only: a roofline of arithmetic and memory, and a launch cost each layer."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, Literal
 
@@ -45,7 +45,8 @@ class RooflineDevice:
     Two flop a multiply-add; bytes are the packed weights with their indices, and the layer's inputs and outputs
     when these do not fit `cache` together. `efficiency` goes by scheme name, `dense` included. Layers whose weights
     are `FixedPoint` of up to eight bits compute `integer_speed` times as fast, where the device has that figure, with
-    activations of a byte. Energy is power times latency. `code`: the instruction set that code is written for.
+    activations of a byte. Energy is power times latency. `code`: the instruction set that code is written for; it
+    computes in float32, so with `in_float32`, as the cost of `deploy` has it, integers are no faster.
     """
 
     name: str
@@ -59,6 +60,7 @@ class RooflineDevice:
     power: Figure | None = None
     integer_speed: Figure | None = None
     code: Fact | None = None
+    in_float32: bool = False
     file: str = ""
     kind: Literal["modelled"] = "modelled"
 
@@ -102,9 +104,10 @@ class RooflineDevice:
         pairs = [(layer, schemes.get(layer.parameter or "")) for layer in workload.layers]
         by_layer = tuple((layer.name, self.seconds(layer, scheme)) for layer, scheme in pairs)
         latency = sum(seconds for _, seconds in by_layer)
+        told = ", code in float32" if self.in_float32 and any(_whole(scheme) for _, scheme in pairs) else ""
         return Cost(
             kind="modelled",
-            source=f"roofline of {self.name} ({self.file})",
+            source=f"roofline of {self.name} ({self.file}){told}",
             latency_seconds=latency,
             energy_joules=None if self.power is None else self.power.value * latency,
             weight_bytes=round(
@@ -129,7 +132,7 @@ class RooflineDevice:
             DENSE
         ]
         efficiency = min(self.efficiency[name].value for name in names)
-        return efficiency * self.peak.value * (self._integer_speed if _whole(scheme) else 1.0)
+        return efficiency * self.peak.value * (self._integer_speed if self._in_integers(scheme) else 1.0)
 
     def moved_bytes(self, layer: Layer, scheme: Scheme | None) -> float:
         """Bytes between memory and processor: weights, and activations that do not stay in the cache."""
@@ -138,6 +141,9 @@ class RooflineDevice:
     @property
     def _integer_speed(self) -> float:
         return 1.0 if self.integer_speed is None else self.integer_speed.value
+
+    def _in_integers(self, scheme: Scheme | None) -> bool:
+        return _whole(scheme) and not self.in_float32
 
     def deploy(
         self,
@@ -148,10 +154,12 @@ class RooflineDevice:
     ) -> CodeElsewhere:
         """The network as plain C for the device's CPU, called here by this CPU; needs no calibration.
 
+        It computes in float32, of `FixedPoint` weights too, and its cost is that of float32.
+
         Raises SpokeshaveError for devices without `code`: there is nothing to run a network with.
         """
         if self.code is not None:
-            cost = self.cost(trace(network, example), plan)
+            cost = replace(self, in_float32=True).cost(trace(network, example), plan)
             return code_elsewhere(network, example, plan, str(self.code.value), cost)
         raise SpokeshaveError(
             f"{self.name} is a cost model, which cannot run networks; "
@@ -160,7 +168,7 @@ class RooflineDevice:
 
     def _activation_bytes(self, layer: Layer, scheme: Scheme | None) -> float:
         """Bytes of inputs and outputs that reach the memory."""
-        each = 1.0 if _whole(scheme) else self.value_size.value
+        each = 1.0 if self._in_integers(scheme) else self.value_size.value
         size = (_elements_read(layer) + layer.rows * layer.positions) * each
         return size if size > self.cache.value else 0.0
 
