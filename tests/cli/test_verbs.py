@@ -226,8 +226,10 @@ def test_devices_are_compared(folder, spokeshave):
     assert entries["raspberry-pi-4"]["latency_seconds"] > entries["raspberry-pi-5"]["latency_seconds"]
     assert "its weights need Polarized(8)" in entries["forms"]["reason"]
     chosen = ("--device", "galaxy-s10-gpu", "--device", "aqfp")
-    code, out, err = spokeshave("devices", "compare", "parts.py:network", "--shape", "1x8x8", *chosen)
+    chart = ("--svg", "costs.svg")
+    code, out, err = spokeshave("devices", "compare", "parts.py:network", "--shape", "1x8x8", *chosen, *chart)
     assert code == 0, err
+    assert "galaxy-s10-gpu: " in (folder / "costs.svg").read_text()
     assert "modelled" in out
     assert "aqfp runs binary layers alone" in out
     assert "isaac" not in out

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spokeshave.errors import SpokeshaveError
 from spokeshave.pictures import Curve, Gauge, Gauges, Roofline, Shares, as_plain
 from spokeshave.report.chart import BAR_WIDTH
-from spokeshave.report.device_charts import drawn
+from spokeshave.report.device_charts import cost_chart, drawn
 from spokeshave.report.page import page
 from spokeshave.report.table import run_tables
 
@@ -39,6 +40,28 @@ def check_frame(root):
 @pytest.mark.parametrize("picture", [GAUGES, SHARES, ROOF, CURVE], ids=lambda one: type(one).__name__)
 def test_pictures_are_svg_within_their_frame(picture):
     check_frame(tree(picture))
+
+
+def cost(name, seconds, joules, reason=""):
+    return {
+        "name": name,
+        "kind": "modelled",
+        "reason": reason,
+        "latency_seconds": seconds,
+        "energy_joules": joules,
+    }
+
+
+def test_costs_of_devices_are_dots_within_their_frame():
+    """One that cannot run the network, or tells no energy, has none."""
+    costs = [cost("slow", 1e-2, 1e-3), cost("<fast>", 3e-6, 2e-9), cost("no energy", 1.0, None)]
+    costs.append({"name": "aqfp", "kind": "modelled", "reason": "runs binary layers alone"})
+    root = ElementTree.fromstring(cost_chart("net", costs))
+    check_frame(root)
+    told = [circle.find(f"{SVG}title").text for circle in root.iter(f"{SVG}circle")]
+    assert [one.split(":")[0] for one in told] == ["slow", "<fast>"]
+    with pytest.raises(SpokeshaveError, match="nothing to draw"):
+        cost_chart("net", costs[2:])
 
 
 def test_gauges_are_in_proportion_and_too_much_stands_out():

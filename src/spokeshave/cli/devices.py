@@ -1,5 +1,6 @@
 """`spokeshave devices`: what a network can be fitted to."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -67,12 +68,15 @@ def compare(
     plan: PlanFile = None,
     shape: Shape = None,
     data: DataName = None,
+    svg: Annotated[Path | None, typer.Option(help="Write time and energy as a chart to this file.")] = None,
     json: Json = False,
 ) -> None:
     """Show what one sample of a network costs on several devices, or why a device cannot run it."""
     from spokeshave.devices import device_names, load_device
     from spokeshave.devices.catalogue import HOST
     from spokeshave.references import resolve_network
+    from spokeshave.report.chart import alone
+    from spokeshave.report.device_charts import cost_chart
     from spokeshave.report.table import cost_table
     from spokeshave.workload import trace
 
@@ -81,10 +85,21 @@ def compare(
     schemes = load_plan(plan)
     names = device or [name for name in device_names() if name != HOST]
     entries = [_cost(load_device(name), workload, schemes) for name in names]
+    if svg is not None:
+        _write_chart(svg, alone(cost_chart(network, entries)))
     if json:
         print_json(entries)
         return
     console().print(cost_table(network, entries))
+
+
+def _write_chart(path: Path, chart: str) -> None:
+    from spokeshave.errors import SpokeshaveError
+
+    try:
+        path.write_text(chart)
+    except OSError as failure:
+        raise SpokeshaveError(f"{path} cannot be written: {failure.strerror}") from failure
 
 
 def _cost(device: Any, workload: Any, plan: Any) -> dict[str, Any]:

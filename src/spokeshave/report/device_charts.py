@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from spokeshave.errors import SpokeshaveError
 from spokeshave.report import figures
 from spokeshave.report.chart import (
     BAR_PITCH,
@@ -112,6 +113,31 @@ def curve_chart(picture: Plain) -> str:
         text(WIDTH - 10, legend, picture["x_label"], "value end"),
     ]
     return svg(parts, PLOT_HEIGHT + PLOT_BOTTOM + 14, picture["title"])
+
+
+def cost_chart(network: str, costs: Sequence[dict[str, Any]]) -> str:
+    """Energy over time of one sample, both axes logarithmic: a dot for each device that tells both."""
+    points = [
+        (cost["name"], cost["latency_seconds"], cost["energy_joules"], cost["kind"])
+        for cost in costs
+        if not cost["reason"] and cost["latency_seconds"] and cost["energy_joules"]
+    ]
+    if not points:
+        raise SpokeshaveError("no device tells both time and energy of a sample, so there is nothing to draw")
+    left, right = _decades([x for _, x, _, _ in points])
+    low, high = _decades([y for _, _, y, _ in points])
+    across, down = _scale(left, right), _fall(low, high)
+    parts = [tick(down(10.0**power), figures.joules(10.0**power)) for power in _powers(low, high)]
+    parts += [_below(across(10.0**power), figures.seconds(10.0**power)) for power in _powers(left, right)]
+    parts += [
+        dot(across(x), down(y), "own", f"{name}: {figures.seconds(x)}, {figures.joules(y)} ({kind})")
+        for name, x, y, kind in points
+    ]
+    parts += _labels([(across(x), down(y), name) for name, x, y, _ in points])
+    kinds = " and ".join(sorted({kind for *_, kind in points}))
+    told = f"time of a sample; upwards its energy ({kinds})"
+    parts.append(text(PLOT_LEFT, PLOT_HEIGHT + PLOT_BOTTOM + 6, told, "value"))
+    return svg(parts, PLOT_HEIGHT + PLOT_BOTTOM + 14, f"{network}: one sample on {len(points)} devices")
 
 
 DRAWERS: dict[str, Callable[[Plain], str]] = {
