@@ -3,6 +3,7 @@
     python -m bench.fpga_resources fit      what parts take, from the engines of `FITTED`, into devices/fpga/costs.toml
     python -m bench.fpga_resources check    the engines of `CHECKED` beside the model, into results/fpga_resources.json
     python -m bench.fpga_resources requantizers     both requantizers, added to the same file
+    python -m bench.fpga_resources selectors    token selectors, added to the same file
 
 Counts go to runs/fpga_counts.json, so that neither command counts an engine twice.
 """
@@ -31,6 +32,7 @@ from spokeshave.devices.fpga.verilog.engine import generate_engine
 from spokeshave.devices.fpga.verilog.lanes import binary_dot_product, pair_dot_product, shift_dot_product
 from spokeshave.devices.fpga.verilog.module import Module, source
 from spokeshave.devices.fpga.verilog.requantizers import requantizer
+from spokeshave.devices.fpga.verilog.selection import token_selector
 from spokeshave.devices.fpga.verilog.synthesis import (
     VERSION,
     counted_cells,
@@ -94,6 +96,10 @@ CHECKED = (
     _engine(Lanes(int8=2, shift=2), 32, 2, 64, "multiplier"),
     _engine(Lanes(int8=2, shift=2), 8, 2, 24, "shift", positions=99),
 )
+
+SELECTOR_TOKENS = 99
+SELECTORS_FITTED = ((2, 16), (4, 16))  # columns and words of a token
+SELECTORS_CHECKED = ((4, 8), (8, 8))
 
 
 def counted(top: Module, how: str = "cells") -> dict[str, int]:
@@ -183,6 +189,46 @@ def _requantizer(kind: Requantizer) -> dict[str, float]:
     return {"luts": resources_in(cells).lut, "cells": sum(cells.values())}
 
 
+def selectors(output: Path) -> None:
+    """Token selectors, added to the record: a DSP block a column, and LUTs and flip-flops that grow with the columns.
+
+    Both slopes come from the two selectors of `SELECTORS_FITTED`; the error is that of the others.
+    """
+    record = json.loads(output.read_text())
+    fitted, checked = (
+        [(columns, words, _selector(columns, words)) for columns, words in sizes]
+        for sizes in (SELECTORS_FITTED, SELECTORS_CHECKED)
+    )
+    (few, _, small), (many, _, large) = fitted
+    rows = []
+    for columns, words, found in checked:
+        steps = (columns - few) / (many - few)
+        modelled = {
+            name: getattr(small, name) + steps * (getattr(large, name) - getattr(small, name))
+            for name in ("dsp", "lut", "ff")
+        }
+        counted_ = {name: getattr(found, name) for name in modelled}
+        error = {name: round(modelled[name] / counted_[name] - 1, 4) for name in modelled}
+        sizes = {"columns": columns, "words": words, "tokens": SELECTOR_TOKENS}
+        rows.append(sizes | {"modelled": modelled, "counted": counted_, "error": error})
+    record["selectors"] = {
+        "provenance": provenance(1),
+        "fitted": [
+            {"columns": columns, "words": words, "dsp": one.dsp, "lut": one.lut, "ff": one.ff}
+            for columns, words, one in fitted
+        ],
+        "checked": rows,
+    }
+    output.write_text(json.dumps(record, indent=1) + "\n")
+    print(json.dumps(rows))
+
+
+def _selector(columns: int, words: int) -> Resources:
+    found = resources_in(counted(token_selector(columns, words, SELECTOR_TOKENS)))
+    print(columns, words, found, flush=True)
+    return found
+
+
 def _row(engine: Engine) -> dict[str, Any]:
     mine, theirs = resources_of(engine), of_engine(engine)
     names = ("dsp", "lut", "ff", "bram")
@@ -202,13 +248,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("fit", "check", "requantizers"))
+    parser.add_argument("what", choices=("fit", "check", "requantizers", "selectors"))
     parser.add_argument("--output", type=Path, default=RESULTS / "fpga_resources.json")
     options = parser.parse_args()
     if options.what == "fit":
         fit()
     else:
-        (check if options.what == "check" else requantizers)(options.output)
+        added = {"check": check, "requantizers": requantizers, "selectors": selectors}
+        added[options.what](options.output)
 
 
 if __name__ == "__main__":
