@@ -4,6 +4,7 @@
     python -m bench.fpga_resources check    the engines of `CHECKED` beside the model, into results/fpga_resources.json
     python -m bench.fpga_resources requantizers     both requantizers, added to the same file
     python -m bench.fpga_resources selectors    token selectors, added to the same file
+    python -m bench.fpga_resources blocks       CSB engines, added to the same file
 
 Counts go to runs/fpga_counts.json, so that neither command counts an engine twice.
 """
@@ -28,6 +29,7 @@ from spokeshave.devices.fpga.resources import (
     lane_parts,
     resources_of,
 )
+from spokeshave.devices.fpga.verilog.blocks import BlockEngine, block_engine
 from spokeshave.devices.fpga.verilog.engine import generate_engine
 from spokeshave.devices.fpga.verilog.lanes import binary_dot_product, pair_dot_product, shift_dot_product
 from spokeshave.devices.fpga.verilog.module import Module, source
@@ -98,8 +100,9 @@ CHECKED = (
 )
 
 SELECTOR_TOKENS = 99
-SELECTORS_FITTED = ((2, 16), (4, 16))  # columns and words of a token
-SELECTORS_CHECKED = ((4, 8), (8, 8))
+SELECTORS = ((2, 16), (4, 16), (4, 8), (8, 8))  # columns and words of a token; the first two are fitted
+BLOCK_LANES = (2, 3, 4, 6)  # the first two are fitted
+BLOCK_SIZES = {"columns": 4, "rows": 32, "inputs": 48}
 
 
 def counted(top: Module, how: str = "cells") -> dict[str, int]:
@@ -190,43 +193,40 @@ def _requantizer(kind: Requantizer) -> dict[str, float]:
 
 
 def selectors(output: Path) -> None:
-    """Token selectors, added to the record: a DSP block a column, and LUTs and flip-flops that grow with the columns.
+    """Token selectors by their columns, added to the record; words of a token change little."""
+    found = {size: _counted(token_selector(*size, SELECTOR_TOKENS)) for size in SELECTORS}
+    sizes = {size: {"columns": size[0], "words": size[1], "tokens": SELECTOR_TOKENS} for size in found}
+    _add_straight(output, "selectors", [(size[0], sizes[size], one) for size, one in found.items()])
 
-    Both slopes come from the two selectors of `SELECTORS_FITTED`; the error is that of the others.
-    """
-    record = json.loads(output.read_text())
-    fitted, checked = (
-        [(columns, words, _selector(columns, words)) for columns, words in sizes]
-        for sizes in (SELECTORS_FITTED, SELECTORS_CHECKED)
+
+def blocks(output: Path) -> None:
+    """CSB engines by their lanes, added to the record."""
+    found = {lanes: _counted(block_engine(BlockEngine(lanes, **BLOCK_SIZES))) for lanes in BLOCK_LANES}
+    _add_straight(
+        output, "csb", [(lanes, {"lanes": lanes, **BLOCK_SIZES}, one) for lanes, one in found.items()]
     )
-    (few, _, small), (many, _, large) = fitted
-    rows = []
-    for columns, words, found in checked:
-        steps = (columns - few) / (many - few)
-        modelled = {
-            name: getattr(small, name) + steps * (getattr(large, name) - getattr(small, name))
-            for name in ("dsp", "lut", "ff")
-        }
-        counted_ = {name: getattr(found, name) for name in modelled}
-        error = {name: round(modelled[name] / counted_[name] - 1, 4) for name in modelled}
-        sizes = {"columns": columns, "words": words, "tokens": SELECTOR_TOKENS}
-        rows.append(sizes | {"modelled": modelled, "counted": counted_, "error": error})
-    record["selectors"] = {
-        "provenance": provenance(1),
-        "fitted": [
-            {"columns": columns, "words": words, "dsp": one.dsp, "lut": one.lut, "ff": one.ff}
-            for columns, words, one in fitted
-        ],
-        "checked": rows,
-    }
-    output.write_text(json.dumps(record, indent=1) + "\n")
-    print(json.dumps(rows))
 
 
-def _selector(columns: int, words: int) -> Resources:
-    found = resources_in(counted(token_selector(columns, words, SELECTOR_TOKENS)))
-    print(columns, words, found, flush=True)
+def _counted(top: Module) -> Resources:
+    found = resources_in(counted(top))
+    print(top.name, found, flush=True)
     return found
+
+
+def _add_straight(output: Path, name: str, counts: Sequence[tuple[int, dict[str, int], Resources]]) -> None:
+    """A straight line through the two smallest, and its error at the others, in the record."""
+    record, (few, _, small), (many, _, large) = json.loads(output.read_text()), *counts[:2]
+    rows = []
+    for size, sizes, one in counts:
+        step, names = (size - few) / (many - few), ("dsp", "lut", "ff")
+        line = {part: (getattr(small, part), getattr(large, part)) for part in names}
+        modelled = {part: low + step * (high - low) for part, (low, high) in line.items()}
+        told = {part: getattr(one, part) for part in names}
+        error = {part: round(modelled[part] / told[part] - 1, 4) for part in names}
+        rows.append(sizes | {"modelled": modelled, "counted": told, "error": error})
+    record[name] = {"provenance": provenance(1), "fitted": rows[:2], "checked": rows[2:]}
+    output.write_text(json.dumps(record, indent=1) + "\n")
+    print(json.dumps(rows[2:]))
 
 
 def _row(engine: Engine) -> dict[str, Any]:
@@ -248,13 +248,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("fit", "check", "requantizers", "selectors"))
+    parser.add_argument("what", choices=("fit", "check", "requantizers", "selectors", "blocks"))
     parser.add_argument("--output", type=Path, default=RESULTS / "fpga_resources.json")
     options = parser.parse_args()
     if options.what == "fit":
         fit()
     else:
-        added = {"check": check, "requantizers": requantizers, "selectors": selectors}
+        added = {"check": check, "requantizers": requantizers, "selectors": selectors, "blocks": blocks}
         added[options.what](options.output)
 
 
