@@ -44,6 +44,27 @@ DOT(dot_int8, "vpdpbusd", 8)
 DOT(dot_bf16, "vdpbf16ps", 4)
 #endif
 
+#ifdef __AMX_TILE__
+// Four products of all eight tile registers at a time: 16 rows by 16 columns of 16 words each.
+#define TILES(NAME, INSTRUCTION, OPERATIONS)                                                  \
+    EXPORT double NAME(long repeats) {                                                        \
+        struct {                                                                              \
+            uint8_t palette, start_row, reserved[14];                                         \
+            uint16_t row_bytes[16];                                                           \
+            uint8_t rows[16];                                                                 \
+        } shape = {.palette = 1};                                                             \
+        for (int tile = 0; tile < 8; tile++) shape.row_bytes[tile] = 64, shape.rows[tile] = 16; \
+        __asm__ volatile("ldtilecfg %0" ::"m"(shape) : "memory");                             \
+        for (long step = 0; step < repeats; step++)                                           \
+            __asm__ volatile(INSTRUCTION " %%tmm6, %%tmm4, %%tmm0\n\t" INSTRUCTION " %%tmm6, %%tmm5, %%tmm1\n\t" \
+                             INSTRUCTION " %%tmm7, %%tmm4, %%tmm2\n\t" INSTRUCTION " %%tmm7, %%tmm5, %%tmm3" ::: "memory"); \
+        __asm__ volatile("tilerelease");                                                      \
+        return (double)repeats * 4 * 16 * 16 * 16 * (OPERATIONS);                             \
+    }
+TILES(tiles_int8, "tdpbsud", 8)
+TILES(tiles_bf16, "tdpbf16ps", 4)
+#endif
+
 EXPORT double load(const char *memory, long bytes, long repeats) {
     enum { VECTORS = 8 };
     const long step = VECTORS * sizeof(vector);

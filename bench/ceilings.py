@@ -28,7 +28,12 @@ ROUNDS = 9
 SECONDS = 0.05
 WORKING_SETS = (16, 32, 128, 512, 768, 4 << 10, 16 << 10, 64 << 10, 256 << 10)
 """KiB, of each thread."""
-DOTS = {"vnni_int8_gops": ("dot_int8", "avx512_vnni"), "bf16_gflops": ("dot_bf16", "avx512_bf16")}
+DOTS = {
+    "vnni_int8_gops": ("dot_int8", "avx512_vnni"),
+    "bf16_gflops": ("dot_bf16", "avx512_bf16"),
+    "amx_int8_gops": ("tiles_int8", "amx_int8"),
+    "amx_bf16_gflops": ("tiles_bf16", "amx_bf16"),
+}
 """Arithmetic with instructions of its own: function, and the feature that it needs."""
 
 
@@ -40,7 +45,7 @@ def measure(isa: InstructionSet, threads: int) -> dict[str, Any]:
         arithmetic |= {
             name: getattr(library, function)
             for name, (function, feature) in DOTS.items()
-            if feature in cpu_features()
+            if feature in cpu_features() and hasattr(library, function)
         }
     return {
         **{name: rate([partial(call, 200_000)] * threads) / 1e9 for name, call in arithmetic.items()},

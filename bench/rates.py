@@ -5,18 +5,21 @@ from typing import Any
 from bench.markdown import NOTHING, compression_name, table, thread_count
 
 Document = dict[str, Any]
-CEILINGS = {"fp32": "f32_gflops", "int8": "vnni_int8_gops"}
+CEILINGS = {"fp32": ("f32_gflops",), "int8": ("amx_int8_gops", "vnni_int8_gops")}
+"""Names of a precision's ceiling, the highest first."""
 UNITS = {"fp32": "GFLOP/s, float32", "int8": "GOP/s, int8"}
 CEILING_NAMES = {
     "f32_gflops": "float32 multiply-adds, GFLOP/s",
     "bf16_gflops": "vdpbf16ps, GFLOP/s",
     "vnni_int8_gops": "vpdpbusd (int8), GOP/s",
+    "amx_int8_gops": "tdpbsud (int8 in tile registers), GOP/s",
+    "amx_bf16_gflops": "tdpbf16ps (in tile registers), GFLOP/s",
 }
 
 
 def rate_table(document: Document, ceilings: Document, threads: int, precision: str) -> str:
     """Rates that count the dense work; in brackets the share of the measured ceiling that the kept weights use."""
-    peaks = {run["threads"]: run["ceilings"].get(CEILINGS[precision]) for run in ceilings["runs"]}
+    peaks = {run["threads"]: _peak(run["ceilings"], precision) for run in ceilings["runs"]}
     contenders: dict[str, list[Document]] = {}
     for run in document["runs"]:
         if run["threads"] == threads:
@@ -33,6 +36,10 @@ def rate_table(document: Document, ceilings: Document, threads: int, precision: 
     ]
     title = f"{UNITS[precision]}, {thread_count(threads)}"
     return table([title, "best dense peer", *map(compression_name, compressions)], rows)
+
+
+def _peak(ceilings: Document, precision: str) -> float | None:
+    return next((ceilings[name] for name in CEILINGS[precision] if name in ceilings), None)
 
 
 def _ours(contender: Document) -> bool:
