@@ -25,13 +25,14 @@ def rate_table(document: Document, ceilings: Document, threads: int, precision: 
         if run["threads"] == threads:
             chosen = [one for one in run["contenders"] if one["precision"] == precision]
             contenders.setdefault(run["network"], []).extend(chosen)
-    if not contenders or not peaks.get(threads):
+    peak = peaks.get(threads)
+    if not contenders or not peak:
         return NOTHING
     compressions = sorted(
         {one["compression"] for several in contenders.values() for one in several if _ours(one)}
     )
     rows = [
-        [network, _peer_cell(several), *(_own_cell(several, value, peaks[threads]) for value in compressions)]
+        [network, _peer_cell(several), *(_own_cell(several, value, peak) for value in compressions)]
         for network, several in contenders.items()
     ]
     title = f"{UNITS[precision]}, {thread_count(threads)}"

@@ -23,9 +23,9 @@ ACCUMULATE_CYCLES = 2.0  # loading and storing one accumulator once more
 LEFT_LANE, LEFT_SHARE = 0.15, 0.65
 SUBSET_CYCLES = 8.0  # a loop begins and ends, once a register tile
 MASK_CYCLES = 0.7  # of a column that has a mask of its own: subsets are not in the order of the shifts
-# Sums by AMX: 16 rows by 4 vectors or 32 by 2, four tile registers. Cycles of a column per vector of lanes, measured on
-# a Xeon with AMX: 16 a product of 16 rows and columns and 8 a tile load (17 where its rows cross cache lines), as Intel's
-# optimisation reference manual says (248966, chapter on AMX); to gather a column takes 2 to 2.7, by how it lies.
+# Sums by AMX: 16 rows by 4 vectors or 32 by 2, four tile registers. Cycles of a column per vector of lanes, measured
+# on a Xeon with AMX: 16 a product of 16 rows and columns and 8 a tile load (35 where its rows cross cache lines), as
+# Intel's optimisation reference manual says (248966, chapter on AMX); to gather a column takes 2 to 2.7, by its place.
 AMX_FORMS = ((16, 4), (32, 2))
 GATHER_CYCLES, TILE_CYCLES = 2.0, 1.0
 # Winograd's algorithm on an AVX-512 CPU: cycles for the points of one tile of inputs, the outputs of one tile (rows of

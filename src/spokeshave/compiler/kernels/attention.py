@@ -91,9 +91,7 @@ INLINE void NAME_finish(const attention_shape *s, const float *sums, const vecto
         int left = queries - t * LANES;
         for (int d = 0; d < HEAD; d++) {
             vector v = load(sums + (d * VECTORS + t) * LANES) * scale;
-            float *out = to + d * s->out_plane + t * LANES;
-            if (left >= LANES) store(out, v);
-            else for (int i = 0; i < left; i++) out[i] = v[i];
+            store_part(to + d * s->out_plane + t * LANES, v, left);
         }
     }
 }
