@@ -262,3 +262,10 @@ def test_networks_and_batches_of_named_tensors(criterion, network, batches):
     if criterion == InputNorm():
         without = saliencies(criterion, network, ["0.weight"], [inputs for inputs, _ in batches])
         assert torch.equal(without["0.weight"], plain["0.weight"])
+
+
+@pytest.mark.parametrize("criterion", [Taylor(), Fisher(), Movement()])
+def test_a_frozen_weight_has_no_gradient(criterion, network, batches):
+    network.get_parameter(NAMES[0]).requires_grad_(False)
+    with pytest.raises(SpokeshaveError, match=r"0.weight is frozen \(requires_grad is False\)"):
+        saliencies(criterion, network, NAMES, batches)

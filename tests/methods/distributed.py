@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from spokeshave.criteria import Fisher
 from spokeshave.data import Batches, Data
-from spokeshave.methods import ADMM, DuringTraining, OneShot, begin, train
+from spokeshave.methods import ADMM, DuringTraining, OneShot, Reconstruction, begin, train
 from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.block_column_row import BlockColumnRow
 
@@ -36,6 +36,7 @@ def main() -> None:
         "admm": (loader, ADMM(rho=0.3, update_steps=3)),
         "during": (batches, DuringTraining(own, 1, 3, strength=0.01)),
         "taylor": (batches, OneShot(Fisher(), own)),
+        "reconstruction": (batches, Reconstruction(own)),
     }
     for name, (data, method) in runs.items():
         save_file(weights(data, method), f"{output}-{name}-{rank}.safetensors")

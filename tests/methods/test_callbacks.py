@@ -302,6 +302,14 @@ def test_lightning(fit_by_lightning, by_hand):
         fit_by_lightning(network, begin(ADMM(), network, PLAN), times=2)
 
 
+def test_lightning_tells_labels_that_are_none_of_the_classes(fit_by_lightning):
+    network = Classifier()
+    session = begin(ADMM(), network, PLAN)
+    network.register_forward_pre_hook(lambda module, batch: (batch[0], batch[1] + 99))
+    with pytest.raises(SpokeshaveError, match=r"label [0-9]+ is out of range"):
+        fit_by_lightning(network, session)
+
+
 def test_two_sessions_that_would_share_a_state_are_refused_by_lightning(fit_by_lightning):
     network = Classifier()
     with pytest.raises(SpokeshaveError, match="two sessions of ADMM on the same weights would share"):

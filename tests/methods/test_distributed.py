@@ -17,7 +17,7 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-METHODS = ("admm", "during", "taylor")
+METHODS = ("admm", "during", "taylor", "reconstruction")
 
 
 def trained(processes: int, folder: Path) -> dict[str, list[dict[str, torch.Tensor]]]:

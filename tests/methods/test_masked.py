@@ -89,3 +89,10 @@ def test_levels_are_met_again_at_the_end(make, data):
     session.finish()
     assert scheme.contains(network.first.weight.detach())
     assert not (network.first.weight != 0)[~kept].any()
+
+
+def test_a_frozen_weight_has_nothing_to_fine_tune(network, plan):
+    pruned(network, plan)
+    network.first.weight.requires_grad_(False)
+    with pytest.raises(SpokeshaveError, match=r"first.weight is frozen \(requires_grad is False\)"):
+        begin(MaskedFineTuning(), network, plan)

@@ -193,6 +193,11 @@ def _gradients(
 ) -> Iterator[Gradients]:
     """The loss's gradient of each batch; the parameters' own `grad` and the modules' buffers are left alone."""
     seen = False
+    for name in (name for name, weight in weights.items() if not weight.requires_grad):
+        raise SpokeshaveError(
+            f"{type(criterion).__name__}: {name} is frozen (requires_grad is False), so it has no gradient; "
+            "let it have one, or choose a criterion that needs none"
+        )
     for batch in islice(required(batches, criterion), criterion.passes):
         seen, (inputs, labels) = True, parted(batch)
         with _undisturbed(network) if training else evaluating(network), torch.enable_grad():

@@ -18,7 +18,7 @@ from spokeshave.data.extras import import_extra
 from spokeshave.errors import SpokeshaveError
 from spokeshave.methods.features import Together
 from spokeshave.methods.session import Begun, Session
-from spokeshave.methods.wrong_labels import tell_wrong_labels
+from spokeshave.methods.wrong_labels import tell_wrong_labels, tell_wrong_target
 
 STATE_FILE = "spokeshave_{}.safetensors"  # of one session
 _claimed: WeakSet[Any] = WeakSet()
@@ -92,8 +92,8 @@ def lightning_callback(session: Session) -> Any:
     """A callback for `lightning.Trainer` with automatic optimisation; the session finishes when the fit ends.
 
     The session's state is part of Lightning's checkpoints. One session serves one fit; raises SpokeshaveError when
-    Lightning is missing, when a second fit begins with the session, when another network is fitted, and for two
-    sessions of one method on the same weights, which belong into one `Together`.
+    Lightning is missing, when a second fit begins with the session, when another network is fitted, for labels that
+    are none of the classes, and for two sessions of one method on the same weights, which belong into one `Together`.
     """
     lightning = import_extra("lightning.pytorch", "lightning", "Lightning's callback")
     name = session_name(session)
@@ -108,6 +108,9 @@ def lightning_callback(session: Session) -> Any:
             others = [getattr(each, "of", (session, "")) for each in trainer.callbacks]
             if session.state() and any(one is not session and like == name for one, like in others):
                 raise _shared_name(name)
+
+        def on_exception(self, trainer: Any, pl_module: nn.Module, exception: BaseException) -> None:
+            tell_wrong_target(exception)
 
         def on_before_backward(self, trainer: Any, pl_module: nn.Module, loss: Tensor) -> None:
             if _reads_forward(session):

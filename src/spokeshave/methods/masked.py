@@ -90,6 +90,11 @@ class MaskedSession:
 def _(method: MaskedFineTuning, network: nn.Module, plan: Plan) -> MaskedSession:
     constraints = constraints_of(network, plan)
     for constraint in constraints:
+        if not constraint.weight.requires_grad:
+            raise SpokeshaveError(
+                f"{constraint.name} is frozen (requires_grad is False), so there is nothing to fine-tune; "
+                "leave it out of the plan or let it have a gradient"
+            )
         if not constraint.scheme.contains(constraint.weight.detach()):
             raise SpokeshaveError(
                 f"{constraint.name} does not lie in its scheme yet; "

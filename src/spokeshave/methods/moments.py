@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from torch import Tensor, nn
 
 from spokeshave.criteria.inputs import stream_inputs
+from spokeshave.criteria.ranks import mean_over_ranks
 
 
 def input_moments(
@@ -12,6 +13,7 @@ def input_moments(
 ) -> dict[str, Tensor]:
     """By parameter: `X X^T` `[groups, K, K]` over the first `passes` batches, X the inputs that its matrix meets.
 
+    Several processes, each with batches of its own, all get the mean of what they find.
     Raises SpokeshaveError for layers whose inputs cannot be measured (see `stream_inputs`).
     """
     moments: dict[str, Tensor] = {}
@@ -20,4 +22,4 @@ def input_moments(
         moments[name] = moments.get(name, 0) + rows.transpose(1, 2) @ rows
 
     stream_inputs(network, parameters, batches, passes, add)
-    return moments
+    return mean_over_ranks(moments)

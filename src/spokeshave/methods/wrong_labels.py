@@ -1,5 +1,6 @@
 """Labels that are none of a network's classes, told by number where the network computes its loss itself."""
 
+import re
 from collections.abc import Callable, Mapping
 from functools import partial, wraps
 from types import MethodType
@@ -38,6 +39,20 @@ def tell_wrong_labels(network: nn.Module) -> Callable[[], None]:
     telling.tells_wrong_labels = True  # type: ignore[attr-defined]
     network.forward = MethodType(telling, network)  # a copy of the network has its own
     return as_before
+
+
+def tell_wrong_target(error: BaseException) -> None:
+    """Raise one clear SpokeshaveError for what PyTorch's losses say of a label that is none of the classes.
+
+    >>> tell_wrong_target(IndexError("Target 9 is out of bounds."))
+    Traceback (most recent call last):
+    spokeshave.errors.SpokeshaveError: label 9 is out of range: labels go from 0 to one less than there are scores
+    """
+    said = re.fullmatch(r"Target (-?\d+) is out of bounds\.", str(error))
+    if isinstance(error, IndexError) and said:
+        raise SpokeshaveError(
+            f"label {said[1]} is out of range: labels go from 0 to one less than there are scores"
+        ) from error
 
 
 @torch.no_grad()
