@@ -67,7 +67,9 @@ def plan_for(
     if compression <= 1:
         return None
     weights = [weight for weight in weights_of(network) if weight.wanted]
-    rows = max(case.rows, rows_to_share(best_here(), ELEMENTS[precision]))
+    isa, element = best_here(), ELEMENTS[precision]
+    in_tiles = isa.has_amx and element != "float32"
+    rows = max(case.rows, rows_to_share(isa, element)) if in_tiles else case.rows
     rules = []
     for position, weight in enumerate(weights):
         dense = _stays_dense(weight, position == 0 and not case.prune_first)

@@ -175,7 +175,8 @@ def test_deployments_are_made_once_and_again_for_other_settings(tmp_path, monkey
     assert torch.equal(again.deployment(*inputs), first.deployment(*inputs))
     assert (again.error, again.kept, again.build_seconds) == (first.error, first.kept, first.build_seconds)
     with pytest.raises(TypeError):
-        Makes(replace(TINY, rows=4), network, inputs, tmp_path).one(4.0, "int8")
+        other = replace(TINY, prune_first=not TINY.prune_first)
+        Makes(other, network, inputs, tmp_path).one(4.0, "int8")
 
 
 def test_the_second_heat_takes_peers_that_came_close_in_the_first(tmp_path):
