@@ -4,12 +4,22 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
+from spokeshave.compiler.artifact import why_not_checked
 from spokeshave.compiler.build import find_compiler
+from spokeshave.compiler.isa import instruction_set
 
 STRICT = ("-Wall", "-Wextra", "-Werror")
+
+
+def skip_unless_runnable(name: str) -> None:
+    """Skip the test where an instruction set's plain C cannot be built and run, with the reason."""
+    reason = why_not_checked(instruction_set(name))
+    if reason is not None:
+        pytest.skip(reason)
 
 
 def build(folder: Path, *flags: str, sources: tuple[str, ...] = ("main.c", "model.c")) -> Path:

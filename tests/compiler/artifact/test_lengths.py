@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.compiler.artifact.artifact_build import STRICT, build
+from tests.compiler.artifact.artifact_build import STRICT, build, skip_unless_runnable
 from tests.compiler.test_dynamic import Cached
 
 from spokeshave.compiler import generate
@@ -33,6 +33,7 @@ def as_c(network: Cached, isa: str) -> Generated:
 
 @pytest.mark.parametrize("target", ["portable", pytest.param("neon", marks=pytest.mark.slow)])
 def test_every_length_equals_pytorch(network, target):
+    skip_unless_runnable(target)
     generated = as_c(network, target)
     flags = ("-O1", *STRICT, *(("-fsanitize=address,undefined",) if target == "portable" else ()))
     for lengths in (MOST, (1, 1), (4, 6)):

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.compiler.artifact.artifact_build import build, run
+from tests.compiler.artifact.artifact_build import build, run, skip_unless_runnable
 from torch.utils._pytree import tree_leaves
 
 from spokeshave.compiler import generate
-from spokeshave.compiler.artifact import build_example, why_not_checked, write_artifact
+from spokeshave.compiler.artifact import build_example, write_artifact
 from spokeshave.compiler.build import find_compiler
 from spokeshave.compiler.isa import instruction_set
 
@@ -120,9 +120,7 @@ def test_a_lesser_cpu_gets_a_status_not_an_illegal_instruction(name, tmp_path):
 
 @pytest.mark.slow
 def test_a_lesser_arm_cpu_gets_a_status(tmp_path):
-    reason = why_not_checked(instruction_set("neon_i8mm"))
-    if reason is not None:
-        pytest.skip(reason)
+    skip_unless_runnable("neon_i8mm")
     write_artifact(generate(torch.nn.Linear(40, 30), torch.zeros(1, 40), isa="neon_i8mm"), tmp_path)
     program = build_example(tmp_path)
     codes = [

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import torch
+from tests.compiler.artifact.artifact_build import skip_unless_runnable
 from torch.utils._pytree import tree_leaves
 
 from spokeshave.compiler import compile_network, generate, isa
@@ -20,12 +21,6 @@ from spokeshave.compiler.isa import instruction_set
 from spokeshave.errors import SpokeshaveError
 
 RELATIVE_TOLERANCE = 1e-4
-
-
-def skip_unless_runnable(name: str) -> None:
-    reason = why_not_checked(instruction_set(name))
-    if reason is not None:
-        pytest.skip(reason)
 
 
 @pytest.mark.slow
