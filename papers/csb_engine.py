@@ -5,10 +5,8 @@ that share with nobody, across, down, and both ways. Every schedule is carried o
 `python -m papers.csb_engine` puts what it finds into papers/results/csb_rnn.json, beside what `csb_rnn.py` found.
 """
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
 from statistics import fmean
 from typing import Any, get_args
@@ -16,9 +14,8 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from bench import records
 from papers.keywords import Listener, keywords
-from papers.record import HERE, Finding, Verdict
+from papers.record import HERE, Finding, Verdict, add
 from papers.trials import remembered
 from spokeshave.devices import load_device
 from spokeshave.devices.fpga.csb import CSBEngine, CSBSchedule, Sharing, schedule
@@ -128,17 +125,7 @@ def latency(trials: Sequence[Mapping[str, Any]]) -> Finding:
 def main() -> int:
     """Put the engine's findings into the check's result, in the place of those that were there."""
     findings, trials = engine()
-    document = json.loads(RESULT.read_text())
-    others = [one for one in document["findings"] if not one["claim"].startswith(BEGINS)]
-    document["findings"] = others + [asdict(one) for one in findings]
-    document["data"]["engine"] = {
-        "trials": trials,
-        "date": records.now(),
-        "git_revision": records.git_revision(),
-    }
-    records.write(RESULT, document)
-    for one in findings:
-        print(f"{one.claim}: {one.measured} ({one.verdict})")
+    add(RESULT, BEGINS, findings, "engine", {"trials": trials})
     return 0
 
 

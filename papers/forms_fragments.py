@@ -5,11 +5,9 @@
 
 import json
 import sys
-from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from bench import records
 from papers.forms_trials import (
     FORMS,
     OPTIMISED,
@@ -18,7 +16,7 @@ from papers.forms_trials import (
     chips,
     polarized_resnet,
 )
-from papers.record import HERE, Finding, verdict
+from papers.record import HERE, Finding, add, verdict
 from papers.trials import remembered
 
 FRAGMENT, IMAGES, STEPS = 16, 300, 50
@@ -67,21 +65,10 @@ def worth(modelled: dict[str, Any], network: str) -> Finding:
 def main() -> int:
     """Put the findings into the check's result, in the place of those that were there."""
     by_16 = remembered("forms/resnet-16", partial(polarized_resnet, FRAGMENT, IMAGES, STEPS))
-    document = json.loads(RESULT.read_text())
-    by_8 = document["data"]["resnet"]
+    by_8 = json.loads(RESULT.read_text())["data"]["resnet"]
     modelled = chips(by_8["bits"]["by_layer"], by_16["bits"]["by_layer"])
     findings = [accuracy(by_8, by_16), *(worth(modelled, network) for network in modelled)]
-    others = [one for one in document["findings"] if not one["claim"].startswith(BEGINS)]
-    document["findings"] = others + [asdict(one) for one in findings]
-    document["data"]["fragments of 16"] = {
-        "resnet": by_16,
-        "chips": modelled,
-        "date": records.now(),
-        "git_revision": records.git_revision(),
-    }
-    records.write(RESULT, document)
-    for one in findings:
-        print(f"{one.claim}: {one.measured} ({one.verdict})")
+    add(RESULT, BEGINS, findings, "fragments of 16", {"resnet": by_16, "chips": modelled})
     return 0
 
 

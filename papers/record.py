@@ -1,6 +1,7 @@
 """What a paper's check found: claims beside measurements, as a table and as JSON."""
 
 import argparse
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -70,6 +71,20 @@ def write(name: str, check: Check, path: Path) -> None:
         **asdict(check),
     }
     records.write(path, document)
+
+
+def add(path: Path, begins: str, findings: Sequence[Finding], part: str, data: Mapping[str, object]) -> None:
+    """Put what a further part of a check found into its result, with date and code of its own, and print it.
+
+    Findings whose claims begin like the part's are replaced, and so are its figures.
+    """
+    document = json.loads(path.read_text())
+    others = [one for one in document["findings"] if not one["claim"].startswith(begins)]
+    document["findings"] = others + [asdict(one) for one in findings]
+    document["data"][part] = {**data, "date": records.now(), "git_revision": records.git_revision()}
+    records.write(path, document)
+    for one in findings:
+        print(f"{one.claim}: {one.measured} ({one.verdict})")
 
 
 def table(name: str, findings: Sequence[Finding]) -> Table:

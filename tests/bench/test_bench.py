@@ -174,8 +174,8 @@ def test_deployments_are_made_once_and_again_for_other_settings(tmp_path, monkey
     again = makes.one(4.0, "int8")
     assert torch.equal(again.deployment(*inputs), first.deployment(*inputs))
     assert (again.error, again.kept, again.build_seconds) == (first.error, first.kept, first.build_seconds)
+    other = replace(TINY, prune_first=not TINY.prune_first)
     with pytest.raises(TypeError):
-        other = replace(TINY, prune_first=not TINY.prune_first)
         Makes(other, network, inputs, tmp_path).one(4.0, "int8")
 
 
