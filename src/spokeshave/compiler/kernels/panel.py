@@ -71,6 +71,11 @@ def tile_name(kernel: WithTiles, vectors: int, left: int) -> str:
     return f"{kernel.name}_tile_{vectors}{f'_left{left}' * (left > 0)}"
 
 
+def tile_function(kernel: WithTiles, vectors: int, left: int, arguments: str, lines: Sequence[str]) -> str:
+    """C text of one tile."""
+    return f"static void {tile_name(kernel, vectors, left)}({arguments}) {{\n" + "\n".join(lines) + "\n}\n"
+
+
 Cells = list[tuple[int, int]]
 
 
@@ -268,8 +273,7 @@ def _tile(kernel: PanelKernel, vectors: int, left: int) -> str:
         *end_left(left, kernel.rows, vectors),
         *(raw if kernel.accumulate else stores(kernel.epilogue, cells(kernel.rows, vectors + (left > 0)))),
     ]
-    arguments = _GROUPS * (kernel.shifts > 0) + _TILE_ARGUMENTS
-    return f"static void {tile_name(kernel, vectors, left)}({arguments}) {{\n" + "\n".join(lines) + "\n}\n"
+    return tile_function(kernel, vectors, left, _GROUPS * (kernel.shifts > 0) + _TILE_ARGUMENTS, lines)
 
 
 def _columns(kernel: PanelKernel, vectors: int, left: int) -> list[str]:

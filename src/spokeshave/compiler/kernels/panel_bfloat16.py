@@ -17,7 +17,7 @@ from spokeshave.compiler.kernels.panel import (
     lane_loops,
     left_argument,
     sums,
-    tile_name,
+    tile_function,
     use_words,
 )
 
@@ -42,9 +42,7 @@ def _tile(kernel: BFloat16PanelKernel, vectors: int, left: int) -> str:
         *(_store(kernel, row, v) for row in rows for v in range(vectors + (left > 0))),
         "    (void)residual, (void)residual_rows;",
     ]
-    return (
-        f"static void {tile_name(kernel, vectors, left)}({_TILE_ARGUMENTS}) {{\n" + "\n".join(lines) + "\n}\n"
-    )
+    return tile_function(kernel, vectors, left, _TILE_ARGUMENTS, lines)
 
 
 def _tile_text(kernel: BFloat16PanelKernel) -> TileText:

@@ -17,7 +17,7 @@ from spokeshave.compiler.kernels.panel import (
     lane_loops,
     left_argument,
     sums,
-    tile_name,
+    tile_function,
     use_words,
 )
 
@@ -43,9 +43,7 @@ def _tile(kernel: IntegerPanelKernel, vectors: int, left: int) -> str:
         *(_store(kernel, row, v) for row in rows for v in range(vectors + (left > 0))),
         "    (void)residual, (void)residual_rows, (void)q;",
     ]
-    return (
-        f"static void {tile_name(kernel, vectors, left)}({_TILE_ARGUMENTS}) {{\n" + "\n".join(lines) + "\n}\n"
-    )
+    return tile_function(kernel, vectors, left, _TILE_ARGUMENTS, lines)
 
 
 def _tile_text(kernel: IntegerPanelKernel) -> TileText:
