@@ -15,6 +15,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)  # the workers share the cores
 
 
+def pytest_collectstart() -> None:
+    """Networks that a module of tests makes on import are the same, whichever modules came before it."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(autouse=True)
 def same_random_numbers() -> None:
     """Every test begins at the same place of PyTorch's generator, whatever ran before it."""

@@ -125,7 +125,8 @@ def test_the_network_is_near_its_float32_self(form):
     assert [*told.values()] == ["it stands between the two products of attention"]
     deployment = IntegerDeployment(whole, FORMS[form], Cost("modelled", "nothing"))
     wanted = NETWORKS["plain"](samples)
-    assert (deployment(samples) - wanted).abs().max() < 0.05 * wanted.abs().max()
+    bound = 0.1 if form == "shifts" else 0.05  # a scale that must be a power of two may waste a bit
+    assert (deployment(samples) - wanted).abs().max() < bound * wanted.abs().max()
 
 
 def test_without_it_attention_stays_float32():
