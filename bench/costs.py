@@ -5,8 +5,8 @@
 
 The information content of the weights is what kept values take, and for every group of rows that share their columns
 the numbers of these in as few bits as suffice. Memory is that of a process that loads the saved deployment and calls
-it, after another one (so that what Python and PyTorch load once does not count): the most that it ever has resident, less what it
-had resident before, when it already had the inputs, and less the outputs.
+it, after another one (so that what Python and PyTorch load once does not count): the most that it ever has resident,
+less what it had resident before, when it already had the inputs, and less the outputs.
 """
 
 import argparse
