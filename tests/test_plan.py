@@ -165,6 +165,17 @@ def test_two_rules_for_one_pattern() -> None:
         Plan((Rule("head", None), Rule("head", None)))
 
 
+def test_what_is_no_rule_and_no_scheme() -> None:
+    with pytest.raises(SpokeshaveError, match=r"the plan's rule 'head' needs a scheme, such as .*, not 'x'"):
+        Rule("head", "x")
+    with pytest.raises(SpokeshaveError, match=r"needs a scheme, such as .*BlockColumnRow'>"):
+        Rule("head", BlockColumnRow)
+    with pytest.raises(SpokeshaveError, match="pattern must be a text, not 3"):
+        Rule(3, None)
+    with pytest.raises(SpokeshaveError, match=r"a plan is of rules, such as .*, not of 'head'"):
+        Plan({"head": None})
+
+
 def test_exported_programs_resolve_like_their_networks() -> None:
     class Reader(nn.Module):
         def __init__(self) -> None:
@@ -205,8 +216,17 @@ def test_plan_for_a_compression(compression) -> None:
 
 
 def test_no_plan_for_these_compressions() -> None:
-    with pytest.raises(SpokeshaveError, match="above 1, not 1"):
+    with pytest.raises(SpokeshaveError, match="above 1 and finite, not 1"):
         Plan.for_compression(Network(), 1)
+    for compression in ("8", None, float("inf")):
+        with pytest.raises(SpokeshaveError, match=f"above 1 and finite, not {compression!r}"):
+            Plan.for_compression(Network(), compression)
+    with pytest.raises(SpokeshaveError, match="block must be two positive whole numbers, not 8"):
+        Plan.for_compression(Network(), 8, block=8)
+    with pytest.raises(SpokeshaveError, match="column_group must be a whole number from 1 up, not 0"):
+        Plan.for_compression(Network(), 8, column_group=0)
+    with pytest.raises(SpokeshaveError, match=r"a plan needs a network, .*, not None"):
+        Plan.for_compression(None, 8)
     with pytest.raises(SpokeshaveError, match="no layer between"):
         Plan.for_compression(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)), 8)
 

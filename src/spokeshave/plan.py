@@ -13,6 +13,7 @@ from torch.export import ExportedProgram
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan_text import parse, render
 from spokeshave.schemes.block_column_row import BlockColumnRow
+from spokeshave.schemes.checks import as_block, check_above, check_count
 from spokeshave.schemes.scheme import Scheme
 from spokeshave.schemes.stacked import Stacked
 from spokeshave.weights import Weight, layer_of, weights_of
@@ -24,6 +25,15 @@ class Rule:
 
     pattern: str
     scheme: Scheme | None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.pattern, str):
+            raise SpokeshaveError(f"a rule's pattern must be a text, not {self.pattern!r}")
+        if self.scheme is not None and (isinstance(self.scheme, type) or not isinstance(self.scheme, Scheme)):
+            raise SpokeshaveError(
+                f"the plan's rule {self.pattern!r} needs a scheme, such as BlockColumnRow(0.9), or None, "
+                f"not {self.scheme!r}"
+            )
 
     def covers(self, weight: Weight) -> bool:
         """Whether the pattern means a weight: by a name of it, or of its layer."""
@@ -46,6 +56,9 @@ class Plan:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rules", tuple(self.rules))
+        for rule in self.rules:
+            if not isinstance(rule, Rule):
+                raise SpokeshaveError(f'a plan is of rules, such as Rule("head", None), not of {rule!r}')
         patterns = [rule.pattern for rule in self.rules]
         for pattern in patterns:
             if patterns.count(pattern) > 1:
@@ -89,8 +102,9 @@ class Plan:
         blocks are clipped to layers that are smaller. `column_group` is the scheme's (4 for int8), and 1 in layers
         whose input channels, or blocks, it does not divide.
         """
-        if not compression > 1:
-            raise SpokeshaveError(f"compression must be above 1, not {compression}")
+        check_above("a plan", "compression", compression, 1)
+        check_count("a plan", "column_group", column_group)
+        block = as_block("a plan", block)
         weights = [weight for weight in weights_of(network) if weight.wanted]
         dense = [weight for weight in weights if weight in (weights[0], weights[-1]) or _is_depthwise(weight)]
         if len(dense) == len(weights):

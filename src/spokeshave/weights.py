@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
+from spokeshave.errors import SpokeshaveError
+
 EXPERTS = "experts"  # the module that holds the matrices of a mixture, as networks of transformers call it
 
 
@@ -47,6 +49,8 @@ def weights_of(network: nn.Module | ExportedProgram) -> tuple[Weight, ...]:
     >>> [weight.parameter for weight in weights_of(nn.Sequential(nn.Conv2d(1, 2, 3), nn.GRU(2, 4)))]
     ['0.weight', '1.weight_ih_l0', '1.weight_hh_l0']
     """
+    if not isinstance(network, ExportedProgram):
+        check_network("a plan", network)
     names: dict[int, list[str]] = {}
     tensors = {}
     for name, tensor in _parameters(network):
@@ -63,6 +67,18 @@ def weights_of(network: nn.Module | ExportedProgram) -> tuple[Weight, ...]:
         for key, tensor in tensors.items()
         if tensor.dim() > 1
     )
+
+
+def check_network(owner: str, network: object) -> None:
+    """Raise SpokeshaveError unless this is a network; `owner` is what needs one.
+
+    >>> check_network("Distillation", None)
+    Traceback (most recent call last):
+    spokeshave.errors.SpokeshaveError: Distillation needs a network, a torch.nn.Module, not None
+    """
+    if not isinstance(network, nn.Module):
+        found = "None" if network is None else f"a {type(network).__name__}"
+        raise SpokeshaveError(f"{owner} needs a network, a torch.nn.Module, not {found}")
 
 
 def layer_of(parameter: str) -> str:

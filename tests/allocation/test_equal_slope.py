@@ -200,6 +200,15 @@ def test_what_cannot_be_met_or_read_gets_a_sentence(network, batches):
         EqualSlope(shares=(1.0, 0.5, 0.2))
     with pytest.raises(SpokeshaveError, match="remaining must be a fraction"):
         EqualSlope(50)
+    with pytest.raises(SpokeshaveError, match=r"remaining must be a fraction, not '0\.5'"):
+        EqualSlope("0.5")
+    with pytest.raises(SpokeshaveError, match="shares must be numbers"):
+        EqualSlope(shares=("a", "b", "c"))
+    small, data = nn.Sequential(nn.Linear(4, 4)), [(torch.randn(8, 4), torch.zeros(8))]
+    with pytest.raises(
+        SpokeshaveError, match=r"0\.weight: unstructured: a sparsity of 0\.9.* leaves no weight"
+    ):
+        allocate_equal_slope(EqualSlope(0.001), small, torch.zeros(1, 4), data, unstructured)
     with pytest.raises(SpokeshaveError, match="more than once: give a list or a loader"):
         allocate_equal_slope(EqualSlope(0.5), network, EXAMPLE, iter(batches), unstructured)
     with pytest.raises(SpokeshaveError, match="not one batch"):

@@ -106,10 +106,11 @@ def test_the_dual_residual_is_what_the_auxiliary_weights_moved_by(network, plan)
     [
         ({"rho": 0.0}, "rho must be above 0"),
         ({"rho_growth": 0.5}, "rho_growth must be at least 1"),
-        ({"rho": 2.0}, "rho_limit must be at least rho"),
-        ({"update_every": 0}, "update_every must be at least 1"),
-        ({"update_steps": -1}, "update_steps must be at least 0"),
-        ({"stage_updates": 0}, "stage_updates must be at least 1"),
+        ({"rho": "1"}, "rho must be above 0 and finite, not '1'"),
+        ({"rho": 2.0}, "rho_limit must be at least 2 and finite, not 1.0"),
+        ({"update_every": 0}, "update_every must be a whole number from 1 up"),
+        ({"update_steps": -1}, "update_steps must be a whole number from 0 up"),
+        ({"stage_updates": 1.5}, "stage_updates must be a whole number from 1 up"),
     ],
 )
 def test_settings_that_make_no_sense(settings, message):

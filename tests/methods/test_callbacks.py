@@ -337,6 +337,13 @@ def test_a_penalty_of_the_forward_pass_joins_lightnings_loss(fit_by_lightning, d
     assert same(network, distilled_by_hand)
 
 
+@pytest.mark.parametrize("callback", [trainer_callback, lightning_callback])
+def test_a_method_that_was_not_begun_is_no_session(callback):
+    pytest.importorskip("lightning")
+    with pytest.raises(SpokeshaveError, match=r"takes a session, which begin\(.*\) gives, not ADMM\("):
+        callback(ADMM())
+
+
 def test_a_missing_package_is_named(network, plan, monkeypatch):
     session = begin(OneShot(), network, plan)
     for name, make, extra in (

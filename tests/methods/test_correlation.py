@@ -56,3 +56,5 @@ def test_what_cannot_be_compared_gets_a_sentence():
         weight_correlation({}, {}, 0.2)
     with pytest.raises(SpokeshaveError, match="fraction"):
         weight_correlation({"w": torch.rand(2, 3)}, {"w": torch.rand(2, 3)}, 0)
+    with pytest.raises(SpokeshaveError, match="w holds infinite values or NaN"):
+        weight_correlation({"w": torch.rand(2, 3)}, {"w": torch.full((2, 3), torch.nan)}, 0.2)

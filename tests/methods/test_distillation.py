@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from spokeshave.errors import SpokeshaveError
-from spokeshave.methods import Distillation, begin, train
+from spokeshave.methods import Distillation, Teacher, begin, train
 
 
 def test_the_penalty_is_the_divergence_of_softened_scores(make, plan, data):
@@ -40,6 +40,13 @@ def test_a_student_comes_to_answer_like_its_teacher(make, plan, data):
 def test_mistakes_are_one_sentence(make, plan, data):
     with pytest.raises(SpokeshaveError, match="temperature must be above 0"):
         Distillation(make(), temperature=0)
+    for of in (Distillation, Teacher):
+        with pytest.raises(
+            SpokeshaveError, match=rf"{of.__name__} needs a network, a torch\.nn\.Module, not None"
+        ):
+            of(None)
+    with pytest.raises(SpokeshaveError, match="Teacher: share must be at least 0"):
+        Teacher(make(), share=-1)
     session = begin(Distillation(make()), make(), plan)
     with pytest.raises(SpokeshaveError, match="after a forward pass in training mode"):
         session.penalty()

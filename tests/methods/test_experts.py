@@ -137,6 +137,8 @@ def test_the_unpruned_network_is_at_no_distance(teacher, ids):
 def test_mistakes_are_sentences(student, teacher, ids):
     with pytest.raises(SpokeshaveError, match="strength must be above 0"):
         ExpertDistillation(teacher, 0.0)
+    with pytest.raises(SpokeshaveError, match=r"ExpertDistillation needs a network, .*, not None"):
+        ExpertDistillation(None)
     with pytest.raises(SpokeshaveError, match="Linear has no fused experts"):
         begin(ExpertDistillation(teacher), nn.Linear(2, 2), NOTHING)
     with pytest.raises(SpokeshaveError, match="the teacher has no experts model"):

@@ -66,6 +66,8 @@ def test_mistakes_are_one_sentence(make, network, plan, data):
         FeatureDistillation(make(), ())
     with pytest.raises(SpokeshaveError, match="strength must be above 0"):
         FeatureDistillation(make(), ("relu",), 0)
+    with pytest.raises(SpokeshaveError, match=r"FeatureDistillation needs a network, .*, not a Plan"):
+        FeatureDistillation(plan, ("relu",))
     with pytest.raises(SpokeshaveError, match="Sequential has no layer 'third'"):
         begin(FeatureDistillation(make(), ("third",)), network, plan)
     session = begin(FeatureDistillation(make(), ("relu",)), network, plan)

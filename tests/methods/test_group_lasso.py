@@ -64,8 +64,8 @@ def test_a_restored_session_goes_on_alike(make, plan, data):
 @pytest.mark.parametrize(
     ("work", "sentence"),
     [
-        (lambda: ReweightedGroupLasso(strength=0), "strength must be above 0, not 0"),
-        (lambda: ReweightedGroupLasso(reweight_every=0), "reweight_every must be at least 1"),
+        (lambda: ReweightedGroupLasso(strength=0), "strength must be above 0 and finite, not 0"),
+        (lambda: ReweightedGroupLasso(reweight_every=0), "reweight_every must be a whole number from 1 up"),
         (lambda: ReweightedGroupLasso(epsilon=-1), "epsilon must be above 0"),
     ],
 )

@@ -120,6 +120,14 @@ def test_only_fixed_point_has_a_step(network, method, what):
         begin(method, network, Plan((Rule("first", Binary()),)))
 
 
+def test_a_weight_that_diverged_is_named(network, data):
+    begin(QuantizationAware(), network, Plan((Rule("first", Binary()),)))
+    with torch.no_grad():
+        network.first.parametrizations.weight.original.fill_(torch.nan)
+    with pytest.raises(SpokeshaveError, match=r"first\.weight: .* holds infinite values or NaN"):
+        network(next(iter(data.train))[0])
+
+
 def test_a_step_is_learned_or_fixed():
     with pytest.raises(SpokeshaveError, match="a step is learned or fixed, not both"):
         QuantizationAware(learned_step=True, fixed_step=True)

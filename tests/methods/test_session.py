@@ -48,6 +48,13 @@ def test_something_else_than_a_method(network, plan):
         begin("admm", network, plan)
 
 
+def test_something_else_than_a_network_or_a_plan(network, plan):
+    with pytest.raises(SpokeshaveError, match=r"begin needs a network, a torch\.nn\.Module, not None"):
+        begin(ADMM(), None, plan)
+    with pytest.raises(SpokeshaveError, match=r"begin needs a plan, such as .*, not {'head': 'x'}"):
+        begin(ADMM(), network, {"head": "x"})
+
+
 @pytest.mark.parametrize("method", [ADMM(), OneShot(), MaskedFineTuning(), Reconstruction(())])
 def test_a_plan_that_leaves_everything_dense(method, network):
     with pytest.raises(SpokeshaveError, match="leaves every weight of the network dense"):

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from spokeshave.data import Batches, Data
@@ -90,6 +91,44 @@ def test_labels_that_are_all_left_out_are_told(network):
 def test_a_loss_that_explodes_is_one_sentence(network, data):
     with pytest.raises(SpokeshaveError, match="no longer finite in epoch"):
         train(network, data, 4, learning_rate=1e6)
+
+
+def test_weights_that_the_last_step_spoils_are_named(network, data):
+    """The loss of one step is that before the step."""
+    images, labels = next(iter(data.train))
+    one_step = replace(data, train=[(images, labels)])
+    with pytest.raises(SpokeshaveError, match=r"first\.weight holds infinite values or NaN after epoch 0"):
+        train(network, one_step, 1, learning_rate=1e30, loss=lambda *both: 1e20 * F.cross_entropy(*both))
+
+
+@pytest.mark.parametrize("empty", [[], iter([]), Batches(torch.empty(0, 256), torch.empty(0).long(), 4)])
+def test_data_without_a_batch_is_told(network, data, empty):
+    with pytest.raises(SpokeshaveError, match=r"epoch 0 saw not one batch: .* give a list or a loader"):
+        train(network, replace(data, train=empty), 1)
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ({"epochs": -1}, "epochs must be a whole number from 0 up, not -1"),
+        ({"epochs": 1.5}, r"epochs must be a whole number from 0 up, not 1\.5"),
+        ({"first_epoch": -1}, "first_epoch must be a whole number from 0 up, not -1"),
+        ({"learning_rate": "0.1"}, "learning_rate must be above 0 and finite, not '0.1'"),
+    ],
+)
+def test_settings_that_cannot_be_are_told(network, data, setting, sentence):
+    with pytest.raises(SpokeshaveError, match=sentence):
+        train(network, data, **{"epochs": 1} | setting)
+
+
+def test_batch_norms_are_not_reset_without_data():
+    network = nn.Sequential(nn.BatchNorm1d(3))
+    network[0].running_mean += 5
+    with pytest.raises(SpokeshaveError, match="not one batch of it"):
+        refresh_batch_norm(network, [])
+    assert bool((network[0].running_mean == 5).all())
+    with pytest.raises(SpokeshaveError, match="passes must be a whole number from 1 up"):
+        refresh_batch_norm(network, [], passes=-1)
 
 
 def test_samples_that_are_not_finite_are_named(network, data):

@@ -149,3 +149,15 @@ def test_parameters_give_plain_tensors(scheme: Scheme) -> None:
 def test_only_members_are_packed(scheme: Scheme) -> None:
     with pytest.raises(SpokeshaveError, match=r"does not lie in .*project it first"):
         scheme.pack(normal(a_shape(scheme)))
+
+
+@schemes
+@pytest.mark.parametrize(
+    "thing", [None, [[1.0, 2.0]], normal((8, 8, 3, 3)).numpy()], ids=["None", "list", "numpy"]
+)
+def test_what_is_no_tensor_is_told(scheme: Scheme, thing: object) -> None:
+    weight = normal(a_shape(scheme))
+    with pytest.raises(SpokeshaveError, match="the saliency must be a tensor, not of type"):
+        scheme.project(weight, thing if thing is not None else "None")
+    with pytest.raises(SpokeshaveError, match="the weight must be a tensor, not of type"):
+        scheme.project(thing)

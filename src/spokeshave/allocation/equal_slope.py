@@ -21,9 +21,9 @@ from spokeshave.allocation.weights import allocated_weights, plan_of
 from spokeshave.allocation.work import Power, Work, work_of
 from spokeshave.criteria.criterion import Batches
 from spokeshave.criteria.gradients import Taylor, mean_gradients, squared_outputs
-from spokeshave.errors import SpokeshaveError
+from spokeshave.errors import SpokeshaveError, naming
 from spokeshave.plan import Plan
-from spokeshave.schemes.checks import check_choice
+from spokeshave.schemes.checks import check_choice, check_count, check_least, check_passes, is_number
 from spokeshave.schemes.scheme import Scheme
 from spokeshave.workload import Layer, trace
 
@@ -64,12 +64,18 @@ class EqualSlope:
 
     def __post_init__(self) -> None:
         for field in ("remaining", "smoothing", "floor"):
-            if not 0 <= getattr(self, field) <= (1 if field == "remaining" else 0.999):
-                raise SpokeshaveError(f"{OWNER}: {field} must be a fraction, not {getattr(self, field)!r}")
+            value, most = getattr(self, field), 1 if field == "remaining" else 0.999
+            if not is_number(value) or not 0 <= value <= most:
+                raise SpokeshaveError(f"{OWNER}: {field} must be a fraction, not {value!r}")
+        check_count(OWNER, "half_width", self.half_width)
+        check_least(OWNER, "tolerance", self.tolerance, 0)
+        check_passes(OWNER, self.passes)
         check_choice(OWNER, "ranking", self.ranking, ("taylor", "magnitude"))
         check_choice(OWNER, "distortion", self.distortion, ("taylor", "measured"))
         check_choice(OWNER, "slopes", self.slopes, ("work", "share"))
         check_choice(OWNER, "power_of", self.power_of, ("surviving", "removed"))
+        if not all(map(is_number, self.shares)):
+            raise SpokeshaveError(f"{OWNER}: shares must be numbers, not {self.shares!r}")
         steps = [larger - smaller for larger, smaller in pairwise(self.shares)]
         if len(steps) < 2 or self.shares[0] != 1 or min(steps) <= 0 or max(steps) - min(steps) > 1e-9:
             raise SpokeshaveError(f"{OWNER}: shares must go down from 1 in three even steps or more")
@@ -169,12 +175,12 @@ def _lost(
             return partial(measured.with_weight, name)
         return lambda point: second_order_change(point - weight, gradients[name])
 
-    return {
-        name: distortions(
-            weight, _saliency(method, weight, gradients[name]), method.shares, scheme, losing(name, weight)
-        )
-        for name, weight in weights.items()
-    }
+    found = {}
+    for name, weight in weights.items():
+        saliency = _saliency(method, weight, gradients[name])
+        with naming(name):
+            found[name] = distortions(weight, saliency, method.shares, scheme, losing(name, weight))
+    return found
 
 
 def _curves(method: EqualSlope, lost: Mapping[str, Tensor], work: Work) -> dict[str, Curve]:

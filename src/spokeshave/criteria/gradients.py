@@ -16,6 +16,7 @@ from spokeshave.data.labels import loss_of
 from spokeshave.errors import SpokeshaveError
 from spokeshave.export import evaluating
 from spokeshave.schemes.block_packing import tiling_of
+from spokeshave.schemes.checks import check_passes
 from spokeshave.schemes.scheme import as_matrix
 from spokeshave.schemes.tiling import Tiling
 
@@ -28,8 +29,17 @@ def squared_outputs(scores: Tensor, labels: Tensor) -> Tensor:
     return scores.square().mean()
 
 
+class OfBatches:
+    """What criteria share that go through batches."""
+
+    passes: int | None
+
+    def __post_init__(self) -> None:
+        check_passes(type(self).__name__, self.passes)
+
+
 @dataclass(frozen=True)
-class Taylor:
+class Taylor(OfBatches):
     """`(w g)^2`, g the mean gradient over `passes` batches: the loss's change to first order, squared.
 
     ClickTrain (arXiv 2011.10170) takes one batch in training mode, `Taylor(passes=1, training=True)`. None goes through
@@ -42,7 +52,7 @@ class Taylor:
 
 
 @dataclass(frozen=True)
-class Fisher:
+class Fisher(OfBatches):
     """`w^2 E[g^2] / 2`: the loss's change to second order, its Hessian taken as the diagonal of the Fisher matrix.
 
     The expectation is over batches; batches of one sample give the empirical Fisher matrix itself.
@@ -53,7 +63,7 @@ class Fisher:
 
 
 @dataclass(frozen=True)
-class BlockFisher:
+class BlockFisher(OfBatches):
     """`E[(sum of w g over a block)^2] / 2`, shared out evenly over the block `rows x columns`.
 
     The change to second order when a whole block is removed, cross terms inside it included (LPViT, arXiv 2407.02068,
@@ -65,6 +75,7 @@ class BlockFisher:
     loss: Loss = F.cross_entropy
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         counts = isinstance(self.block, tuple) and [isinstance(side, int) and side > 0 for side in self.block]
         if counts != [True, True]:
             raise SpokeshaveError(
@@ -73,7 +84,7 @@ class BlockFisher:
 
 
 @dataclass(frozen=True)
-class Movement:
+class Movement(OfBatches):
     """`(sum of w g over the steps)^2` where the sum is negative, else 0: weights that grow matter (arXiv 2005.07683).
 
     The sum is over batches at the weights as they are.

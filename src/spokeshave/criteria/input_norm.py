@@ -10,6 +10,7 @@ from spokeshave.criteria.criterion import Batches, check_finite, parameters_of, 
 from spokeshave.criteria.inputs import stream_inputs
 from spokeshave.criteria.layer_matrices import matrices_of, weight_of
 from spokeshave.errors import SpokeshaveError
+from spokeshave.schemes.checks import check_passes
 from spokeshave.schemes.scheme import as_matrix
 from spokeshave.weights import layer_of
 
@@ -24,6 +25,9 @@ class InputNorm:
     """
 
     passes: int | None = None
+
+    def __post_init__(self) -> None:
+        check_passes("InputNorm", self.passes)
 
 
 class InputSquares:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from spokeshave.errors import SpokeshaveError
 from spokeshave.methods.constraints import (
     Constraint,
     check_keys,
@@ -21,6 +20,7 @@ from spokeshave.methods.constraints import (
 from spokeshave.methods.proximal import proximal
 from spokeshave.methods.session import open_session
 from spokeshave.plan import Plan
+from spokeshave.schemes.checks import check_above, check_count, check_least
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,11 @@ class ADMM:
     stage_updates: int = 1
 
     def __post_init__(self) -> None:
-        for name, valid, wanted in (
-            ("rho", self.rho > 0, "above 0"),
-            ("rho_growth", self.rho_growth >= 1, "at least 1"),
-            ("rho_limit", self.rho_limit >= self.rho, "at least rho"),
-            ("update_every", self.update_every >= 1, "at least 1"),
-            ("update_steps", self.update_steps >= 0, "at least 0"),
-            ("stage_updates", self.stage_updates >= 1, "at least 1"),
-        ):
-            if not valid:
-                raise SpokeshaveError(f"ADMM: {name} must be {wanted}, not {getattr(self, name)!r}")
+        check_above("ADMM", "rho", self.rho)
+        check_least("ADMM", "rho_growth", self.rho_growth, 1)
+        check_least("ADMM", "rho_limit", self.rho_limit, self.rho)
+        for name, least in (("update_every", 1), ("update_steps", 0), ("stage_updates", 1)):
+            check_count("ADMM", name, getattr(self, name), least)
 
 
 class ADMMSession:

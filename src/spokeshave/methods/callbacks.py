@@ -173,6 +173,10 @@ def session_name(session: Session) -> str:
 
     So sessions of several methods, or of one method on several weights, do not meet; the number holds before training.
     """
+    if isinstance(session, type) or not isinstance(session, Session):
+        raise SpokeshaveError(
+            f"a callback takes a session, which begin(method, network, plan) gives, not {session!r}"
+        )
     method = session.method if isinstance(session, Begun) else type(session).__name__
     held = hashlib.sha256(repr(sorted(session.state())).encode()).hexdigest()[:8]
     return f"{method}_{held}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from spokeshave.errors import SpokeshaveError
+from spokeshave.errors import SpokeshaveError, naming
 from spokeshave.plan import Plan
 from spokeshave.schemes.scheme import Scheme
 
@@ -21,10 +21,8 @@ class Constraint:
 
     def nearest(self, point: Tensor, saliency: Tensor | None = None) -> Tensor:
         """The point of the set nearest to `point`, by its saliency when that is given; errors name the weight."""
-        try:
+        with naming(self.name):
             return self.scheme.project(point, saliency)
-        except SpokeshaveError as error:
-            raise SpokeshaveError(f"{self.name}: {error}") from error
 
 
 def constraints_of(network: nn.Module, plan: Plan) -> tuple[Constraint, ...]:

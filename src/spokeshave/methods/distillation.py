@@ -13,6 +13,8 @@ from spokeshave.errors import SpokeshaveError
 from spokeshave.methods.session import open_session
 from spokeshave.methods.unconfined import Unconfined, taught
 from spokeshave.plan import Plan
+from spokeshave.schemes.checks import check_above, check_least
+from spokeshave.weights import check_network
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -24,6 +26,11 @@ class Teacher:
     network: nn.Module
     share: float = 0.7
     temperature: float = 4.0
+
+    def __post_init__(self) -> None:
+        check_network("Teacher", self.network)
+        check_least("Teacher", "share", self.share, 0)
+        check_above("Teacher", "temperature", self.temperature)
 
     @torch.no_grad()
     def scores(self, inputs: Tensor) -> Tensor:
@@ -61,9 +68,9 @@ class Distillation:
     temperature: float = 4.0
 
     def __post_init__(self) -> None:
-        for name in ("strength", "temperature"):
-            if getattr(self, name) <= 0:
-                raise SpokeshaveError(f"Distillation: {name} must be above 0, not {getattr(self, name)!r}")
+        check_network("Distillation", self.teacher)
+        check_above("Distillation", "strength", self.strength)
+        check_above("Distillation", "temperature", self.temperature)
 
 
 class DistillationSession(Unconfined):

@@ -27,6 +27,7 @@ from spokeshave.methods.constraints import (
 )
 from spokeshave.methods.session import open_session
 from spokeshave.plan import Plan
+from spokeshave.schemes.checks import check_above, check_count
 
 CLICK_TRAIN = Taylor(passes=1, training=True)
 TINY = 1e-8  # under the root, as in the authors' code
@@ -47,12 +48,13 @@ class DuringTraining:
     criterion: Any = CLICK_TRAIN
 
     def __post_init__(self) -> None:
-        if not 0 <= self.choose_at < self.cut_at:
+        check_count("DuringTraining", "choose_at", self.choose_at, 0)
+        check_count("DuringTraining", "cut_at", self.cut_at)
+        if self.choose_at >= self.cut_at:
             raise SpokeshaveError(
-                f"DuringTraining: choose_at {self.choose_at} must be below cut_at {self.cut_at}, and not below 0"
+                f"DuringTraining: choose_at {self.choose_at} must be below cut_at {self.cut_at}"
             )
-        if self.strength <= 0:
-            raise SpokeshaveError(f"DuringTraining: strength must be above 0, not {self.strength!r}")
+        check_above("DuringTraining", "strength", self.strength)
 
 
 class DuringTrainingSession:

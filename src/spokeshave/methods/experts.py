@@ -13,6 +13,8 @@ from spokeshave.methods.constraints import check_keys
 from spokeshave.methods.session import open_session
 from spokeshave.methods.unconfined import Unconfined, taught
 from spokeshave.plan import Plan
+from spokeshave.schemes.checks import check_above
+from spokeshave.weights import check_network
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,9 @@ class ExpertDistillation:
     own_states: bool = False
 
     def __post_init__(self) -> None:
-        if self.strength is not None and self.strength <= 0:
-            raise SpokeshaveError(f"ExpertDistillation: strength must be above 0, not {self.strength!r}")
+        check_network("ExpertDistillation", self.teacher)
+        if self.strength is not None:
+            check_above("ExpertDistillation", "strength", self.strength)
 
 
 class Routed(NamedTuple):

@@ -13,6 +13,8 @@ from spokeshave.methods.constraints import check_keys
 from spokeshave.methods.session import Session, open_session
 from spokeshave.methods.unconfined import Unconfined, taught
 from spokeshave.plan import Plan
+from spokeshave.schemes.checks import check_above
+from spokeshave.weights import check_network
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,8 @@ class FeatureDistillation:
     def __post_init__(self) -> None:
         if not self.layers:
             raise SpokeshaveError("FeatureDistillation: name at least one layer")
-        if self.strength <= 0:
-            raise SpokeshaveError(f"FeatureDistillation: strength must be above 0, not {self.strength!r}")
+        check_network("FeatureDistillation", self.teacher)
+        check_above("FeatureDistillation", "strength", self.strength)
 
 
 class FeatureSession(Unconfined):

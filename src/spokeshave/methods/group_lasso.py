@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from spokeshave.errors import SpokeshaveError
 from spokeshave.methods.constraints import (
     Constraint,
     check_keys,
@@ -16,6 +15,7 @@ from spokeshave.methods.constraints import (
 )
 from spokeshave.methods.session import open_session
 from spokeshave.plan import Plan
+from spokeshave.schemes.checks import check_above, check_count
 from spokeshave.schemes.groups import groups_of
 
 TINY = 1e-12  # under the root: the norm of a group of zeros has a gradient
@@ -34,15 +34,9 @@ class ReweightedGroupLasso:
     epsilon: float = 1e-2
 
     def __post_init__(self) -> None:
-        for name, valid, wanted in (
-            ("strength", self.strength > 0, "above 0"),
-            ("reweight_every", self.reweight_every >= 1, "at least 1"),
-            ("epsilon", self.epsilon > 0, "above 0"),
-        ):
-            if not valid:
-                raise SpokeshaveError(
-                    f"ReweightedGroupLasso: {name} must be {wanted}, not {getattr(self, name)!r}"
-                )
+        check_above("ReweightedGroupLasso", "strength", self.strength)
+        check_count("ReweightedGroupLasso", "reweight_every", self.reweight_every)
+        check_above("ReweightedGroupLasso", "epsilon", self.epsilon)
 
 
 @dataclass(frozen=True)

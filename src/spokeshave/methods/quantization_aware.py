@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from spokeshave.errors import SpokeshaveError
+from spokeshave.errors import SpokeshaveError, naming
 from spokeshave.methods.constraints import (
     Constraint,
     check_keys,
@@ -43,14 +43,15 @@ class QuantizationAware:
 
 
 class _Projected(nn.Module):
-    """The projection forward, the identity backward."""
+    """The projection forward, the identity backward; errors name the weight."""
 
-    def __init__(self, scheme: Scheme) -> None:
+    def __init__(self, name: str, scheme: Scheme) -> None:
         super().__init__()
-        self.scheme = scheme
+        self.name, self.scheme = name, scheme
 
     def forward(self, weight: Tensor) -> Tensor:
-        return weight + (self.scheme.project(weight.detach()) - weight).detach()
+        with naming(self.name):
+            return weight + (self.scheme.project(weight.detach()) - weight).detach()
 
 
 class _Stepped(nn.Module):
@@ -164,7 +165,7 @@ def _flatten_again(layer: nn.Module, inputs: object = None) -> None:
 
 def _acting(method: QuantizationAware, constraint: Constraint) -> nn.Module:
     if not method.learned_step and not method.fixed_step:
-        return _Projected(constraint.scheme)
+        return _Projected(constraint.name, constraint.scheme)
     if not isinstance(constraint.scheme, FixedPoint):
         what = "to learn" if method.learned_step else "to fix"
         raise SpokeshaveError(

@@ -15,6 +15,7 @@ from spokeshave.methods.moments import input_moments
 from spokeshave.methods.session import open_session
 from spokeshave.methods.statistics import refresh_batch_norm
 from spokeshave.plan import Plan
+from spokeshave.schemes.checks import check_count
 from spokeshave.weights import layer_of
 
 
@@ -28,6 +29,9 @@ class Reconstruction:
 
     batches: Iterable[tuple[Tensor, Tensor]]
     passes: int = 8
+
+    def __post_init__(self) -> None:
+        check_count("Reconstruction", "passes", self.passes)
 
 
 def reconstruct_layers(

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from spokeshave.errors import SpokeshaveError
 from spokeshave.methods.dense import DenseSession, State, snapshot
+from spokeshave.methods.finite import check_trained
 from spokeshave.methods.masked import MaskedFineTuning
 from spokeshave.methods.one_shot import OneShot
 from spokeshave.methods.session import Session, begin
@@ -95,7 +96,7 @@ def train_under(
     session = _masked(network, plan(method.sparsity), found.masks)
     train(network, session)
     session.finish()
-    _check_finite(network, "the last training")
+    check_trained(network, "the last training")
 
 
 def find_masks(
@@ -112,7 +113,7 @@ def find_masks(
         session = _masked(network, plan(method.sparsities()[number - 1]), masks) if number else dense
         train(network, session)
         session.finish()
-        _check_finite(network, f"round {number + 1}")
+        check_trained(network, f"round {number + 1}")
         trained = trained if number else snapshot(network)
         begin(OneShot(), network, plan(sparsity)).finish()
         masks = {name: network.get_parameter(name).detach() != 0 for name in plan(sparsity).resolve(network)}
@@ -157,9 +158,3 @@ def _reset(network: nn.Module) -> None:
             raise SpokeshaveError(
                 f"{name or 'the network'} cannot draw fresh weights of its own; give reinitialise"
             )
-
-
-def _check_finite(network: nn.Module, when: str) -> None:
-    for name, parameter in network.named_parameters():
-        if not torch.isfinite(parameter).all():
-            raise SpokeshaveError(f"{name} holds infinite values or NaN after {when}: training diverged")

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from functools import singledispatch
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan
+from spokeshave.weights import check_network
 
 USES = {
     "penalty": "add penalty() to the loss",
@@ -16,6 +17,7 @@ USES = {
 }
 
 
+@runtime_checkable
 class Session(Protocol):
     """A method at work on a network, driven by whoever owns the training loop.
 
@@ -52,9 +54,12 @@ class Session(Protocol):
 def begin(method: Any, network: nn.Module, plan: Plan) -> "Begun":
     """Begin a method on a network: `begin(ADMM(), network, plan)`.
 
-    The network's own parameters are worked on; nothing is copied. Raises SpokeshaveError for an unknown
-    method, and for a plan that constrains no weight of the network.
+    The network's own parameters are worked on; nothing is copied. Raises SpokeshaveError for what is no method,
+    network or plan, and for a plan that constrains no weight of the network.
     """
+    check_network("begin", network)
+    if not isinstance(plan, Plan):
+        raise SpokeshaveError(f'begin needs a plan, such as Plan((Rule("head", scheme),)), not {plan!r}')
     return Begun(type(method).__name__, open_session(method, network, plan), network)
 
 

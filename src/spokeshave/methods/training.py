@@ -17,8 +17,10 @@ from spokeshave.data.extras import import_extra
 from spokeshave.data.labels import IGNORED, loss_of
 from spokeshave.errors import SpokeshaveError
 from spokeshave.methods.distillation import Loss, Teacher
+from spokeshave.methods.finite import check_trained
 from spokeshave.methods.schedule import Schedule, one_cycle
 from spokeshave.methods.session import Session
+from spokeshave.schemes.checks import check_above, check_count
 
 
 @dataclass(frozen=True)
@@ -96,9 +98,11 @@ def train(
     `accelerate` runs the steps through Hugging Face Accelerate; of several processes each takes its share of every
     batch of `Batches`, other loaders are shared out as Accelerate does. With `precision` bfloat16 the network's
     operators run in it where autocast allows; weights, loss and optimiser stay float32. The session is not
-    finished here. Raises SpokeshaveError when the loss is no longer finite, and when Accelerate is asked for and
-    missing.
+    finished here. Raises SpokeshaveError for data without a batch, when the loss or a weight is no longer finite, and
+    when Accelerate is asked for and missing.
     """
+    check_count("train", "epochs", epochs, 0)
+    check_count("train", "first_epoch", first_epoch, 0)
     optimizer = optimizer or sgd(network, learning_rate, weight_decay)
     engine, network_run, optimizer_run, batches = _engine(network, optimizer, data.train, accelerate)
     steps = epochs * count_batches(batches)  # of this process
@@ -128,12 +132,18 @@ def run_epoch(
         done += 1
         if on_step:
             on_step(done, run.steps)
+    if done == first:
+        raise SpokeshaveError(
+            f"epoch {epoch} saw not one batch: the training data is empty, or an iterator that has run out; "
+            "give a list or a loader"
+        )
     if run.session:
         run.session.after_epoch()
     residuals = run.session.residuals() if run.session else {}
-    mean = float(total / max(1, done - first))
+    mean = float(total / (done - first))
     if not math.isfinite(mean):
         raise SpokeshaveError(f"the loss is no longer finite in epoch {epoch}: {_reason(batches)}")
+    check_trained(run.network, f"epoch {epoch}")
     dual: dict[str, float] = getattr(run.session, "dual_residuals", dict)()
     return EpochResult(epoch, mean, residuals, time.perf_counter() - started, dual)
 
@@ -157,11 +167,13 @@ def _step(run: Training, engine: _Engine, inputs: Tensor, labels: Tensor) -> Ten
 
 def sgd(network: nn.Module, learning_rate: float, weight_decay: float = 5e-4) -> Optimizer:
     """The loop's own optimiser: SGD with Nesterov momentum 0.9."""
+    check_above("train", "learning_rate", learning_rate)
     return SGD(network.parameters(), learning_rate, momentum=0.9, weight_decay=weight_decay, nesterov=True)
 
 
 def adamw(network: nn.Module, learning_rate: float, weight_decay: float = 0.05) -> Optimizer:
     """What vision transformers are trained with, which SGD trains slowly (DeiT, arXiv 2012.12877)."""
+    check_above("train", "learning_rate", learning_rate)
     return AdamW(network.parameters(), learning_rate, weight_decay=weight_decay)
 
 

@@ -1,5 +1,6 @@
 """Checks that schemes share: every failure is one sentence."""
 
+from math import isfinite
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,9 +12,26 @@ if TYPE_CHECKING:
     from spokeshave.schemes.scheme import Scheme
 
 
+def is_number(value: object) -> bool:
+    """Whether this is a finite number, and no truth value."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+
+
+def check_above(owner: str, field: str, value: float, bound: float = 0) -> None:
+    """Raise SpokeshaveError unless `value` is a finite number above `bound`."""
+    if not is_number(value) or not value > bound:
+        raise SpokeshaveError(f"{owner}: {field} must be above {bound:g} and finite, not {value!r}")
+
+
+def check_least(owner: str, field: str, value: float, least: float) -> None:
+    """Raise SpokeshaveError unless `value` is a finite number of at least `least`."""
+    if not is_number(value) or not value >= least:
+        raise SpokeshaveError(f"{owner}: {field} must be at least {least:g} and finite, not {value!r}")
+
+
 def check_fraction(owner: str, field: str, value: float) -> None:
     """Raise SpokeshaveError unless 0 <= value < 1."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1:
+    if not is_number(value) or not 0 <= value < 1:
         raise SpokeshaveError(f"{owner}: {field} must be a number in [0, 1), not {value!r}")
 
 
@@ -30,6 +48,12 @@ def check_count(owner: str, field: str, value: int, least: int = 1) -> None:
     """Raise SpokeshaveError unless `value` is a whole number of at least `least`."""
     if type(value) is not int or value < least:
         raise SpokeshaveError(f"{owner}: {field} must be a whole number from {least} up, not {value!r}")
+
+
+def check_passes(owner: str, passes: int | None) -> None:
+    """Raise SpokeshaveError unless so many batches can be gone through: None is all of them."""
+    if passes is not None:
+        check_count(owner, "passes", passes)
 
 
 def check_choice(owner: str, field: str, value: object, choices: tuple[str, ...]) -> None:
@@ -67,6 +91,9 @@ def empty_reason(kept: float, sparsity: float, least: int, total: int, unit: str
 
 def check_weight(owner: str, scheme: "Scheme", weight: Tensor, saliency: Tensor | None = None) -> None:
     """Raise SpokeshaveError unless the scheme supports the weight and all is finite and of one shape."""
+    _check_tensor(owner, "weight", weight)
+    if saliency is not None:
+        _check_tensor(owner, "saliency", saliency)
     if weight.dim() < 2 or weight.numel() == 0 or not weight.is_floating_point():
         found = f"{weight.dtype} of shape {tuple(weight.shape)}".removeprefix("torch.")
         raise SpokeshaveError(f"{owner}: a weight must be floating-point with two axes or more, not {found}")
@@ -80,6 +107,11 @@ def check_weight(owner: str, scheme: "Scheme", weight: Tensor, saliency: Tensor 
             raise SpokeshaveError(
                 f"{owner}: the {name} holds infinite values or NaN; nothing can be ranked by it"
             )
+
+
+def _check_tensor(owner: str, name: str, thing: object) -> None:
+    if not isinstance(thing, Tensor):
+        raise SpokeshaveError(f"{owner}: the {name} must be a tensor, not of type {type(thing).__name__}")
 
 
 def check_member(owner: str, scheme: "Scheme", weight: Tensor, why: str = "") -> None:

@@ -5,7 +5,7 @@ from math import prod
 
 from torch import Tensor
 
-from spokeshave.schemes.checks import check_fraction, check_member, empty_reason
+from spokeshave.schemes.checks import check_fraction, check_member, check_weight, empty_reason
 from spokeshave.schemes.masking import project_by
 from spokeshave.schemes.packed import Coordinates
 from spokeshave.schemes.ranking import keep_largest, kept_count, support
@@ -31,10 +31,7 @@ class Unstructured(Composable):
 
     def project(self, weight: Tensor, saliency: Tensor | None = None) -> Tensor:
         """Keep the largest weights, or the most salient; of equal ones the first."""
-        count = kept_count(weight.numel(), self.sparsity)
-        return project_by(
-            NAME, self, weight, saliency, lambda worth: keep_largest(worth.flatten(), count).view(worth.shape)
-        )
+        return project_by(NAME, self, weight, saliency, self._keep)
 
     def supports(self, shape: tuple[int, ...]) -> str | None:
         """Any matrix will do of which the sparsity leaves a weight."""
@@ -51,6 +48,11 @@ class Unstructured(Composable):
 
     def pack(self, weight: Tensor) -> Coordinates:
         """Store as coordinates; raises SpokeshaveError when too many weights are non-zero."""
+        check_weight(NAME, self, weight)
         found, allowed = int(support(weight).sum()), kept_count(weight.numel(), self.sparsity)
         check_member(NAME, self, weight, f"it has {found} non-zero values where {allowed} may be")
         return Coordinates.of(weight)
+
+    def _keep(self, worth: Tensor) -> Tensor:
+        count = kept_count(worth.numel(), self.sparsity)
+        return keep_largest(worth.flatten(), count).view(worth.shape)

@@ -74,14 +74,7 @@ class BlockPunched(Composable):
 
     def project(self, weight: Tensor, saliency: Tensor | None = None) -> Tensor:
         """Keep the positions of blocks with the largest sums of squared weights, or of saliency: the nearest point."""
-        matrix_block, positions = self._matrix_block(tuple(weight.shape))
-        return project_by(
-            "block_punched",
-            self,
-            weight,
-            saliency,
-            lambda worth: _keep(worth, matrix_block, positions, self.sparsity),
-        )
+        return project_by("block_punched", self, weight, saliency, self._kept)
 
     def supports(self, shape: tuple[int, ...]) -> str | None:
         """Only convolutions have kernel positions; a block must not be larger than filters x channels."""
@@ -102,6 +95,9 @@ class BlockPunched(Composable):
         """Store the positions in use, one dense block for each block; raises SpokeshaveError outside the set."""
         check_member("block_punched", self, weight, "its blocks use too many positions")
         return dense_blocks(weight, self._matrix_block(tuple(weight.shape))[0])
+
+    def _kept(self, worth: Tensor) -> Tensor:
+        return _keep(worth, *self._matrix_block(tuple(worth.shape)), self.sparsity)
 
     def _matrix_block(self, shape: tuple[int, ...]) -> tuple[tuple[int, int], int]:
         """A block in rows x columns of the matrix, and its positions."""
