@@ -1,6 +1,6 @@
 """Time of one layer under every scheme, and what reordering rows and subset kernels change; interleaved, one thread.
 
-    python bench/packed_formats.py [--isa NAME] [--output FILE]
+    python -m bench.packed_formats [--isa NAME] [--output FILE]
 
 Weights are random with rows and columns of log-normal strength (sigma 0.5), as trained weights have them. Each row has
 the median microseconds and the gain over the dense layer of the same run.
@@ -8,7 +8,6 @@ the median microseconds and the gain over the dense layer of the same run.
 
 import argparse
 import ctypes
-import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -18,7 +17,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from spokeshave.compiler.build import build_library, find_compiler, load_library
+from bench.records import provenance, write
+from spokeshave.compiler.build import build_library, load_library
 from spokeshave.compiler.emit.arena import plan_arena
 from spokeshave.compiler.emit.lower import lower
 from spokeshave.compiler.emit.source import emit_source
@@ -26,7 +26,6 @@ from spokeshave.compiler.graph import Graph, Node, Value
 from spokeshave.compiler.isa import InstructionSet, instruction_set
 from spokeshave.compiler.operations import Activation, Convolution
 from spokeshave.compiler.schedule import Product, Schedule, forms
-from spokeshave.processor import cpu_name
 from spokeshave.schemes.block_column_row import BlockColumnRow
 from spokeshave.schemes.block_structured import BlockStructured
 from spokeshave.schemes.compressed_blocks import CompressedBlocks
@@ -181,20 +180,18 @@ def main() -> None:
     torch.manual_seed(0)
     torch.set_num_threads(1)
     isa = instruction_set(arguments.isa)
-    layers = {}
+    origin, layers = provenance(1), {}
     for layer, (shape, size) in LAYERS.items():
         layers[layer] = measure(shape, size, isa)
         print(layer)
         show(layers[layer])
     document = {
-        "machine": cpu_name(),
+        **origin,
         "isa": isa.name,
-        "compiler": find_compiler().version,
-        "threads": 1,
         "layers": layers,
     }
     if arguments.output:
-        arguments.output.write_text(json.dumps(document, indent=1) + "\n")
+        write(arguments.output, document)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ run, what one product reads and how fast it does, beside the bytes of the scheme
 
 import argparse
 import ctypes
-import json
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,8 @@ import torch
 from torch import Tensor
 
 from bench.packed_formats import in_rounds, show, trained_like
-from spokeshave.compiler.build import build_library, find_compiler, load_library
+from bench.records import provenance, write
+from spokeshave.compiler.build import build_library, load_library
 from spokeshave.compiler.emit.arena import plan_arena
 from spokeshave.compiler.emit.lower import lower
 from spokeshave.compiler.emit.source import emit_source
@@ -27,7 +27,6 @@ from spokeshave.compiler.operations import Linear, Quantization
 from spokeshave.compiler.quantization.integers import to_integers
 from spokeshave.compiler.reference import run_reference
 from spokeshave.compiler.runtime import aligned
-from spokeshave.processor import cpu_name
 from spokeshave.schemes.block_column_row import BlockColumnRow
 from spokeshave.schemes.density_adaptive_blocks import DensityAdaptiveBlocks
 from spokeshave.schemes.n_of_m import NOfM
@@ -122,20 +121,19 @@ def main() -> None:
     torch.manual_seed(0)
     torch.set_num_threads(1)
     isa = instruction_set(arguments.isa)
-    layers = {}
+    origin, layers = provenance(1), {}
     for layer, shape in SHAPES.items():
         layers[layer] = measure(shape, isa, arguments.precision)
         print(layer)
         show(layers[layer])
     document = {
-        "machine": cpu_name(),
+        **origin,
         "isa": isa.name,
-        "compiler": find_compiler().version,
         "weights": arguments.precision,
         "layers": layers,
     }
     if arguments.output:
-        arguments.output.write_text(json.dumps(document, indent=1) + "\n")
+        write(arguments.output, document)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from spokeshave.schemes.n_of_m import NOfM
 from spokeshave.schemes.patterns import Patterns
 from spokeshave.schemes.ranking import density
 from spokeshave.schemes.scheme import Scheme
+from spokeshave.schemes.segments import cut
 from spokeshave.schemes.unstructured import Unstructured
 from spokeshave.schemes.whole_blocks import BlockPunched, Blocks
 
@@ -48,6 +49,10 @@ def cases(draw) -> tuple[Scheme, tuple[int, ...], float, int]:
         (Blocks(sparsity, block), block[0] * block[1]),
         (BlockPunched(sparsity, block), block[0] * block[1]),
         (Patterns(max(0, 1 - wanted * 9 / 4), filters_sharing=block[0]), 4 * column),
+        (
+            CompressedBlocks(sparsity, block),
+            2 * max(block),
+        ),  # never more than wanted, so off by one unit at most
     ]
     scheme, grain = draw(st.sampled_from(choices))
     if isinstance(scheme, Patterns):
@@ -73,6 +78,44 @@ def test_budgets_are_met_as_the_grain_allows(case, by_random_saliency) -> None:
     assert abs(kept - wanted * total) <= max(0.01 * wanted * total, grain / 2) + 1e-3
     assert scheme.contains(projected)
     assert torch.equal(scheme.pack(projected).unpack(), projected)
+
+
+@given(st.integers(1, 24), st.integers(1, 90), st.sampled_from([0.9, 0.6, 0.25, 0.1]), st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_segments_add_up_as_nearly_as_they_can(rows, columns, wanted, by_random_saliency) -> None:
+    """Against every sum of so many rows: one that is at most 1 % below what is wanted, else the nearest there is."""
+    scheme, shape = DensityAdaptiveBlocks(1 - wanted, longest=32), (rows, columns)
+    if scheme.supports(shape):
+        return
+    saliency = torch.rand(shape, generator=torch.Generator().manual_seed(1)) if by_random_saliency else None
+    projected = scheme.project(weight_of(shape), saliency)
+    sums = {0}
+    for _ in range(rows):
+        sums = {one + -(-columns // length) for one in sums for length in (1, 2, 4, 8, 16, 32)}
+    met = {
+        one for one in sums if 0.99 * wanted * rows * columns - 1e-6 <= one <= wanted * rows * columns + 1e-6
+    }
+    nearest = min(sums, key=lambda one: (round(abs(one - wanted * rows * columns), 6), one))
+    assert int((projected != 0).sum()) in (met or {nearest})
+    assert scheme.contains(projected)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "rows"), [(7, [[9.0, 1, 1, 1], [8, 8, 8, 8]]), (3, [[4.0, 3, 1, 1], [4, 1, 1, 3]])]
+)
+def test_rows_that_add_up_exactly_keep_most(wanted, rows) -> None:
+    """No other lengths that keep as many weights keep more of their squares."""
+    weight, prices = torch.tensor(rows), {1: 4, 2: 2, 4: 1}
+    projected = DensityAdaptiveBlocks(1 - wanted / 8).project(weight)
+    kept = [
+        sum(
+            float(cut(row[None], length).square().amax(2).sum())
+            for row, length in zip(weight, both, strict=True)
+        )
+        for both in product(prices, repeat=2)
+        if sum(prices[length] for length in both) == int((projected != 0).sum())
+    ]
+    assert float(projected.square().sum()) == max(kept)
 
 
 @pytest.mark.parametrize("shape", [(97, 131), (150, 77), (64, 64, 3, 3), (61, 47, 1, 1), (512, 128)])
