@@ -256,7 +256,7 @@ def input_bits(network: nn.Module, images: Tensor, read: int = 8) -> dict[str, A
 def chips(bits: dict[str, float], bits_of_16: dict[str, float] | None = None) -> dict[str, Any]:
     """Throughput by area and by power, modelled, as FORMS's ingredients come one by one, for two networks.
 
-    Fragments of 16 take the bits that those of 8 need where theirs are not given: too few.
+    Fragments of 16 are among them where the bits that they need are given.
     """
     networks = {
         "ResNet-20": trace(cifar_resnet(20), torch.zeros(1, 3, 32, 32)),
@@ -265,6 +265,7 @@ def chips(bits: dict[str, float], bits_of_16: dict[str, float] | None = None) ->
     found: dict[str, Any] = {}
     for name, workload in networks.items():
         steps = _with_bits(bits, name)
+        del steps[WIDER]
         if bits_of_16 is not None:
             steps |= {WIDER: _with_bits(bits_of_16, name)[WIDER]}
         found[name] = {step: figures(*chip, workload) for step, chip in steps.items()}

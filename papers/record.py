@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -14,6 +14,7 @@ from bench import records
 from spokeshave.measure import describe_machine
 
 HERE = Path(__file__).parent
+BEGINS = "its claims begin with"
 Verdict = Literal["reproduced", "not reproduced", "differs"]
 
 
@@ -62,15 +63,29 @@ def main(name: str, about: str, run: Callable[[bool], Check]) -> int:
 
 
 def write(name: str, check: Check, path: Path) -> None:
-    """Write a check with its date, code and machine."""
+    """Write a check with its date, code and machine; what `add` put there stays, with a date and code of its own."""
+    findings, parts = _further(path)
+    found = asdict(check)
     document = {
         "name": name,
         "date": records.now(),
         "git_revision": records.git_revision(),
         "machine": asdict(describe_machine()),
-        **asdict(check),
+        **found,
+        "findings": [*found["findings"], *findings],
+        "data": found["data"] | parts,
     }
     records.write(path, document)
+
+
+def _further(path: Path) -> tuple[list[dict[str, str]], dict[str, Any]]:
+    """The findings and figures that `add` put into a result."""
+    document = json.loads(path.read_text()) if path.exists() else {"findings": [], "data": {}}
+    parts = {
+        name: part for name, part in document["data"].items() if isinstance(part, dict) and BEGINS in part
+    }
+    begins = tuple(part[BEGINS] for part in parts.values())
+    return [one for one in document["findings"] if one["claim"].startswith(begins)], parts
 
 
 def add(path: Path, begins: str, findings: Sequence[Finding], part: str, data: Mapping[str, object]) -> None:
@@ -81,7 +96,12 @@ def add(path: Path, begins: str, findings: Sequence[Finding], part: str, data: M
     document = json.loads(path.read_text())
     others = [one for one in document["findings"] if not one["claim"].startswith(begins)]
     document["findings"] = others + [asdict(one) for one in findings]
-    document["data"][part] = {**data, "date": records.now(), "git_revision": records.git_revision()}
+    document["data"][part] = {
+        **data,
+        BEGINS: begins,
+        "date": records.now(),
+        "git_revision": records.git_revision(),
+    }
     records.write(path, document)
     for one in findings:
         print(f"{one.claim}: {one.measured} ({one.verdict})")

@@ -3,9 +3,10 @@
 import json
 import re
 import tomllib
+from dataclasses import replace
 
 import pytest
-from papers.record import HERE, Check, Finding, write
+from papers.record import HERE, Check, Finding, add, write
 from torch import nn
 
 from papers import opq
@@ -43,6 +44,27 @@ def test_a_check_is_written_whole(tmp_path):
     assert document["findings"][0]["claim"] == "it is fast"
     assert document["data"] == {"rows": [1.5]}
     assert [path.name for path in (tmp_path / "results").iterdir()] == ["made_up.json"]
+
+
+def test_further_parts_of_a_result_outlive_a_full_run(tmp_path):
+    path = tmp_path / "made_up.json"
+
+    def finding(claim, measured):
+        return Finding(claim, "", measured, "reproduced")
+
+    check = Check((finding("it is fast", "1 s"),), (), (0,), {"rows": [1.5]})
+    write("made_up", check, path)
+    add(path, "wide: ", [finding("wide: it is fast", "2 s")], "wide", {"rows": [2.5]})
+    add(path, "wide: ", [finding("wide: it is faster", "3 s")], "wide", {"rows": [3.5]})
+    again = replace(check, findings=(finding("it is fast", "4 s"),), data={"rows": [4.5]})
+    write("made_up", again, path)
+    document = json.loads(path.read_text())
+    assert [(one["claim"], one["measured"]) for one in document["findings"]] == [
+        ("it is fast", "4 s"),
+        ("wide: it is faster", "3 s"),
+    ]
+    assert document["data"]["rows"] == [4.5]
+    assert document["data"]["wide"]["rows"] == [3.5]
 
 
 @pytest.mark.parametrize("sparsity", [0.3, 0.8])
