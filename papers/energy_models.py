@@ -113,8 +113,8 @@ def plan_for(subject: Subject, option: str) -> Plan | None:
 
 
 def on_phone(device: RooflineDevice, subject: Subject, option: str) -> dict[str, float]:
-    """Seconds and joules of a sample, above what the phone takes when idle."""
-    cost = device.cost(subject.workload, plan_for(subject, option))
+    """Seconds and joules of a sample, above what the phone takes when idle, with its integer instructions."""
+    cost = device.with_integers().cost(subject.workload, plan_for(subject, option))
     assert cost.latency_seconds is not None
     assert cost.energy_joules is not None
     return {"seconds": cost.latency_seconds, "joules": cost.energy_joules}

@@ -54,6 +54,7 @@ def run(quick: bool) -> Check:
         (
             "no table of the paper was seen: its claims are of direction alone, and no ratio of it is quoted",
             "phones' power is above idle, the FPGA's that of the whole chip; without its static power beside it",
+            "eight bits on phones by their integer instructions, for which no code is written here",
             "dense on the FPGA is eight bits, for its engine has no floats; on phones float32 (CPU) or half (GPU)",
             "pruned layers on the FPGA are smaller products; an engine that gathers columns was not generated",
             "accuracy is measured of the three networks that are trained here, and of no four-bit rows (Auto-ViT-Acc's "

@@ -6,6 +6,7 @@ from torch import nn
 
 from spokeshave.devices import device_names, load_device
 from spokeshave.devices.assignment import packed_size
+from spokeshave.devices.roofline import ways
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.block_column_row import BlockColumnRow
@@ -137,15 +138,15 @@ def test_a_scheme_without_an_efficiency_is_not_supported():
 
 @pytest.mark.parametrize("positions", [1, 4000])
 def test_weights_of_bytes_move_a_quarter_and_multiply_faster(positions):
-    layer = linear(512, 1024, positions)
-    eight = CPU.seconds(layer, FixedPoint(8)) - CPU.launch.value
+    layer, device = linear(512, 1024, positions), CPU.with_integers()
+    eight = device.seconds(layer, FixedPoint(8)) - CPU.launch.value
     operations = 2 * 512 * 1024 * positions
     levels = FixedPoint(8).pack(FixedPoint(8).project(torch.randn(512, 1024))).nbytes
     activations = (512 + 1024) * positions
     moved = levels + (activations if activations > CPU.cache.value else 0)
     assert eight == pytest.approx(max(operations / (4 * 0.376 * 219e9), moved / 34.1e9), rel=0.01)
-    assert CPU.seconds(layer, EIGHTH & FixedPoint(8)) < min(
-        CPU.seconds(layer, EIGHTH), CPU.seconds(layer, FixedPoint(8))
+    assert device.seconds(layer, EIGHTH & FixedPoint(8)) < min(
+        device.seconds(layer, EIGHTH), device.seconds(layer, FixedPoint(8))
     )
 
 
@@ -173,10 +174,19 @@ def test_code_computes_in_float32_and_is_charged_so():
     plan = Plan((Rule("weight", FixedPoint(8)),))
     workload = trace(network, example)
     cost = CPU.deploy(network, example, plan).cost
+    assert cost == CPU.cost(workload, plan)
     assert cost.latency_seconds == pytest.approx(CPU.cost(workload).latency_seconds)
-    assert cost.latency_seconds > CPU.cost(workload, plan).latency_seconds
-    assert cost.weight_bytes == CPU.cost(workload, plan).weight_bytes
-    assert "code in float32" in cost.source
+    assert cost.weight_bytes < CPU.cost(workload).weight_bytes
+    assert "in floating point" in cost.source
+
+
+def test_integers_that_no_code_uses_stand_beside_the_device():
+    workload = Workload((linear(256, 256, 512),))
+    plan = Plan((Rule("layer", FixedPoint(8)),))
+    own, could = ways(CPU, workload, plan)
+    assert (own, could.name, could.code) == (CPU, "galaxy-s10-cpu, integers", None)
+    assert could.cost(workload, plan).latency_seconds < own.cost(workload, plan).latency_seconds
+    assert ways(CPU, workload, None) == (CPU,)
 
 
 @pytest.mark.parametrize("name", [name for name in device_names() if name.startswith(("galaxy", "rasp"))])

@@ -71,9 +71,13 @@ def compare(
     svg: Annotated[Path | None, typer.Option(help="Write time and energy as a chart to this file.")] = None,
     json: Json = False,
 ) -> None:
-    """Show what one sample of a network costs on several devices, or why a device cannot run it."""
+    """Show what one sample of a network costs on several devices, or why a device cannot run it.
+
+    A cost is that of the device's deployment; integer instructions that no deployment uses have a row of their own.
+    """
     from spokeshave.devices import device_names, load_device
     from spokeshave.devices.catalogue import HOST
+    from spokeshave.devices.roofline import ways
     from spokeshave.references import resolve_network
     from spokeshave.report.chart import alone
     from spokeshave.report.device_charts import cost_chart
@@ -84,7 +88,9 @@ def compare(
     workload = trace(found, find_example(network, found, shape, data))
     schemes = load_plan(plan)
     names = device or [name for name in device_names() if name != HOST]
-    entries = [_cost(load_device(name), workload, schemes) for name in names]
+    entries = [
+        _cost(way, workload, schemes) for name in names for way in ways(load_device(name), workload, schemes)
+    ]
     if svg is not None:
         _write_chart(svg, alone(cost_chart(network, entries)))
     if json:

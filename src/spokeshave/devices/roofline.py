@@ -9,8 +9,9 @@ from torch import Tensor
 
 from spokeshave.compiler.isa import instruction_sets
 from spokeshave.deployment import Cost
-from spokeshave.devices.assignment import check_scheme, packed_size, usable_schemes
+from spokeshave.devices.assignment import assign, check_scheme, packed_size, usable_schemes
 from spokeshave.devices.code_elsewhere import CodeElsewhere, code_elsewhere
+from spokeshave.devices.device import Device
 from spokeshave.devices.device_file import DeviceFile
 from spokeshave.devices.figure import Fact, Figure, described
 from spokeshave.errors import SpokeshaveError
@@ -43,10 +44,9 @@ class RooflineDevice:
     """Costs by roofline: `launch + max(flop / (efficiency * peak), bytes / bandwidth)` for each layer.
 
     Two flop a multiply-add; bytes are the packed weights with their indices, and the layer's inputs and outputs
-    when these do not fit `cache` together. `efficiency` goes by scheme name, `dense` included. Layers whose weights
-    are `FixedPoint` of up to eight bits compute `integer_speed` times as fast, where the device has that figure, with
-    activations of a byte. Energy is power times latency. `code`: the instruction set that code is written for; it
-    computes in float32, so with `in_float32`, as the cost of `deploy` has it, integers are no faster.
+    when these do not fit `cache` together. `efficiency` goes by scheme name, `dense` included. Energy is power times
+    latency. `code`: the instruction set that code is written for. It computes in floating point, and so do costs:
+    `FixedPoint` weights are smaller there, and no faster. `with_integers` is the same device as it could be.
     """
 
     name: str
@@ -60,7 +60,7 @@ class RooflineDevice:
     power: Figure | None = None
     integer_speed: Figure | None = None
     code: Fact | None = None
-    in_float32: bool = False
+    integers: bool = False
     file: str = ""
     kind: Literal["modelled"] = "modelled"
 
@@ -98,13 +98,21 @@ class RooflineDevice:
             return None if part.bits <= MOST_BITS else f"fixed_point of {part.bits} bits"
         return None if scheme_name(part) in self.efficiency else scheme_name(part)
 
+    def with_integers(self) -> "RooflineDevice":
+        """The device with code that multiplies `FixedPoint` weights of up to eight bits as integers: costs alone.
+
+        Such layers compute `integer_speed` times as fast, with activations of a byte. Nobody wrote that code.
+        """
+        return replace(self, name=f"{self.name}, integers", code=None, integers=True)
+
     def cost(self, workload: Workload, plan: Plan | None = None) -> Cost:
         """Modelled latency, energy and weight bytes of one sample; steps without matrices cost nothing."""
         schemes = usable_schemes(self, workload, plan)
         pairs = [(layer, schemes.get(layer.parameter or "")) for layer in workload.layers]
         by_layer = tuple((layer.name, self.seconds(layer, scheme)) for layer, scheme in pairs)
         latency = sum(seconds for _, seconds in by_layer)
-        told = ", code in float32" if self.in_float32 and any(_whole(scheme) for _, scheme in pairs) else ""
+        levels = any(_whole(scheme) for _, scheme in pairs)
+        told = f", in {'integers' if self.integers else 'floating point'}" if levels else ""
         return Cost(
             kind="modelled",
             source=f"roofline of {self.name} ({self.file}){told}",
@@ -143,7 +151,7 @@ class RooflineDevice:
         return 1.0 if self.integer_speed is None else self.integer_speed.value
 
     def _in_integers(self, scheme: Scheme | None) -> bool:
-        return _whole(scheme) and not self.in_float32
+        return _whole(scheme) and self.integers
 
     def deploy(
         self,
@@ -154,12 +162,11 @@ class RooflineDevice:
     ) -> CodeElsewhere:
         """The network as plain C for the device's CPU, called here by this CPU; needs no calibration.
 
-        It computes in float32, of `FixedPoint` weights too, and its cost is that of float32.
-
-        Raises SpokeshaveError for devices without `code`: there is nothing to run a network with.
+        It computes in float32, with `FixedPoint` weights too. Raises SpokeshaveError for devices without `code`: there
+        is nothing to run a network with.
         """
         if self.code is not None:
-            cost = replace(self, in_float32=True).cost(trace(network, example), plan)
+            cost = self.cost(trace(network, example), plan)
             return code_elsewhere(network, example, plan, str(self.code.value), cost)
         raise SpokeshaveError(
             f"{self.name} is a cost model, which cannot run networks; "
@@ -177,6 +184,14 @@ class RooflineDevice:
             return layer.weight_count * self.value_size.value
         kept, index_bytes = packed_size(layer.weight_shape, scheme)
         return kept * (FLOAT_BYTES if _whole(scheme) else self.value_size.value) + index_bytes
+
+
+def ways(device: Device, workload: Workload, plan: Plan | None) -> tuple[Device, ...]:
+    """A device, and where a plan has layers for integer instructions, which no code uses, the same with these."""
+    if not isinstance(device, RooflineDevice) or device.integer_speed is None:
+        return (device,)
+    levels = any(_whole(scheme) for scheme in assign(workload, plan).values())
+    return (device, device.with_integers()) if levels else (device,)
 
 
 def read_roofline(file: DeviceFile) -> RooflineDevice:
