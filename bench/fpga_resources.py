@@ -2,11 +2,12 @@
 
     python -m bench.fpga_resources fit      what parts take, from the engines of `FITTED`, into devices/fpga/costs.toml
     python -m bench.fpga_resources check    the engines of `CHECKED` beside the model, into results/fpga_resources.json
-    python -m bench.fpga_resources requantizers     both requantizers, added to the same file
-    python -m bench.fpga_resources selectors    token selectors, added to the same file
-    python -m bench.fpga_resources blocks       CSB engines, added to the same file
+    python -m bench.fpga_resources requantizers     both requantizers
+    python -m bench.fpga_resources selectors    token selectors
+    python -m bench.fpga_resources blocks       CSB engines
 
-Counts go to runs/fpga_counts.json, so that neither command counts an engine twice.
+The last three go into sections of their own of the same file, and each command leaves the others' as they are. Counts
+go to runs/fpga_counts.json, so that neither command counts an engine twice.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.records import RESULTS, provenance
+from bench.records import RESULTS, provenance, put
 from spokeshave.atomic import write_atomically
 from spokeshave.devices.fpga import resources
 from spokeshave.devices.fpga.engine import Engine, Lanes, Requantizer
@@ -60,8 +61,7 @@ WHAT = {
 
 
 def _engine(lanes: Lanes, columns: int, outputs: int, depth: int, requantizer: str, **more: Any) -> Engine:
-    bits = {"activation_bits": 1} if lanes.binary else {}
-    sizes = {"positions": 32, "load_bytes": 32} | bits | more
+    sizes = {"positions": 32, "load_bytes": 32} | more
     return Engine(lanes, columns, depth=depth, outputs=outputs, requantizer=requantizer, **sizes)  # type: ignore[arg-type]
 
 
@@ -161,29 +161,28 @@ def _least_squares(features: Sequence[Sequence[int]], counts: Sequence[float]) -
 
 
 def check(output: Path) -> None:
-    """Every engine of `CHECKED`, in a new record; the requantizers are added to it by their own command."""
+    """Every engine of `CHECKED`."""
     record: dict[str, Any] = {"provenance": provenance(1), "yosys": VERSION, "family": "xcup"}
     record["engines"] = [_row(engine) for engine in CHECKED]
     record["worst_error"] = {
         name: max(abs(row["error"][name]) for row in record["engines"])
         for name in ("dsp", "lut", "ff", "bram")
     }
-    output.write_text(json.dumps(record, indent=1) + "\n")
+    put(output, record)
     print(json.dumps(record["worst_error"]))
 
 
 def requantizers(output: Path) -> None:
-    """The two requantizers without DSP blocks, added to the record: LUTs, and all cells of the FPGA."""
-    record = json.loads(output.read_text())
+    """The two requantizers without DSP blocks: LUTs, and all cells of the FPGA."""
     shift, multiplier = _requantizer("shift"), _requantizer("multiplier")
-    record["requantizers"] = {
+    found = {
         "provenance": provenance(1),
         "shift": shift,
         "multiplier": multiplier,
         "ratio": {name: round(multiplier[name] / count, 2) for name, count in shift.items()},
     }
-    output.write_text(json.dumps(record, indent=1) + "\n")
-    print(json.dumps(record["requantizers"]))
+    put(output, {"requantizers": found})
+    print(json.dumps(found))
 
 
 def _requantizer(kind: Requantizer) -> dict[str, float]:
@@ -193,14 +192,14 @@ def _requantizer(kind: Requantizer) -> dict[str, float]:
 
 
 def selectors(output: Path) -> None:
-    """Token selectors by their columns, added to the record; words of a token change little."""
+    """Token selectors by their columns; words of a token change little."""
     found = {size: _counted(token_selector(*size, SELECTOR_TOKENS)) for size in SELECTORS}
     sizes = {size: {"columns": size[0], "words": size[1], "tokens": SELECTOR_TOKENS} for size in found}
     _add_straight(output, "selectors", [(size[0], sizes[size], one) for size, one in found.items()])
 
 
 def blocks(output: Path) -> None:
-    """CSB engines by their lanes, added to the record."""
+    """CSB engines by their lanes."""
     found = {lanes: _counted(block_engine(BlockEngine(lanes, **BLOCK_SIZES))) for lanes in BLOCK_LANES}
     _add_straight(
         output, "csb", [(lanes, {"lanes": lanes, **BLOCK_SIZES}, one) for lanes, one in found.items()]
@@ -215,7 +214,7 @@ def _counted(top: Module) -> Resources:
 
 def _add_straight(output: Path, name: str, counts: Sequence[tuple[int, dict[str, int], Resources]]) -> None:
     """A straight line through the two smallest, and its error at the others, in the record."""
-    record, (few, _, small), (many, _, large) = json.loads(output.read_text()), *counts[:2]
+    (few, _, small), (many, _, large) = counts[:2]
     rows = []
     for size, sizes, one in counts:
         step, names = (size - few) / (many - few), ("dsp", "lut", "ff")
@@ -224,8 +223,7 @@ def _add_straight(output: Path, name: str, counts: Sequence[tuple[int, dict[str,
         told = {part: getattr(one, part) for part in names}
         error = {part: round(modelled[part] / told[part] - 1, 4) for part in names}
         rows.append(sizes | {"modelled": modelled, "counted": told, "error": error})
-    record[name] = {"provenance": provenance(1), "fitted": rows[:2], "checked": rows[2:]}
-    output.write_text(json.dumps(record, indent=1) + "\n")
+    put(output, {name: {"provenance": provenance(1), "fitted": rows[:2], "checked": rows[2:]}})
     print(json.dumps(rows[2:]))
 
 

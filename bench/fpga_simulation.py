@@ -1,7 +1,7 @@
 """The generated engine on layers of real networks: levels beside the executor's, cycles beside the model's.
 
     python -m bench.fpga_simulation [engines] [--simulator verilator] [--output FILE]
-    python -m bench.fpga_simulation blocks [--simulator icarus]     the CSB engine and the token selector, added to it
+    python -m bench.fpga_simulation blocks [--simulator icarus]     the CSB engine and the token selector, a section
 
 Weights are those of MobileNetV2 in int8, DeiT-tiny in 3 bits, ResNet-20 (in int8, and in rows of 4 bits and powers of
 two) and a binary perceptron; inputs are what these layers read for an image, of the perceptron for all held-out digits.
@@ -25,16 +25,17 @@ from tests.compiler.integers.deit_tiny import deit_graph
 from tests.compiler.integers.mobilenet_v2 import Trace, first_sheet, whole_graph
 from torch import Tensor
 
-from bench.fpga_binary import binary_products
+from bench.fpga_binary import PLAN, trained
 from bench.fpga_blocks import block_rows, selection_rows
 from bench.fpga_random import random_products
-from bench.records import RESULTS, provenance
+from bench.records import RESULTS, provenance, put
 from spokeshave.compiler.graph import Graph
-from spokeshave.compiler.integers import IntegerForm, whole_network
+from spokeshave.compiler.integers import IntegerDeployment, IntegerForm, whole_network
 from spokeshave.compiler.integers.batched import batch_values
 from spokeshave.compiler.operations import Quantization, Quantized, Rescale
 from spokeshave.compiler.quantization.executor import integer_sums, run_quantized
-from spokeshave.data import cifar10
+from spokeshave.data import DATA, cifar10
+from spokeshave.devices import load_device
 from spokeshave.devices.fpga.cycles import count
 from spokeshave.devices.fpga.engine import CODE_BITS, Engine, Lanes
 from spokeshave.devices.fpga.schedule import jobs
@@ -43,6 +44,7 @@ from spokeshave.devices.fpga.verilog.layer import numbers_of, reason_against
 from spokeshave.devices.fpga.verilog.product import NOBODY, Numbers, places
 from spokeshave.devices.fpga.verilog.simulation import Simulator
 from spokeshave.locate import data_folder
+from spokeshave.measure import evaluate
 from spokeshave.networks.cifar_resnet import cifar_resnet
 from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.mixed_rows import MixedRows
@@ -55,7 +57,7 @@ ENGINES = {
     "int8 by shifts": Engine(Lanes(int8=16), requantizer="shift", **SIZES),
     "int4": Engine(Lanes(int4=16), **SIZES),
     "mixed": Engine(Lanes(int8=2, int4=8, shift=8), signed=False, **SIZES),
-    "binary": Engine(Lanes(binary=32), requantizer="shift", activation_bits=1, **SIZES),
+    "binary": Engine(Lanes(binary=32), requantizer="shift", **SIZES),
 }
 
 
@@ -137,6 +139,20 @@ def resnet(engine: str, form: IntegerForm, plan: Plan | None) -> Iterator[Layer]
     )
 
 
+def signs() -> Iterator[Layer]:
+    """Layers of a binary perceptron as the device of binary lanes deploys it, for all held-out images of digits."""
+    data = DATA["digits"]()
+    network, images = trained(data), torch.cat([images for images, _ in data.held_out])
+    deployed = load_device("zcu102-binary").deploy(network, images[:1], PLAN, data.train)
+    assert isinstance(deployed, IntegerDeployment)
+    named = f"binary perceptron, digits ({evaluate(deployed, data.held_out).top1:.1%})"
+    yield from (
+        case
+        for case in _layers(named, "binary", deployed.graph, images)
+        if reason_against(case.operation) is None
+    )
+
+
 def _layers(network: str, engine: str, graph: Graph, x: Tensor) -> Iterator[Layer]:
     with torch.inference_mode():
         values = batch_values(graph, [x])
@@ -156,6 +172,7 @@ def cases() -> Iterator[Case]:
         deit(),
         resnet("int8 by shifts", shift, None),
         resnet("mixed", multiplier, mixed),
+        signs(),
     )
     seen = set()
     for case in (case for group in found for case in group):
@@ -163,8 +180,6 @@ def cases() -> Iterator[Case]:
         if shape not in seen:
             seen.add(shape)
             yield as_product(case)
-    for network, layer, numbers, wanted in binary_products():
-        yield Case(network, layer, "binary", numbers, wanted)
     for kind, engine, numbers, wanted in random_products(ENGINES):
         yield Case(RANDOM, kind, engine, numbers, wanted)
 
@@ -236,8 +251,7 @@ def main() -> None:
 
 
 def blocks(simulator: Simulator, output: Path) -> None:
-    """The CSB engine and the token selector on real data, added to the record."""
-    record = json.loads(output.read_text())
+    """The CSB engine and the token selector on real data, in a section of the record."""
     found: dict[str, Any] = {"provenance": provenance(torch.get_num_threads()), "simulator": simulator}
     for name, made in (("selection", selection_rows), ("blocks", block_rows)):
         found[name] = []
@@ -249,11 +263,11 @@ def blocks(simulator: Simulator, output: Path) -> None:
     found["that_differ"] = sum(
         count for row in rows for name, count in row.items() if name.endswith("that_differ")
     )
-    output.write_text(json.dumps(record | {"csb_and_selection": found}, indent=1) + "\n")
+    put(output, {"csb_and_selection": found})
 
 
 def engines(simulator: Simulator, output: Path) -> None:
-    """Every case on the tiled engine, in a new record; the other two are added to it by their own command."""
+    """Every case on the tiled engine; the section of the other two stays as it is."""
     record: dict[str, Any] = {
         "provenance": provenance(torch.get_num_threads()),
         "simulator": simulator,
@@ -273,7 +287,7 @@ def engines(simulator: Simulator, output: Path) -> None:
     record["shapes"] = len({(*row["rows"].values(), row["columns"], row["positions"]) for row in rows})
     record["levels"] = sum(row["levels"] for row in rows)
     record["levels_that_differ"] = sum(row["levels_that_differ"] for row in rows)
-    output.write_text(json.dumps(record | {"rows": rows}, indent=1) + "\n")
+    put(output, record | {"rows": rows})
 
 
 if __name__ == "__main__":

@@ -82,6 +82,11 @@ def join(path: Path, run: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]
     return document
 
 
+def put(path: Path, sections: dict[str, Any]) -> None:
+    """Put sections into a result file, in the place of those of the same names; what other runs put there stays."""
+    write(path, (json.loads(path.read_text()) if path.exists() else {}) | sections)
+
+
 def write(path: Path, document: dict[str, Any]) -> None:
     """Write a result file; it appears whole."""
     path.parent.mkdir(parents=True, exist_ok=True)

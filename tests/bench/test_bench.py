@@ -15,7 +15,7 @@ from bench.contest import Contender, standings
 from bench.goals import missed_table
 from bench.own import Makes, kept_share, plan_for, pruned
 from bench.rates import rate_table
-from bench.records import join
+from bench.records import join, put
 from bench.standings import absent_table, loss_table
 from bench.workers import DENSE
 from torch import nn
@@ -155,6 +155,14 @@ def test_a_run_takes_the_place_of_an_older_one(tmp_path):
     document = join(path, {"network": "b", "threads": 1, "value": 3}, ("network", "threads"))
     assert [(run["network"], run["value"]) for run in document["runs"]] == [("a", 2), ("b", 3)]
     assert json.loads(path.read_text()) == document
+
+
+def test_a_section_leaves_the_others_as_they_are(tmp_path):
+    path = tmp_path / "results.json"
+    put(path, {"engines": [1], "worst_error": 0.1})
+    put(path, {"selectors": [2]})
+    put(path, {"engines": [3], "worst_error": 0.2})
+    assert json.loads(path.read_text()) == {"engines": [3], "worst_error": 0.2, "selectors": [2]}
 
 
 def test_ceiling_functions_count_their_work():

@@ -79,6 +79,45 @@ def test_a_layer_in_compressed_blocks_simulates_on_the_csb_engine(whole, folder,
     assert simulated(folder / "rtl").splitlines()[-1] == "the same"
 
 
+SIGNS = """
+
+def signs():
+    from spokeshave.networks.binary import binary_perceptron
+    from spokeshave.schemes.quantizers import Binary
+
+    torch.manual_seed(0)
+    made = binary_perceptron(256, (20, 12), 10).eval()
+    for layer in (made[2], made[5]):
+        layer.weight.data = Binary().project(layer.weight.data)
+    return made
+"""
+SIGNED = """
+version: 1
+layers:
+  "8": dense
+  "*": {scheme: binary}
+"""
+
+
+@needs("icarus")
+@pytest.mark.parametrize("device", ["zcu102", "zcu102-binary"])
+def test_a_layer_of_signs_simulates_on_binary_lanes(device, folder, spokeshave):
+    pytest.importorskip("sklearn")
+    with (folder / "parts.py").open("a") as file:
+        file.write(SIGNS)
+    (folder / "signs.yaml").write_text(SIGNED)
+    command = ("deploy", "parts.py:signs", "--shape", "1x16x16", "--device", device)
+    planned = ("--plan", "signs.yaml", "--calibration", "digits", "--output", "signs")
+    code, _, err = spokeshave(*command, *planned)
+    assert code == 0, err
+    engine = "binary=8 columns=24 depth=8 positions=16 load_bytes=16 outputs=4"
+    given = ("--device", device, "--engine", engine, "--data", "digits", "--output", "rtl")
+    code, out, err = spokeshave("verilog", "signs", "--layer", "5", *given)
+    assert code == 0, err
+    assert "5 on 8 lanes of 24 columns" in out
+    assert simulated(folder / "rtl").splitlines()[-1] == "the same"
+
+
 def simulated(rtl):
     """What the commands of the folder's README for Icarus Verilog print."""
     readme = (rtl / "README.md").read_text()
@@ -100,7 +139,10 @@ def simulated(rtl):
         (("--layer", "nothing"), "the deployment has no layer 'nothing' with sums; it has"),
         (("--layer", "LAYER", "--device", "integers-shift"), "integers-shift is no FPGA"),
         (("--layer", "LAYER", "--engine", "int9=4"), "--engine takes name=number of int8, int4"),
-        (("--layer", "LAYER", "--engine", "binary=4"), "--engine takes name=number of int8, int4, shift, c"),
+        (
+            ("--layer", "LAYER", "--engine", "binary=4"),
+            "binary lanes multiply -1 and 1 alone, and among the inputs",
+        ),
         (
             ("--layer", "LAYER", "--engine", "int8=3"),
             "int8 lanes come in pairs, for two share a DSP block, not 3",

@@ -17,6 +17,7 @@ from spokeshave.compiler.operations import (
     Linear,
     Patches,
     Reshape,
+    Where,
 )
 from spokeshave.compiler.passes.absorb_padding import absorb_padding
 from spokeshave.compiler.passes.eliminate_dead import eliminate_dead
@@ -28,11 +29,13 @@ from spokeshave.compiler.passes.merge_reshapes import merge_reshapes
 from spokeshave.compiler.passes.pipeline import PASSES, optimise_recorded
 from spokeshave.compiler.passes.pool_whole_maps import pool_whole_maps
 from spokeshave.compiler.passes.recognise_activations import recognise_activations
+from spokeshave.compiler.passes.recognise_signs import SIGN, recognise_signs
 from spokeshave.compiler.passes.simplify_permutes import simplify_permutes
 from spokeshave.compiler.passes.sink_reshapes import sink_reshapes
 from spokeshave.compiler.reference import run_reference
 from spokeshave.compiler.verify import verify
 from spokeshave.export import export_network
+from spokeshave.networks.binary import Sign
 
 
 class Branches(nn.Module):
@@ -84,6 +87,29 @@ def test_activations_are_recognised_by_what_they_compute():
     assert isinstance(third, Binary)
     assert made[after.outputs[0]].inputs == after.inputs
     assert len(after.nodes) == 6
+
+
+class Signs(nn.Module):
+    """A sign, the same with a bound of its own, and a choice that is none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sign, self.bound = Sign(), Sign(0.5)
+
+    def forward(self, x):
+        return self.sign(x), self.bound(x), torch.where(x >= 0, 1.0, 0.0)
+
+
+def test_signs_are_recognised():
+    graph, x = graph_of(Signs(), 5, 7)
+    x[0, 0, 0] = 0
+    after = apply(eliminate_dead, apply(recognise_signs, graph, x), x)
+    made = {node.output: node for node in after.nodes}
+    sign, bound, other = (made[name] for name in after.outputs)
+    assert sign.operation == bound.operation == Activate(SIGN)
+    assert sign.inputs == after.inputs
+    assert made[bound.inputs[0]].operation.kind == "subtract"
+    assert isinstance(other.operation, Where)
 
 
 def test_all_passes_on_a_block():

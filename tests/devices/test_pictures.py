@@ -25,6 +25,7 @@ CASES = {
     "aqfp": (SIGNS, Plan((Rule("5", None), Rule("*", Binary())))),
     "integers-shift": (WORKLOAD, None),
     "zcu102": (WORKLOAD, None),
+    "zcu102-binary": (SIGNS, Plan((Rule("5", None), Rule("*", Binary())))),
 }
 
 

@@ -70,8 +70,9 @@ def test_cells_of_sizes_get_fragments_of_one_sign():
     assert set(found.values()) == {Intersection((Polarized(16), FixedPoint(8)))}
 
 
-def test_signs_run_in_the_cold_but_for_the_last_layer():
-    made, device = binary_digits_network(), load_device("aqfp")
+@pytest.mark.parametrize("name", ["aqfp", "zcu102-binary"])
+def test_devices_of_signs_get_signs_but_for_the_last_layer(name):
+    made, device = binary_digits_network(), load_device(name)
     proposal = proposed(device, work(made, (1, 16, 16)))
     assert proposal.method == "randomized_binary"
     assert proposal.plan.resolve(made) == {"2.weight": Binary(), "5.weight": Binary()}

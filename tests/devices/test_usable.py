@@ -18,7 +18,9 @@ from spokeshave.workload import trace
 
 DEVICES = device_names()
 MODELS = tuple(name for name in DEVICES if name != "host")
-DENSE = tuple(name for name in MODELS if name not in ("aqfp", "forms"))  # that take networks without a plan
+DENSE = tuple(
+    name for name in MODELS if name not in ("aqfp", "forms", "zcu102-binary")
+)  # that take networks without a plan
 MAPS_ALONE = ("isaac", "integers-multiplier", "integers-shift", "zcu102")  # no convolutions over three axes
 
 

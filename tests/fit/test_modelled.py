@@ -60,6 +60,7 @@ JOBS = {
     "forms": ("network", "admm", {"*": POLARIZED}),
     "isaac": ("network", "one_shot", {"4": {"scheme": "fixed_point", "bits": 4}}),
     "aqfp": ("signs", "randomized_binary", {"5": "dense", "*": {"scheme": "binary"}}),
+    "zcu102-binary": ("signs", "randomized_binary", {"5": "dense", "*": {"scheme": "binary"}}),
     "integers-multiplier": ("network", "quantization_aware", {"*": {"scheme": "fixed_point", "bits": 4}}),
     "integers-shift": ("network", "one_shot", {"*": "dense"}),
     "zcu102": ("network", "quantization_aware", {"*": {"scheme": "mixed_rows", **MIXED}}),
@@ -73,10 +74,11 @@ PICTURES = {  # titles that each family's report has
     "integers-multiplier": {"Roofline", "Energy of one sample"},
     "integers-shift": {"Roofline", "Energy of one sample"},
     "zcu102": {"Resources of the chip", "Roofline", "Energy of one sample"},
+    "zcu102-binary": {"Resources of the chip", "Roofline", "Energy of one sample"},
     "galaxy-s10-cpu": {"Roofline", "Time of one sample by layer"},
     "galaxy-s20-gpu": {"Roofline", "Time of one sample by layer"},
 }
-SAVED = {"zcu102", "integers-multiplier", "integers-shift", "isaac", "forms", "aqfp"}
+SAVED = {"zcu102", "zcu102-binary", "integers-multiplier", "integers-shift", "isaac", "forms", "aqfp"}
 
 
 @pytest.fixture(scope="module")

@@ -26,8 +26,8 @@ def verilog(
     engine: Annotated[
         str | None,
         typer.Option(
-            help="Other lanes and sizes for it, such as 'int8=4 shift=4 columns=8 depth=16'; or 'csb block=32x64 "
-            "lanes=4 columns=8', the engine for compressed_blocks."
+            help="Other lanes and sizes for it, such as 'int8=4 shift=4 columns=8 depth=16', or 'binary=32 columns=64' "
+            "for signs; or 'csb block=32x64 lanes=4 columns=8', the engine for compressed_blocks."
         ),
     ] = None,
     data: DataName = None,

@@ -24,6 +24,7 @@ ACTIVATIONS: dict[str, Callable[..., Tensor]] = {
     "exp": torch.exp,
     "sqrt": torch.sqrt,
     "rsqrt": torch.rsqrt,
+    "sign": lambda x: torch.where(x >= 0, 1.0, -1.0).to(x.dtype),
     "polynomial_gelu": polynomial_gelu,
     "polynomial_sigmoid": polynomial_sigmoid,
 }

@@ -42,7 +42,12 @@ def proposed(device: Device, workload: Workload) -> Proposal | None:
 
 @proposed.register
 def _(device: FPGADevice, workload: Workload) -> Proposal:
-    """Rows of two formats as its lanes are (Auto-ViT-Acc, arXiv 2208.05163), of one in the first and last layers."""
+    """Rows of two formats as its lanes are (Auto-ViT-Acc, arXiv 2208.05163), of one in the first and last layers.
+
+    Signs where its lanes are binary.
+    """
+    if device.engine.lanes.binary:
+        return _signs(device, workload)
     if device.engine.requantizer == "shift":
         return Proposal(Plan(()), "quantization_aware")
     lanes = device.engine.lanes
@@ -78,7 +83,12 @@ def _(device: ReRAMDevice, workload: Workload) -> Proposal:
 
 @proposed.register
 def _(device: AQFPDevice, workload: Workload) -> Proposal:
-    """Every layer binary that its columns can read, but the last, which runs outside of the cold."""
+    """Signs: every layer binary that its columns can read, but the last, which runs outside of the cold."""
+    return _signs(device, workload)
+
+
+def _signs(device: Device, workload: Workload) -> Proposal:
+    """Every layer binary that a device can run so, but the last, whose scores are no signs."""
     layers = _weighted(workload)
     rules = [Rule(str(layer.parameter), None) for layer in layers[-1:]]
     rest = _plan(device, Workload(tuple(layers[:-1])), lambda layer: Binary())

@@ -60,6 +60,7 @@ ACTIVATIONS = {
     Activation("hardswish"): F.hardswish,
     Activation("elu", (1.5,)): lambda x: F.elu(x, 1.5),
     Activation("exp"): torch.exp,
+    Activation("sign"): lambda x: torch.where(x >= 0, 1.0, -1.0),
     Activation("polynomial_gelu", (0.5,)): polynomial_gelu,
     Activation("polynomial_gelu", (1.0,)): lambda x: polynomial_gelu(x, 1.0),
     Activation("polynomial_sigmoid"): polynomial_sigmoid,

@@ -25,6 +25,7 @@ from spokeshave.workload import trace
 
 FILE = Path(__file__).parents[3] / "src/spokeshave/devices/modelled/zcu102.toml"
 MIXED = MixedRows(FixedPoint(8), PowerOfTwo(4), 0.5)
+LANES = Lanes(int8=2, shift=2)
 
 
 def zcu102() -> FPGADevice:
@@ -149,11 +150,11 @@ def test_schemes(scheme: Scheme, reason: str | None) -> None:
 
 
 def test_rows_of_parts() -> None:
-    assert rows_by_format(MixedRows(FixedPoint(8), PowerOfTwo(4), 0.4, parts=3), 30) == (
+    assert rows_by_format(MixedRows(FixedPoint(8), PowerOfTwo(4), 0.4, parts=3), 30, LANES) == (
         ("int8", 18),
         ("shift", 12),
     )
-    assert rows_by_format(MixedRows(FixedPoint(8), FixedPoint(6), 0.4), 30) == (("int8", 30),)
+    assert rows_by_format(MixedRows(FixedPoint(8), FixedPoint(6), 0.4), 30, LANES) == (("int8", 30),)
 
 
 def test_a_file_that_contradicts_itself(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from spokeshave.compiler.integers.choices import Choices
 from spokeshave.compiler.integers.grids import averaged
 from spokeshave.compiler.integers.plan import MOVES, Division, goes_on_whole
 from spokeshave.compiler.integers.recurrent import rounding_recurrent, whole_recurrent
-from spokeshave.compiler.integers.rescale import as_numbers, rescaled_rows, whole_sum
+from spokeshave.compiler.integers.rescale import as_numbers, rescaled_rows, sums_for_signs, whole_sum
 from spokeshave.compiler.integers.settings import IntegerForm
+from spokeshave.compiler.integers.signs import sums_before_signs
 from spokeshave.compiler.integers.weights import SUFFIX
 from spokeshave.compiler.operations import (
     Activate,
@@ -155,7 +156,9 @@ class _Conversion:
         if isinstance(operation, Pool):
             return QuantizedPool(operation, output)
         assert isinstance(operation, MOVES)
-        return replace(operation, value=output.zero_point) if isinstance(operation, Pad) else operation
+        if isinstance(operation, Pad):
+            return replace(operation, value=int(quantize(torch.tensor(float(operation.value)), output)))
+        return operation
 
     def _lookup(self, node: Node, operation: Activate, of: Quantization, output: Quantization) -> Lookup:
         levels = torch.arange(of.low, of.high + 1)
@@ -185,7 +188,8 @@ class _Conversion:
         if of_floats:
             return operation
         bias = None if layer.bias is None else self._bias(layer.bias)
-        rescale, parts = rescaled_rows(node.output, operation, weight, bias, self.form)
+        rows = sums_for_signs if node.output in sums_before_signs(self.graph) else rescaled_rows
+        rescale, parts = rows(node.output, operation, weight, bias, self.form)
         self.weights |= parts
         return replace(operation, rescale=rescale)
 

@@ -11,6 +11,7 @@ from spokeshave.compiler.integers.batched import batch_values
 from spokeshave.compiler.integers.plan import MOVES, Division, read_whole
 from spokeshave.compiler.integers.recurrent import memories
 from spokeshave.compiler.integers.settings import IntegerForm
+from spokeshave.compiler.integers.signs import SIGNS, levels_of_sums, sign_values, sums_before_signs
 from spokeshave.compiler.operations import Attention, Mean, Pool, Quantization, Recurrent
 from spokeshave.compiler.quantization.observers import (
     OBSERVERS,
@@ -53,8 +54,14 @@ def observed(
 def choose_grids(
     graph: Graph, division: Division, histograms: Mapping[str, Histogram], form: IntegerForm
 ) -> dict[str, Quantization]:
-    """A quantization for every observed value; values that are moved or pooled have that of what they come from."""
+    """A quantization for every observed value; values that are moved or pooled have that of what they come from.
+
+    Signs, and sums of which signs alone are read, have levels of their own.
+    """
     shared = sharing(graph, division)
+    known = dict.fromkeys(sums_before_signs(graph), levels_of_sums(form)) | dict.fromkeys(
+        sign_values(graph), SIGNS
+    )
     factors: dict[str, float] = {}
     grids: dict[str, Quantization] = {}
     for name in histograms:
@@ -62,6 +69,10 @@ def choose_grids(
         members = [other for other in histograms if shared.get(other, other) == first]
         if name != members[0]:
             grids[name] = grids[members[0]]
+            continue
+        if known.keys() >= set(members):
+            factors |= dict.fromkeys(members, 1.0)
+            grids[name] = known[name]
             continue
         factor = _factor(graph, name, factors, form)
         factors |= dict.fromkeys(members, factor)

@@ -6,6 +6,7 @@ from typing import Any
 
 from spokeshave.compiler.graph import Graph, Node, Value
 from spokeshave.compiler.integers.settings import IntegerForm
+from spokeshave.compiler.integers.signs import sign_values
 from spokeshave.compiler.operations import (
     Activate,
     Activation,
@@ -46,8 +47,9 @@ def divide(graph: Graph, form: IntegerForm) -> Division:
     """Layers are whole, and so is what follows them as long as it has a form in whole numbers."""
     whole: set[str] = set()
     reasons: dict[str, str] = {}
+    signs = sign_values(graph)
     for node in graph.nodes:
-        reason = _reason(graph, node, whole, form)
+        reason = _reason(graph, node, whole, form, signs)
         if reason is None:
             whole.update(node.outputs[:2])
         elif reason:
@@ -70,15 +72,17 @@ def _ending_early(graph: Graph, division: Division) -> Division:
     return division
 
 
-def _reason(graph: Graph, node: Node, whole: set[str], form: IntegerForm) -> str | None:
+def _reason(
+    graph: Graph, node: Node, whole: set[str], form: IntegerForm, signs: frozenset[str]
+) -> str | None:
     """None for whole numbers; "" for what merely moves float32 numbers about."""
     operation = node.operation
     if isinstance(operation, LAYERS) or (isinstance(operation, Attention) and form.attention == "whole"):
         return None
     follows = [name in whole for name in node.inputs]
     if isinstance(operation, MOVES):
-        moved = bool(follows) and all(follows) and not (isinstance(operation, Pad) and operation.value != 0)
-        return None if moved else ""
+        held = not isinstance(operation, Pad) or operation.value == 0 or node.output in signs
+        return None if follows and all(follows) and held else ""
     reason = _form_reason(graph, node, form)
     return reason if reason is not None or any(follows) else "it reads no whole numbers"
 

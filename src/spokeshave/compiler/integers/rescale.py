@@ -51,6 +51,28 @@ def rescaled_rows(
     else:
         parts |= {"multiplier": torch.ones_like(units).long(), "shift": torch.zeros_like(units).long()}
     parts = {name: tensor for name, tensor in parts.items() if name != "residual" or residual}
+    return _named(made, parts, form)
+
+
+def sums_for_signs(
+    made: str, operation: Quantized, weight: WholeWeight, bias: Tensor | None, form: IntegerForm
+) -> tuple[Rescale, dict[str, Tensor]]:
+    """The same for sums of which the sign alone is read: they stay as they are, and biases are rounded down.
+
+    A whole sum is at least minus the bias wherever it is at least that rounded up. What is beyond all sums is cut off.
+    """
+    units, of = weight.scale * operation.input.scale, operation.input
+    reach = max(of.high - of.zero_point, of.zero_point - of.low)
+    most = weight.levels.flatten(1).abs().double().sum(1) * reach + 1
+    ahead = torch.zeros_like(units) if bias is None else bias.detach().double().flatten()
+    always = torch.where(ahead >= 0, most, -most)  # of rows whose weights are all 0
+    exact = torch.where(units > 0, ahead / torch.where(units > 0, units, 1.0), always)
+    one = torch.ones_like(units).long()
+    parts = {"multiplier": one, "shift": 0 * one, "bias": exact.clamp(-most, most).floor().long()}
+    return _named(made, parts, form)
+
+
+def _named(made: str, parts: dict[str, Tensor], form: IntegerForm) -> tuple[Rescale, dict[str, Tensor]]:
     names = {name: f"{made} {name}" for name in parts}
     rescale = Rescale(
         names["multiplier"], names["shift"], names.get("bias"), names.get("residual"), form.rounding

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.integers.settings import IntegerForm
+from spokeshave.compiler.integers.signs import sums_before_signs
 from spokeshave.compiler.operations import Convolution, Linear, Quantization, Recurrent
 from spokeshave.compiler.operations.recurrent import UNIT_BITS
 from spokeshave.compiler.quantization.arithmetic import LARGEST_WEIGHT
@@ -86,10 +87,12 @@ def with_room_for_biases(
 ) -> dict[str, WholeWeight]:
     """The weights, but rows that are next to nothing beside their bias get a scale at which the bias fits the sums.
 
-    What that rounds away is less than a 2^-30th of the bias (of accumulators with 32 bits).
+    What that rounds away is less than a 2^-30th of the bias (of accumulators with 32 bits). Biases before signs fit.
     """
-    fitting = dict(weights)
+    fitting, before_signs = dict(weights), sums_before_signs(graph)
     for node in graph.nodes:
+        if node.outputs[0] in before_signs:
+            continue
         for name, bias, scale in _biased(graph, node, grids):
             least = bias.detach().double().flatten().abs() / (scale * (1 << form.accumulator_bits - 2))
             fitting[name] = _at_least(graph.weights[name], fitting[name], least)

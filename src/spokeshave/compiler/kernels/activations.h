@@ -86,6 +86,7 @@ INLINE vector activate_sqrt(vector v) {
     return v;
 }
 INLINE vector activate_rsqrt(vector v) { return 1.0f / activate_sqrt(v); }
+INLINE vector activate_sign(vector v) { return select(v >= splat(0.0f), splat(1.0f), splat(-1.0f)); }
 /* HeatViT's polynomials (spokeshave/polynomials.py). */
 INLINE vector activate_polynomial_gelu(vector v, float scale) {
     vector near = at_most((vector)((lanes_mask)v & 0x7FFFFFFF) * 0.707106781f, 1.769f) - 1.769f;

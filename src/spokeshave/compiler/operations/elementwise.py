@@ -18,6 +18,7 @@ ActivationKind = Literal[
     "exp",
     "sqrt",
     "rsqrt",
+    "sign",
     "polynomial_gelu",
     "polynomial_sigmoid",
 ]
@@ -41,7 +42,7 @@ BinaryKind = Literal[
 @dataclass(frozen=True)
 class Activation:
     """An element-wise function; `parameters`: (low, high) of clamp, (slope,) of leaky_relu, (alpha,) of elu,
-    (scale,) of polynomial_gelu (`spokeshave.polynomials`).
+    (scale,) of polynomial_gelu (`spokeshave.polynomials`). `sign` is -1 below 0 and 1 from 0 up: it never gives 0.
     """
 
     kind: ActivationKind

@@ -19,6 +19,7 @@ from spokeshave.compiler.passes.merge_moves import merge_moves
 from spokeshave.compiler.passes.merge_reshapes import merge_reshapes
 from spokeshave.compiler.passes.pool_whole_maps import pool_whole_maps
 from spokeshave.compiler.passes.recognise_activations import recognise_activations
+from spokeshave.compiler.passes.recognise_signs import recognise_signs
 from spokeshave.compiler.passes.simplify_permutes import simplify_permutes
 from spokeshave.compiler.passes.sink_reshapes import sink_reshapes
 from spokeshave.compiler.verify import verify
@@ -28,6 +29,7 @@ Pass = Callable[[Graph], Graph]
 PASSES: tuple[Pass, ...] = (
     fuse_attention,
     fuse_rms_norm,
+    recognise_signs,
     eliminate_dead,
     pool_whole_maps,
     merge_moves,

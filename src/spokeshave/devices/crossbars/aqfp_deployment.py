@@ -15,7 +15,9 @@ from spokeshave.compiler.importer import OutputStructure, import_program
 from spokeshave.compiler.integers.batched import run_node
 from spokeshave.compiler.manifest import ValueRecord
 from spokeshave.compiler.native import check_inputs
-from spokeshave.compiler.operations import Affine, Binary, Convolution, Linear, Where
+from spokeshave.compiler.operations import Activate, Affine, Convolution, Linear
+from spokeshave.compiler.passes.eliminate_dead import eliminate_dead
+from spokeshave.compiler.passes.recognise_signs import SIGN, recognise_signs
 from spokeshave.deployment import Cost
 from spokeshave.devices.crossbars.thresholds import match
 from spokeshave.errors import SpokeshaveError
@@ -107,11 +109,12 @@ def deploy_binary(
     ):  # signs of sums near 0 depend on rounding: None says nothing here
         raise SpokeshaveError(f"{device} runs networks whose batch is in front")
     imported = import_program(export_network(network, example))
+    graph = eliminate_dead(recognise_signs(imported.graph))
     for name, scheme in schemes.items():
-        if not scheme.contains(imported.graph.weights[name]):
+        if not scheme.contains(graph.weights[name]):
             raise SpokeshaveError(f"{name} is not binary yet; train it with RandomizedBinary, or project it")
     binary = tuple(schemes)
-    return AQFPDeployment(imported.graph, imported.structure.to_json(), columns, binary, cost, device, seed)
+    return AQFPDeployment(graph, imported.structure.to_json(), columns, binary, cost, device, seed)
 
 
 def _steps(
@@ -181,24 +184,6 @@ def _behind(graph: Graph, node: Node) -> tuple[Node, bool]:
         )
     norm = readers[0]
     behind = graph.readers(norm.output)
-    if behind and not (len(behind) == 1 and _is_sign(graph, behind[0])):
+    if behind and [one.operation for one in behind] != [Activate(SIGN)]:
         raise SpokeshaveError(f"{node.layer}: its batch norm needs a sign right behind it, or nothing at all")
     return norm, bool(behind)
-
-
-def _is_sign(graph: Graph, node: Node) -> bool:
-    """Whether a node begins `where(x >= 0, 1, -1)`, with 0 taken off first or not."""
-    operation, weights = node.operation, graph.weights
-    if not isinstance(operation, Binary) or operation.reverse or operation.constant is None:
-        return False
-    if bool((weights[operation.constant] != 0).any()):
-        return False
-    following = graph.readers(node.output)
-    if len(following) != 1:
-        return False
-    if operation.kind == "subtract":
-        return _is_sign(graph, following[0])
-    chosen = following[0].operation
-    if operation.kind != "greater_equal" or not isinstance(chosen, Where) or not (chosen.yes and chosen.no):
-        return False
-    return bool((weights[chosen.yes] == 1).all()) and bool((weights[chosen.no] == -1).all())

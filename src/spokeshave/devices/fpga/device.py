@@ -14,18 +14,19 @@ from torch import Tensor
 
 from spokeshave.compiler.integers import IntegerDeployment, IntegerForm
 from spokeshave.deployment import Cost
-from spokeshave.devices.assignment import usable_schemes
+from spokeshave.devices.assignment import assign, usable_schemes
 from spokeshave.devices.figure import Fact, Figure, described, readable, set_by_hand
 from spokeshave.devices.fpga.engine import Engine
 from spokeshave.devices.fpga.mapped import Mapped, map_network
 from spokeshave.devices.fpga.mapping import Work, scheme_reason, works
 from spokeshave.devices.fpga.resources import Resources, resources_of
+from spokeshave.devices.fpga.signs import ELSEWHERE, check_signs, layer_reason
 from spokeshave.devices.transposed import rows_reason
-from spokeshave.devices.whole import deploy_whole, float_reason, whole_part
+from spokeshave.devices.whole import deploy_whole, float_reason, parted, whole_part
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan
 from spokeshave.schemes.scheme import Scheme
-from spokeshave.workload import Layer, Workload
+from spokeshave.workload import Layer, Workload, trace
 
 
 @dataclass(frozen=True)
@@ -161,8 +162,11 @@ class FPGADevice:
         """None for levels that a kind of lane multiplies with; it profits from no zeros."""
         if layer.parameter is None:
             return "a product of two activations has no weights to put into a scheme"
-        reason = rows_reason(layer) or float_reason(layer) or scheme_reason(scheme)
-        usable = "fixed_point of up to 8 bits, power_of_two of up to 4, binary and mixed_rows of these"
+        lanes = self.engine.lanes
+        reason = rows_reason(layer) or float_reason(layer) or scheme_reason(scheme, lanes)
+        reason = reason or (layer_reason(layer) if lanes.binary else None)
+        bytes_ = "fixed_point of up to 8 bits, power_of_two of up to 4, binary and mixed_rows of these"
+        usable = "binary behind a Sign" if lanes.binary else bytes_
         return None if reason is None else f"{reason}; {self.name} uses {usable}"
 
     def works(self, workload: Workload, plan: Plan | None = None) -> tuple[Work, ...]:
@@ -171,7 +175,21 @@ class FPGADevice:
         Raises SpokeshaveError for schemes that it cannot use.
         """
         schemes = usable_schemes(self, workload, plan)
-        return works(whole_part(self.name, workload)[0].layers, schemes)
+        return works(self._parted(workload, schemes)[0].layers, schemes, self.engine.lanes)
+
+    def _parted(
+        self, workload: Workload, schemes: Mapping[str, Scheme]
+    ) -> tuple[Workload, tuple[tuple[str, str], ...]]:
+        """The layers that the engine runs, and `(layer, why)` of the others."""
+        kept, left_out = whole_part(self.name, workload)
+        if not self.engine.lanes.binary:
+            return kept, left_out
+        kept, others = parted(kept, lambda layer: None if layer.parameter in schemes else ELSEWHERE)
+        if not kept.layers:
+            raise SpokeshaveError(
+                f"{self.name} runs binary layers alone; give at least one layer the scheme binary"
+            )
+        return kept, (*left_out, *others)
 
     def mapped(self, workload: Workload, plan: Plan | None = None) -> Mapped:
         """Every layer's cycles and bytes on the engine."""
@@ -184,7 +202,7 @@ class FPGADevice:
         SpokeshaveError for weights larger than the memory.
         """
         works = self.works(workload, plan)
-        workload, left_out = whole_part(self.name, workload)
+        workload, left_out = self._parted(workload, assign(workload, plan))
         weight_bits = sum(workload.once([work.weight_bits for work in works]))
         self._check_memory(weight_bits / 8)
         mapped = map_network(self.engine, works)
@@ -209,10 +227,13 @@ class FPGADevice:
     ) -> IntegerDeployment:
         """The network in whole numbers, layers bit for bit as the engine computes them; gates by tables.
 
-        Raises SpokeshaveError without calibration data, for schemes that no lane multiplies with, and where sums may
-        overflow the accumulators.
+        Raises SpokeshaveError without calibration data, for schemes that no lane multiplies with, where sums may
+        overflow the accumulators, and where layers of binary lanes read anything but signs.
         """
-        return deploy_whole(self, network, example, plan, calibration)
+        deployment = deploy_whole(self, network, example, plan, calibration)
+        if self.engine.lanes.binary:
+            check_signs(deployment.graph, assign(trace(network, example), plan))
+        return deployment
 
     @property
     def form(self) -> IntegerForm:

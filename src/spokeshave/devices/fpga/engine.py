@@ -7,7 +7,7 @@ position:
 
     int8, int4  w * x by DSP blocks, two lanes a block: ((w1 << 18) + w0) * x, so both lanes share x
     shift       +-x << e, in LUTs, for weights 0 and +-2^e, e = 0 .. 6
-    binary      w, x = +-1, one bit each: 2 * popcount(w xnor x) - columns; `activation_bits` is 1, all lanes are binary
+    binary      w, x = +-1, one bit each: 2 * popcount(w xnor x) - columns; all lanes are binary then
 
 Every lane sums its products in a tree, a register behind each level, and adds to an accumulator.
 
@@ -116,7 +116,6 @@ class Engine:
     positions: int = 64
     load_bytes: int = 64
     outputs: int = 16
-    activation_bits: int = 8
     signed: bool = True
     accumulator_bits: int = 32
     requantizer: Requantizer = "multiplier"
@@ -130,10 +129,6 @@ class Engine:
             raise SpokeshaveError("an engine needs lanes: int8, int4, shift or binary ones")
         if self.lanes.binary not in (0, self.lanes.rows):
             raise SpokeshaveError("binary lanes read bits, the others bytes: an engine has one or the other")
-        if self.activation_bits != (1 if self.lanes.binary else 8):
-            raise SpokeshaveError(
-                f"activations are bytes, of binary lanes bits, not of {self.activation_bits} bits"
-            )
         for kind in ("int8", "int4"):
             if getattr(self.lanes, kind) % 2:
                 odd = getattr(self.lanes, kind)
@@ -142,6 +137,11 @@ class Engine:
             raise SpokeshaveError(f"requantizer must be shift or multiplier, not {self.requantizer!r}")
         if not 8 <= self.accumulator_bits <= 48:
             raise SpokeshaveError(f"accumulator_bits must be from 8 to 48, not {self.accumulator_bits}")
+
+    @property
+    def activation_bits(self) -> int:
+        """Bits of what lanes read: bytes, of binary lanes bits."""
+        return 1 if self.lanes.binary else 8
 
     @cached_property
     def rows(self) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import prod
 
 from spokeshave.devices.fpga.cycles import Cycles, product_cycles, step_cycles
-from spokeshave.devices.fpga.engine import CODE_BITS, LARGEST_SHIFT, Engine, LaneKind
+from spokeshave.devices.fpga.engine import CODE_BITS, LARGEST_SHIFT, Engine, LaneKind, Lanes
 from spokeshave.devices.fpga.schedule import Product
 from spokeshave.devices.transposed import as_convolution
 from spokeshave.schemes.intersection import Intersection
@@ -41,13 +41,15 @@ class Work:
         return step_cycles(engine, self.product).times(self.count)
 
 
-def scheme_reason(scheme: Scheme) -> str | None:
-    """Why the engine cannot use a scheme, or None."""
+def scheme_reason(scheme: Scheme, lanes: Lanes) -> str | None:
+    """Why an engine with such lanes cannot use a scheme, or None."""
     if isinstance(scheme, Intersection):
-        reasons = [scheme_reason(part) for part in scheme.parts]
+        reasons = [scheme_reason(part, lanes) for part in scheme.parts]
         return None if None in reasons else reasons[0]
+    if lanes.binary:
+        return None if isinstance(scheme, Binary) else "its lanes multiply signs with signs"
     if isinstance(scheme, MixedRows):
-        return scheme_reason(scheme.first) or scheme_reason(scheme.second)
+        return scheme_reason(scheme.first, lanes) or scheme_reason(scheme.second, lanes)
     if isinstance(scheme, Codebook):
         return "its levels are no multiples of a scale"
     if not isinstance(scheme, RowQuantizer):
@@ -62,44 +64,44 @@ def scheme_reason(scheme: Scheme) -> str | None:
     return None
 
 
-def rows_by_format(scheme: Scheme | None, rows: int) -> tuple[tuple[LaneKind, int], ...]:
+def rows_by_format(scheme: Scheme | None, rows: int, lanes: Lanes) -> tuple[tuple[LaneKind, int], ...]:
     """How many of the rows have which format; dense ones are rounded to 8 bits.
 
-    >>> rows_by_format(MixedRows(FixedPoint(4), PowerOfTwo(4), 0.25), 64)
+    >>> rows_by_format(MixedRows(FixedPoint(4), PowerOfTwo(4), 0.25), 64, Lanes(int4=2, shift=2))
     (('int4', 48), ('shift', 16))
     """
     if isinstance(scheme, MixedRows):
         second = scheme.parts * round(scheme.share * (rows // scheme.parts))
-        both = ((_format(scheme.first), rows - second), (_format(scheme.second), second))
+        both = ((_format(scheme.first, lanes), rows - second), (_format(scheme.second, lanes), second))
         if both[0][0] == both[1][0]:
             return ((both[0][0], rows),)
         return tuple(entry for entry in both if entry[1])
-    return ((_format(scheme), rows),)
+    return ((_format(scheme, lanes), rows),)
 
 
-def works(layers: Sequence[Layer], schemes: Mapping[str, Scheme]) -> tuple[Work, ...]:
-    """Every layer as products; the device has checked the schemes."""
-    return tuple(_work(layer, schemes.get(layer.parameter or "")) for layer in layers)
+def works(layers: Sequence[Layer], schemes: Mapping[str, Scheme], lanes: Lanes) -> tuple[Work, ...]:
+    """Every layer as products, its rows in formats that the lanes have; the device has checked the schemes."""
+    return tuple(_work(layer, schemes.get(layer.parameter or ""), lanes) for layer in layers)
 
 
-def _work(layer: Layer, scheme: Scheme | None) -> Work:
+def _work(layer: Layer, scheme: Scheme | None, lanes: Lanes) -> Work:
     if not layer.weight_shape:
         count = prod(layer.input_shape[:-2])
         product = Product((("int8", layer.rows),), layer.columns, layer.positions // count)
         return Work(layer, product, count, False)
     if layer.kind == "recurrent" and (layer.parameter or "").rpartition(".")[2].startswith(STEPPED):
-        product = Product(rows_by_format(scheme, layer.rows), layer.columns, 1)
+        product = Product(rows_by_format(scheme, layer.rows, lanes), layer.columns, 1)
         return Work(layer, product, layer.positions, True)
     made = as_convolution(layer)
-    product = Product(rows_by_format(scheme, made.rows // made.groups), made.columns, made.positions)
+    product = Product(rows_by_format(scheme, made.rows // made.groups, lanes), made.columns, made.positions)
     return Work(layer, product, made.groups, False)
 
 
-def _format(scheme: Scheme | None) -> LaneKind:
+def _format(scheme: Scheme | None, lanes: Lanes) -> LaneKind:
     if isinstance(scheme, Intersection):
-        return _format(next(part for part in scheme.parts if scheme_reason(part) is None))
+        return _format(next(part for part in scheme.parts if scheme_reason(part, lanes) is None), lanes)
     if isinstance(scheme, PowerOfTwo | Binary):
-        return "shift"
+        return "binary" if lanes.binary else "shift"
     return "int4" if isinstance(scheme, FixedPoint) and scheme.bits <= CODE_BITS["int4"] else "int8"
 
 

@@ -17,7 +17,7 @@ UNITS = {
     **dict.fromkeys(("dsp_energy", "lut_energy", "bram_energy", "byte_energy"), "J"),
 }
 SHARES = ("usable", "bandwidth_share")
-LANES = ("int8", "int4", "shift")
+LANES = ("int8", "int4", "shift", "binary")
 SIZES = ("columns", "depth", "positions", "load_bytes", "outputs", "accumulator_bits")
 LARGEST_SIZE = 1 << 20
 FACTS: dict[str, tuple[str | bool, ...]] = {"requantizer": ("multiplier", "shift"), "signed": (True, False)}

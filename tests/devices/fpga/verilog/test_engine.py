@@ -19,7 +19,7 @@ from spokeshave.errors import SpokeshaveError
 MIXED = Engine(Lanes(int8=4, int4=2, shift=6), columns=8, depth=4, positions=8, load_bytes=16, outputs=4)
 SMALL = {"depth": 16, "positions": 8, "load_bytes": 16}
 UNSIGNED = Engine(Lanes(int8=4), columns=5, outputs=3, signed=False, requantizer="shift", **SMALL)
-BINARY = Engine(Lanes(binary=7), columns=16, outputs=4, activation_bits=1, requantizer="shift", **SMALL)
+BINARY = Engine(Lanes(binary=7), columns=16, outputs=4, requantizer="shift", **SMALL)
 STARVED = Engine(Lanes(shift=3), columns=4, depth=3, positions=2, load_bytes=2, outputs=1)
 ENGINES = {"mixed": MIXED, "unsigned": UNSIGNED, "binary": BINARY, "starved": STARVED}
 ROWS = {

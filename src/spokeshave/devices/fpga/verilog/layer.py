@@ -69,13 +69,15 @@ def offset_of(engine: Engine, operation: Quantized) -> int:
 
 
 def kind_of(engine: Engine, row: Tensor) -> LaneKind:
-    """The lanes for a row of whole numbers: shifts, then 4 bits, then 8.
+    """The lanes for a row of whole numbers: shifts, then 4 bits, then 8; where lanes are binary, these.
 
     >>> from spokeshave.devices.fpga.engine import Lanes
     >>> engine = Engine(Lanes(int8=2, shift=2), columns=4)
     >>> kind_of(engine, torch.tensor([0, -4, 64])), kind_of(engine, torch.tensor([3, 4, 0]))
     ('shift', 'int8')
     """
+    if engine.lanes.binary:
+        return "binary"
     size = row.abs()
     powers = bool(((size & (size - 1)) == 0).all()) and int(size.max()) <= 1 << LARGEST_SHIFT
     if engine.lanes.shift and powers:

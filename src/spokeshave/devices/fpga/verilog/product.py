@@ -159,7 +159,7 @@ def check_numbers(engine: Engine, numbers: Numbers) -> None:
     if engine.requantizer == "shift":
         ends["multiplier"] = (numbers.multiplier, 1, 1)
     if engine.lanes.binary:
-        ends["input"] = (numbers.inputs, -1, 1)
+        _check_signs(numbers)
     for name, (values, low, high) in ends.items():
         if bool(((values < low) | (values > high)).any()):
             raise SpokeshaveError(
@@ -171,6 +171,16 @@ def check_numbers(engine: Engine, numbers: Numbers) -> None:
             f"sums of these numbers may reach {largest}, which accumulators of {engine.accumulator_bits} bits do not "
             f"hold; {largest.bit_length() + 1} would"
         )
+
+
+def _check_signs(numbers: Numbers) -> None:
+    for name, values in (("inputs", numbers.inputs), ("weights", numbers.weights)):
+        others = values[values.abs() != 1]
+        if len(others):
+            raise SpokeshaveError(
+                f"binary lanes multiply -1 and 1 alone, and among the {name} is {int(others[0])}: layers for them have "
+                "the scheme binary, read what a Sign made, and are padded with 1"
+            )
 
 
 def _starts(sizes: dict[int, int]) -> list[int]:
