@@ -16,7 +16,7 @@ CURVES = "![accuracy by time](../bench/results/token_curves.svg)"
 
 
 def scheme_tables(document: Document) -> str:
-    """One table a run of a kind of layer: every scheme's accuracy, density, bytes and time, and on which processor."""
+    """One table a run of a kind of layer: every scheme's accuracy, density, bytes and time, and where it was timed."""
     parts = []
     for run in document["runs"]:
         dense = run["rows"][0]
@@ -25,14 +25,15 @@ def scheme_tables(document: Document) -> str:
                 row["scheme"] + (", in int8" if row["precision"] == "int8" else ""),
                 f"{row['test']:.1%}",
                 f"{row['density']:.3f}",
+                f"{row['packed_bytes'] / 1e3:.0f} kB" if "packed_bytes" in row else "-",
                 f"{row['weight_bytes'] / 1e3:.0f} kB",
                 milliseconds(row["milliseconds"]),
                 f"{dense['milliseconds'] / row['milliseconds']:.2f}x",
             ]
             for row in run["rows"]
         ]
-        heads = ["scheme", "accuracy", "density", "weights", "time", "over dense"]
-        where = f"{run['network']}, {run['rate']}x, timed on {run['machine']['cpu']}"
+        heads = ["scheme", "accuracy", "density", "packed", "deployed", "time", "over dense"]
+        where = f"{run['network']}, {run['rate']}x, timed on {run['machine']['cpu']}, {run['date']}"
         parts.append(f"**{run['kind']}**: {where}\n\n{table(heads, rows)}")
     return "\n\n".join(parts) or NOTHING
 

@@ -5,11 +5,13 @@
 
 Trained networks are brought into a scheme layer by layer, without training (`papers/layerwise.py`): convolutions of a
 CIFAR-10 ResNet-20, linear layers of the keyword transformer KWT-1, recurrent matrices of the keyword network GRU-400;
-all but a network's first and last layer. `removed` has tensors that shrink (`spokeshave.structures`): outputs of layers
-go, by the sizes of weights and inputs, until that part of the multiply-adds is left. Accuracy is the deployment's, on
-test data; bytes are those of its weights; time is that of one call, one thread, every deployment of a kind in one
-interleaved run. What was pruned is kept in runs/papers, so a run that was stopped goes on where it was, and after
-`--prepare` only times.
+all but a network's first and last layer. What leaves levels out is compiled in int8 as well, the precision that serves
+levels (not a codebook's, whose rows are rounded to 255 levels there). `removed` has tensors that shrink
+(`spokeshave.structures`): outputs of layers go, by the sizes of weights and inputs, until that part of the
+multiply-adds is left. Accuracy is the deployment's, on test data; `weight_bytes` are those of its weights,
+`packed_bytes` those of the pruned layers as their schemes store them (`scheme.pack`), the dense ones in float32; time
+is that of one call, one thread, every deployment of a kind in one interleaved run. What was pruned is kept in
+runs/papers, so a run that was stopped goes on where it was, and after `--prepare` only times.
 """
 
 import argparse
@@ -50,7 +52,6 @@ SUBJECTS: dict[str, tuple[Callable[[int, bool], Subject], int]] = {
 ALL = "all"
 REMOVED = "removed"  # no scheme: the tensors shrink
 WHOLE = ("GRU",)  # cells whose gates are cut out of one matrix by hand, which `remove_structures` leaves
-IN_BYTES = "block_column_row & fixed_point, 8 bits"
 FromShape = Callable[[Shape], Scheme]
 
 
@@ -87,7 +88,9 @@ def quantizing_schemes(rate: int) -> dict[str, FromShape]:
             FixedPoint(4), PowerOfTwo(4), 0.5
         ),
         "mixed_rows, 8 and 4 bits": lambda shape: MixedRows(FixedPoint(8), FixedPoint(4), 0.5),
-        IN_BYTES: lambda shape: BlockColumnRow(sparsity, (8, width(shape))) & FixedPoint(8),
+        "block_column_row & fixed_point, 8 bits": lambda shape: (
+            BlockColumnRow(sparsity, (8, width(shape))) & FixedPoint(8)
+        ),
         "patterns & power_of_two, 4 bits": lambda shape: Patterns() & PowerOfTwo(4),
     }
 
@@ -117,6 +120,7 @@ def removed(kept: Store, subject: Subject, rate: int) -> Trial:
             "seed": 0,
             "precision": "float32",
             "density": sizes[0] / sizes[1],
+            "packed_bytes": 4 * sizes[0],
             "test": right.count("1") / len(right),
             "weight_bytes": deployment.manifest.weight_bytes,
         }, deployment
@@ -127,19 +131,24 @@ def removed(kept: Store, subject: Subject, rate: int) -> Trial:
 
 
 def trials(kept: Store, subject: Subject, rate: int, names: Collection[str]) -> list[Trial]:
-    """The subject dense and in every scheme that serves it (of those named); blocks of bytes in integers as well."""
-    schemes = {
-        name: scheme
-        for name, scheme in (pruning_schemes(rate) | quantizing_schemes(rate)).items()
-        if (name in names or not names) and serves(scheme, subject)
-    }
-    found = [trial(kept, subject, "dense", None, 0)]
-    found += [trial(kept, subject, name, scheme, 0) for name, scheme in schemes.items()]
+    """The subject dense and in every scheme that serves it (of those named); levels, and dense, in int8 as well."""
+
+    def wanted(schemes: dict[str, FromShape]) -> dict[str, FromShape]:
+        return {
+            name: scheme
+            for name, scheme in schemes.items()
+            if (name in names or not names) and serves(scheme, subject)
+        }
+
+    levels = wanted(quantizing_schemes(rate))
+    schemes = {"dense": None} | wanted(pruning_schemes(rate)) | levels
+    found = [trial(kept, subject, name, scheme, 0) for name, scheme in schemes.items()]
     if (REMOVED in names or not names) and subject.kind not in WHOLE:
         found.append(removed(kept, subject, rate))
-    if IN_BYTES in schemes:
-        found.append(trial(kept, subject, IN_BYTES, schemes[IN_BYTES], 0, precision="int8"))
-    return found
+    integers = {"dense": None} | levels
+    return found + [
+        trial(kept, subject, name, scheme, 0, precision="int8") for name, scheme in integers.items()
+    ]
 
 
 def made(kind: str, names: Collection[str] = ()) -> tuple[Subject, list[Trial]]:

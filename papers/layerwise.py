@@ -5,7 +5,7 @@ into its scheme by ADMM on its own outputs (`Reconstruction`), fitted to data th
 """
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -196,6 +196,16 @@ def right_answers(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) 
     return "".join(str(int(one)) for one in torch.cat(right))
 
 
+def packed_bytes(core: nn.Module, names: Sequence[str], plan: Plan | None) -> int:
+    """What the named weights take as the plan's schemes store them, and in float32 where it has none."""
+    schemes = plan.resolve(core) if plan else {}
+    weights = {name: core.get_parameter(name).detach() for name in names}
+    return sum(
+        schemes[name].pack(weight).nbytes if name in schemes else weight.nbytes
+        for name, weight in weights.items()
+    )
+
+
 def at_random(plan: Plan, seed: int) -> Plan:
     """The same schemes with masks that the seed draws."""
     return Plan(tuple(Rule(rule.pattern, AtRandom(rule.scheme, seed)) for rule in plan.rules if rule.scheme))
@@ -249,6 +259,7 @@ def trial(
             "seed": seed,
             "precision": precision,
             "density": realised_density(core, subject.names),
+            "packed_bytes": packed_bytes(core, subject.names, plan),
             "test": right.count("1") / len(right),
             "right": right,
             "weight_bytes": deployment.manifest.weight_bytes,

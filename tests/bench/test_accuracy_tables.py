@@ -108,11 +108,15 @@ def test_schemes_stand_beside_the_dense_layer():
         row("blocks", "float32", 0.8, 4.0),
         row("blocks", "int8", 0.8, 2.0),
     ]
-    run = {"kind": "CNN", "network": "a network", "rate": 2, "machine": {"cpu": "a processor"}, "rows": rows}
-    text = scheme_tables({"runs": [run]})
-    assert "**CNN**: a network, 2x, timed on a processor" in text
-    assert "| blocks | 80.0% | 0.500 | 2 kB |" in text
-    assert "| blocks, in int8 | 80.0% | 0.500 | 2 kB |" in text
+    rows = [rows[0], *(one | {"packed_bytes": 1200} for one in rows[1:])]
+    origin = {"machine": {"cpu": "a processor"}, "date": "today"}
+    text = scheme_tables(
+        {"runs": [origin | {"kind": "CNN", "network": "a network", "rate": 2, "rows": rows}]}
+    )
+    assert "**CNN**: a network, 2x, timed on a processor, today" in text
+    assert "| dense | 90.0% | 0.500 | - | 2 kB |" in text
+    assert "| blocks | 80.0% | 0.500 | 1 kB | 2 kB |" in text
+    assert "| blocks, in int8 | 80.0% | 0.500 | 1 kB | 2 kB |" in text
     assert "| 4.00x |" in text
 
 
