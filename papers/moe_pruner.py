@@ -9,9 +9,10 @@ kept, with and without its dense experts as teachers. Networks and records stay 
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,12 @@ from spokeshave.streaming import ExpertPruning, prune_experts
 from spokeshave.streaming.settings import CRITERIA
 
 HALF = Unstructured(0.5)
-SCHEMES: dict[str, Unstructured | NOfM] = {"50 %": HALF, "2:4": NOfM(2, 4)}
+SCHEMES: dict[str, Unstructured | NOfM] = {
+    "50 %": HALF,
+    "60 %": Unstructured(0.6),
+    "70 %": Unstructured(0.7),
+    "2:4": NOfM(2, 4),
+}
 PUBLISHED = {  # WikiText perplexity of Mixtral-8x7B, dense 3.84
     "50 %": "MoE-Pruner 4.68, Wanda 4.97",
     "2:4": "MoE-Pruner 5.88, Wanda 6.98",
@@ -64,18 +70,27 @@ class Dense:
     seed: int
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """One for each scheme, criterion and draw of calibration sequences; those of earlier runs from the disk."""
-        yield self._remembered(
-            "dense", "dense", 0, lambda: {"perplexity": self._perplexity(load(self.folder)[0])}
-        )
-        for scheme in SCHEMES:
-            for criterion in CRITERIA:
-                for draw in range(1 if criterion == "magnitude" else self.amount.draws):
-                    yield self._remembered(
-                        scheme, criterion, draw, partial(self._pruned, scheme, criterion, draw)
-                    )
+        """One for each published scheme, criterion and draw; and those that are trained on."""
+        yield self.unpruned()
+        yield from (self.pruned(*choice) for choice in self.choices(PUBLISHED, CRITERIA))
         for name in ("fine-tuned", "distilled"):
             yield self._remembered("50 %", f"moe_pruner, {name}", 0, partial(self._tuned, name))
+
+    def choices(self, schemes: Iterable[str], criteria: Iterable[str]) -> Iterator[tuple[str, str, int]]:
+        """Scheme, criterion and draw of calibration sequences, which magnitudes need none of."""
+        for scheme, criterion in product(schemes, criteria):
+            for draw in range(1 if criterion == "magnitude" else self.amount.draws):
+                yield scheme, criterion, draw
+
+    def unpruned(self) -> dict[str, Any]:
+        """The dense network's perplexity, which an earlier run may have measured."""
+        return self._remembered(
+            "dense", "dense", 0, lambda: {"perplexity": self._perplexity(load(self.folder)[0])}
+        )
+
+    def pruned(self, scheme: str, criterion: str, draw: int) -> dict[str, Any]:
+        """Perplexity and density of a pruned network, which an earlier run may have measured."""
+        return self._remembered(scheme, criterion, draw, partial(self._pruned, scheme, criterion, draw))
 
     def _remembered(
         self, scheme: str, criterion: str, draw: int, make: Callable[[], dict[str, Any]]
@@ -85,28 +100,30 @@ class Dense:
         return described | remembered(f"moe_pruner/{name}/{scheme}-{criterion}-{draw}", make)
 
     def _perplexity(self, network: MixtralForCausalLM) -> float:
-        return perplexity(network, self._tokens("wikitext2_test")[: self.amount.test])
+        return perplexity(network, self.tokens("wikitext2_test")[: self.amount.test])
 
-    def _tokens(self, name: str) -> Tensor:
+    def tokens(self, name: str) -> Tensor:
+        """A text's sequences `[n, LENGTH]`."""
         return sequences(load(self.folder)[1], text(name))
 
-    def _prune(self, output: str, settings: ExpertPruning) -> tuple[MixtralForCausalLM, dict[str, Any]]:
-        tokens = drawn(self._tokens("wikitext2_valid"), self.amount.calibration, settings.seed)
+    def prune(self, output: str, settings: ExpertPruning) -> tuple[MixtralForCausalLM, dict[str, Any]]:
+        """The network that pruning writes into the folder `output`, and the report of it."""
+        tokens = drawn(self.tokens("wikitext2_valid"), self.amount.calibration, settings.seed)
         report = prune_experts(self.folder, output, settings, tokens)
         return load(Path(output))[0], report
 
     def _pruned(self, scheme: str, criterion: str, draw: int) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as output:
-            network, report = self._prune(output, ExpertPruning(SCHEMES[scheme], criterion, seed=draw))
+            network, report = self.prune(output, ExpertPruning(SCHEMES[scheme], criterion, seed=draw))
             kept = {name: report[name] for name in ("density", "below_token_floor")}
             return {"perplexity": self._perplexity(network)} | kept
 
     def _tuned(self, name: str) -> dict[str, Any]:
         """Fine-tuning at half of every row, on the training text, with and without the dense experts."""
         with tempfile.TemporaryDirectory() as output:
-            student, _ = self._prune(output, ExpertPruning(HALF))
+            student, _ = self.prune(output, ExpertPruning(HALF))
             teacher = load(self.folder)[0] if name == "distilled" else None
-            fine_tune(student, teacher, self._tokens("brown"), self.amount.fine_tuning, self.seed)
+            fine_tune(student, teacher, self.tokens("brown"), self.amount.fine_tuning, self.seed)
         kept = [float((weight != 0).double().mean()) for weight in experts_of(student).values()]
         return {"perplexity": self._perplexity(student), "density": statistics.fmean(kept)}
 

@@ -26,7 +26,7 @@ SIZES: dict[str, Any] = {
     "num_local_experts": 8,
     "max_position_embeddings": LENGTH,
 }
-BALANCE = 0.01  # weight of the router's balance loss
+BALANCE = 0.01  # weight of the router's balance loss; without it some experts are asked far more than others
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Training:
     steps: int = 600
     learning_rate: float = 2e-3
     seed: int = 0
+    balance: float = BALANCE
 
 
 def text(name: str) -> str:
@@ -84,9 +85,10 @@ def dense_checkpoint(folder: Path, training: Training) -> Path:
 
 
 def train_network(tokens: Tensor, training: Training) -> MixtralForCausalLM:
-    """Next-token training with a balanced router, AdamW, and a short rise and cosine fall of the learning rate."""
+    """Next-token training, AdamW, and a short rise and cosine fall of the learning rate."""
     torch.manual_seed(training.seed)
-    config = MixtralConfig(vocab_size=VOCABULARY, **SIZES, router_aux_loss_coef=BALANCE, pad_token_id=None)
+    settings = SIZES | {"router_aux_loss_coef": training.balance}
+    config = MixtralConfig(vocab_size=VOCABULARY, **settings, pad_token_id=None)
     network = MixtralForCausalLM(config).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=training.learning_rate, weight_decay=0.1)
     for step, batch in enumerate(batches(tokens, training.steps, training.seed)):
