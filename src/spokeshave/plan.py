@@ -14,7 +14,7 @@ from spokeshave.errors import SpokeshaveError
 from spokeshave.plan_text import parse, render
 from spokeshave.schemes.block_column_row import BlockColumnRow
 from spokeshave.schemes.checks import as_block, check_above, check_count
-from spokeshave.schemes.scheme import Scheme
+from spokeshave.schemes.scheme import Scheme, check_scheme
 from spokeshave.schemes.stacked import Stacked
 from spokeshave.weights import Weight, layer_of, weights_of
 
@@ -29,11 +29,7 @@ class Rule:
     def __post_init__(self) -> None:
         if not isinstance(self.pattern, str):
             raise SpokeshaveError(f"a rule's pattern must be a text, not {self.pattern!r}")
-        if self.scheme is not None and (isinstance(self.scheme, type) or not isinstance(self.scheme, Scheme)):
-            raise SpokeshaveError(
-                f"the plan's rule {self.pattern!r} needs a scheme, such as BlockColumnRow(0.9), or None, "
-                f"not {self.scheme!r}"
-            )
+        check_scheme(f"the plan's rule {self.pattern!r}", self.scheme)
 
     def covers(self, weight: Weight) -> bool:
         """Whether the pattern means a weight: by a name of it, or of its layer."""

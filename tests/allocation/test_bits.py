@@ -144,6 +144,10 @@ def test_bounds_hold_and_the_budget_with_them():
     assert all(3 <= rate <= 5 for rate in found.rates.values())
     assert found.mean_rate == pytest.approx(4.0, abs=0.02)
     assert allocate_bits(rate(5.0, most=5), network_of()).mean_rate == pytest.approx(5.0)
+    with pytest.raises(SpokeshaveError, match="bits must be above 0 and finite, not '4'"):
+        EqualStep("4")
+    with pytest.raises(SpokeshaveError, match=r"least must be a whole number from 1 up, not 1\.5"):
+        EqualStep(4.0, least=1.5)
     with pytest.raises(SpokeshaveError, match="from least, 2, to most, 12, not 1"):
         rate(1.0)
 

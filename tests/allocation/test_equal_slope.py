@@ -211,5 +211,9 @@ def test_what_cannot_be_met_or_read_gets_a_sentence(network, batches):
         allocate_equal_slope(EqualSlope(0.001), small, torch.zeros(1, 4), data, unstructured)
     with pytest.raises(SpokeshaveError, match="more than once: give a list or a loader"):
         allocate_equal_slope(EqualSlope(0.5), network, EXAMPLE, iter(batches), unstructured)
+    with pytest.raises(SpokeshaveError, match="EqualSlope needs batches"):
+        allocate_equal_slope(EqualSlope(), network, EXAMPLE, None, unstructured)
+    with pytest.raises(SpokeshaveError, match=r"0\.weight: a share of 1 needs a scheme, .*, not 'half'"):
+        allocate_equal_slope(EqualSlope(), network, EXAMPLE, batches, lambda share: "half")
     with pytest.raises(SpokeshaveError, match="not one batch"):
         allocate_equal_slope(EqualSlope(), network, EXAMPLE, [], unstructured)

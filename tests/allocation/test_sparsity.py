@@ -166,6 +166,8 @@ def test_what_cannot_be_allocated_gets_a_sentence():
         allocate_sparsity(GlobalThreshold(0.5, dense=("*",)), network)
     with pytest.raises(SpokeshaveError, match=r"sensitivity of 0\.weight"):
         allocate_sparsity(GlobalThreshold(0.5, sensitivity=lambda name, weight: 0.0), network)
+    with pytest.raises(SpokeshaveError, match=r"0\.weight needs a scheme, .*, not 'half'"):
+        allocate_sparsity(GlobalThreshold(0.5), networks(), lambda share: "half")
     with pytest.raises(SpokeshaveError, match=r"0\.weight: a block of 64 x 64 is larger"):
         allocate_sparsity(GlobalThreshold(0.5), network, lambda share: BlockColumnRow(1 - share, (64, 64)))
     network[2].weight.data[0, 0] = float("nan")

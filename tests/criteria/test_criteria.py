@@ -229,6 +229,7 @@ def test_an_expert_without_tokens_is_ranked_by_its_weights():
             "cannot be run on a batch of shape",
         ),
         (lambda n, b: saliencies(InputNorm(), n, NAMES, ["text"]), "a batch is a pair"),
+        (lambda n, b: saliencies(Magnitude(), None, NAMES), "saliencies needs a network, .*, not None"),
         (lambda n, b: Taylor(passes=-1), "Taylor: passes must be a whole number from 1 up, not -1"),
         (lambda n, b: BlockFisher((2, 2), passes=0), "BlockFisher: passes must be a whole number"),
         (lambda n, b: InputNorm(passes="2"), "InputNorm: passes must be a whole number from 1 up, not '2'"),

@@ -68,6 +68,8 @@ def test_a_restored_session_goes_on_alike(make, plan, data, method):
 def test_mistakes_are_one_sentence(network, plan, data):
     with pytest.raises(SpokeshaveError, match="choose_at 4 must be below cut_at 4"):
         DuringTraining(data.train, 4, 4)
+    with pytest.raises(SpokeshaveError, match="DuringTraining needs batches"):
+        DuringTraining(None, 1, 4)
     with pytest.raises(SpokeshaveError, match="choose_at must be a whole number from 0 up, not '4'"):
         DuringTraining(data.train, "4", 5)
     with pytest.raises(SpokeshaveError, match="strength must be above 0"):

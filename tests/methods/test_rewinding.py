@@ -130,6 +130,8 @@ def test_what_goes_wrong_gets_a_sentence(network):
         prune_and_train(IterativeMagnitude(0.5, "early", early_epochs=9), network, plan, Loop())
     with pytest.raises(SpokeshaveError, match="after round 1: training diverged"):
         prune_and_train(IterativeMagnitude(0.5), network, plan, Loop(rate=1e30))
+    with pytest.raises(SpokeshaveError, match="train must be a function, not None"):
+        prune_and_train(IterativeMagnitude(0.5), network, lambda sparsity: None, None)
     with pytest.raises(SpokeshaveError, match="'trained' or 'early'"):
         IterativeMagnitude(0.5, "rewound")
 

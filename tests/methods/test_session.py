@@ -51,6 +51,8 @@ def test_something_else_than_a_method(network, plan):
 def test_something_else_than_a_network_or_a_plan(network, plan):
     with pytest.raises(SpokeshaveError, match=r"begin needs a network, a torch\.nn\.Module, not None"):
         begin(ADMM(), None, plan)
+    with pytest.raises(SpokeshaveError, match="Reconstruction needs batches"):
+        Reconstruction(None)
     with pytest.raises(SpokeshaveError, match=r"begin needs a plan, such as .*, not {'head': 'x'}"):
         begin(ADMM(), network, {"head": "x"})
 

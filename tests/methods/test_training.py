@@ -113,12 +113,23 @@ def test_data_without_a_batch_is_told(network, data, empty):
         ({"epochs": -1}, "epochs must be a whole number from 0 up, not -1"),
         ({"epochs": 1.5}, r"epochs must be a whole number from 0 up, not 1\.5"),
         ({"first_epoch": -1}, "first_epoch must be a whole number from 0 up, not -1"),
+        ({"precision": torch.float16}, r"precision must be torch\.float32 or torch\.bfloat16"),
+        ({"session": ADMM()}, "session must be a Session, not ADMM"),
+        ({"teacher": nn.Linear(2, 2)}, "teacher must be a Teacher, not Linear"),
+        ({"data": []}, "data must be a Data, not list"),
+        ({"network": None}, "train needs a network, .*, not None"),
         ({"learning_rate": "0.1"}, "learning_rate must be above 0 and finite, not '0.1'"),
     ],
 )
 def test_settings_that_cannot_be_are_told(network, data, setting, sentence):
     with pytest.raises(SpokeshaveError, match=sentence):
-        train(network, data, **{"epochs": 1} | setting)
+        train(**{"network": network, "data": data, "epochs": 1} | setting)
+
+
+@pytest.mark.parametrize("at", [0.5, ("a",), (2.0,)])
+def test_rates_that_fall_at_no_part_of_the_training_are_told(at):
+    with pytest.raises(SpokeshaveError, match="Steps: at are parts of the training from 0 to 1"):
+        Steps(at)
 
 
 def test_batch_norms_are_not_reset_without_data():

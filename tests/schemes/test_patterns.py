@@ -120,5 +120,7 @@ def test_what_has_no_patterns() -> None:
     assert "only convolutions with kernels of 3 x 3" in str(Patterns().supports((8, 4, 1, 1)))
     with pytest.raises(SpokeshaveError, match="only kernels of 3 x 3 have patterns"):
         learned_dictionary(torch.ones(3, 9))
+    with pytest.raises(SpokeshaveError, match="the weight must be a tensor, not of type list"):
+        learned_dictionary([1.0])
     with pytest.raises(SpokeshaveError, match="a weight of zeros has no natural patterns"):
         learned_dictionary(torch.zeros(2, 2, 3, 3))

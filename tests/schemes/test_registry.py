@@ -25,6 +25,7 @@ def test_every_scheme_is_one_and_says_what_it_is() -> None:
         ({"sparsity": 0.5}, "no scheme None; known schemes are unstructured, block_column_row"),
         ({"scheme": "circles"}, "no scheme 'circles'; known schemes are unstructured, block_column_row"),
         ({"scheme": ["unstructured"]}, "no scheme"),
+        ("unstructured", "a scheme is written as a name and its fields, not as 'unstructured'"),
         ({"scheme": "unstructured"}, "unstructured needs a sparsity"),
         (
             {"scheme": "unstructured", "block": 4},

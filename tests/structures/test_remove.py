@@ -380,6 +380,8 @@ def test_a_budget_out_of_reach_names_the_nearest():
         remove_structures(network, torch.zeros(1, 8), MultiplyAdds(0.01))
     with pytest.raises(SpokeshaveError, match=r"^0\.1% of the multiply-adds cannot be reached"):
         remove_structures(network, torch.zeros(1, 8), MultiplyAdds(0.001))
+    with pytest.raises(SpokeshaveError, match=r"remaining must be between 0 and 1, not '0\.5'"):
+        MultiplyAdds("0.5")
     with pytest.raises(SpokeshaveError, match="remaining must be between 0 and 1, not 2"):
         MultiplyAdds(2)
 
@@ -391,6 +393,12 @@ def test_wrong_requests_get_a_sentence():
         remove_structures(network, example, {"absent": 0.5})
     with pytest.raises(SpokeshaveError, match=r"must be a number in \(0, 1\], not 0"):
         remove_structures(network, example, 0)
+    with pytest.raises(SpokeshaveError, match=r"must be a number in \(0, 1\], not '0\.5'"):
+        remove_structures(network, example, {"*": "0.5"})
+    with pytest.raises(SpokeshaveError, match=r"shares are a number, .*, not \['0'\]"):
+        remove_structures(network, example, ["0"])
+    with pytest.raises(SpokeshaveError, match=r"remove_structures needs a network, .*, not None"):
+        remove_structures(None, example, 0.5)
     with pytest.raises(SpokeshaveError, match=r"nothing can be taken out .*the network's outputs"):
         remove_structures(network, example, {"2": 0.5})
     with pytest.raises(SpokeshaveError, match="all shares are 1"):

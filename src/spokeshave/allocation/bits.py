@@ -10,7 +10,7 @@ from spokeshave.allocation.thresholds import bracket
 from spokeshave.allocation.weights import Sensitivity, allocated_weights, plan_of, sensitivities
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan
-from spokeshave.schemes.checks import check_choice
+from spokeshave.schemes.checks import check_above, check_choice, check_count
 from spokeshave.schemes.quantizers import FixedPoint
 from spokeshave.schemes.scheme import Scheme, as_matrix
 
@@ -42,7 +42,10 @@ class EqualStep:
 
     def __post_init__(self) -> None:
         check_choice(OWNER, "codebook", self.codebook, (SHARED, NORMALISED))
-        if not 1 <= self.least <= self.most:
+        check_count(OWNER, "least", self.least)
+        check_count(OWNER, "most", self.most)
+        check_above(OWNER, "bits", self.bits)
+        if self.least > self.most:
             raise SpokeshaveError(f"{OWNER}: least {self.least} must be from 1 to most, {self.most}")
         if not self.least <= self.bits <= self.most:
             bounds = f"from least, {self.least}, to most, {self.most}"

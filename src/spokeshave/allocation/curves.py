@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from spokeshave.schemes.scheme import Scheme
+from spokeshave.schemes.scheme import Scheme, check_scheme
 
 DAMPING = 1e-7  # what the Hessian's estimate has on its diagonal (arXiv 2407.02068, the authors' code)
 
@@ -37,6 +37,7 @@ def distortions(
     found = []
     for share in shares:
         chosen = scheme(share) if share else None
+        check_scheme(f"a share of {share:g}", chosen)
         point = weight if share else torch.zeros_like(weight)
         found.append(lost(chosen.project(weight, saliency) if chosen is not None else point))
     return torch.tensor(found, dtype=torch.float64)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan, Rule, pattern_for
-from spokeshave.schemes.scheme import Scheme
+from spokeshave.schemes.scheme import Scheme, check_scheme
 from spokeshave.weights import Weight, weights_of
 
 Sensitivity = Callable[[str, Tensor], float]
@@ -64,6 +64,7 @@ def relative_error(name: str, weight: Tensor) -> float:
 
 
 def _check(weight: Weight, scheme: Scheme | None) -> None:
+    check_scheme(weight.parameter, scheme)
     shape = weight.shape[1:] if weight.stacked else weight.shape
     reason = scheme.supports(shape) if scheme is not None else None
     if reason is not None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from spokeshave.errors import SpokeshaveError
+from spokeshave.weights import check_network
 
 Batches = Iterable[Any]  # (inputs, labels), mappings of named ones, or inputs alone (`data.batch_forms`)
 
@@ -31,6 +32,7 @@ def saliencies(
 
 def parameters_of(network: nn.Module, names: Iterable[str]) -> dict[str, nn.Parameter]:
     """The named parameters; raises SpokeshaveError for a name that is none."""
+    check_network("saliencies", network)
     known = dict(network.named_parameters())
     names = list(names)
     for name in names:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from spokeshave.criteria import Taylor, saliencies
-from spokeshave.criteria.criterion import Batches
+from spokeshave.criteria.criterion import Batches, required
 from spokeshave.criteria.ranks import mean_over_ranks
 from spokeshave.errors import SpokeshaveError
 from spokeshave.methods.constraints import (
@@ -48,6 +48,7 @@ class DuringTraining:
     criterion: Any = CLICK_TRAIN
 
     def __post_init__(self) -> None:
+        required(self.batches, self)
         check_count("DuringTraining", "choose_at", self.choose_at, 0)
         check_count("DuringTraining", "cut_at", self.cut_at)
         if self.choose_at >= self.cut_at:

@@ -8,6 +8,7 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
+from spokeshave.criteria.criterion import required
 from spokeshave.methods.constraints import Constraint, check_rankable, constraints_of
 from spokeshave.methods.finish_only import FinishOnly
 from spokeshave.methods.least_squares import reconstruct
@@ -31,6 +32,7 @@ class Reconstruction:
     passes: int = 8
 
     def __post_init__(self) -> None:
+        required(self.batches, self)
         check_count("Reconstruction", "passes", self.passes)
 
 

@@ -103,6 +103,9 @@ def find_masks(
     method: IterativeMagnitude, network: nn.Module, plan: Callable[[float], Plan], train: Train
 ) -> Weights:
     """The rounds alone. The network is left as the last round trained it, and pruned."""
+    for name, thing in (("plan", plan), ("train", train)):
+        if not callable(thing):
+            raise SpokeshaveError(f"{OWNER}: {name} must be a function, not {thing!r}")
     initial = snapshot(network)
     dense = DenseSession(network, method.early_epochs)
     masks: dict[str, Tensor] = {}

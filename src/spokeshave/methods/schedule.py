@@ -4,6 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import cos, pi
 
+from spokeshave.errors import SpokeshaveError
+from spokeshave.schemes.checks import check_above, is_number
+
 WARM_UP = 0.15
 
 Schedule = Callable[[int, int], float]
@@ -20,6 +23,13 @@ class Steps:
 
     at: tuple[float, ...]
     factor: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.at, tuple | list) or not all(
+            is_number(part) and 0 <= part <= 1 for part in self.at
+        ):
+            raise SpokeshaveError(f"Steps: at are parts of the training from 0 to 1, not {self.at!r}")
+        check_above("Steps", "factor", self.factor)
 
     def __call__(self, step: int, steps: int) -> float:
         """The fraction at `step` of `steps`."""

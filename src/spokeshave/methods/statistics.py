@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from spokeshave.data.batch_forms import parted, run_on
 from spokeshave.errors import SpokeshaveError
 from spokeshave.schemes.checks import check_count
+from spokeshave.weights import check_network
 
 
 @torch.no_grad()
@@ -20,6 +21,7 @@ def refresh_batch_norm(network: nn.Module, batches: Iterable[Any], passes: int =
     A projection shifts what flows through a network; its old statistics then cost accuracy needlessly. Raises
     SpokeshaveError where there is not one batch to measure on.
     """
+    check_network("refresh_batch_norm", network)
     check_count("refresh_batch_norm", "passes", passes)
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
     if not norms:

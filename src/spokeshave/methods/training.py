@@ -20,7 +20,8 @@ from spokeshave.methods.distillation import Loss, Teacher
 from spokeshave.methods.finite import check_trained
 from spokeshave.methods.schedule import Schedule, one_cycle
 from spokeshave.methods.session import Session
-from spokeshave.schemes.checks import check_above, check_count
+from spokeshave.schemes.checks import check_above, check_choice, check_count
+from spokeshave.weights import check_network
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,15 @@ def train(
     finished here. Raises SpokeshaveError for data without a batch, when the loss or a weight is no longer finite, and
     when Accelerate is asked for and missing.
     """
+    check_network("train", network)
+    for name, thing, kind in (
+        ("data", data, Data),
+        ("session", session, Session),
+        ("teacher", teacher, Teacher),
+    ):
+        if not isinstance(thing, kind) and (name == "data" or thing is not None):
+            raise SpokeshaveError(f"train: {name} must be a {kind.__name__}, not {type(thing).__name__}")
+    check_choice("train", "precision", precision, (torch.float32, torch.bfloat16))
     check_count("train", "epochs", epochs, 0)
     check_count("train", "first_epoch", first_epoch, 0)
     optimizer = optimizer or sgd(network, learning_rate, weight_decay)

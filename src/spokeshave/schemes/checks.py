@@ -56,8 +56,8 @@ def check_passes(owner: str, passes: int | None) -> None:
         check_count(owner, "passes", passes)
 
 
-def check_choice(owner: str, field: str, value: object, choices: tuple[str, ...]) -> None:
-    """Raise SpokeshaveError unless `value` is one of two or more texts."""
+def check_choice(owner: str, field: str, value: object, choices: tuple[object, ...]) -> None:
+    """Raise SpokeshaveError unless `value` is one of two choices or more."""
     if value not in choices:
         raise SpokeshaveError(f"{owner}: {field} must be {' or '.join(map(repr, choices))}, not {value!r}")
 
@@ -91,9 +91,9 @@ def empty_reason(kept: float, sparsity: float, least: int, total: int, unit: str
 
 def check_weight(owner: str, scheme: "Scheme", weight: Tensor, saliency: Tensor | None = None) -> None:
     """Raise SpokeshaveError unless the scheme supports the weight and all is finite and of one shape."""
-    _check_tensor(owner, "weight", weight)
+    check_tensor(owner, "weight", weight)
     if saliency is not None:
-        _check_tensor(owner, "saliency", saliency)
+        check_tensor(owner, "saliency", saliency)
     if weight.dim() < 2 or weight.numel() == 0 or not weight.is_floating_point():
         found = f"{weight.dtype} of shape {tuple(weight.shape)}".removeprefix("torch.")
         raise SpokeshaveError(f"{owner}: a weight must be floating-point with two axes or more, not {found}")
@@ -109,7 +109,8 @@ def check_weight(owner: str, scheme: "Scheme", weight: Tensor, saliency: Tensor 
             )
 
 
-def _check_tensor(owner: str, name: str, thing: object) -> None:
+def check_tensor(owner: str, name: str, thing: object) -> None:
+    """Raise SpokeshaveError unless this is a tensor."""
     if not isinstance(thing, Tensor):
         raise SpokeshaveError(f"{owner}: the {name} must be a tensor, not of type {type(thing).__name__}")
 

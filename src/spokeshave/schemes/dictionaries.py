@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from spokeshave.errors import SpokeshaveError
-from spokeshave.schemes.checks import check_count
+from spokeshave.schemes.checks import check_count, check_tensor
 from spokeshave.schemes.ranking import keep_largest_per_row, score
 
 OWNER = "patterns"
@@ -66,6 +66,7 @@ def learned_dictionary(
     The natural pattern of a kernel is the set of its `entries` largest, or most salient, weights (PatDNN, arXiv
     2001.00138). Kernels of zeros have none. Fewer than `count` patterns come back where the weight has no more.
     """
+    check_tensor(OWNER, "weight", weight)
     check_count(OWNER, "count", count)
     check_count(OWNER, "entries", entries)
     if weight.dim() != 4 or weight.shape[2:] != (3, 3) or entries > 9:

@@ -48,6 +48,8 @@ def scheme_from_dict(entry: dict[str, Any]) -> Scheme:
     >>> scheme_from_dict({"scheme": "unstructured", "sparsity": 0.9})
     Unstructured(sparsity=0.9)
     """
+    if not isinstance(entry, dict):
+        raise SpokeshaveError(f"a scheme is written as a name and its fields, not as {entry!r}")
     settings = dict(entry)
     name = settings.pop("scheme", None)
     if name not in list(SCHEMES):

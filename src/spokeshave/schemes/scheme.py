@@ -4,6 +4,8 @@ from typing import Protocol, cast, runtime_checkable
 
 from torch import Tensor
 
+from spokeshave.errors import SpokeshaveError
+
 
 class Packed(Protocol):
     """A weight stored the way its scheme allows; `unpack` gives back exactly what was packed."""
@@ -43,6 +45,17 @@ class Scheme(Protocol):
 
     def pack(self, weight: Tensor) -> Packed:
         """Store a weight of the set compactly; raises SpokeshaveError when `weight` is not in the set."""
+
+
+def check_scheme(owner: str, scheme: object) -> None:
+    """Raise SpokeshaveError unless this is a scheme, or None, which leaves a weight alone.
+
+    >>> check_scheme("the rule 'head'", "x")
+    Traceback (most recent call last):
+    spokeshave.errors.SpokeshaveError: the rule 'head' needs a scheme, such as BlockColumnRow(0.9), or None, not 'x'
+    """
+    if scheme is not None and (isinstance(scheme, type) or not isinstance(scheme, Scheme)):
+        raise SpokeshaveError(f"{owner} needs a scheme, such as BlockColumnRow(0.9), or None, not {scheme!r}")
 
 
 class Composable:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spokeshave.errors import SpokeshaveError
+from spokeshave.schemes.checks import check_count
 from spokeshave.schemes.n_of_m import NOfM
 from spokeshave.schemes.ranking import kept_count
 from spokeshave.schemes.registry import scheme_to_dict
@@ -36,8 +37,7 @@ class ExpertPruning:
             raise SpokeshaveError(
                 f"there is no criterion {self.criterion!r} for experts; there are {', '.join(CRITERIA)}"
             )
-        if self.token_floor < 0:
-            raise SpokeshaveError(f"the token floor must not be below 0, as {self.token_floor} is")
+        check_count("experts", "token_floor", self.token_floor, 0)
 
     @property
     def needs_tokens(self) -> bool:

@@ -14,11 +14,12 @@ from spokeshave.errors import SpokeshaveError
 from spokeshave.export import evaluating, one_sample
 from spokeshave.nesting import flattened
 from spokeshave.plan import Rule
+from spokeshave.schemes.checks import is_number
 from spokeshave.structures.budget import MultiplyAdds, nearest_share
 from spokeshave.structures.families import Family, families_of, least_worthy, removable, worth_of_units
 from spokeshave.structures.links import Links, links_of
 from spokeshave.structures.surgery import masked, shrunk
-from spokeshave.weights import Weight, layer_of, weights_of
+from spokeshave.weights import Weight, check_network, layer_of, weights_of
 from spokeshave.workload import trace
 
 TOLERANCE = 1e-4  # of the largest output: sums are in another order
@@ -61,6 +62,7 @@ def remove_structures(
     >>> smaller.network[0], smaller.left["2"]
     (Linear(in_features=8, out_features=8, bias=True), "its outputs are the network's outputs")
     """
+    check_network("remove_structures", network)
     links = links_of(network, example)
     weights = tuple(weight for weight in weights_of(network) if weight.wanted)
     worth = worth_of_units(links, _saliencies(network, links, weights, criterion, batches))
@@ -122,9 +124,11 @@ def _check_worth(families: Mapping[Family, float], worth: Mapping[int, float]) -
 
 def _wanted(shares: float | Mapping[str, float], weights: tuple[Weight, ...]) -> dict[str, float]:
     """The share that is asked for, by weight."""
+    if not isinstance(shares, int | float | Mapping):
+        raise SpokeshaveError(f"shares are a number, numbers by pattern, or MultiplyAdds, not {shares!r}")
     rules = {"*": shares} if isinstance(shares, int | float) else dict(shares)
     for pattern, share in rules.items():
-        if not 0 < share <= 1:
+        if not is_number(share) or not 0 < share <= 1:
             raise SpokeshaveError(f"the share for {pattern!r} must be a number in (0, 1], not {share!r}")
         if not any(Rule(pattern, None).covers(weight) for weight in weights):
             raise SpokeshaveError(f"the pattern {pattern!r} names no layer with weights")
