@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.operations import (
@@ -53,7 +52,7 @@ from spokeshave.compiler.operations import (
     WholeRecurrent,
     Widen,
 )
-from spokeshave.compiler.reference import run_operation
+from spokeshave.compiler.shapes_given import shapes_given
 from spokeshave.token_selection import most_tokens
 
 
@@ -171,16 +170,12 @@ def _real(rounded: bool) -> str:
 
 
 def _check_shape(graph: Graph, node: Node, where: str) -> None:
-    inputs = [
-        torch.empty(graph.shape(name), dtype=getattr(torch, graph.values[name].dtype), device="meta")
-        for name in node.inputs
-    ]
-    declared = [graph.shape(name) for name in node.outputs]
+    inputs = tuple((graph.shape(name), getattr(torch, graph.values[name].dtype)) for name in node.inputs)
+    declared = tuple(graph.shape(name) for name in node.outputs)
     try:
-        results = run_operation(node.operation, inputs, _WithoutData(graph.weights), declared[0], {})
+        given = shapes_given(node.operation, inputs, graph.weights, declared[0])
     except (RuntimeError, ValueError, IndexError, KeyError) as error:
         raise GraphError(f"{where} cannot run: {error}") from error
-    given = [tuple(result.shape) for result in results]
     if given != declared:
         raise GraphError(f"{where} gives {given}, declared is {declared}")
 
@@ -205,22 +200,6 @@ def _named(arguments: Any) -> Iterator[dict[str, Any]]:
     for entry in arguments.values() if isinstance(arguments, dict) else arguments:
         if isinstance(entry, dict | list):
             yield from _named(entry)
-
-
-class _WithoutData(Mapping[str, Tensor]):
-    """Weights as tensors of the meta device."""
-
-    def __init__(self, weights: Mapping[str, Tensor]) -> None:
-        self._weights = weights
-
-    def __getitem__(self, name: str) -> Tensor:
-        return self._weights[name].to("meta")
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._weights)
-
-    def __len__(self) -> int:
-        return len(self._weights)
 
 
 def _layer(operation: Convolution | Linear, graph: Graph, node: Node) -> str | None:
