@@ -4,8 +4,9 @@
 
 Every layer of the MNIST transformer is timed on this CPU at every tenth of its blocks (`devices.host`: compiled alone,
 one thread), and the shares at equal slopes are those at which the sum of times is the target. Beside it stand equal
-shares, and the allocation by multiply-adds, each at the most that fits the same measured time; accuracy is without
-training, over draws of calibration images. What is found goes into `lpvit.json`.
+shares, in tenths, and the allocation by multiply-adds, in hundredths of what is left of them, each at the most that
+fits the same measured time; accuracy is without training, over draws of calibration images. What is found goes into
+`lpvit.json`.
 """
 
 import sys
@@ -29,6 +30,7 @@ from spokeshave.workload import trace
 BEGINS = "by measured time: "
 TARGET = 0.7  # of the dense layers' time
 TENTHS = tuple(step / 10 for step in range(10, -1, -1))
+HUNDREDTHS = tuple(step / 100 for step in range(100, 0, -1))
 SETTINGS: dict[str, Any] = SLOPES[MEASURED] | {"shares": TENTHS, "half_width": 1}
 SEEDS, CALIBRATION = (0, 1, 2), 256
 TIME, WORK, EVEN = "slopes by time", "slopes by multiply-adds", "equal shares"
@@ -52,8 +54,8 @@ def trial(subject: Subject, seconds: Seconds) -> dict[str, Any]:
     fits = partial(fitting, lambda shares: seconds(plan_of(shares)) <= TARGET * whole)
     choices = {
         TIME: by_time.shares,
-        WORK: fits(lambda share: subject.allocated(share, by_work.curves, **SETTINGS).shares),
-        EVEN: fits(lambda share: dict.fromkeys(subject.names, share)),
+        WORK: fits(lambda share: subject.allocated(share, by_work.curves, **SETTINGS).shares, HUNDREDTHS),
+        EVEN: fits(lambda share: dict.fromkeys(subject.names, share), TENTHS),
     }
     parts = work_of(trace(subject.network, subject.example), subject.names).parts
     return {name: judged(subject, shares, seconds, whole, parts) for name, shares in choices.items()}
@@ -72,9 +74,11 @@ def judged(
     }
 
 
-def fitting(fits: Callable[[Shares], bool], choose: Callable[[float], Shares]) -> Shares:
-    """The choice of the largest tenth that fits."""
-    return next(shares for shares in map(choose, TENTHS) if fits(shares))
+def fitting(
+    fits: Callable[[Shares], bool], choose: Callable[[float], Shares], parts: Sequence[float]
+) -> Shares:
+    """The first choice that fits, of parts that go down."""
+    return next(shares for shares in map(choose, parts) if fits(shares))
 
 
 def findings(trials: Sequence[dict[str, Any]]) -> list[Finding]:

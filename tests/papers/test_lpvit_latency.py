@@ -1,11 +1,11 @@
 """What the further part of LPViT's check decides by itself."""
 
 import pytest
-from papers.lpvit_latency import EVEN, TIME, WORK, findings, fitting
+from papers.lpvit_latency import EVEN, TENTHS, TIME, WORK, findings, fitting
 
 
 def test_the_largest_share_that_fits_is_chosen():
-    chosen = fitting(lambda shares: shares["layer"] <= 0.65, lambda share: {"layer": share})
+    chosen = fitting(lambda shares: shares["layer"] <= 0.65, lambda share: {"layer": share}, TENTHS)
     assert chosen["layer"] == pytest.approx(0.6)
 
 
