@@ -4,10 +4,10 @@
     python -m bench.scheme_table --kind GRU
 
 Trained networks are brought into a scheme layer by layer, without training (`papers/layerwise.py`): convolutions of a
-CIFAR-10 ResNet-20, linear layers of the keyword transformer KWT-1, recurrent matrices of the keyword network GRU-400;
-all but a network's first and last layer. What leaves levels out is compiled in int8 as well, the precision that serves
-levels (not a codebook's, whose rows are rounded to 255 levels there). `removed` has tensors that shrink
-(`spokeshave.structures`): outputs of layers go, by the sizes of weights and inputs, until that part of the
+CIFAR-10 ResNet-20, linear layers of the keyword transformer KWT-1, recurrent matrices of the keyword networks GRU-400
+and LSTM-500; all but a network's first and last layer. What leaves levels out is compiled in int8 as well, the
+precision that serves levels (not a codebook's, whose rows are rounded to 255 levels there). `removed` has tensors that
+shrink (`spokeshave.structures`): outputs of layers go, by the sizes of weights and inputs, until that part of the
 multiply-adds is left. Accuracy is the deployment's, on test data; `weight_bytes` are those of its weights,
 `packed_bytes` those of the pruned layers as their schemes store them (`scheme.pack`), the dense ones in float32; time
 is that of one call, one thread, every deployment of a kind in one interleaved run. What was pruned is kept in
@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 from papers.deployments import Store, Trial, discard, store, with_times
-from papers.layerwise import Subject, cnn, gru, right_answers, transformer, trial
+from papers.layerwise import Subject, cnn, gru, lstm, right_answers, transformer, trial
 from papers.masks import Shape, width
 
 from bench.records import RESULTS, join, provenance
@@ -48,10 +48,14 @@ SUBJECTS: dict[str, tuple[Callable[[int, bool], Subject], int]] = {
     "CNN": (partial(cnn, fitted=512, passes=1), 2),
     "transformer": (transformer, 2),
     "GRU": (gru, 4),
+    "LSTM": (lstm, 4),
 }  # how many times fewer weights
 ALL = "all"
 REMOVED = "removed"  # no scheme: the tensors shrink
-WHOLE = ("GRU",)  # cells whose gates are cut out of one matrix by hand, which `remove_structures` leaves
+WHOLE = (
+    "GRU",
+    "LSTM",
+)  # cells whose gates are cut out of one matrix by hand, which `remove_structures` leaves
 FromShape = Callable[[Shape], Scheme]
 
 

@@ -1,9 +1,9 @@
-"""The keyword network GRU-400 with its trained weights (Zhang et al., arXiv 1711.07128), and clips to hear.
+"""The keyword networks GRU-400 and LSTM-500 with trained weights (Zhang et al., arXiv 1711.07128), and clips to hear.
 
-49 frames of 10 cepstra to 12 words. The state is reset before the candidate's matrix, as TensorFlow does it, so this is
-no `nn.GRU`. 300 clips of Speech Commands: of every seed's order one half is to train on, the other the test; the
-network has met most of them when it was trained. Where they are absent, scikit-learn's digits take their place, row by
-row, and a smaller network is trained on them first.
+49 frames of 10 cepstra to 12 words. The GRU's state is reset before the candidate's matrix, as TensorFlow does it, so
+this is no `nn.GRU`. 300 clips of Speech Commands: of every seed's order one half is to train on, the other the test;
+the networks have met most of them when they were trained. Where they are absent, scikit-learn's digits take their
+place, row by row, and a smaller network is trained on them first.
 """
 
 from dataclasses import dataclass, replace
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from papers.keyword_lstm import ProjectedCell, lstm_of
 from papers.pruning import trained
 from spokeshave.data import DATA, Batches, Data
 from spokeshave.errors import SpokeshaveError
@@ -19,6 +20,7 @@ from spokeshave.locate import data_folder
 
 WORDS = ("_silence_", "_unknown_", "yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 BATCH = 25
+NAMES = {"GRU": "GRU-400", "LSTM": "LSTM-500"}
 
 
 class Cell(nn.Module):
@@ -73,7 +75,7 @@ def heard_otherwise(clips: Tensor) -> Tensor:
 class Keywords:
     """A trained cell and clips; `about` says which."""
 
-    cell: Cell
+    cell: Cell | ProjectedCell
     clips: Data
     about: str
 
@@ -85,22 +87,22 @@ class Keywords:
         return clips.inputs[:1, 0].contiguous(), torch.zeros(1, self.cell.hidden)
 
 
-def keywords(seed: int) -> Keywords:
-    """GRU-400 and a seed's halves of the clips, or what takes their place."""
+def keywords(seed: int, kind: str = "GRU") -> Keywords:
+    """GRU-400, or the LSTM-500, and a seed's halves of the clips, or what takes their place."""
     try:
         folder = data_folder("kws_models")
         words = np.load(data_folder("speech_commands_sample") / "speech_commands_300.npz")["word"]
     except SpokeshaveError:
-        return _digits(seed)
+        return _digits(seed, kind)
     clips = torch.from_numpy(np.load(folder / "speech_commands_300_mfcc49x10.npz")["mfcc"]).float()
     labels = torch.tensor([WORDS.index(word) if word in WORDS else 1 for word in words])
     order = torch.randperm(len(clips), generator=torch.Generator().manual_seed(seed))
     first, second = order.chunk(2)
     train = Batches(clips[first], labels[first], BATCH, shuffle=True)
     data = Data(train, Batches(clips[second], labels[second], len(second)), len(WORDS), "keywords")
-    return Keywords(
-        _pretrained(np.load(folder / "kws_gru_l.npz")), data, "GRU-400 on 300 Speech Commands clips"
-    )
+    stored = np.load(folder / f"kws_{kind.lower()}_l.npz")
+    cell = lstm_of(stored) if kind == "LSTM" else _pretrained(stored)
+    return Keywords(cell, data, f"{NAMES[kind]} on 300 Speech Commands clips")
 
 
 def _pretrained(stored: np.lib.npyio.NpzFile) -> Cell:
@@ -119,7 +121,7 @@ def _pretrained(stored: np.lib.npyio.NpzFile) -> Cell:
     return cell
 
 
-def _digits(seed: int) -> Keywords:
+def _digits(seed: int, kind: str) -> Keywords:
     digits = DATA["digits"]()
     assert isinstance(digits.train, Batches)
     assert isinstance(digits.held_out, Batches)
@@ -129,6 +131,6 @@ def _digits(seed: int) -> Keywords:
     )
     data = replace(digits, train=train, held_out=held_out)
     torch.manual_seed(seed)
-    cell = Cell(16, 64, digits.classes)
+    cell = ProjectedCell(16, 64, 32, digits.classes) if kind == "LSTM" else Cell(16, 64, digits.classes)
     trained(Listener(cell, cell.hidden), data, 3, 1e-2, seed)
-    return Keywords(cell, data, "GRU of 64 units on digits row by row")
+    return Keywords(cell, data, f"{kind} of 64 units on digits row by row")

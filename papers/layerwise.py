@@ -1,7 +1,7 @@
 """Networks with their trained weights, pruned layer by layer without training, compiled and judged.
 
-A pretrained CIFAR-10 ResNet-20, the keyword network GRU-400 and the keyword transformer KWT-1; every layer is brought
-into its scheme by ADMM on its own outputs (`Reconstruction`), fitted to data that a seed draws.
+A pretrained CIFAR-10 ResNet-20, the keyword networks GRU-400 and LSTM-500 and the keyword transformer KWT-1; every
+layer is brought into its scheme by ADMM on its own outputs (`Reconstruction`), fitted to data that a seed draws.
 """
 
 import copy
@@ -101,13 +101,21 @@ def cnn(
 
 def gru(seed: int, quick: bool) -> Subject:
     """GRU-400, frame by frame."""
-    words = keywords(seed)
+    return _of_words("GRU", seed, ["gates.weight", "candidate.weight"])
+
+
+def lstm(seed: int, quick: bool) -> Subject:
+    """LSTM-500, frame by frame."""
+    return _of_words("LSTM", seed, ["gates.weight", "projection.weight"])
+
+
+def _of_words(kind: str, seed: int, names: list[str]) -> Subject:
+    words = keywords(seed, kind)
 
     def listen(cell: Any) -> nn.Module:
         return Listener(cell, words.cell.hidden)
 
-    names = ["gates.weight", "candidate.weight"]
-    return Subject("GRU", words.about, words.cell.eval(), names, words.clips, words.example, listen)
+    return Subject(kind, words.about, words.cell.eval(), names, words.clips, words.example, listen)
 
 
 def transformer(seed: int, quick: bool) -> Subject:
