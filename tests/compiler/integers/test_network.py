@@ -176,6 +176,28 @@ def test_weights_keep_the_levels_of_their_scheme(scheme):
         assert len(levels.unique()) <= 2 * 2**10
 
 
+def test_weights_outside_their_scheme_are_refused():
+    network, x = joined()
+    with pytest.raises(
+        SpokeshaveError, match=r"third.weight does not lie in FixedPoint\(bits=8.*fit the network"
+    ):
+        in_integers(network, x, MULTIPLIER, Plan((Rule("third", FixedPoint(8)),)))
+
+
+@pytest.mark.parametrize("scheme", [FixedPoint(8), Binary()], ids=str)
+def test_rows_that_give_nothing_are_rows_of_nothing(scheme):
+    """A row of zeros, and one that a batch norm multiplies by 0, neither with a bias."""
+    network, x = joined()
+    network.first.weight.data[2] = 0
+    for values in (network.first.bias, network.norm.running_mean, network.norm.bias):
+        values.data.zero_()
+    network.norm.weight.data[5] = 0
+    network.first.weight.data = scheme.project(network.first.weight.data)
+    whole = in_integers(network, x, MULTIPLIER, Plan((Rule("first", scheme),)))
+    (y,) = run_batch(whole.graph, [x])
+    assert (y - network(x)).norm() < 0.03 * network(x).norm()
+
+
 def test_a_codebook_has_no_levels_so_its_weights_are_rounded():
     network, x = joined()
     network.third.weight.data = Codebook(2).project(network.third.weight.data)

@@ -16,6 +16,7 @@ from spokeshave.compiler.operations import (
     Concatenate,
     Convolution,
     Expand,
+    Foreign,
     Linear,
     Mean,
     Pad,
@@ -98,7 +99,8 @@ def _form_reason(graph: Graph, node: Node, form: IntegerForm) -> str | None:
         return None
     if isinstance(operation, Pool):
         return _pool_reason(graph, node, operation)
-    return f"{type(operation).__name__} has no form in whole numbers"
+    name = operation.target if isinstance(operation, Foreign) else type(operation).__name__
+    return f"{name} has no form in whole numbers"
 
 
 def _binary_reason(graph: Graph, node: Node, operation: Binary) -> str | None:

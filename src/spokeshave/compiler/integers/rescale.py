@@ -42,8 +42,9 @@ def rescaled_rows(
     """What brings the sums of a layer's rows to levels of its output, and multipliers, shifts and biases by name."""
     units, residual = weight.scale * operation.input.scale, operation.residual
     parts: dict[str, Tensor] = {}
-    if bias is not None:
-        parts["bias"] = (bias.detach().double().flatten() / units + 0.5).floor().long()
+    if bias is not None:  # where a row's scale is 0, so is its bias: `with_room_for_biases`
+        exact = bias.detach().double().flatten() / torch.where(units > 0, units, torch.inf)
+        parts["bias"] = (exact + 0.5).floor().long()
     if operation.output is not None:
         joined = residual.scale / operation.output.scale if residual else None
         found = _numbers(units / operation.output.scale, joined, form)

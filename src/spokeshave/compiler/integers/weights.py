@@ -15,6 +15,7 @@ from spokeshave.compiler.operations.recurrent import UNIT_BITS
 from spokeshave.compiler.quantization.arithmetic import LARGEST_WEIGHT
 from spokeshave.compiler.quantization.gates import merged_biases
 from spokeshave.compiler.quantization.weights import quantize_rows
+from spokeshave.errors import SpokeshaveError
 from spokeshave.schemes.scheme import Scheme
 from spokeshave.schemes.whole_levels import whole_levels
 
@@ -32,19 +33,32 @@ class WholeWeight:
 def whole_weights(
     graph: Graph, imported: Mapping[str, Tensor], schemes: Mapping[str, Scheme], form: IntegerForm
 ) -> dict[str, WholeWeight]:
-    """The weights of all layers, recurrent ones too; `imported` holds them before batch norms were folded in."""
+    """The weights of all layers, recurrent ones too; `imported` holds them before batch norms were folded in.
+
+    Raises SpokeshaveError for weights that do not lie in their scheme yet.
+    """
     found: dict[str, WholeWeight] = {}
     for name, parameter in _matrices(graph):
         weight, source = graph.weights[name], imported.get(parameter)
         coded = None
         if parameter in schemes and source is not None and source.shape == weight.shape:
-            coded = whole_levels(schemes[parameter], source.detach())
+            coded = _member_levels(parameter, schemes[parameter], source.detach())
         found[name] = (
             rounded_weight(weight, form)
             if coded is None or source is None
             else _scaled(coded, source, weight)
         )
     return found
+
+
+def _member_levels(parameter: str, scheme: Scheme, weight: Tensor) -> tuple[Tensor, Tensor] | None:
+    coded = whole_levels(scheme, weight)
+    if coded is not None and not scheme.contains(weight):
+        raise SpokeshaveError(
+            f"{parameter} does not lie in {scheme}: fit the network to its plan, or project the weight, before it is "
+            "deployed"
+        )
+    return coded
 
 
 def _matrices(graph: Graph) -> Iterator[tuple[str, str]]:
