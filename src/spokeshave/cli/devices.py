@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from spokeshave.cli import engine
+from spokeshave.cli import engine, selector
 from spokeshave.cli.arguments import DataName, NetworkName, PlanFile, Shape, load_plan
 from spokeshave.cli.example import find_example
 from spokeshave.cli.output import Json, console, print_json
@@ -18,6 +18,7 @@ app = typer.Typer(
 
 
 app.command("engine", epilog=engine.EXAMPLE)(engine.engine)
+app.command("selector", epilog=selector.EXAMPLE)(selector.selector)
 
 
 @app.callback()
