@@ -142,6 +142,18 @@ def test_weights_of_few_levels_end_in_their_levels(scheme):
     assert errors[0] <= errors[1] * 1.0001
 
 
+@pytest.mark.parametrize("sparse", [BlockColumnRow(0.75, (4, 16)), Unstructured(0.75)], ids=str)
+def test_levels_of_what_was_pruned_cost_hardly_more_than_pruning(sparse):
+    """Eight bits lose little; what is left must have been fitted before it is rounded."""
+    torch.manual_seed(0)
+    inputs, weight = torch.randn(500, 32) @ (torch.randn(32, 32) / 5), torch.randn(16, 32)
+    both = sparse & FixedPoint(8)
+    rebuilt = [reconstruct(weight, (inputs.T @ inputs)[None], scheme) for scheme in (sparse, both)]
+    errors = [float((inputs @ (other - weight).T).norm()) for other in rebuilt]
+    assert both.contains(rebuilt[1])
+    assert errors[1] < 1.02 * errors[0]
+
+
 def test_inputs_that_are_always_zero_do_no_harm():
     torch.manual_seed(0)
     inputs = torch.randn(100, 32)

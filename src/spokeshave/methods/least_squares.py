@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from spokeshave.criteria.layer_matrices import matrices_of, weight_of
+from spokeshave.schemes.intersection import removing_part
 from spokeshave.schemes.scheme import Scheme
 
 RHO, RHO_GROWTH, STAGES = 0.1, 2.0, 6
@@ -43,14 +44,18 @@ def reconstruct(weight: Tensor, moments: Tensor, scheme: Scheme, layer: nn.Modul
 
     `moments` is `X X^T`, `[groups, K, K]`: as many rows of the matrix meet the inputs of each group. Columns are scaled
     by the size of their inputs first, so that the projection ranks by what reaches outputs; not so for schemes that
-    prescribe values, whose levels would not stay levels.
+    prescribe values, whose levels would not stay levels. Where some parts of an intersection only remove weights, what
+    these leave is fitted first and then brought to its levels.
     """
     size = moments.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
     damped = moments + DAMPING * size * torch.eye(moments.shape[-1])
     members, wanted = _Members(scheme, layer, tuple(weight.shape)), matrices_of(layer, weight)
     if not _prescribe_values(members, wanted) and members.hold(pruned := _pruned(wanted, damped, members)):
         return members.weight(pruned)
-    return members.weight(_with_levels(wanted, damped / size, members))
+    found = _with_levels(wanted, damped / size, members)
+    if (removing := removing_part(scheme)) is not None:
+        found.append(members.nearest(matrices_of(layer, reconstruct(weight, moments, removing, layer))))
+    return members.weight(min(found, key=lambda point: _lost(point - wanted, damped)))
 
 
 def _prescribe_values(members: _Members, wanted: Tensor) -> bool:
@@ -68,11 +73,14 @@ def _pruned(weight: Tensor, damped: Tensor, members: _Members) -> Tensor:
     return torch.stack(fitted) / scale
 
 
-def _with_levels(wanted: Tensor, correlations: Tensor, members: _Members) -> Tensor:
-    """The better of the point that ADMM ends in and of the nearest one: a hard problem, so either may be."""
-    found = [_alternate(wanted, correlations, members, ITERATIONS_ON_LEVELS), members.nearest(wanted)]
-    lost = [float((((point - wanted) @ correlations) * (point - wanted)).sum()) for point in found]
-    return found[lost.index(min(lost))]
+def _with_levels(wanted: Tensor, correlations: Tensor, members: _Members) -> list[Tensor]:
+    """The point that ADMM ends in and the nearest one: a hard problem, so either may be the better."""
+    return [_alternate(wanted, correlations, members, ITERATIONS_ON_LEVELS), members.nearest(wanted)]
+
+
+def _lost(change: Tensor, moments: Tensor) -> float:
+    """What a change of the weight does to the outputs, squared."""
+    return float(((change @ moments) * change).sum())
 
 
 def _alternate(

@@ -87,6 +87,21 @@ class Intersection(Composable):
         return min(forms, key=lambda form: form.nbytes)
 
 
+def removing_part(scheme: Scheme) -> Scheme | None:
+    """What removes weights in an intersection that has levels too; None for other schemes.
+
+    >>> from spokeshave.schemes.unstructured import Unstructured
+    >>> removing_part(Unstructured(0.5) & FixedPoint(8)), removing_part(FixedPoint(8))
+    (Unstructured(sparsity=0.5), None)
+    """
+    if not isinstance(scheme, Intersection):
+        return None
+    parts = tuple(part for part in scheme.parts if not isinstance(part, LEVELS))
+    if not parts or len(parts) == len(scheme.parts):
+        return None
+    return parts[0] if len(parts) == 1 else Intersection(parts)
+
+
 def short_of_budget(scheme: Scheme, weight: Tensor) -> str | None:
     """What an intersection's weight keeps where that is 1 % less than the strictest of its parts keeps alone, or None.
 
