@@ -59,10 +59,11 @@ class Subject:
     passes: int = PASSES
 
     def calibration(self) -> list[tuple[tuple[Tensor, ...]]]:
-        """Batches of what flows into the core on the data that layers are fitted to."""
+        """Batches of what flows into the core on the data that layers are fitted to, the same every time."""
         seen: list[tuple[tuple[Tensor, ...]]] = []
         hook = self.core.register_forward_pre_hook(lambda _, inputs: seen.append((inputs,)))
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.random.fork_rng():
+            torch.manual_seed(0)
             for inputs, _ in self.data.train:
                 self.listen(self.core)(inputs)
         hook.remove()
@@ -248,6 +249,7 @@ def trial(
     )
 
     def prune(core: nn.Module) -> None:
+        torch.manual_seed(seed)  # which batches are seen, whatever was pruned before
         if plan is not None:
             wanted = at_random(plan, seed) if random else plan
             begin(Reconstruction(subject.data.train, subject.passes), subject.listen(core), wanted).finish()
