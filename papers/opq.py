@@ -9,6 +9,7 @@ layers, and random shares. Without the CIFAR-10 data, the built-in digits networ
 import copy
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from math import prod
 from typing import Any
@@ -44,6 +45,8 @@ def run(quick: bool) -> Check:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     network, data, differences = _network_and_data(quick)
+    if quick:
+        data = replace(data.batched(16), held_out=judging_images(data, 200))
     key, seeds = f"opq/{data.name}{'-quick' if quick else ''}", SEEDS[:1] if quick else SEEDS
     rows = [
         remembered(f"{key}-{sparsity}-{name}-{seed}", partial(trial, network, data, sparsity, name, seed))
@@ -84,7 +87,7 @@ def trial(network: nn.Module, data: Data, sparsity: float, name: str, seed: int)
     for label, one in (("pruned", only_pruned), ("quantized", both)):
         torch.manual_seed(seed)  # which images the statistics are measured on
         refresh_batch_norm(one, data.train, passes=10)
-        record[label] = evaluate(one, tested(data)).top1
+        record[label] = evaluate(one, judging_images(data)).top1
     sizes = {weight.parameter: prod(weight.shape) for weight in weights_of(network) if weight.wanted}
     kept = {n: density(only_pruned.get_parameter(n)) * size for n, size in sizes.items()}
     bits = allocate_bits(EqualStep(BITS, whole=True), only_pruned).mean_rate if name == "OPQ" else BITS
@@ -98,7 +101,11 @@ def fine_tuned(network: nn.Module, data: Data, name: str, seed: int, samples: in
     levels = projected(student, plan)
     torch.manual_seed(seed)
     refresh_batch_norm(levels, data.train, passes=10)
-    record: dict[str, Any] = {"allocation": name, "seed": seed, "before": evaluate(levels, tested(data)).top1}
+    record: dict[str, Any] = {
+        "allocation": name,
+        "seed": seed,
+        "before": evaluate(levels, judging_images(data)).top1,
+    }
     schemes = plan.resolve(student)
     zeros = {each: student.get_parameter(each).detach() == 0 for each in schemes}
     session = begin(QuantizationAware(fixed_step=True), student, plan)
@@ -112,8 +119,10 @@ def fine_tuned(network: nn.Module, data: Data, name: str, seed: int, samples: in
     refresh_batch_norm(student, data.train, passes=10)
     kept = all(bool((student.get_parameter(each)[gone] == 0).all()) for each, gone in zeros.items())
     return record | {
-        "after": evaluate(student.eval(), tested(data)).top1,
-        "compiled": evaluate(compile_network(student, next(iter(data.held_out))[0][:1]), tested(data)).top1,
+        "after": evaluate(student.eval(), judging_images(data)).top1,
+        "compiled": evaluate(
+            compile_network(student, next(iter(data.held_out))[0][:1]), judging_images(data)
+        ).top1,
         "zeros_stay": kept,
         "steps_stay": all(torch.equal(value, last[key]) for key, value in first.items()),
         "in_the_plan": all(one.contains(student.get_parameter(each)) for each, one in schemes.items()),
@@ -140,10 +149,10 @@ def bits_plan(network: nn.Module, name: str) -> Plan:
     return uniform(network, FixedPoint(int(BITS)))
 
 
-def tested(data: Data) -> Batches:
+def judging_images(data: Data, images: int = TESTED) -> Batches:
     """The first test images."""
     assert isinstance(data.held_out, Batches)
-    return Batches(data.held_out.inputs[:TESTED], data.held_out.labels[:TESTED], 250)
+    return Batches(data.held_out.inputs[:images], data.held_out.labels[:images], 250)
 
 
 def deployed(network: nn.Module, data: Data) -> dict[str, Any]:
@@ -155,7 +164,7 @@ def deployed(network: nn.Module, data: Data) -> dict[str, Any]:
         refresh_batch_norm(networks[name], data.train, passes=10)
     return {
         "accuracies": {
-            name: evaluate(compile_network(each, example), tested(data)).top1
+            name: evaluate(compile_network(each, example), judging_images(data)).top1
             for name, each in networks.items()
         },
         "microseconds": clock({name: (each, None) for name, each in networks.items()}, example),
