@@ -12,12 +12,12 @@ from torch import Tensor
 from spokeshave.compiler.folder import write_folder
 from spokeshave.compiler.graph import Graph
 from spokeshave.compiler.graph_document import graph_document, graph_from
-from spokeshave.compiler.manifest import ValueRecord, check_files, file_record
+from spokeshave.compiler.manifest import ValueRecord, check_files, document_digest, file_record
 from spokeshave.compiler.verify import GraphError, verify
 from spokeshave.deployment import Cost
 from spokeshave.errors import SpokeshaveError
 
-FORMAT, WEIGHTS, STATE = 1, "weights.safetensors", "state.safetensors"
+FORMAT, WEIGHTS, STATE = 2, "weights.safetensors", "state.safetensors"
 Made = TypeVar("Made")
 Tensors = Mapping[str, Tensor]
 
@@ -41,7 +41,7 @@ def write_graph(
             "graph": graph_document(graph),
             "files": {name: file_record(whole / name) for name in files},
         }
-        (whole / marker).write_text(json.dumps(document, indent=1))
+        (whole / marker).write_text(json.dumps(document | {"sha256": document_digest(document)}, indent=1))
 
     write_folder(Path(folder), "deployment", marker, write)
 
@@ -62,6 +62,8 @@ def read_graph(
             raise SpokeshaveError(
                 f"{path} has format {document['format']}, this version reads format {FORMAT}; deploy again"
             )
+        if document.pop("sha256", None) != document_digest(document):
+            raise ValueError("its digest is not that of what it says")
         check_files(Path(folder), document["files"], (WEIGHTS, *document["files"]))
         graph = verify(graph_from(document["graph"], load_file(Path(folder) / WEIGHTS)))
         state = load_file(Path(folder) / STATE) if STATE in document["files"] else {}

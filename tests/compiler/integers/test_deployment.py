@@ -1,6 +1,7 @@
 """Deployments in whole numbers: called, saved and loaded as others are; sums may be a device's own."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from spokeshave.deployment import Cost
 from spokeshave.errors import SpokeshaveError
 
 FORM = IntegerForm(rescale="multiplier")
+DAMAGED = r"integers\.json is damaged: its digest is not that of what it says; save the deployment again"
 COST = Cost("modelled", "nothing", latency_seconds=1e-3, weight_bytes=100, by_layer=(("0", 1e-3),))
 
 
@@ -84,10 +86,26 @@ def test_wrong_inputs_and_folders_get_one_sentence(tmp_path):
     path = tmp_path / "saved" / "integers.json"
     document = json.loads(path.read_text())
     for change, said in (
-        ({"format": 0}, "has format 0, this version reads format 1"),
-        ({"graph": {}}, "is damaged: 'values'"),
-        ({"files": {}}, "weights.safetensors is missing"),
+        ({"format": 0}, "has format 0, this version reads format 2"),
+        ({"graph": {}}, DAMAGED),
+        ({"files": {}}, DAMAGED),
+        ({"sha256": None}, DAMAGED),
+        ({"device": 5}, DAMAGED),
+        ({"cost": document["cost"] | {"kind": "measured"}}, DAMAGED),
+        ({"form": document["form"] | {"accumulator_bits": 8}}, DAMAGED),
     ):
         path.write_text(json.dumps(document | change))
         with pytest.raises(SpokeshaveError, match=said):
             load_integer_deployment(tmp_path / "saved")
+
+
+def test_a_changed_scale_is_seen(tmp_path):
+    deployment, _ = deployed()
+    deployment.save(tmp_path / "saved")
+    path = tmp_path / "saved" / "integers.json"
+    text = path.read_text()
+    changed = re.sub(r'("scale": )([0-9.]+)', lambda found: f"{found[1]}{2 * float(found[2])}", text, count=1)
+    assert changed != text
+    path.write_text(changed)
+    with pytest.raises(SpokeshaveError, match=DAMAGED):
+        load_integer_deployment(tmp_path / "saved")

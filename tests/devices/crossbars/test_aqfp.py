@@ -224,6 +224,12 @@ def test_a_saved_deployment_draws_the_same_bits(tmp_path):
     assert torch.equal(loaded(x), made(x))
     assert torch.equal(loaded(x), made(x))  # and draw on
     assert (loaded.manifest, loaded.cost, loaded.elsewhere) == (made.manifest, made.cost, ("2",))
+    document = tmp_path / "saved" / "columns.json"
+    text = document.read_text()
+    document.write_text(text.replace('"seed": 5', '"seed": 6', 1))
+    with pytest.raises(SpokeshaveError, match=r"columns\.json is damaged: its digest"):
+        load_saved(tmp_path / "saved")
+    document.write_text(text)
     (tmp_path / "saved" / "weights.safetensors").write_bytes(b"")
     with pytest.raises(SpokeshaveError, match=r"weights\.safetensors is damaged"):
         load_saved(tmp_path / "saved")

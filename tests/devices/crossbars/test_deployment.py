@@ -153,6 +153,12 @@ def test_a_saved_deployment_has_the_same_cells(device, network, images, tmp_path
     assert (loaded.cost, loaded.manifest, loaded.bits) == (made.cost, made.manifest, made.bits)
     with pytest.raises(SpokeshaveError, match=r"holds no integers\.json"):
         load_integer_deployment(tmp_path / "saved")
+    document = tmp_path / "saved" / "crossbars.json"
+    text = document.read_text()
+    document.write_text(text.replace('"device": "', '"device": "another-', 1))
+    with pytest.raises(SpokeshaveError, match=r"crossbars\.json is damaged: its digest"):
+        load_saved(tmp_path / "saved")
+    document.write_text(text)
     (tmp_path / "saved" / "state.safetensors").unlink()
     with pytest.raises(SpokeshaveError, match=r"state\.safetensors is missing"):
         load_saved(tmp_path / "saved")
