@@ -2,9 +2,14 @@
 
 import json
 import subprocess
+from pathlib import Path
 
 import pytest
 from tests.devices.fpga.verilog.simulators import needs
+
+from spokeshave import devices
+
+MODELLED = Path(devices.__file__).parent / "modelled"
 
 ENGINE = "int8=4 columns=6 depth=8 positions=16 load_bytes=16 outputs=4"
 
@@ -34,7 +39,7 @@ def test_the_folder_simulates_to_what_must_come_out(whole, folder, spokeshave):
         "--engine",
         ENGINE,
         "--data",
-        "digits",
+        "parts.py:data",
         "--output",
         "rtl",
     )
@@ -69,7 +74,7 @@ def test_a_layer_in_compressed_blocks_simulates_on_the_csb_engine(whole, folder,
     command = ("deploy", "parts.py:pruned", "--shape", "1x8x8", "--device", "zcu102")
     code, _, err = spokeshave(*command, "--calibration", "digits", "--output", "blocks")
     assert code == 0, err
-    given = ("--engine", "csb block=4x8 lanes=2 columns=3", "--data", "digits", "--output", "rtl")
+    given = ("--engine", "csb block=4x8 lanes=2 columns=3", "--data", "parts.py:data", "--output", "rtl")
     code, _, err = spokeshave("verilog", "whole", "--layer", layer, *given)
     assert code == 2
     assert "cannot compute 4: its blocks of 4x8 keep every row and column: the plan gives it no scheme" in err
@@ -147,6 +152,14 @@ def simulated(rtl):
             ("--layer", "LAYER", "--engine", "int8=3"),
             "int8 lanes come in pairs, for two share a DSP block, not 3",
         ),
+        (("--layer", "LAYER", "--engine", "int8=²"), "--engine takes name=number of int8, int4"),
+        (("--layer", "LAYER", "--engine", "int8=" + "9" * 5000), "--engine takes name=number of int8, int4"),
+        (("--layer", "LAYER", "--engine", "csb block=²x3"), "--engine csb needs the plan's blocks"),
+        (("--layer", "LAYER", "--engine", "int8=8 int8=2"), "--engine takes int8 once, not both 8 and 2"),
+        (
+            ("--layer", "LAYER", "--data", "parts.py:large_images"),
+            "input 0 has shape (1, 3, 16, 16), the network takes (any number of samples, 1, 8, 8)",
+        ),
     ],
 )
 def test_mistakes_are_one_sentence(whole, spokeshave, options, sentence):
@@ -154,3 +167,39 @@ def test_mistakes_are_one_sentence(whole, spokeshave, options, sentence):
     code, _, err = spokeshave("verilog", "whole", *given, "--output", "rtl")
     assert code == 2
     assert sentence in err
+
+
+def changed(device, key, value):
+    """The text of a modelled device with another value in one of its tables."""
+    head, _, tail = MODELLED.joinpath(f"{device}.toml").read_text().partition(f"[{key}]\nvalue = ")
+    return f"{head}[{key}]\nvalue = {value}\n{tail.partition(chr(10))[2]}"
+
+
+def test_weights_that_no_lane_holds_are_refused(folder, spokeshave):
+    pytest.importorskip("sklearn")
+    (folder / "wide.toml").write_text(changed("integers-multiplier", "weight_bits", 16))
+    command = ("deploy", "parts.py:network", "--shape", "1x8x8", "--device", "wide.toml")
+    code, _, err = spokeshave(*command, "--calibration", "digits", "--output", "whole")
+    assert code == 0, err
+    code, _, err = spokeshave(
+        "verilog",
+        "whole",
+        "--layer",
+        layers(folder / "whole")[0],
+        "--engine",
+        "int8=4 columns=4",
+        "--output",
+        "rtl",
+    )
+    assert code == 2
+    assert "int8 lanes take weights from -127 to 127, and one is 32767 away from 0" in err
+    assert not (folder / "rtl").exists()
+
+
+@pytest.mark.parametrize("bits", [16, 20])
+def test_narrow_accumulators_are_refused(bits, whole, folder, spokeshave):
+    (folder / "narrow.toml").write_text(changed("zcu102", "accumulator_bits", bits))
+    given = ("--layer", layers(whole)[1], "--device", "narrow.toml", "--output", "rtl")
+    code, _, err = spokeshave("verilog", "whole", *given)
+    assert code == 2
+    assert f"{bits} bits" in err

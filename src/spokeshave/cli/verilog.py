@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 EXAMPLE = "Example: spokeshave verilog runs/whole --layer conv1 --device zcu102 --data cifar10 --output rtl"
 SIZES = "columns", "depth", "positions", "load_bytes", "outputs"
 CSB, BLOCK_SIZES = "csb", ("lanes", "columns")
+MOST_DIGITS = 12
 
 
 def verilog(
@@ -85,7 +86,11 @@ def _block_settings(text: str) -> "BlockSettings":
 
     words = text.split()[1:]
     blocks = [word.partition("=")[2].split("x") for word in words if word.startswith("block=")]
-    if len(blocks) != 1 or len(blocks[0]) != 2 or not all(part.isdigit() and int(part) for part in blocks[0]):
+    if (
+        len(blocks) != 1
+        or len(blocks[0]) != 2
+        or not all(_is_number(part) and int(part) for part in blocks[0])
+    ):
         raise SpokeshaveError(f"--engine csb needs the plan's blocks, such as block=32x64, and got {text!r}")
     sizes = _numbers(" ".join(word for word in words if not word.startswith("block=")), BLOCK_SIZES)
     if 0 in sizes.values():
@@ -94,10 +99,17 @@ def _block_settings(text: str) -> "BlockSettings":
 
 
 def _numbers(text: str, known: tuple[str, ...]) -> dict[str, int]:
-    found = {}
+    found: dict[str, int] = {}
     for word in text.split():
         name, _, number = word.partition("=")
-        if name not in known or not number.isdigit():
+        if name not in known or not _is_number(number):
             raise SpokeshaveError(f"--engine takes name=number of {', '.join(known)}, not {word!r}")
+        if name in found:
+            raise SpokeshaveError(f"--engine takes {name} once, not both {found[name]} and {number}")
         found[name] = int(number)
     return found
+
+
+def _is_number(text: str) -> bool:
+    """ASCII alone: `isdigit` is also true of a raised 2, which `int` refuses, as it does thousands of digits."""
+    return text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS

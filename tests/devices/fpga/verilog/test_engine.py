@@ -119,6 +119,25 @@ def test_numbers_that_have_no_place_are_refused():
         load_of(BINARY, replace(ones, kinds=("shift", "shift")))
 
 
+@pytest.mark.parametrize(("kind", "most"), [("int8", 127), ("int4", 7), ("shift", 64)])
+def test_weights_wider_than_a_lane_takes_are_refused(kind, most):
+    engine = Engine(Lanes(int8=2, int4=2, shift=2), columns=4)
+    numbers = replace(numbers_for(engine, {"int8": 2}, 3, 1), kinds=(kind, kind))
+    weights = torch.zeros_like(numbers.weights)
+    weights[1, 2] = -most
+    assert load_of(engine, replace(numbers, weights=weights)).jobs
+    with pytest.raises(
+        SpokeshaveError, match=f"{kind} lanes take weights from -{most} to {most}, and one is"
+    ):
+        load_of(engine, replace(numbers, weights=2 * weights))
+
+
+def test_accumulators_narrower_than_the_lanes_sums_are_refused():
+    narrow = replace(MIXED, accumulator_bits=8)
+    with pytest.raises(SpokeshaveError, match=r"columns give sums of (\d+) bits, .* or accumulator_bits=\1"):
+        generate_engine(narrow)
+
+
 def test_sums_that_may_overflow_are_refused():
     numbers = numbers_for(MIXED, {"int8": 4, "shift": 6}, 77, 3)
     narrow = replace(MIXED, accumulator_bits=20)

@@ -11,6 +11,7 @@ from torch import Tensor
 from spokeshave.compiler.folder import write_folder
 from spokeshave.compiler.integers import IntegerDeployment
 from spokeshave.compiler.integers.batched import batch_values
+from spokeshave.compiler.native import check_inputs
 from spokeshave.compiler.operations import Convolution, Quantized
 from spokeshave.compiler.quantization.executor import integer_sums
 from spokeshave.devices.fpga.verilog.block_run import BlockProduct, block_product, reason_against_blocks
@@ -52,6 +53,7 @@ def write_block_verilog(
     reason = _reason(node.operation, weight, settings.block)
     if reason is not None:
         raise SpokeshaveError(f"the CSB engine cannot compute {layer}: {reason}")
+    check_inputs(tuple(sample), deployment.manifest.inputs)
     read = batch_values(deployment.graph, sample)[node.inputs[0]]
     product = block_product(weight.flatten(1).long(), settings.block, settings.lanes, settings.columns)
     x, sums = vectors_of(node.operation, weight, read)

@@ -12,6 +12,7 @@ from spokeshave.devices.fpga.verilog.lanes import binary_dot_product, pair_dot_p
 from spokeshave.devices.fpga.verilog.memories import banks, memory
 from spokeshave.devices.fpga.verilog.module import Module, Port, clock, written
 from spokeshave.devices.fpga.verilog.requantizers import BOUND_BITS, requantizer
+from spokeshave.errors import SpokeshaveError
 
 LANE = "  wire [{bits}-1:0] {name};\n"
 EXTENDED = "  assign sums[{row}*{partial} +: {partial}] = {{{{({partial} - {bits}){{{name}[{bits}-1]}}}}, {name}}};\n"
@@ -94,7 +95,11 @@ def all_lanes(engine: Engine) -> Module:
     partial = max(
         port.bits for module in made.values() for port in module.ports if port.direction == "output"
     )
-    assert partial <= engine.accumulator_bits
+    if partial > engine.accumulator_bits:
+        raise SpokeshaveError(
+            f"lanes of {engine.columns} columns give sums of {partial} bits, more than the accumulators' "
+            f"{engine.accumulator_bits}; take fewer columns, or accumulator_bits={partial}"
+        )
     text, place, row = "", 0, 0
     for kind, module in made.items():
         names = [port.name for port in module.ports if port.direction == "output"]

@@ -13,6 +13,7 @@ from spokeshave.compiler.folder import write_folder
 from spokeshave.compiler.graph import Node
 from spokeshave.compiler.integers import IntegerDeployment
 from spokeshave.compiler.integers.batched import batch_values
+from spokeshave.compiler.native import check_inputs
 from spokeshave.compiler.operations import Quantized
 from spokeshave.compiler.quantization.executor import run_quantized
 from spokeshave.devices.fpga.cycles import count
@@ -21,7 +22,7 @@ from spokeshave.devices.fpga.schedule import jobs
 from spokeshave.devices.fpga.verilog.engine_run import engine_bench, write_load
 from spokeshave.devices.fpga.verilog.layer import numbers_of, reason_against
 from spokeshave.devices.fpga.verilog.module import modules_of
-from spokeshave.devices.fpga.verilog.product import in_order, load_of
+from spokeshave.devices.fpga.verilog.product import check_numbers, in_order, load_of
 from spokeshave.devices.fpga.verilog.simulation import write_modules
 from spokeshave.errors import SpokeshaveError
 
@@ -58,8 +59,10 @@ def write_verilog(
         able = ", ".join(name for name, reason in known.items() if reason is None) or "none"
         raise SpokeshaveError(f"the engine cannot compute {layer}: {known[layer]}; it can compute: {able}")
     assert isinstance(node.operation, Quantized)
+    check_inputs(tuple(sample), deployment.manifest.inputs)
     read = batch_values(deployment.graph, sample)[node.inputs[0]]
     numbers = numbers_of(engine, node.operation, deployment.graph.weights, read)
+    check_numbers(engine, numbers)
     made = run_quantized(node.operation, deployment.graph.weights, read)
     levels = made[0].flatten(1) if made.dim() == 4 else made.reshape(-1, made.shape[-1]).T
     bench = engine_bench(engine, numbers.low, numbers.high, numbers.zero_point)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from spokeshave.devices.fpga.engine import CODE_BITS, PARAMETER_BITS, Engine, LaneKind
+from spokeshave.devices.fpga.engine import CODE_BITS, LARGEST_SHIFT, PARAMETER_BITS, Engine, LaneKind
 from spokeshave.devices.fpga.schedule import Job, Outer, Product, jobs, kept_rows, loading_job, row_tiles
 from spokeshave.devices.fpga.verilog.control import Widths
 from spokeshave.devices.fpga.verilog.lanes import pair_codes, shift_codes
@@ -16,6 +16,7 @@ from spokeshave.devices.fpga.verilog.words import join_words, to_words
 from spokeshave.errors import SpokeshaveError
 
 NOBODY = -1
+LARGEST_WEIGHTS: dict[LaneKind, int] = {"int8": 127, "int4": 7, "shift": 1 << LARGEST_SHIFT, "binary": 1}
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,7 @@ def check_numbers(engine: Engine, numbers: Numbers) -> None:
         ends["multiplier"] = (numbers.multiplier, 1, 1)
     if engine.lanes.binary:
         _check_signs(numbers)
+    _check_weights(numbers)
     for name, (values, low, high) in ends.items():
         if bool(((values < low) | (values > high)).any()):
             raise SpokeshaveError(
@@ -171,6 +173,18 @@ def check_numbers(engine: Engine, numbers: Numbers) -> None:
             f"sums of these numbers may reach {largest}, which accumulators of {engine.accumulator_bits} bits do not "
             f"hold; {largest.bit_length() + 1} would"
         )
+
+
+def _check_weights(numbers: Numbers) -> None:
+    """A code has no bits for larger ones, which would be cut off."""
+    sizes = numbers.weights.abs().amax(1).tolist()
+    for kind, size in zip(numbers.kinds, sizes, strict=True):
+        most = LARGEST_WEIGHTS[kind]
+        if size > most:
+            raise SpokeshaveError(
+                f"{kind} lanes take weights from -{most} to {most}, and one is {int(size)} away from 0: deploy for a "
+                "device with weight_bits of at most 8"
+            )
 
 
 def _check_signs(numbers: Numbers) -> None:
