@@ -35,6 +35,13 @@ def test_a_network_in_whole_numbers_is_evaluated_and_run(folder, spokeshave, dev
     code, out, err = spokeshave("run", "whole", "x.npy", "--output", "y.npy")
     assert code == 0, err
     assert len(np.load(folder / "y.npy")) == 3
+    np.save(folder / "none.npy", np.zeros((0, 1, 8, 8), np.float32))
+    assert spokeshave("run", "whole", "none.npy", "--output", "y.npy")[0] == 0
+    assert len(np.load(folder / "y.npy")) == 0
+    for second in ("none.npy", "x.npy"):  # of another name, and of the same
+        code, _, err = spokeshave("run", "whole", "x.npy", second, "--output", "y.npy")
+        assert code == 2
+        assert "the deployment takes 1 inputs (input), 2 were given" in err
     code, out, err = spokeshave(*command, "--output", "whole", "--json")
     assert code == 0, err
     assert set(json.loads(out)) == {"output", "device", "accumulator_bits", "float32"}

@@ -28,7 +28,7 @@ def run(
 
     check_output_file(output)
     network = load_saved(deployment)
-    arrays = {name: tensor for path in inputs for name, tensor in read_arrays(path).items()}
+    arrays = [named for path in inputs for named in read_arrays(path).items()]
     outputs = name_outputs(
         network(*order_inputs(arrays, [record.name for record in network.manifest.inputs]))
     )
@@ -40,13 +40,17 @@ def run(
     console().print(f"{output}: " + ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items()))
 
 
-def order_inputs(arrays: "dict[str, Tensor]", names: list[str]) -> "list[Tensor]":
-    """The arrays in the order of the network's inputs: by name where all are known, else as given."""
+def order_inputs(arrays: "list[tuple[str, Tensor]]", names: list[str]) -> "list[Tensor]":
+    """The arrays in the order of the network's inputs: by name where all are known, else as given.
+
+    Two files may have the same name, in folders of their own.
+    """
     if len(arrays) != len(names):
         raise SpokeshaveError(
             f"the deployment takes {len(names)} inputs ({', '.join(names)}), {len(arrays)} were given"
         )
-    return [arrays[name] for name in names] if set(arrays) == set(names) else list(arrays.values())
+    named = dict(arrays)
+    return [named[name] for name in names] if set(named) == set(names) else [tensor for _, tensor in arrays]
 
 
 def name_outputs(outputs: Any) -> "dict[str, Tensor]":

@@ -109,3 +109,35 @@ def test_a_changed_scale_is_seen(tmp_path):
     path.write_text(changed)
     with pytest.raises(SpokeshaveError, match=DAMAGED):
         load_integer_deployment(tmp_path / "saved")
+
+
+@pytest.mark.parametrize("products", [False, True])
+def test_no_samples_give_empty_outputs(products):
+    plain, x = deployed()
+    weights = plain.graph.weights
+
+    def sums(node, x):
+        return integer_sums(node.operation, x, weights[node.operation.weight])
+
+    deployment = IntegerDeployment(plain.network, FORM, COST, products=sums if products else None)
+    made = deployment(x[:0])
+    assert (made["sum"].shape, made["share"][0].shape) == ((0, 4, 5, 7), (0, 4))
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_inputs_without_levels_are_refused(number):
+    deployment, x = deployed()
+    x[3, 1, 2, 2] = number
+    with pytest.raises(
+        SpokeshaveError, match="x holds NaN or infinite numbers, and whole numbers have neither"
+    ):
+        deployment(x)
+
+
+@pytest.mark.parametrize("number", [0, 1.5])
+def test_calibration_data_of_one_number_are_refused(number):
+    x = torch.full((5, 3, 7, 9), float(number))
+    with pytest.raises(
+        SpokeshaveError, match=f"shows no range of values: x is always {number}; give samples"
+    ):
+        whole_network(Two().eval(), x, [x], FORM)

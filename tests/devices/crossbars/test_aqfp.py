@@ -223,6 +223,7 @@ def test_a_saved_deployment_draws_the_same_bits(tmp_path):
     loaded = load_saved(tmp_path / "saved")
     assert torch.equal(loaded(x), made(x))
     assert torch.equal(loaded(x), made(x))  # and draw on
+    assert loaded(x[:0]).shape == (0, 10)
     assert (loaded.manifest, loaded.cost, loaded.elsewhere) == (made.manifest, made.cost, ("2",))
     document = tmp_path / "saved" / "columns.json"
     text = document.read_text()

@@ -47,6 +47,7 @@ from spokeshave.compiler.operations import (
 from spokeshave.compiler.quantization.executor import SumsOf, after_sums, run_quantized_recurrent
 from spokeshave.compiler.quantization.whole_recurrent import run_whole_recurrent
 from spokeshave.compiler.reference import run_operation
+from spokeshave.errors import SpokeshaveError
 
 Products = Callable[[Node, Tensor], Tensor]
 
@@ -118,6 +119,8 @@ def run_node(
         samples = len(values[graph.inputs[0]])
         made = run_operation(operation, read, weights, shape, values)
         return [tensor.expand(samples, *shape[1:]) for tensor in made]
+    if isinstance(operation, Quantize | QuantizedRecurrent):
+        _check_finite(node.inputs[0], read[0])
     if products is not None and isinstance(operation, Quantized):
         return [after_sums(operation, weights, products(node, read[0]), *read[1:])]
     if products is not None and isinstance(operation, QuantizedRecurrent):
@@ -131,6 +134,12 @@ def run_node(
         alone = {name: values[name][sample : sample + 1] for name in node.inputs}
         rows.append(run_operation(operation, [*alone.values()], weights, shape, alone))
     return [torch.cat(row) for row in zip(*rows, strict=True)]
+
+
+def _check_finite(name: str, value: Tensor) -> None:
+    """Raise SpokeshaveError where a value that is rounded to levels has none."""
+    if not bool(torch.isfinite(value).all()):
+        raise SpokeshaveError(f"{name} holds NaN or infinite numbers, and whole numbers have neither")
 
 
 def _sums_of(node: Node, products: Products) -> SumsOf:

@@ -64,6 +64,8 @@ class IntegerDeployment:
         if not all(isinstance(tensor, Tensor) for tensor in inputs):
             tensors = tuple(flattened(inputs)[0])
         samples = check_inputs(tensors, self.manifest.inputs)
+        if not samples:  # one sample shows the shapes of no samples
+            tensors = tuple(tensor.new_zeros(1, *tensor.shape[1:]) for tensor in tensors)
         with torch.inference_mode():
             parts = [
                 run_batch(
@@ -71,11 +73,13 @@ class IntegerDeployment:
                     [tensor[start : start + SAMPLES_AT_ONCE] for tensor in tensors],
                     self._products,
                 )
-                for start in range(0, samples, SAMPLES_AT_ONCE)
+                for start in range(0, len(tensors[0]), SAMPLES_AT_ONCE)
             ]
         constant = [name in self.graph.weights for name in self.graph.outputs]
         columns = zip(constant, zip(*parts, strict=True), strict=True)
-        return self._structure.build([column[0] if same else torch.cat(column) for same, column in columns])
+        return self._structure.build(
+            [column[0] if same else torch.cat(column)[:samples] for same, column in columns]
+        )
 
     def save(self, folder: Path | str) -> None:
         """Write graph, weights, form and cost to a folder, which must be new, empty or such a deployment."""

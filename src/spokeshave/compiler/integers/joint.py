@@ -19,7 +19,13 @@ from spokeshave.compiler.integers.batched import batch_values, run_node
 from spokeshave.compiler.integers.choices import Choices
 from spokeshave.compiler.integers.convert import in_whole_numbers
 from spokeshave.compiler.integers.grids import own_factor, powers_of_two, sharing
-from spokeshave.compiler.integers.network import WholeNetwork, batched, import_batch_first, stayed_float
+from spokeshave.compiler.integers.network import (
+    WholeNetwork,
+    batched,
+    check_varied,
+    import_batch_first,
+    stayed_float,
+)
 from spokeshave.compiler.integers.plan import Division, divide, goes_on_whole, modules
 from spokeshave.compiler.integers.ranges import check_accumulators
 from spokeshave.compiler.integers.recurrent import memories
@@ -69,6 +75,7 @@ def joint_network(
     graph = modules(optimise(imported.graph), form)
     division = divide(graph, form)
     batches = batched(calibration, search.samples)
+    check_varied(graph, batches)
     inputs = [torch.cat(column) for column in zip(*batches, strict=True)]
     with torch.inference_mode():
         found = _Search(graph, division, form, search, batch_values(graph, inputs))

@@ -75,6 +75,7 @@ def whole_network(
             f"the network has {len(graph.inputs)} inputs, the calibration data {len(batches[0])}: give batches "
             "((first, second, ...),)"
         )
+    check_varied(graph, batches)
     with shapes_blamed(graph, batches):
         histograms = observed(graph, batches, touched(graph, division))
     schemes = plan.resolve(network) if plan is not None else {}
@@ -110,6 +111,20 @@ def batched(calibration: Iterable[Any], samples: int) -> list[tuple[Tensor, ...]
         tuple(torch.cat(column) for column in zip(*found[start : start + BATCH], strict=True))
         for start in range(0, len(found), BATCH)
     ]
+
+
+def check_varied(graph: Graph, batches: list[tuple[Tensor, ...]]) -> None:
+    """Raise SpokeshaveError where every input is one number throughout: that shows no range of values."""
+    numbers = [torch.cat([tensor.flatten() for tensor in column]) for column in zip(*batches, strict=True)]
+    if all(bool((number == number[:1]).all()) for number in numbers):
+        same = ", ".join(
+            f"{name} is always {number[0].item():g}"
+            for name, number in zip(graph.inputs, numbers, strict=True)
+            if len(number)
+        )
+        raise SpokeshaveError(
+            f"the calibration data shows no range of values: {same}; give samples as the network will see them"
+        )
 
 
 def stayed_float(graph: Graph, division: Division) -> tuple[tuple[str, str], ...]:

@@ -66,7 +66,9 @@ class AQFPDeployment:
 
     def __call__(self, *inputs: Any) -> Any:
         """Run a batch."""
-        check_inputs(inputs, self.manifest.inputs)
+        samples = check_inputs(inputs, self.manifest.inputs)
+        if not samples:  # one sample of signs shows the shapes of no samples
+            inputs = tuple(tensor.new_ones(1, *tensor.shape[1:]) for tensor in inputs)
         values: dict[str, Tensor] = dict(zip(self.graph.inputs, inputs, strict=True))
         with torch.inference_mode():
             for node in self.graph.nodes:
@@ -74,7 +76,9 @@ class AQFPDeployment:
                 made = run_node(self.graph, node, values) if step is None else [step(values[node.inputs[0]])]
                 values.update(zip(node.outputs, made, strict=True))
         constants = self.graph.weights
-        outputs = [values[name] if name in values else constants[name] for name in self.graph.outputs]
+        outputs = [
+            values[name][:samples] if name in values else constants[name] for name in self.graph.outputs
+        ]
         return self._structure.build(outputs)
 
     def save(self, folder: Path | str) -> None:
