@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from spokeshave.devices import load_device
 
 COMMAND = ("devices", "engine", "zcu102", "parts.py:network", "--shape", "1x8x8")
@@ -23,3 +25,22 @@ def test_only_fpgas_have_engines(spokeshave):
     )
     assert code == 2
     assert "isaac is no FPGA" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--dsp", "-5"), "dsp must be 0 or more, not -5"),
+        (("--dsp", "0"), "no engine for this network fits zcu102: without DSP blocks nothing multiplies"),
+        (("--lut", "0"), "its smallest lanes are too large for 2,016 DSP, 0 LUT, "),
+        (
+            ("--output", "nowhere/mine.toml"),
+            "--output nowhere/mine.toml: there is no folder nowhere; make it",
+        ),
+        (("--output", "."), "--output . is a folder; name a TOML file, such as mine.toml"),
+    ],
+)
+def test_impossible_budgets_and_files_are_one_sentence(folder, spokeshave, options, sentence):
+    code, _, err = spokeshave(*COMMAND, "--rate", "100", *options)
+    assert code == 2
+    assert sentence in err

@@ -155,6 +155,10 @@ def simulated(rtl):
         (("--layer", "LAYER", "--engine", "int8=²"), "--engine takes name=number of int8, int4"),
         (("--layer", "LAYER", "--engine", "int8=" + "9" * 5000), "--engine takes name=number of int8, int4"),
         (("--layer", "LAYER", "--engine", "csb block=²x3"), "--engine csb needs the plan's blocks"),
+        (
+            ("--layer", "LAYER", "--engine", "csb block=4x8 lanes=20000 columns=64"),
+            "zcu102: a CSB engine of 20000 lanes of 2 x 64 needs 1,280,000 DSP, 634.92 times the 2,016",
+        ),
         (("--layer", "LAYER", "--engine", "int8=8 int8=2"), "--engine takes int8 once, not both 8 and 2"),
         (
             ("--layer", "LAYER", "--data", "parts.py:large_images"),

@@ -41,12 +41,16 @@ def engine(
         raise SpokeshaveError(
             f"{device} is no FPGA: engines are searched for devices of family fpga, such as zcu102"
         )
+    if output is not None:
+        _check_output(output)
     example = find_example(network, resolved := resolve_network(network), shape, data)
     result = answer(found.with_budget(dsp=dsp, lut=lut), trace(resolved, example), rate)
     if output is not None:
-        write_fpga(
-            result.design.device, output, f"found by the search for {network} at {rate:g} samples a second"
-        )
+        told = f"found by the search for {network} at {rate:g} samples a second"
+        try:
+            write_fpga(result.design.device, output, told)
+        except OSError as failure:
+            raise SpokeshaveError(f"{output} cannot be written: {failure.strerror}") from failure
     if json:
         chip = result.design.device
         print_json(
@@ -67,3 +71,11 @@ def engine(
     console().print(result.sentence(), markup=False, highlight=False)
     console().print(str(result.design.device.engine), markup=False, highlight=False)
     console().print(result.plan.to_yaml(), markup=False, highlight=False)
+
+
+def _check_output(path: Path) -> None:
+    """Before the search, which takes long."""
+    if path.is_dir():
+        raise SpokeshaveError(f"--output {path} is a folder; name a TOML file, such as {path / 'mine.toml'}")
+    if not path.parent.is_dir():
+        raise SpokeshaveError(f"--output {path}: there is no folder {path.parent}; make it, or name another")

@@ -49,10 +49,13 @@ def verilog(
     found = load_device(device)
     if not isinstance(found, FPGADevice):
         raise SpokeshaveError(f"{device} is no FPGA; `spokeshave devices list` says which device is one")
-    loaded = load_integer_deployment(deployment)
-    sample = sample_for(loaded.manifest.inputs, data)
+    settings = None
     if engine is not None and engine.split()[:1] == [CSB]:
         settings = _block_settings(engine)
+        found.check_dsp(f"a CSB engine of {settings.lanes} lanes of 2 x {settings.columns}", settings.dsp)
+    loaded = load_integer_deployment(deployment)
+    sample = sample_for(loaded.manifest.inputs, data)
+    if settings is not None:
         written = write_block_verilog(loaded, layer, settings, sample, output)
         told = f"{layer} on the CSB engine, {settings.lanes} lanes of 2 x {settings.columns}"
         _tell(written, told, output, json)

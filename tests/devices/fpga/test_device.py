@@ -115,6 +115,42 @@ def test_an_engine_of_absurd_size_is_refused_at_once() -> None:
         zcu102().with_engine(replace(zcu102().engine, columns=10**30))
 
 
+def test_the_size_at_fault_is_named() -> None:
+    deep = replace(zcu102().engine, depth=10**9)
+    with pytest.raises(
+        SpokeshaveError, match=r"BRAM, .*; with depth=\d+ in place of 1000000000 it"
+    ) as refused:
+        zcu102().with_engine(deep)
+    depth = int(str(refused.value).split("depth=")[1].split()[0])
+    assert zcu102().with_engine(replace(deep, depth=depth)).misfit() is None
+    with pytest.raises(SpokeshaveError, match="take less of several of columns, depth"):
+        zcu102().with_engine(replace(deep, positions=10**9))
+    with pytest.raises(SpokeshaveError, match="makes it fit: take fewer lanes"):
+        zcu102().with_engine(replace(deep, lanes=Lanes(int8=10**7)))
+
+
+@pytest.mark.parametrize(
+    ("bandwidth", "advice"),
+    [
+        (1e6, r"no engine fits, for a byte in and one out a cycle at this clock are 300 Mbyte/s"),
+        (1e9, r"load_bytes=1 with outputs=4 would fit"),
+    ],
+)
+def test_slow_memory_is_told_what_fits_it(bandwidth: float, advice: str) -> None:
+    slow = zcu102().with_figures(bandwidth=bandwidth)
+    assert advice in str(slow.misfit())
+    if "outputs=4" in advice:
+        assert replace(slow, engine=replace(slow.engine, load_bytes=1, outputs=4)).misfit() is None
+
+
+def test_other_engines_are_held_to_the_dsp_blocks() -> None:
+    zcu102().check_dsp("an engine", 2016)
+    with pytest.raises(
+        SpokeshaveError, match=r"an engine needs 4,000 DSP, 1\.98 times the 2,016 .* of 2,520"
+    ):
+        zcu102().check_dsp("an engine", 4000)
+
+
 def test_weights_beyond_the_memory_are_told_in_their_own_unit() -> None:
     small = zcu102().with_figures(memory=500)
     with pytest.raises(

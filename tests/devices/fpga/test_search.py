@@ -123,6 +123,18 @@ def test_budgets_beyond_the_chip_are_refused() -> None:
         find_engine(chip(dsp=10), chip().works(BLOCK))
 
 
+def test_networks_beyond_the_memory_are_refused() -> None:
+    with pytest.raises(SpokeshaveError, match="times the memory of zcu102"):
+        answer(chip().with_figures(memory=1000), BLOCK, 1)
+
+
+def test_powers_of_two_alone_need_no_dsp_blocks() -> None:
+    powers = (Precision("powers of two", lambda share: PowerOfTwo(4), (0.0,)),)
+    device = chip(dsp=0, lut=30_000)
+    by_shift = replace(device, engine=replace(device.engine, requantizer="shift"))
+    assert answer(by_shift, BLOCK, 1, powers).design.device.used.dsp == 0
+
+
 def test_a_found_engine_is_a_device_file(tmp_path: Path) -> None:
     device = chip(dsp=150, lut=20_000)
     design = find_engine(device, device.works(BLOCK))

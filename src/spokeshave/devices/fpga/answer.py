@@ -96,5 +96,6 @@ def best_engine(
 ) -> Answer:
     """The engine that is made for one choice, or the best of `known` ones where that is better."""
     plan = precision.plan(share)
+    device.weight_bytes(workload, plan)  # refuses those larger than the memory, as a deployment would
     design = find_engine(device, device.works(workload, plan), known)
     return Answer(precision.name, share, plan, design)

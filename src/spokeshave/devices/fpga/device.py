@@ -28,6 +28,8 @@ from spokeshave.plan import Plan
 from spokeshave.schemes.scheme import Scheme
 from spokeshave.workload import Layer, Workload, trace
 
+SIZES_TO_LESSEN = ("columns", "depth", "positions", "outputs")
+
 
 @dataclass(frozen=True)
 class FPGADevice:
@@ -105,6 +107,8 @@ class FPGADevice:
         usable = self._value("usable")
         given = {name: count / usable for name, count in counts.items() if count is not None}
         for name, count in given.items():
+            if count < 0:
+                raise SpokeshaveError(f"{name} must be 0 or more, not {usable * count:g}")
             if count > self._value(name):
                 raise SpokeshaveError(
                     f"{self.name} has {self._value(name):,.0f} {name.upper()}, of which designs can use "
@@ -113,7 +117,7 @@ class FPGADevice:
         return self.with_figures(**given)
 
     def misfit(self) -> str | None:
-        """The resource that the engine exceeds most, by how much, and how many columns would fit; None if none."""
+        """The resource that the engine exceeds most, by how much, and what would fit; None if none."""
         shares = self.used.shares(self.budget)
         worst = max(shares, key=lambda name: shares[name])
         if shares[worst] > 1:
@@ -124,26 +128,45 @@ class FPGADevice:
             )
         moved = (self.engine.load_bytes + self.engine.outputs) * self.clock
         if moved > self.bandwidth:
-            most = int(self.bandwidth / self.clock) - self.engine.outputs
             return (
                 f"{self.engine.load_bytes} bytes in and {self.engine.outputs} out a cycle are {moved / 1e9:.1f} GB/s, "
-                f"{moved / self.bandwidth:.2f} times what memory gives; load_bytes={max(most, 1)} would fit"
+                f"{moved / self.bandwidth:.2f} times what memory gives; {self._which_bytes_fit()}"
             )
         return None
 
+    def _which_bytes_fit(self) -> str:
+        """The most bytes in a cycle, with fewer out where one in would be too many."""
+        there = int(self.bandwidth / self.clock)
+        if there > self.engine.outputs:
+            return f"load_bytes={there - self.engine.outputs} would fit"
+        if there > 1:
+            return f"load_bytes=1 with outputs={there - 1} would fit"
+        least = readable(2 * self.clock, "byte/s")
+        return f"no engine fits, for a byte in and one out a cycle at this clock are {least}"
+
     def _what_fits(self) -> str:
-        """The most columns, found by halving: more of them never take less."""
-        fits, too_many = 0, self.engine.columns
+        """The most of the first size that makes it fit alone: columns, else what makes memories large."""
+        for size in SIZES_TO_LESSEN:
+            fits = self._most(size)
+            if fits:
+                return f"with {size}={fits} in place of {getattr(self.engine, size)} it would fit"
+        ones: dict[str, Any] = dict.fromkeys(SIZES_TO_LESSEN, 1)
+        smallest = replace(self.engine, **ones)
+        if max(resources_of(smallest).shares(self.budget).values()) > 1:
+            return f"no number of {' or '.join(SIZES_TO_LESSEN)} makes it fit: take fewer lanes"
+        return f"take less of several of {', '.join(SIZES_TO_LESSEN)}, for no one of them alone makes it fit"
+
+    def _most(self, size: str) -> int:
+        """The most of a size with which the engine fits, found by halving: more never take less; 0 where none does."""
+        fits, too_many = 0, getattr(self.engine, size)
         while too_many - fits > 1:
-            columns = (fits + too_many) // 2
-            used = resources_of(replace(self.engine, columns=columns))
+            middle = (fits + too_many) // 2
+            used = resources_of(replace(self.engine, **{size: middle}))
             if max(used.shares(self.budget).values()) <= 1:
-                fits = columns
+                fits = middle
             else:
-                too_many = columns
-        if fits:
-            return f"with columns={fits} in place of {self.engine.columns} it would fit"
-        return "no number of columns makes it fit: take fewer lanes"
+                too_many = middle
+        return fits
 
     def describe(self) -> str:
         """Every figure with its unit, status and source, and what the engine takes of the chip."""
@@ -201,10 +224,9 @@ class FPGADevice:
         Samples follow each other, so their rate is one by the latency. Layers that stay float32 are `left_out`. Raises
         SpokeshaveError for weights larger than the memory.
         """
+        weight_bytes = self.weight_bytes(workload, plan)
         works = self.works(workload, plan)
-        workload, left_out = self._parted(workload, assign(workload, plan))
-        weight_bits = sum(workload.once([work.weight_bits for work in works]))
-        self._check_memory(weight_bits / 8)
+        left_out = self._parted(workload, assign(workload, plan))[1]
         mapped = map_network(self.engine, works)
         seconds = mapped.cycles / self.clock
         return Cost(
@@ -212,11 +234,26 @@ class FPGADevice:
             source=f"engine of {self.name} ({self.file})",
             latency_seconds=seconds,
             energy_joules=self.watts * seconds + mapped.moved_bytes * self._value("byte_energy"),
-            weight_bytes=round(weight_bits / 8),
+            weight_bytes=round(weight_bytes),
             samples_per_second=1 / seconds,
             by_layer=tuple((layer.name, layer.cycles / self.clock) for layer in mapped.layers),
             left_out=left_out,
         )
+
+    def weight_bytes(self, workload: Workload, plan: Plan | None = None) -> float:
+        """Bytes of all weights; raises SpokeshaveError where they are larger than the memory."""
+        kept = self._parted(workload, assign(workload, plan))[0]
+        found = sum(kept.once([work.weight_bits for work in self.works(workload, plan)])) / 8
+        self._check_memory(found)
+        return found
+
+    def check_dsp(self, engine: str, dsp: int) -> None:
+        """Raise SpokeshaveError for an engine of another kind with more DSP blocks than designs can use."""
+        if dsp > self.budget.dsp:
+            raise SpokeshaveError(
+                f"{self.name}: {engine} needs {dsp:,} DSP, {dsp / self.budget.dsp:.2f} times the "
+                f"{self.budget.dsp:,.0f} that designs can use of {self.present.dsp:,.0f}; take fewer lanes or columns"
+            )
 
     def deploy(
         self,

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib.resources import files
+from math import inf
 
 from spokeshave.devices.figure import Figure
 from spokeshave.devices.fpga.engine import CODE_BITS, LARGEST_SHIFT, PARAMETER_DEPTH, Engine, LaneKind
@@ -34,10 +35,10 @@ class Resources:
         return self.dsp, self.lut, self.ff, self.bram
 
     def shares(self, present: "Resources") -> dict[str, float]:
-        """What share of `present` this is, by the name of the resource."""
+        """What share of `present` this is, by the name of the resource; infinite of what there is none of."""
         names = [field.name for field in fields(self)]
         return {
-            name: own / all_of
+            name: own / all_of if all_of else inf * own if own else 0.0
             for name, own, all_of in zip(names, self.values(), present.values(), strict=True)
         }
 

@@ -55,11 +55,17 @@ def find_engine(device: FPGADevice, network: Sequence[Work], known: Iterable[Eng
     for left_out in _ways_to_leave_out(network):
         found += _search(device, [_on_bytes(work, left_out) for work in network])
     if not found:
-        raise SpokeshaveError(
-            f"no engine for this network fits {device.name}: its smallest lanes are too large"
-        )
+        raise SpokeshaveError(f"no engine for this network fits {device.name}: {_why_none(device)}")
     best = device.with_engine(*_best(found, kinds, 1))
     return Design(best, map_network(best.engine, network))
+
+
+def _why_none(device: FPGADevice) -> str:
+    there = device.budget
+    if not there.dsp:
+        return "without DSP blocks nothing multiplies its rows of fixed_point or rescales by multipliers; allow some"
+    budget = f"{there.dsp:,.0f} DSP, {there.lut:,.0f} LUT, {there.ff:,.0f} FF and {there.bram:,.0f} BRAM"
+    return f"its smallest lanes are too large for {budget}; allow more"
 
 
 def _search(device: FPGADevice, network: Sequence[Work]) -> list[Engine]:

@@ -35,6 +35,11 @@ class BlockSettings:
     lanes: int = 4
     columns: int = 4
 
+    @property
+    def dsp(self) -> int:
+        """DSP blocks: one for the two rows of a column."""
+        return self.lanes * self.columns
+
 
 def write_block_verilog(
     deployment: IntegerDeployment,
