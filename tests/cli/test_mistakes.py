@@ -60,7 +60,11 @@ MISTAKES = {
         r"epochs.dense: .* \(got -1\)",
     ),
     "compression": ([*FIT, "--compression", "0.5"], "compression: input should be greater than 1"),
-    "no plan": (FIT, "exactly one of plan and compression must be given"),
+    "no plan": (
+        FIT,
+        "exactly one of plan and compression must be given, for host proposes no plan of its own",
+    ),
+    "no plan for a phone": ([*FIT, "--device", "galaxy-s10"], "galaxy-s10-cpu proposes no plan of its own"),
     "two plans": ([*COMPRESS, "--plan", "block.yaml", "--recipe", "no.yaml"], "there is no recipe no.yaml"),
     "plan not there": (
         [*FIT, "--plan", "gone.yaml"],

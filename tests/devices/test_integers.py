@@ -86,6 +86,14 @@ def test_schemes_that_a_device_cannot_use_are_refused_with_the_reason():
     shift, multiplier = load_device("integers-shift"), load_device("integers-multiplier")
     assert multiplier.supports(PowerOfTwo(4), convolution) is None
     assert multiplier.supports(Unstructured(0.5) & FixedPoint(4), convolution) is None
+    both = Plan((Rule("0", Unstructured(0.5) & FixedPoint(8)),))
+    for name in ("integers-multiplier", "zcu102"):
+        device = load_device(name)
+        cost, levels = (
+            device.cost(trace(network, x), one) for one in (both, Plan((Rule("0", FixedPoint(8)),)))
+        )
+        assert cost.source == f"{levels.source}, which computes with the zeros too"
+        assert cost == replace(levels, source=cost.source)
     assert "multiplies weights of 8 bits, not 9" in multiplier.supports(FixedPoint(9), convolution)
     assert "computes with the zeros too" in multiplier.supports(Unstructured(0.5), convolution)
     assert "no multiples of a scale" in multiplier.supports(Codebook(4), convolution)

@@ -61,8 +61,9 @@ def test_every_order_keeps_as_much(parts: tuple[Scheme, ...], least: float, sign
 )
 def test_what_parts_keep_less_of_together_is_told(scheme: Scheme, is_short: bool) -> None:
     point = scheme.project(normal())
-    reason = short_of_budget(scheme, point) or ""
-    assert reason.startswith(f"{100 * density(point):.1f} % of the weights are left, of " if is_short else "")
+    reason = short_of_budget({"a": scheme, "b": scheme}, {"a": point, "b": point}) or ""
+    told = f"a, b: {100 * density(point):.1f} % of the weights are left, of "
+    assert reason.startswith(told if is_short else "")
     assert ("lower sparsities keep more" in reason) == is_short
 
 

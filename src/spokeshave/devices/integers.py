@@ -17,11 +17,11 @@ from spokeshave.compiler.integers import IntegerDeployment, IntegerForm
 from spokeshave.compiler.integers.settings import Joins, Per, Rescaling, Scales
 from spokeshave.compiler.operations.integers import Rounding
 from spokeshave.deployment import Cost
-from spokeshave.devices.assignment import usable_schemes
+from spokeshave.devices.assignment import assign, usable_schemes
 from spokeshave.devices.device_file import DeviceFile
 from spokeshave.devices.figure import Fact, Figure, described
 from spokeshave.devices.transposed import rows_reason
-from spokeshave.devices.whole import deploy_whole, float_reason, whole_part
+from spokeshave.devices.whole import deploy_whole, float_reason, whole_part, zeros_told
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan
 from spokeshave.schemes.intersection import Intersection
@@ -106,14 +106,14 @@ class IntegerDevice:
 
         Layers that stay float32 are `left_out`.
         """
-        bits = self.bits(workload, plan)
+        bits, zeros = self.bits(workload, plan), zeros_told(assign(workload, plan))
         workload, left_out = whole_part(self.name, workload)
         pairs = tuple(zip(workload.layers, bits, strict=True))
         by_layer = tuple((layer.name, self.seconds(layer, wide)) for layer, wide in pairs)
         weights = workload.once([layer.weight_count * wide / 8 for layer, wide in pairs])
         return Cost(
             kind="modelled",
-            source=f"array of integer units, {self.name} ({self.file})",
+            source=f"array of integer units, {self.name} ({self.file}){zeros}",
             latency_seconds=sum(seconds for _, seconds in by_layer),
             energy_joules=sum(self.joules(layer, wide) for layer, wide in pairs),
             weight_bytes=round(sum(weights)),

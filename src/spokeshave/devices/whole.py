@@ -1,6 +1,6 @@
 """Deployments of devices that compute with whole numbers in the way of `compiler/integers/`, and what stays float32."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -13,6 +13,8 @@ from spokeshave.devices.assignment import layer_told
 from spokeshave.devices.device import Device
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan
+from spokeshave.schemes.intersection import LEVELS, Intersection
+from spokeshave.schemes.scheme import Scheme
 from spokeshave.workload import Layer, Workload, trace
 
 UNSEEN_PRODUCTS = ("MatMul", "Foreign")  # operations that multiply two activations and stay float32
@@ -71,6 +73,23 @@ def float_reason(layer: Layer) -> str | None:
     if layer.kind in ("convolution", "transposed") and len(layer.kernel) > 2:
         return f"convolutions over {len(layer.kernel)} axes have no form in whole numbers"
     return None
+
+
+def zeros_told(schemes: Mapping[str, Scheme]) -> str:
+    """What the source of a cost says of schemes with zeros among their levels: they are multiplied with as well.
+
+    >>> from spokeshave.schemes.quantizers import FixedPoint
+    >>> from spokeshave.schemes.unstructured import Unstructured
+    >>> zeros_told({"a": Unstructured(0.5) & FixedPoint(8)}), zeros_told({"a": FixedPoint(8)})
+    (', which computes with the zeros too', '')
+    """
+    sparse = any(
+        not isinstance(part, LEVELS)
+        for scheme in schemes.values()
+        if isinstance(scheme, Intersection)
+        for part in scheme.parts
+    )
+    return ", which computes with the zeros too" if sparse else ""
 
 
 def whole_part(device: str, workload: Workload) -> tuple[Workload, tuple[tuple[str, str], ...]]:

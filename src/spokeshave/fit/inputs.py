@@ -179,7 +179,7 @@ def planned(recipe: Recipe, network: nn.Module, device: Device, workload: Worklo
         return recipe, Plan(())
     proposal = proposed(device, workload)
     if proposal is None:
-        raise SpokeshaveError(f"recipe: {ONE_SOURCE}")
+        raise SpokeshaveError(f"recipe: {ONE_SOURCE}, for {device.name} proposes no plan of its own")
     return recipe.trained_by(proposal.method, proposal.trained_last), proposal.plan
 
 

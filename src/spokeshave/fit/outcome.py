@@ -76,15 +76,12 @@ def count_weights(network: nn.Module, schemes: Mapping[str, Scheme]) -> dict[str
     everything = sum(weight.numel() for weight in parameters.values())
     in_pruned = sum(weight.numel() for weight in pruned.values())
     left = sum(kept.values())
+    short = short_of_budget(schemes, {name: weight.detach() for name, weight in pruned.items()})
     return {
         "compression": max(1, in_pruned) / max(1, left),
         "compression_network": everything / max(1, everything - in_pruned + left),
         "density": {name: count / pruned[name].numel() for name, count in kept.items()},
-        "short_of_budget": [
-            f"{name}: {reason}."
-            for name, weight in pruned.items()
-            if (reason := short_of_budget(schemes[name], weight.detach()))
-        ],
+        "short_of_budget": [] if short is None else [f"{short}."],
     }
 
 

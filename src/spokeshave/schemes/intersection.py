@@ -1,6 +1,6 @@
 """Several schemes at once: `a & b`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, permutations
 
@@ -102,16 +102,30 @@ def removing_part(scheme: Scheme) -> Scheme | None:
     return parts[0] if len(parts) == 1 else Intersection(parts)
 
 
-def short_of_budget(scheme: Scheme, weight: Tensor) -> str | None:
-    """What an intersection's weight keeps where that is 1 % less than the strictest of its parts keeps alone, or None.
+def short_of_budget(schemes: Mapping[str, Scheme], weights: Mapping[str, Tensor]) -> str | None:
+    """What intersections' weights keep where that is 1 % less than the strictest of their parts keeps alone, or None.
 
     >>> from spokeshave.schemes.block_column_row import BlockColumnRow
     >>> from spokeshave.schemes.patterns import Patterns
     >>> both = Patterns(0.5) & BlockColumnRow(0.8, (4, 8))
     >>> weight = torch.randn(16, 8, 3, 3, generator=torch.Generator().manual_seed(0))
-    >>> (short_of_budget(both, both.project(weight)) or "")[:42]
-    '11.5 % of the weights are left, of 20.1 % '
+    >>> point = both.project(weight)
+    >>> (short_of_budget({"a": both, "b": both}, {"a": point, "b": point}) or "")[:48]
+    'a, b: 11.5 % of the weights are left, of 20.1 % '
     """
+    found = {name: short for name in schemes if (short := _shortfall(schemes[name], weights[name]))}
+    if not found:
+        return None
+    kept, alone, parts = zip(*found.values(), strict=True)
+    strictest = parts[0] if len(set(parts)) == 1 else "the strictest part of each"
+    return (
+        f"{', '.join(found)}: {_percents(kept)} % of the weights are left, of {_percents(alone)} % that {strictest} "
+        "keeps alone: the nearest that was found, for the parts have little in common; lower sparsities keep more"
+    )
+
+
+def _shortfall(scheme: Scheme, weight: Tensor) -> tuple[float, float, str] | None:
+    """What is left, what the strictest part keeps alone, and that part."""
     if not isinstance(scheme, Intersection):
         return None
     full = torch.rand(weight.shape, generator=torch.Generator().manual_seed(0)) + 1
@@ -119,10 +133,16 @@ def short_of_budget(scheme: Scheme, weight: Tensor) -> str | None:
     if not alone or density(weight) >= (1 - TOLERANCE) * min(alone.values()):
         return None
     strictest = min(alone, key=alone.__getitem__)
-    return (
-        f"{100 * density(weight):.1f} % of the weights are left, of {100 * alone[strictest]:.1f} % that {strictest} "
-        "keeps alone: the nearest that was found, for the parts have little in common; lower sparsities keep more"
-    )
+    return density(weight), alone[strictest], strictest
+
+
+def _percents(shares: Sequence[float]) -> str:
+    """
+    >>> _percents((0.5, 0.25)), _percents((0.125, 0.125))
+    ('25.0 to 50.0', '12.5')
+    """
+    least, most = (f"{100 * share:.1f}" for share in (min(shares), max(shares)))
+    return least if least == most else f"{least} to {most}"
 
 
 def _through(parts: Sequence[Scheme], point: Tensor, saliency: Tensor | None) -> Tensor:

@@ -22,7 +22,7 @@ from spokeshave.devices.fpga.mapping import Work, scheme_reason, works
 from spokeshave.devices.fpga.resources import Resources, resources_of
 from spokeshave.devices.fpga.signs import ELSEWHERE, check_signs, layer_reason
 from spokeshave.devices.transposed import rows_reason
-from spokeshave.devices.whole import deploy_whole, float_reason, parted, whole_part
+from spokeshave.devices.whole import deploy_whole, float_reason, parted, whole_part, zeros_told
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan
 from spokeshave.schemes.scheme import Scheme
@@ -43,7 +43,8 @@ class FPGADevice:
     file: str = ""
     kind: Literal["modelled"] = "modelled"
     deployment: str = (
-        "whole numbers, products bit for bit as the generated Verilog (grouped convolutions have none)"
+        "whole numbers, products bit for bit as the generated Verilog (grouped convolutions and recurrent layers have "
+        "none)"
     )
 
     @property
@@ -226,12 +227,13 @@ class FPGADevice:
         """
         weight_bytes = self.weight_bytes(workload, plan)
         works = self.works(workload, plan)
-        left_out = self._parted(workload, assign(workload, plan))[1]
+        schemes = assign(workload, plan)
+        left_out = self._parted(workload, schemes)[1]
         mapped = map_network(self.engine, works)
         seconds = mapped.cycles / self.clock
         return Cost(
             kind="modelled",
-            source=f"engine of {self.name} ({self.file})",
+            source=f"engine of {self.name} ({self.file}){zeros_told(schemes)}",
             latency_seconds=seconds,
             energy_joules=self.watts * seconds + mapped.moved_bytes * self._value("byte_energy"),
             weight_bytes=round(weight_bytes),
