@@ -1,9 +1,13 @@
 """`spokeshave deploy`, and the folder that it writes in `evaluate` and `run`."""
 
 import json
+import re
 
 import numpy as np
 import pytest
+
+from spokeshave.cli.deploy import _cost_lines
+from spokeshave.deployment import Cost
 
 SHAPE = ("--shape", "1x8x8")
 SIGNS = """
@@ -27,7 +31,7 @@ def test_a_network_in_whole_numbers_is_evaluated_and_run(folder, spokeshave, dev
     code, out, err = spokeshave(*command, "--output", "whole")
     assert code == 0, err
     assert f"whole numbers for {device}" in out
-    assert "µJ a sample (modelled: array of integer units" in out
+    assert re.search(r"[µn]s and [\d.]+ [µn]J a sample \(modelled: array of integer units", out)
     code, out, err = spokeshave("evaluate", "whole", "--data", "parts.py:data", "--json")
     assert code == 0, err
     assert json.loads(out)["total"] == 6
@@ -101,3 +105,19 @@ def test_a_network_without_whole_layers_is_refused(folder, spokeshave):
     assert code == 2
     assert "integers-multiplier can run no layer of the network: 1: convolutions over 3 axes" in err
     assert not (folder / "whole").exists()
+
+
+@pytest.mark.parametrize(
+    ("cost", "lines"),
+    [
+        (Cost("modelled", "it", 2e-6, 3e-12), ["2 µs and 3 pJ a sample (modelled: it)"]),
+        (Cost("modelled", "it", 2e-6), ["2 µs a sample (modelled: it)"]),
+        (Cost("modelled", "it"), []),
+        (
+            Cost("modelled", "it", 1.0, left_out=(("a", "not binary"), ("b", "not binary"))),
+            ["1 s a sample (modelled: it)", "Not counted: a, b (not binary)."],
+        ),
+    ],
+)
+def test_costs_are_told_as_far_as_they_are_known(cost, lines):
+    assert _cost_lines(cost) == lines

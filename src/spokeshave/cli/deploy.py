@@ -11,7 +11,7 @@ from spokeshave.cli.output import Json, console, print_json
 from spokeshave.errors import SpokeshaveError
 
 if TYPE_CHECKING:
-    from spokeshave.deployment import Deployment
+    from spokeshave.deployment import Cost, Deployment
 
 EXAMPLE = (
     "Example: spokeshave deploy cifar10-resnet20 --device integers-shift --calibration cifar10 --output whole"
@@ -56,12 +56,28 @@ def deploy(
     if json:
         print_json(record)
         return
-    cost = made.cost
-    if cost.latency_seconds is not None and cost.energy_joules is not None:
-        told = f"{cost.latency_seconds * 1e6:.1f} µs and {cost.energy_joules * 1e6:.2f} µJ a sample"
-        lines.insert(1, f"{told} ({cost.kind}: {cost.source})")
+    lines[1:1] = _cost_lines(made.cost)
     for line in lines:
         console().print(line, markup=False)
+
+
+def _cost_lines(cost: "Cost") -> list[str]:
+    """What a sample costs, as far as the device says, and what is not counted."""
+    from spokeshave.report import figures
+    from spokeshave.report.caveats import left_out
+
+    told = [
+        text
+        for value, text in (
+            (cost.latency_seconds, figures.seconds(cost.latency_seconds)),
+            (cost.energy_joules, figures.joules(cost.energy_joules)),
+        )
+        if value is not None
+    ]
+    if not told:
+        return []
+    sentence = f"{' and '.join(told)} a sample ({cost.kind}: {cost.source})"
+    return [sentence, *left_out({"left_out": cost.left_out})]
 
 
 def _described(made: "Deployment", output: Path, device: str) -> tuple[dict[str, Any], list[str]]:
