@@ -57,6 +57,12 @@ def test_a_phone_gets_plain_c(folder, spokeshave):
     assert code == 0, err
     assert "modelled" in out
     assert (folder / "phone" / "model.c").is_file()
+    code, _, err = spokeshave("evaluate", "phone", "--data", "parts.py:data")
+    assert code == 2
+    assert (
+        "phone is not a deployment that runs here: it is plain C, which its README.md says how to build"
+        in err
+    )
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,9 @@ def test_a_saved_deployment_has_the_same_cells(device, network, images, tmp_path
         loaded = load_saved(tmp_path / "saved")
         assert torch.equal(loaded(images), made(images))
     assert (loaded.cost, loaded.manifest, loaded.bits) == (made.cost, made.manifest, made.bits)
-    with pytest.raises(SpokeshaveError, match=r"holds no integers\.json"):
+    with pytest.raises(
+        SpokeshaveError, match="is no deployment in integers: it is a deployment on crossbars"
+    ):
         load_integer_deployment(tmp_path / "saved")
     document = tmp_path / "saved" / "crossbars.json"
     text = document.read_text()
