@@ -17,7 +17,6 @@ from spokeshave.schemes.intersection import LEVELS, Intersection
 from spokeshave.schemes.scheme import Scheme
 from spokeshave.workload import Layer, Workload, trace
 
-UNSEEN_PRODUCTS = ("MatMul", "Foreign")  # operations that multiply two activations and stay float32
 ELSEWHERE = "stays float32, so it runs elsewhere"
 
 
@@ -56,7 +55,9 @@ def deploy_whole(
 def _cost(device: Device, workload: Workload, plan: Plan | None, whole: WholeNetwork) -> Cost:
     """What the deployment's whole numbers cost: without products of activations that it computes in float32."""
     told = (entry.removesuffix(")").rpartition(" (") for entry, _ in whole.floats)
-    floats = {name for name, _, kind in told if kind in UNSEEN_PRODUCTS}
+    floats = {
+        name for name, _, kind in told if kind == "MatMul" or "." in kind
+    }  # operators of PyTorch have dots
     in_no_module = not floats <= {layer.name for layer in workload.layers}
 
     def reason(layer: Layer) -> str | None:

@@ -14,7 +14,7 @@ from spokeshave.compiler.importer import Imported, import_program
 from spokeshave.compiler.integers.choices import Choices
 from spokeshave.compiler.integers.convert import in_whole_numbers
 from spokeshave.compiler.integers.grids import choose_grids, observed, touched
-from spokeshave.compiler.integers.plan import Division, divide, modules
+from spokeshave.compiler.integers.plan import Division, divide, modules, operator_name
 from spokeshave.compiler.integers.ranges import check_accumulators
 from spokeshave.compiler.integers.settings import IntegerForm
 from spokeshave.compiler.integers.weights import whole_weights, with_room_for_biases
@@ -133,7 +133,7 @@ def stayed_float(graph: Graph, division: Division) -> tuple[tuple[str, str], ...
     for node in graph.nodes:
         if node.outputs[0] in division.reasons:
             found.append(
-                (f"{node.layer} ({type(node.operation).__name__})", division.reasons[node.outputs[0]])
+                (f"{node.layer} ({operator_name(node.operation)})", division.reasons[node.outputs[0]])
             )
         elif isinstance(node.operation, Attention):
             found.append((f"{node.layer} (Softmax)", "it stands between the two products of attention"))

@@ -19,6 +19,7 @@ from spokeshave.compiler.operations import (
     Foreign,
     Linear,
     Mean,
+    Operation,
     Pad,
     Permute,
     Pool,
@@ -99,8 +100,12 @@ def _form_reason(graph: Graph, node: Node, form: IntegerForm) -> str | None:
         return None
     if isinstance(operation, Pool):
         return _pool_reason(graph, node, operation)
-    name = operation.target if isinstance(operation, Foreign) else type(operation).__name__
-    return f"{name} has no form in whole numbers"
+    return f"{operator_name(operation)} has no form in whole numbers"
+
+
+def operator_name(operation: Operation) -> str:
+    """An operation as sentences call it: by its operator in PyTorch where it has no kernel here."""
+    return operation.target if isinstance(operation, Foreign) else type(operation).__name__
 
 
 def _binary_reason(graph: Graph, node: Node, operation: Binary) -> str | None:
