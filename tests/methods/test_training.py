@@ -118,7 +118,7 @@ def test_data_without_a_batch_is_told(network, data, empty):
         ({"teacher": nn.Linear(2, 2)}, "teacher must be a Teacher, not Linear"),
         ({"data": []}, "data must be a Data, not list"),
         ({"network": None}, "train needs a network, .*, not None"),
-        ({"learning_rate": "0.1"}, "learning_rate must be above 0 and finite, not '0.1'"),
+        ({"learning_rate": "0.1"}, "learning_rate must be at least 0 and finite, not '0.1'"),
     ],
 )
 def test_settings_that_cannot_be_are_told(network, data, setting, sentence):

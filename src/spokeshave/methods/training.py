@@ -20,7 +20,7 @@ from spokeshave.methods.distillation import Loss, Teacher
 from spokeshave.methods.finite import check_trained
 from spokeshave.methods.schedule import Schedule, one_cycle
 from spokeshave.methods.session import Session
-from spokeshave.schemes.checks import check_above, check_choice, check_count
+from spokeshave.schemes.checks import check_choice, check_count, check_least
 from spokeshave.weights import check_network
 
 
@@ -177,13 +177,13 @@ def _step(run: Training, engine: _Engine, inputs: Tensor, labels: Tensor) -> Ten
 
 def sgd(network: nn.Module, learning_rate: float, weight_decay: float = 5e-4) -> Optimizer:
     """The loop's own optimiser: SGD with Nesterov momentum 0.9."""
-    check_above("train", "learning_rate", learning_rate)
+    check_least("train", "learning_rate", learning_rate, 0)
     return SGD(network.parameters(), learning_rate, momentum=0.9, weight_decay=weight_decay, nesterov=True)
 
 
 def adamw(network: nn.Module, learning_rate: float, weight_decay: float = 0.05) -> Optimizer:
     """What vision transformers are trained with, which SGD trains slowly (DeiT, arXiv 2012.12877)."""
-    check_above("train", "learning_rate", learning_rate)
+    check_least("train", "learning_rate", learning_rate, 0)
     return AdamW(network.parameters(), learning_rate, weight_decay=weight_decay)
 
 

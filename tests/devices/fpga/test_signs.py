@@ -23,7 +23,11 @@ def network():
     made = binary_perceptron(36, (24, 16), 10).eval()
     for norm in (made[3], made[6]):
         norm.bias.data.normal_()  # no sum is on the bound, where float32 has either sign
-    for name, scheme in PLAN.resolve(made).items():
+    return projected(made, PLAN)
+
+
+def projected(made, plan):
+    for name, scheme in plan.resolve(made).items() if plan else ():
         weight = made.get_parameter(name)
         weight.data = scheme.project(weight.data)
     return made
@@ -63,4 +67,4 @@ def test_accuracy_and_cost_are_those_of_the_whole_network():
 )  # fmt: skip
 def test_what_is_no_network_of_signs_is_told(made, plan, sentence):
     with pytest.raises(SpokeshaveError, match=sentence):
-        DEVICE.deploy(made.eval(), X[:1], plan, [X])
+        DEVICE.deploy(projected(made.eval(), plan), X[:1], plan, [X])
