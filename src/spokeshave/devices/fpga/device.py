@@ -244,8 +244,9 @@ class FPGADevice:
 
     def weight_bytes(self, workload: Workload, plan: Plan | None = None) -> float:
         """Bytes of all weights; raises SpokeshaveError where they are larger than the memory."""
+        works = self.works(workload, plan)
         kept = self._parted(workload, assign(workload, plan))[0]
-        found = sum(kept.once([work.weight_bits for work in self.works(workload, plan)])) / 8
+        found = sum(kept.once([work.weight_bits for work in works])) / 8
         self._check_memory(found)
         return found
 
