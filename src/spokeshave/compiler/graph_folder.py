@@ -12,7 +12,7 @@ from torch import Tensor
 from spokeshave.compiler.folder import write_folder
 from spokeshave.compiler.graph import Graph
 from spokeshave.compiler.graph_document import graph_document, graph_from
-from spokeshave.compiler.kinds import kind_told
+from spokeshave.compiler.kinds import reason_missing
 from spokeshave.compiler.manifest import ValueRecord, check_files, document_digest, file_record
 from spokeshave.compiler.verify import GraphError, verify
 from spokeshave.deployment import Cost
@@ -56,9 +56,7 @@ def read_graph(
     """
     path = Path(folder) / marker
     if not path.is_file():
-        found = kind_told(Path(folder))
-        reason = f"it holds no {marker}" if found is None else f"it is {found}"
-        raise SpokeshaveError(f"{folder} is no {kind}: {reason}")
+        raise SpokeshaveError(f"{folder} is no {kind}: {reason_missing(Path(folder), marker)}")
     try:
         document = json.loads(path.read_text())
         if document["format"] != FORMAT:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from spokeshave.compiler.dynamic import Extent
-from spokeshave.compiler.kinds import kind_told
+from spokeshave.compiler.kinds import kind_told, reason_missing
 from spokeshave.compiler.operations import Activation, Foreign, Operation
 from spokeshave.compiler.quantization.record import LayerPrecision, layer_precision
 from spokeshave.compiler.schedule import Schedule
@@ -125,9 +125,8 @@ def read_manifest(folder: Path) -> Manifest:
     """Read a manifest and check every file against it; raises SpokeshaveError for anything missing or damaged."""
     path = folder / MANIFEST
     if not path.is_file():
-        found = kind_told(folder)
-        reason = f"it holds no {MANIFEST}" if found is None else f"it is {found}"
-        raise SpokeshaveError(f"{folder} is not a deployment{' that runs here' if found else ''}: {reason}")
+        here = " that runs here" if kind_told(folder) else ""
+        raise SpokeshaveError(f"{folder} is not a deployment{here}: {reason_missing(folder, MANIFEST)}")
     try:
         document = json.loads(path.read_text())
         if not isinstance(document, dict):

@@ -5,6 +5,7 @@ from math import erf, pi, sqrt
 
 import pytest
 import torch
+from tests.devices.crossbars.damage import refused_when_changed
 from torch import nn
 
 from spokeshave.data import DATA
@@ -225,12 +226,7 @@ def test_a_saved_deployment_draws_the_same_bits(tmp_path):
     assert torch.equal(loaded(x), made(x))  # and draw on
     assert loaded(x[:0]).shape == (0, 10)
     assert (loaded.manifest, loaded.cost, loaded.elsewhere) == (made.manifest, made.cost, ("2",))
-    document = tmp_path / "saved" / "columns.json"
-    text = document.read_text()
-    document.write_text(text.replace('"seed": 5', '"seed": 6', 1))
-    with pytest.raises(SpokeshaveError, match=r"columns\.json is damaged: its digest"):
-        load_saved(tmp_path / "saved")
-    document.write_text(text)
+    refused_when_changed(tmp_path / "saved" / "columns.json", '"seed": 5', '"seed": 6')
     (tmp_path / "saved" / "weights.safetensors").write_bytes(b"")
     with pytest.raises(SpokeshaveError, match=r"weights\.safetensors is damaged"):
         load_saved(tmp_path / "saved")

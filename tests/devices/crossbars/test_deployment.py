@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tests.devices.crossbars.damage import refused_when_changed
 from torch import Tensor, nn
 
 from spokeshave.compiler.integers import load_integer_deployment
@@ -155,12 +156,7 @@ def test_a_saved_deployment_has_the_same_cells(device, network, images, tmp_path
         SpokeshaveError, match="is no deployment in integers: it is a deployment on crossbars"
     ):
         load_integer_deployment(tmp_path / "saved")
-    document = tmp_path / "saved" / "crossbars.json"
-    text = document.read_text()
-    document.write_text(text.replace('"device": "', '"device": "another-', 1))
-    with pytest.raises(SpokeshaveError, match=r"crossbars\.json is damaged: its digest"):
-        load_saved(tmp_path / "saved")
-    document.write_text(text)
+    refused_when_changed(tmp_path / "saved" / "crossbars.json", '"device": "', '"device": "another-')
     (tmp_path / "saved" / "state.safetensors").unlink()
     with pytest.raises(SpokeshaveError, match=r"state\.safetensors is missing"):
         load_saved(tmp_path / "saved")
