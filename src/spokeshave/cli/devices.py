@@ -8,7 +8,7 @@ import typer
 from spokeshave.cli import engine, selector
 from spokeshave.cli.arguments import DataName, NetworkName, PlanFile, Shape, load_plan
 from spokeshave.cli.example import find_example
-from spokeshave.cli.output import Json, console, print_json
+from spokeshave.cli.output import Json, console, print_json, writing
 
 EXAMPLE = "Example: spokeshave devices show host"
 
@@ -93,20 +93,12 @@ def compare(
         _cost(way, workload, schemes) for name in names for way in ways(load_device(name), workload, schemes)
     ]
     if svg is not None:
-        _write_chart(svg, alone(cost_chart(network, entries)))
+        with writing(svg):
+            svg.write_text(alone(cost_chart(network, entries)))
     if json:
         print_json(entries)
         return
     console().print(cost_table(network, entries))
-
-
-def _write_chart(path: Path, chart: str) -> None:
-    from spokeshave.errors import SpokeshaveError
-
-    try:
-        path.write_text(chart)
-    except OSError as failure:
-        raise SpokeshaveError(f"{path} cannot be written: {failure.strerror}") from failure
 
 
 def _cost(device: Any, workload: Any, plan: Any) -> dict[str, Any]:

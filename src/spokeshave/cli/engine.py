@@ -7,7 +7,7 @@ import typer
 
 from spokeshave.cli.arguments import DataName, NetworkName, Shape
 from spokeshave.cli.example import find_example
-from spokeshave.cli.output import Json, console, print_json
+from spokeshave.cli.output import Json, console, print_json, writing
 from spokeshave.errors import SpokeshaveError
 
 EXAMPLE = "Example: spokeshave devices engine zcu102 cifar10-resnet20 --rate 2000"
@@ -47,10 +47,8 @@ def engine(
     result = answer(found.with_budget(dsp=dsp, lut=lut), trace(resolved, example), rate)
     if output is not None:
         told = f"found by the search for {network} at {rate:g} samples a second"
-        try:
+        with writing(output):
             write_fpga(result.design.device, output, told)
-        except OSError as failure:
-            raise SpokeshaveError(f"{output} cannot be written: {failure.strerror}") from failure
     if json:
         chip = result.design.device
         print_json(

@@ -2,9 +2,14 @@
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from spokeshave.errors import SpokeshaveError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,3 +31,12 @@ def console() -> "Console":
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Tell in one sentence that a file cannot be written, and why."""
+    try:
+        yield
+    except OSError as failure:
+        raise SpokeshaveError(f"{path} cannot be written: {failure.strerror}") from failure
