@@ -16,7 +16,7 @@ from torch.func import functional_call
 from torch.utils._pytree import TreeSpec, tree_unflatten
 
 from spokeshave.errors import SpokeshaveError
-from spokeshave.export import evaluating, one_sample
+from spokeshave.export import check_exportable, evaluating, flattened_example, one_sample
 from spokeshave.nesting import flattened
 
 MOST_INPUTS = 6  # of networks whose inputs may each have another batch axis: 2 ** 6 ways to try
@@ -57,8 +57,9 @@ def find_batch_axes(network: nn.Module | ExportedProgram, example: Tensor | tupl
     >>> find_batch_axes(nn.GRU(3, 4), torch.zeros(7, 1, 3))
     BatchAxes(inputs=(1,), outputs=(1, 1))
     """
+    check_exportable(network)
     one_sample(example)  # says what is wrong with an example
-    leaves, nesting = flattened((example,) if isinstance(example, Tensor) else tuple(example))
+    leaves, nesting = flattened_example(example)
     module = network.module() if isinstance(network, ExportedProgram) else network
     unknown = BatchAxes((0,) * len(leaves), None)
     mixed, alone = None, False

@@ -11,6 +11,18 @@ class SpokeshaveError(Exception):
     """
 
 
+def check_kind(what: str, thing: object, kinds: type | tuple[type, ...], right: str) -> None:
+    """Raise SpokeshaveError unless `thing` is of one of the kinds; `right` says in words which.
+
+    >>> check_kind("the method", 3, str, "a text")
+    Traceback (most recent call last):
+    spokeshave.errors.SpokeshaveError: the method must be a text, not of type int
+    """
+    if not isinstance(thing, kinds):
+        found = "None" if thing is None else f"of type {type(thing).__name__}"
+        raise SpokeshaveError(f"{what} must be {right}, not {found}")
+
+
 @contextmanager
 def naming(name: str) -> Iterator[None]:
     """Let a mistake that is found while the block runs begin with the name of what it was found in.

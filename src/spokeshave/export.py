@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
-from torch.utils._pytree import tree_unflatten
+from torch.utils._pytree import TreeSpec, tree_unflatten
 
-from spokeshave.errors import SpokeshaveError
+from spokeshave.errors import SpokeshaveError, check_kind
 from spokeshave.nesting import CACHES, flattened, know_caches
 
 
@@ -42,6 +42,7 @@ def export_network(
     """
     if CACHES in sys.modules:  # the network may return one
         know_caches()
+    check_exportable(network)
     inputs = one_sample(example, axes)
     if isinstance(network, ExportedProgram):
         return network if _takes(network, inputs) else _again(network, inputs)
@@ -53,9 +54,26 @@ def export_network(
             raise SpokeshaveError(f"the network cannot be exported: {_reason(error, network)}") from error
 
 
+def check_exportable(network: object) -> None:
+    """Raise SpokeshaveError unless this is a network, or an exported one."""
+    right = "a torch.nn.Module or an exported program"
+    check_kind("the network", network, (nn.Module, ExportedProgram), right)
+
+
+def flattened_example(example: Tensor | tuple[Any, ...]) -> tuple[tuple[Any, ...], TreeSpec]:
+    """The leaves of an example's inputs, one or several, and how they are nested; raises SpokeshaveError for others.
+
+    >>> len(flattened_example(torch.zeros(5, 4))[0])
+    1
+    """
+    right = "a batch of inputs: a tensor, or a tuple with one for each input"
+    check_kind("the example", example, (Tensor, tuple, list), right)
+    return flattened((example,) if isinstance(example, Tensor) else tuple(example))
+
+
 def one_sample(example: Tensor | tuple[Any, ...], axes: Sequence[int] | None = None) -> tuple[Any, ...]:
     """The first sample of every input, with its batch axis (the first unless told), nested as the inputs are."""
-    leaves, nesting = flattened((example,) if isinstance(example, Tensor) else tuple(example))
+    leaves, nesting = flattened_example(example)
     for position, tensor in enumerate(leaves):
         if not isinstance(tensor, Tensor) or tensor.dim() == 0 or tensor.shape[0] == 0:
             found = (

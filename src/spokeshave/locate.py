@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from spokeshave.errors import SpokeshaveError
+from spokeshave.errors import SpokeshaveError, check_kind
 
 VARIABLE = "SPOKESHAVE_DATA"
 
@@ -28,6 +28,17 @@ def cache_folder() -> Path:
     """The user's cache folder: $XDG_CACHE_HOME/spokeshave or ~/.cache/spokeshave."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "spokeshave"
+
+
+def as_path(what: str, path: object) -> Path:
+    """A path that a user gave; raises SpokeshaveError when it is none.
+
+    >>> as_path("a plan's file", None)
+    Traceback (most recent call last):
+    spokeshave.errors.SpokeshaveError: a plan's file must be a path, not None
+    """
+    check_kind(what, path, (str, os.PathLike), "a path")
+    return Path(path)  # type: ignore[arg-type]
 
 
 def _roots() -> Iterator[Path]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from torch import nn
 from torch.export import ExportedProgram
 
-from spokeshave.errors import SpokeshaveError
+from spokeshave.errors import SpokeshaveError, check_kind
+from spokeshave.locate import as_path
 from spokeshave.plan_text import parse, render
 from spokeshave.schemes.block_column_row import BlockColumnRow
 from spokeshave.schemes.checks import as_block, check_above, check_count
@@ -63,6 +64,7 @@ class Plan:
     @classmethod
     def from_yaml(cls, text: str, source: str = "plan.yaml") -> "Plan":
         """Read a plan; raises SpokeshaveError with `source`, line and key of the first mistake."""
+        check_kind("a plan's YAML", text, str, "a text")
         return cls(tuple(Rule(pattern, scheme) for pattern, scheme in parse(text, source)))
 
     def to_yaml(self) -> str:
@@ -73,7 +75,7 @@ class Plan:
     def load(cls, path: str | Path) -> "Plan":
         """Read a plan's file."""
         try:
-            text = Path(path).read_text(encoding="utf-8")
+            text = as_path("a plan's file", path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not a text"
             raise SpokeshaveError(f"the plan {path} cannot be read: {reason}") from error

@@ -106,11 +106,24 @@ def test_networks_unused_for_longest_are_dropped(monkeypatch, generated):
         os.utime(entry, (1e9 - age, 1e9 - age))
     size = sum(file.stat().st_size for file in entries()[0].iterdir())
     monkeypatch.setattr(network_cache, "MOST_BYTES", int(2.5 * size))
+    monkeypatch.setattr(network_cache, "TIDYING", 1)
     compile_network(network(seed=1), X)  # used again, so no longer the oldest
     compile_network(network(seed=3), X)
     assert len(entries()) == 2
     compile_network(network(seed=1), X)
     assert len(generated) == 3
+
+
+def test_one_key_in_a_few_tidies_the_folder(monkeypatch):
+    compiled = compile_network(network(), X)
+    looks = []
+    monkeypatch.setattr(network_cache, "_drop_oldest", looks.append)
+    generated, library = network_cache.cached_network(entries()[0].name), compiled._library_path
+    keys = [f"{number:032x}" for number in range(2 * network_cache.TIDYING)]
+    for key in keys:
+        network_cache.keep_network(key, generated, library)
+    assert looks == [keys[0], keys[network_cache.TIDYING]]
+    assert len(entries()) == 1 + len(keys)
 
 
 def test_a_cache_that_cannot_be_written_loses_nothing(generated, monkeypatch):

@@ -159,5 +159,6 @@ def test_what_is_no_tensor_is_told(scheme: Scheme, thing: object) -> None:
     weight = normal(a_shape(scheme))
     with pytest.raises(SpokeshaveError, match="the saliency must be a tensor, not of type"):
         scheme.project(weight, thing if thing is not None else "None")
-    with pytest.raises(SpokeshaveError, match="the weight must be a tensor, not of type"):
-        scheme.project(thing)
+    for ask in (scheme.project, scheme.pack, scheme.contains):
+        with pytest.raises(SpokeshaveError, match="the weight must be a tensor, not of type"):
+            ask(thing)

@@ -7,7 +7,7 @@ from math import ceil, log2, sqrt
 from torch import Tensor, nn
 
 from spokeshave.allocation.thresholds import bracket
-from spokeshave.allocation.weights import Sensitivity, allocated_weights, plan_of, sensitivities
+from spokeshave.allocation.weights import Sensitivity, allocated_weights, check_method, plan_of, sensitivities
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan
 from spokeshave.schemes.checks import check_above, check_choice, check_count
@@ -86,6 +86,7 @@ def allocate_bits(
     >>> round(allocate_bits(EqualStep(4.0, whole=False), network).mean_rate, 2)
     4.0
     """
+    check_method(method, EqualStep)
     weights = allocated_weights(network, method.dense)
     costs = sensitivities(method.sensitivity, weights)
     layers = {name: _spans(method, weight, costs[name]) for name, weight in weights.items()}

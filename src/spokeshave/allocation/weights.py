@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from spokeshave.errors import SpokeshaveError
+from spokeshave.errors import SpokeshaveError, check_kind
 from spokeshave.plan import Plan, Rule, pattern_for
 from spokeshave.schemes.scheme import Scheme, check_scheme
 from spokeshave.weights import Weight, weights_of
@@ -31,6 +31,11 @@ def allocated_weights(network: nn.Module, dense: Sequence[str] = ()) -> dict[str
         if not torch.isfinite(values).all():
             raise SpokeshaveError(f"{name} holds infinite values or NaN; nothing can be allocated by it")
     return found
+
+
+def check_method(method: object, kind: type) -> None:
+    """Raise SpokeshaveError unless the method is of the kind that an allocator takes."""
+    check_kind("the method", method, kind, f"{kind.__name__}(...)")
 
 
 def plan_of(network: nn.Module, schemes: Mapping[str, Scheme | None]) -> Plan:

@@ -35,6 +35,7 @@ from spokeshave.compiler.runtime import ForeignRunner, SegmentRunner, Values, al
 from spokeshave.compiler.weights_file import load_aligned
 from spokeshave.deployment import Cost
 from spokeshave.errors import SpokeshaveError
+from spokeshave.locate import as_path
 from spokeshave.nesting import flattened
 
 _Sizes = tuple[int, tuple[int, ...]]  # samples, and the caller's lengths
@@ -297,7 +298,7 @@ def load_deployment(folder: Path | str) -> NativeDeployment:
 
     Raises SpokeshaveError when the folder is no deployment, is damaged, or was built for another kind of CPU.
     """
-    folder = Path(folder)
+    folder = as_path("a deployment's folder", folder)
     return NativeDeployment(read_generated(folder), (folder / LIBRARY).resolve())
 
 

@@ -24,6 +24,9 @@ from spokeshave.errors import SpokeshaveError
 from spokeshave.locate import cache_folder
 
 MOST_BYTES = 4 * 2**30
+TIDYING = (
+    16  # one key in so many tidies the folder: looking at every entry each time takes longer than keeping one
+)
 
 
 def network_key(
@@ -74,13 +77,14 @@ def cached_network(key: str) -> Generated | None:
 
 
 def keep_network(key: str, generated: Generated, library: Path) -> None:
-    """Keep a compiled network, and drop those unused for longest while all of them take more than 4 GiB.
+    """Keep a compiled network, and now and then drop those unused for longest while all take more than 4 GiB.
 
     A network that cannot be kept, on a full disk for example, is compiled again the next time.
     """
     with suppress(SpokeshaveError, OSError):
         save_deployment(generated, library, _folder() / key)
-        _drop_oldest(key)
+        if int(key, 16) % TIDYING == 0:
+            _drop_oldest(key)
 
 
 def _drop_oldest(newest: str) -> None:

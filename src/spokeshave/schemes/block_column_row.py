@@ -17,6 +17,7 @@ from spokeshave.schemes.checks import (
     check_member,
     check_rates,
     empty_reason,
+    shape_of,
 )
 from spokeshave.schemes.column_groups import group_order, grouped, spread
 from spokeshave.schemes.masking import project_by
@@ -94,7 +95,7 @@ class BlockColumnRow(Composable):
         of a block costs as many as the block may keep rows. Where rows compete, there may be as many in all as all
         blocks together may keep, and a column costs the rows in use.
         """
-        if self.supports(tuple(weight.shape)):
+        if self.supports(shape_of(weight)):
             return False
         groups = grouped(support(weight), self.column_group).any(2)
         tiling = self._tiling(groups)

@@ -8,7 +8,14 @@ from torch import Tensor
 
 from spokeshave.schemes.block_choice import EvenColumns, whole_rows
 from spokeshave.schemes.block_packing import dense_blocks, tiling_of
-from spokeshave.schemes.checks import as_block, block_reason, check_member, check_rates, empty_reason
+from spokeshave.schemes.checks import (
+    as_block,
+    block_reason,
+    check_member,
+    check_rates,
+    empty_reason,
+    shape_of,
+)
 from spokeshave.schemes.masking import project_by
 from spokeshave.schemes.packed import DenseBlocks
 from spokeshave.schemes.ranking import support
@@ -53,7 +60,7 @@ class BlockStructured(Composable):
 
     def contains(self, weight: Tensor) -> bool:
         """Whether rows and columns in use are as few as can be: columns of each block, and what they cost together."""
-        if self.supports(tuple(weight.shape)):
+        if self.supports(shape_of(weight)):
             return False
         tiling, kept = tiling_of(weight, self.block), support(as_matrix(weight))
         columns = used(tiling.split(kept)).columns.sum(1).cpu()

@@ -115,6 +115,12 @@ def check_tensor(owner: str, name: str, thing: object) -> None:
         raise SpokeshaveError(f"{owner}: the {name} must be a tensor, not of type {type(thing).__name__}")
 
 
+def shape_of(weight: Tensor) -> tuple[int, ...]:
+    """The shape of a weight that may be anything; raises SpokeshaveError for what is no tensor."""
+    check_tensor("a scheme", "weight", weight)
+    return tuple(weight.shape)
+
+
 def check_member(owner: str, scheme: "Scheme", weight: Tensor, why: str = "") -> None:
     """Raise SpokeshaveError unless the weight lies in the scheme; `why` says what may be wrong with it."""
     check_weight(owner, scheme, weight)

@@ -7,7 +7,14 @@ import torch
 from torch import Tensor
 
 from spokeshave.schemes.block_packing import dense_blocks, tiling_of
-from spokeshave.schemes.checks import as_block, block_reason, check_fraction, check_member, empty_reason
+from spokeshave.schemes.checks import (
+    as_block,
+    block_reason,
+    check_fraction,
+    check_member,
+    empty_reason,
+    shape_of,
+)
 from spokeshave.schemes.masking import project_by
 from spokeshave.schemes.packed import DenseBlocks
 from spokeshave.schemes.ranking import kept_count, support
@@ -50,7 +57,7 @@ class CompressedBlocks(Composable):
 
     def contains(self, weight: Tensor) -> bool:
         """Whether used rows times used columns, over all blocks, are within (1 - sparsity) * size (`kept_count`)."""
-        if self.supports(tuple(weight.shape)):
+        if self.supports(shape_of(weight)):
             return False
         kept = used(tiling_of(weight, self.block).split(support(as_matrix(weight))))
         return kept.size() <= kept_count(weight.numel(), self.sparsity)

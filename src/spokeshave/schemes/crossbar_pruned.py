@@ -8,7 +8,7 @@ from torch import Tensor
 
 from spokeshave.schemes.block_packing import dense_blocks
 from spokeshave.schemes.budgets import Budget, keep_within_budget
-from spokeshave.schemes.checks import check_choice, check_count, check_fraction, check_member
+from spokeshave.schemes.checks import check_choice, check_count, check_fraction, check_member, shape_of
 from spokeshave.schemes.masking import project_by
 from spokeshave.schemes.packed import DenseBlocks
 from spokeshave.schemes.ranking import support
@@ -51,7 +51,7 @@ class CrossbarPruned(Composable):
 
     def contains(self, weight: Tensor) -> bool:
         """Whether as few filters, or positions, are in use as the budget says."""
-        if weight.dim() < 2:
+        if len(shape_of(weight)) < 2:
             return False
         used = self._by_unit(support(weight)).any(1)
         return int(self._sizes(weight)[used.cpu()].sum()) <= self._budget(weight)

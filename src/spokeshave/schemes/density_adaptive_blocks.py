@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spokeshave.errors import SpokeshaveError
 from spokeshave.schemes.budgets import ROUNDING, TOLERANCE, Budget
-from spokeshave.schemes.checks import check_count, check_fraction, check_member
+from spokeshave.schemes.checks import check_count, check_fraction, check_member, shape_of
 from spokeshave.schemes.masking import project_by
 from spokeshave.schemes.ranking import kept_count, support
 from spokeshave.schemes.scheme import Composable, as_matrix
@@ -62,7 +62,7 @@ class DensityAdaptiveBlocks(Composable):
 
     def contains(self, weight: Tensor) -> bool:
         """Whether the segments, as long in each row as its zeros allow, are few enough."""
-        if self.supports(tuple(weight.shape)):
+        if self.supports(shape_of(weight)):
             return False
         segments = _segments(weight[0].numel(), self._row_lengths(weight))
         return int(segments.sum()) <= self._budget(weight).most

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from spokeshave.errors import SpokeshaveError
 from spokeshave.schemes.bits import pack_bits
-from spokeshave.schemes.checks import check_count, check_fraction, check_member, check_weight
+from spokeshave.schemes.checks import check_count, check_fraction, check_member, check_weight, shape_of
 from spokeshave.schemes.coded import MixedLevels, smallest
 from spokeshave.schemes.levels import importance_of
 from spokeshave.schemes.quantizers import RowQuantizer
@@ -62,7 +62,7 @@ class MixedRows(Composable):
 
     def contains(self, weight: Tensor) -> bool:
         """Whether the rows can be given out as the share says."""
-        if self.supports(tuple(weight.shape)):
+        if self.supports(shape_of(weight)):
             return False
         first, second = (quantizer.member_rows(weight) for quantizer in (self.first, self.second))
         count = self._count(weight.shape[0])

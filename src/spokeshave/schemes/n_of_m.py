@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from spokeshave.errors import SpokeshaveError
-from spokeshave.schemes.checks import check_choice, check_count, check_member
+from spokeshave.schemes.checks import check_choice, check_count, check_member, shape_of
 from spokeshave.schemes.masking import project_by
 from spokeshave.schemes.ranking import keep_largest_per_row, support
 from spokeshave.schemes.scheme import Composable
@@ -56,7 +56,7 @@ class NOfM(Composable):
 
     def contains(self, weight: Tensor) -> bool:
         """Whether no segment has more than `kept` non-zeros, and no shorter one more than its share."""
-        if self.supports(tuple(weight.shape)):
+        if self.supports(shape_of(weight)):
             return False
         whole, tail = self._segments(as_rows(support(weight).int(), self.along))
         return bool((whole.sum(1) <= self.kept).all() and (tail.sum(1) <= self._tail_kept(tail)).all())

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from spokeshave.schemes.budgets import Budget, budget_of, is_within_budget, keep_within_budget, kinds_of
-from spokeshave.schemes.checks import check_count, check_fraction, check_member, empty_reason
+from spokeshave.schemes.checks import check_count, check_fraction, check_member, empty_reason, shape_of
 from spokeshave.schemes.dictionaries import Dictionary, as_masks, dictionary_of
 from spokeshave.schemes.masking import project_by
 from spokeshave.schemes.pattern_groups import PatternGroups, by_filters, pattern_numbers
@@ -51,7 +51,7 @@ class Patterns(Composable):
 
     def contains(self, weight: Tensor) -> bool:
         """Whether each kernel lies in a pattern, shared as it must be, and few enough kernels are in use."""
-        if self.supports(tuple(weight.shape)):
+        if self.supports(shape_of(weight)):
             return False
         used = by_filters(support(weight).flatten(2).int(), self.filters_sharing).any(1)
         numbers = pattern_numbers(used, self._masks())

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from spokeshave.schemes.bits import pack_bits, unpack_bits
-from spokeshave.schemes.checks import check_choice, check_count, check_member
+from spokeshave.schemes.checks import check_choice, check_count, check_member, shape_of
 from spokeshave.schemes.masking import project_by
 from spokeshave.schemes.scheme import Composable
 from spokeshave.schemes.word_lines import ORDERS, Order, from_fragments, in_fragments
@@ -69,7 +69,7 @@ class Polarized(Composable):
 
     def contains(self, weight: Tensor) -> bool:
         """Whether no fragment has weights of both signs."""
-        if weight.dim() < 2:
+        if len(shape_of(weight)) < 2:
             return False
         fragments = in_fragments(weight.detach(), self.fragment, self.order)
         return not bool(((fragments > 0).any(2) & (fragments < 0).any(2)).any())

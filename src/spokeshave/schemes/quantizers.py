@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from spokeshave.errors import SpokeshaveError
-from spokeshave.schemes.checks import check_choice, check_member, check_weight
+from spokeshave.schemes.checks import check_choice, check_member, check_weight, shape_of
 from spokeshave.schemes.codebooks import fit_codebook
 from spokeshave.schemes.coded import Coded, Levels
 from spokeshave.schemes.levels import (
@@ -68,7 +68,7 @@ class RowQuantizer(Composable):
 
     def contains(self, weight: Tensor) -> bool:
         """Whether every row, or the tensor, has a scale at which its values are levels."""
-        return weight.dim() > 1 and bool(self.member_rows(weight).all())
+        return len(shape_of(weight)) > 1 and bool(self.member_rows(weight).all())
 
     def encode(self, weight: Tensor) -> Coded:
         """The codes of a member."""
@@ -210,7 +210,7 @@ class Codebook(Composable):
 
     def contains(self, weight: Tensor) -> bool:
         """Whether there are at most 2^bits - 1 values besides 0."""
-        return weight.dim() > 1 and len(weight[weight != 0].unique()) < 1 << self.bits
+        return len(shape_of(weight)) > 1 and len(weight[weight != 0].unique()) < 1 << self.bits
 
     def encode(self, weight: Tensor) -> Coded:
         """The codes of a member."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from spokeshave.errors import SpokeshaveError
-from spokeshave.schemes.checks import check_member, check_weight
+from spokeshave.schemes.checks import check_member, check_weight, shape_of
 from spokeshave.schemes.scheme import Composable, Packed, Scheme
 
 NAME = "stacked"
@@ -70,7 +70,7 @@ class Stacked(Composable):
 
     def contains(self, weight: Tensor) -> bool:
         """Whether every matrix lies in the scheme."""
-        return not self.supports(tuple(weight.shape)) and all(self.each.contains(matrix) for matrix in weight)
+        return not self.supports(shape_of(weight)) and all(self.each.contains(matrix) for matrix in weight)
 
     def pack(self, weight: Tensor) -> PackedStack:
         """Every matrix packed; raises SpokeshaveError outside the set."""

@@ -5,7 +5,7 @@ from math import prod
 
 from torch import Tensor
 
-from spokeshave.schemes.checks import check_fraction, check_member, check_weight, empty_reason
+from spokeshave.schemes.checks import check_fraction, check_member, check_weight, empty_reason, shape_of
 from spokeshave.schemes.masking import project_by
 from spokeshave.schemes.packed import Coordinates
 from spokeshave.schemes.ranking import keep_largest, kept_count, support
@@ -42,7 +42,7 @@ class Unstructured(Composable):
 
     def contains(self, weight: Tensor) -> bool:
         """Whether no more weights are non-zero than (1 - sparsity) * size, rounded (`kept_count`)."""
-        if self.supports(tuple(weight.shape)):
+        if self.supports(shape_of(weight)):
             return False
         return int(support(weight).sum()) <= kept_count(weight.numel(), self.sparsity)
 

@@ -7,7 +7,14 @@ from torch import Tensor
 
 from spokeshave.schemes.block_packing import dense_blocks, tiling_of
 from spokeshave.schemes.budgets import Budget, budget_of, is_within_budget, keep_within_budget, kinds_of
-from spokeshave.schemes.checks import as_block, block_reason, check_fraction, check_member, empty_reason
+from spokeshave.schemes.checks import (
+    as_block,
+    block_reason,
+    check_fraction,
+    check_member,
+    empty_reason,
+    shape_of,
+)
 from spokeshave.schemes.masking import project_by
 from spokeshave.schemes.packed import DenseBlocks
 from spokeshave.schemes.ranking import support
@@ -48,7 +55,7 @@ class Blocks(Composable):
 
     def contains(self, weight: Tensor) -> bool:
         """Whether the blocks in use are part of a choice that meets the budget (`budgets.py`)."""
-        return self.supports(tuple(weight.shape)) is None and _fits(weight, self.block, 1, self.sparsity)
+        return self.supports(shape_of(weight)) is None and _fits(weight, self.block, 1, self.sparsity)
 
     def pack(self, weight: Tensor) -> DenseBlocks:
         """Store the blocks in use; raises SpokeshaveError outside the set."""
@@ -87,7 +94,7 @@ class BlockPunched(Composable):
 
     def contains(self, weight: Tensor) -> bool:
         """Whether the positions in use are part of a choice that meets the budget (`budgets.py`)."""
-        if self.supports(tuple(weight.shape)):
+        if self.supports(shape_of(weight)):
             return False
         return _fits(weight, *self._matrix_block(tuple(weight.shape)), self.sparsity)
 

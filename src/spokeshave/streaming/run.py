@@ -18,6 +18,7 @@ from torch import Tensor
 
 from spokeshave.atomic import write_atomically
 from spokeshave.errors import SpokeshaveError
+from spokeshave.locate import as_path
 from spokeshave.streaming.attention_half import AttentionHalf
 from spokeshave.streaming.calibration import check_tokens
 from spokeshave.streaming.checkpoint import CONFIG, EMBEDDING, INDEX, Checkpoint, open_checkpoint
@@ -49,8 +50,8 @@ def prune_experts(
     and expert. Raises SpokeshaveError for a checkpoint, data or an output folder that will not do. MoE-Pruner, arXiv
     2410.12013.
     """
-    settings, output = settings or ExpertPruning(), Path(output)
-    checkpoint = open_checkpoint(Path(folder))
+    settings, output = settings or ExpertPruning(), as_path("the folder to write", output)
+    checkpoint = open_checkpoint(as_path("the checkpoint's folder", folder))
     checked = check_tokens(tokens, checkpoint.config.vocab_size, settings)
     job = Job(checkpoint, settings, checked, output)
     job.check()
