@@ -63,6 +63,15 @@ def run(quick: bool) -> Check:
 
 def pruned(setting: Study, subject: Subject, rates: tuple[float, ...]) -> list[Trial]:
     """Every scheme at every rate and seed, and the dense network."""
+    return [
+        one
+        for label, (steps, random) in compared(rates).items()
+        for one in setting.trials(subject, label, steps, random)
+    ]
+
+
+def compared(rates: tuple[float, ...]) -> dict[str, tuple[Steps, bool]]:
+    """By label: a scheme's steps, and whether it is filled at random."""
     schemes: dict[str, tuple[Steps, bool]] = {"dense": ([], False)}
     for rate in rates:
         schemes[f"BSP {rate}x"] = (block_structured(*RATES[rate]), False)
@@ -71,11 +80,7 @@ def pruned(setting: Study, subject: Subject, rates: tuple[float, ...]) -> list[T
             schemes[f"rows {rate}x"] = (rows(rate), False)
             schemes[f"columns {rate}x"] = (columns(rate), False)
             schemes[f"random BSP {rate}x"] = (block_structured(*RATES[rate]), True)
-    return [
-        one
-        for label, (steps, random) in schemes.items()
-        for one in setting.trials(subject, label, steps, random)
-    ]
+    return schemes
 
 
 def beside_wider(setting: Study, rate: float) -> list[dict[str, Any]]:
