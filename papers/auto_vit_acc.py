@@ -19,13 +19,13 @@ from papers.auto_vit_acc_trials import FLOAT, IMAGES, MIXED, SEEDS, SHARE, TESTE
 from papers.record import Check, Finding, Verdict, main, verdict
 from papers.trials import spread
 from spokeshave.devices import load_device
-from spokeshave.devices.fpga.answer import PRECISIONS, Precision, answer, best_engine
+from spokeshave.devices.fpga.answer import PRECISIONS, Precision, answer, best_engine, everywhere
 from spokeshave.devices.fpga.device import FPGADevice
 from spokeshave.schemes.quantizers import FixedPoint
 from spokeshave.workload import Workload, trace
 
-FIXED, MIX, NARROW_MIX = PRECISIONS
-NARROW = Precision("4 bits", lambda share: FixedPoint(4), (0.0,))
+FIXED, MIX, NARROW_MIX = PRECISIONS[:3]
+NARROW = Precision("4 bits", lambda share: everywhere(FixedPoint(4)), (0.0,))
 SHARES = tuple(part / 32 for part in (8, 16, 17, 18, 20))  # of rows that are powers of two
 FEW = (0.375, 0.5)  # for the others than the largest network on the whole chip
 NETWORKS, RECURRENT = ("deit_tiny", "deit_small", "deit_base"), ("gru_1x1024", "lstm_1x1024")

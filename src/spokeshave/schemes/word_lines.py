@@ -9,7 +9,7 @@ from torch import Tensor
 from spokeshave.schemes.scheme import as_matrix
 
 Order = Literal["width", "height", "channel"]
-ORDERS = ("width", "height", "channel")  # which axis of a kernel runs fastest
+ORDERS: tuple[Order, ...] = ("width", "height", "channel")  # which axis of a kernel runs fastest
 
 
 def word_lines(shape: tuple[int, ...], order: Order) -> Tensor:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spokeshave.devices import load_device
-from spokeshave.devices.fpga.answer import PRECISIONS, Precision, answer, best_engine
+from spokeshave.devices.fpga.answer import PRECISIONS, Precision, answer, best_engine, everywhere
 from spokeshave.devices.fpga.device import FPGADevice
 from spokeshave.devices.fpga.engine import Engine, Lanes
 from spokeshave.devices.fpga.mapped import map_network
@@ -105,7 +105,8 @@ def test_the_most_precise_formats_that_reach_the_rate() -> None:
 
 
 def test_rates_out_of_reach_name_the_fastest() -> None:
-    quick = (Precision("mixed", lambda share: MixedRows(FixedPoint(8), PowerOfTwo(4), share), (0.25, 0.5)),)
+    rows = MixedRows(FixedPoint(8), PowerOfTwo(4), 0.25)
+    quick = (Precision("mixed", lambda share: everywhere(replace(rows, share=share)), (0.25, 0.5)),)
     with pytest.raises(
         SpokeshaveError, match=r"no engine reaches 1e\+09 samples .* zcu102; the fastest: mixed"
     ):
@@ -128,11 +129,41 @@ def test_networks_beyond_the_memory_are_refused() -> None:
         answer(chip().with_figures(memory=1000), BLOCK, 1)
 
 
-def test_powers_of_two_alone_need_no_dsp_blocks() -> None:
-    powers = (Precision("powers of two", lambda share: PowerOfTwo(4), (0.0,)),)
-    device = chip(dsp=0, lut=30_000)
+def test_powers_of_two_alone_need_dsp_blocks_to_be_rescaled() -> None:
+    found = answer(chip(dsp=16, lut=30_000), BLOCK, 1)
+    assert found.precision == "powers of two alone"
+    assert found.design.device.used.dsp == 16
+    assert found.design.device.engine.lanes.rows == found.design.device.engine.lanes.shift
+    with pytest.raises(
+        SpokeshaveError, match="rescale its sums take 16 DSP blocks at least, of 0; allow 16, and LUTs"
+    ):
+        answer(chip(dsp=0), BLOCK, 1)
+
+
+def test_scales_of_powers_of_two_need_no_dsp_blocks_but_for_products() -> None:
+    device = chip(dsp=150, lut=20_000)
     by_shift = replace(device, engine=replace(device.engine, requantizer="shift"))
-    assert answer(by_shift, BLOCK, 1, powers).design.device.used.dsp == 0
+    found = answer(by_shift, BLOCK, 1)
+    assert found.precision == "8 bits, scales that are powers of two"
+    lanes = found.design.device.engine
+    assert found.design.device.used.dsp == lanes.lanes.int8 * lanes.columns / 2
+    with pytest.raises(SpokeshaveError, match="shifts alone"):
+        by_shift.cost(BLOCK, everywhere(PowerOfTwo(4)))
+
+
+def test_binary_lanes_are_searched_for_too() -> None:
+    device = load_device("zcu102-binary")
+    assert isinstance(device, FPGADevice)
+    last = replace(linear(10, 192, 50), name="last", parameter="last.weight")
+    network = Workload((*BLOCK.layers, last))
+    found = answer(device.with_budget(lut=30_000), network, 1)
+    assert (found.precision, found.design.device.engine.lanes.binary) == (
+        "signs",
+        found.design.device.engine.rows,
+    )
+    assert found.design.device.misfit() is None
+    whole = answer(device, network, 1)
+    assert whole.design.samples_per_second >= 1 / device.cost(network, whole.plan).latency_seconds
 
 
 def test_a_found_engine_is_a_device_file(tmp_path: Path) -> None:

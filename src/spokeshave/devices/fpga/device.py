@@ -188,10 +188,18 @@ class FPGADevice:
             return "a product of two activations has no weights to put into a scheme"
         lanes = self.engine.lanes
         reason = rows_reason(layer) or float_reason(layer) or scheme_reason(scheme, lanes)
-        reason = reason or (layer_reason(layer) if lanes.binary else None)
+        reason = reason or self._scale_reason() or (layer_reason(layer) if lanes.binary else None)
         bytes_ = "fixed_point of up to 8 bits, power_of_two of up to 4, binary and mixed_rows of these"
+        if self._scale_reason():
+            bytes_ = "dense layers, which it puts into whole numbers itself"
         usable = "binary behind a Sign" if lanes.binary else bytes_
         return None if reason is None else f"{reason}; {self.name} uses {usable}"
+
+    def _scale_reason(self) -> str | None:
+        """Why no scheme's scales suit how sums are rescaled, or None."""
+        if self.engine.requantizer == "multiplier" or self.engine.lanes.binary:
+            return None
+        return "its engine rescales by shifts alone, and the scales of these levels are any numbers"
 
     def works(self, workload: Workload, plan: Plan | None = None) -> tuple[Work, ...]:
         """The layers in whole numbers as products, in the formats of the plan.

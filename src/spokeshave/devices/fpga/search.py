@@ -9,10 +9,12 @@ from spokeshave.devices.fpga.device import FPGADevice
 from spokeshave.devices.fpga.engine import Engine, LaneKind, Lanes
 from spokeshave.devices.fpga.mapped import Mapped, map_network, network_cycles, repeated
 from spokeshave.devices.fpga.mapping import Work
+from spokeshave.devices.fpga.resources import part_costs
 from spokeshave.devices.fpga.schedule import HOLDS
 from spokeshave.errors import SpokeshaveError
 
 COLUMNS = (16, 32, 64, 128)
+COLUMNS_OF_SIGNS = (64, 128, 144, 256, 288, 576)  # whole kernels of 3 x 3 among them
 OUTPUTS = (4, 8, 16, 32, 48)
 PARTS = tuple(range(1, 9))  # of the longest product's columns, one of which the memory of weights holds
 TILES = 96  # at most so many tiles of rows of one layer
@@ -62,8 +64,12 @@ def find_engine(device: FPGADevice, network: Sequence[Work], known: Iterable[Eng
 
 def _why_none(device: FPGADevice) -> str:
     there = device.budget
-    if not there.dsp:
-        return "without DSP blocks nothing multiplies its rows of fixed_point or rescales by multipliers; allow some"
+    rescaling = OUTPUTS[0] * part_costs()[f"{device.engine.requantizer}_output"].dsp
+    if there.dsp < rescaling:
+        return (
+            f"the multipliers that rescale its sums take {rescaling:.0f} DSP blocks at least, of {there.dsp:.0f}; "
+            f"allow {rescaling:.0f}, and LUTs multiply rows that are powers of two"
+        )
     budget = f"{there.dsp:,.0f} DSP, {there.lut:,.0f} LUT, {there.ff:,.0f} FF and {there.bram:,.0f} BRAM"
     return f"its smallest lanes are too large for {budget}; allow more"
 
@@ -105,7 +111,7 @@ def _best(engines: Iterable[Engine], kinds: Sequence[tuple[Work, int]], count: i
 
 def _lane_shapes(device: FPGADevice, network: Sequence[Work]) -> Iterator[Engine]:
     """Engines of every number of columns and lanes that fit, with the largest memories for their longest product."""
-    for columns in COLUMNS:
+    for columns in COLUMNS_OF_SIGNS if device.engine.lanes.binary else COLUMNS:
         for lanes in _lane_counts(network):
             if lanes.int8 * columns // 2 <= device.budget.dsp:
                 small = replace(
