@@ -1,7 +1,8 @@
 """What FORMS's check measures: LeNet-5 on MNIST under its schemes, ResNet-20 on crossbars, and modelled chips."""
 
 import copy
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from papers.pruning import Training, by_admm, realised_density, trained
+from papers.trials import remembered_tensors
 from spokeshave.data import DATA, Batches, Data
 from spokeshave.devices import load_device
 from spokeshave.devices.crossbars import effective_cycles
@@ -22,6 +24,7 @@ from spokeshave.methods import (
     MaskedFineTuning,
     OneShot,
     Reconstruction,
+    Teacher,
     begin,
     refresh_batch_norm,
     train,
@@ -34,11 +37,13 @@ from spokeshave.schemes.intersection import Intersection
 from spokeshave.schemes.polarized import Polarized
 from spokeshave.schemes.quantizers import FixedPoint
 from spokeshave.schemes.scheme import Scheme
+from spokeshave.schemes.word_lines import ORDERS, Order, word_lines
 from spokeshave.workload import Workload, trace
 
 FRAGMENTS = (4, 8, 16, 128)
 RAMPED = ADMM(rho=0.02, rho_growth=1.5, update_steps=15, rho_limit=2.0)
 DENSE_RATE, PRUNED_RATE = 2e-3, 1e-3
+ORDER: Order = "channel"  # of ResNet-20's fragments, which it bears best
 VARIED = (0, 1)  # seeds of the variation of cells
 POLARIZED = "polarized fragments"
 OPTIMISED = "crossbars pruned (optimised ISAAC)"
@@ -180,46 +185,106 @@ def whole_crossbars(sizes: list[tuple[int, int]], cells: int, array: Array) -> i
     return sum(-(-lines // array.rows) * -(-columns * cells // array.columns) for lines, columns in sizes)
 
 
-def resnet_trial(test_images: int, steps: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Amount:
+    """How much of ResNet-20's trial is run: images and epochs of training, images that are judged."""
+
+    name: str
+    samples: int
+    epochs: int
+    judged: int
+
+
+WHOLE, QUICK = Amount("", 50_000, 7, 2_000), Amount("-quick", 512, 1, 250)
+
+
+def resnet_trial(amount: Amount) -> dict[str, Any]:
     """The pretrained ResNet-20, polarized and in eight bits, and judged on crossbars; input bits of its fragments."""
-    found = polarized_resnet(8, test_images, steps)
-    some, dense = resnet_data(test_images, steps), cifar_resnet(20, "pretrained").eval()
+    found = polarized_resnet(8, amount)
+    some, dense = resnet_data(amount), pretrained()
     begin(OneShot(), dense, everywhere(FixedPoint(8))).finish()
     return found | {"isaac": judged(eight_bits("isaac"), dense, everywhere(FixedPoint(8)), some)}
 
 
-def polarized_resnet(fragment: int, test_images: int, steps: int) -> dict[str, Any]:
+def polarized_resnet(fragment: int, amount: Amount) -> dict[str, Any]:
     """The same for fragments of so many rows, on the chip of FORMS that reads as many at once."""
-    torch.manual_seed(0)
-    some, dense = resnet_data(test_images, steps), cifar_resnet(20, "pretrained").eval()
-    network, plan = copy.deepcopy(dense), everywhere(Polarized(fragment) & FixedPoint(8))
-    few = Batches(some.train.inputs[:512], some.train.labels[:512], 64)  # type: ignore[attr-defined]
-    begin(Reconstruction(few, 1), network, everywhere(Polarized(fragment))).finish()
-    begin(OneShot(), network, plan).finish()
-    found: dict[str, Any] = {"dense": accuracy(dense, some), "reconstructed": accuracy(network, some)}
-    session = begin(MaskedFineTuning(), network, plan)
-    train(network, some, 1, learning_rate=5e-3, session=session)
-    session.finish()
-    refresh_batch_norm(network, few, 1)
-    bits = input_bits(network, few.inputs[:16], fragment)
-    found |= {"polarized": accuracy(network.eval(), some), "bits": bits}
+    some, network = resnet_data(amount), pretrained()
+    found: dict[str, Any] = {"dense": accuracy(network, some)}
+    for order in ORDERS:
+        fitted = fitted_resnet(Polarized(fragment, order), some)
+        found[order] = {
+            "fitted": accuracy(fitted, some),
+            "bits": input_bits(fitted, images_of(some, 16), order),
+        }
+    train_once = partial(trained_resnet, fragment, amount)
+    network.load_state_dict(remembered_tensors(f"forms/resnet{amount.name}-{fragment}", train_once))
+    found |= {
+        "polarized": accuracy(network, some),
+        "bits": input_bits(network, images_of(some, 16), ORDER, fragment),
+    }
     chip = eight_bits("forms").with_figures(rows_at_once=fragment)
-    return found | {"forms": judged(chip, network, plan, some)}
+    return found | {"forms": judged(chip, network, resnet_plan(fragment), some)}
 
 
-def resnet_data(test_images: int, steps: int) -> Data:
-    """CIFAR-10: images for so many steps of training, and so many to judge."""
+def trained_resnet(fragment: int, amount: Amount) -> dict[str, Tensor]:
+    """Fitted layer by layer, then taught by the dense network, the signs of fragments as they are."""
+    torch.manual_seed(0)
+    some, network = resnet_data(amount), fitted_resnet(Polarized(fragment, ORDER), resnet_data(amount))
+    begin(OneShot(), network, resnet_plan(fragment)).finish()
+    session = begin(MaskedFineTuning(), network, resnet_plan(fragment))
+    train(
+        network,
+        some,
+        amount.epochs,
+        weight_decay=1e-4,
+        session=session,
+        teacher=Teacher(pretrained(), share=0.9),
+        precision=torch.bfloat16,
+    )
+    session.finish()
+    refresh_batch_norm(network, [(images_of(some, 2_000),)])
+    return network.state_dict()
+
+
+def fitted_resnet(scheme: Scheme, data: Data) -> nn.Module:
+    """The pretrained network, each layer polarized by what keeps its outputs on 512 images."""
+    network = pretrained()
+    images = images_of(data, 512)
+    begin(
+        Reconstruction([(each, None) for each in images.split(64)], 8), network, everywhere(scheme)
+    ).finish()
+    return network
+
+
+def resnet_plan(fragment: int) -> Plan:
+    """Fragments along channels, in eight bits."""
+    return everywhere(Polarized(fragment, ORDER) & FixedPoint(8))
+
+
+def pretrained() -> nn.Module:
+    """The dense ResNet-20."""
+    return cifar_resnet(20, "pretrained").eval()
+
+
+def resnet_data(amount: Amount) -> Data:
+    """CIFAR-10: as many images an epoch, and as many to judge."""
     data = DATA["cifar10"]()
     assert isinstance(data.held_out, Batches)
-    tested = Batches(data.held_out.inputs[:test_images], data.held_out.labels[:test_images], 250)
-    train_on = data.batched(64).shortened(64 * steps).train
-    return Data(train=train_on, held_out=tested, classes=10, name="cifar10")
+    tested = Batches(data.held_out.inputs[: amount.judged], data.held_out.labels[: amount.judged], 250)
+    return Data(data.shortened(amount.samples).train, tested, classes=10, name="cifar10")
 
 
-def input_bits(network: nn.Module, images: Tensor, read: int = 8) -> dict[str, Any]:
+def images_of(data: Data, count: int) -> Tensor:
+    """The first images of the training data, as they are."""
+    assert isinstance(data.train, Batches)
+    return data.train.inputs[:count]
+
+
+def input_bits(network: nn.Module, images: Tensor, order: Order, read: int = 8) -> dict[str, Any]:
     """Mean bits of 16 that fragments need: inputs in one format for the network, or in one for each layer.
 
-    `by_layer`: what crossbars that wait for each other take, by layer, of which `read` rows are read at once.
+    Fragments lie along an axis of kernels, `order`. `by_layer`: what crossbars that wait for each other take, by layer,
+    of which `read` rows are read at once.
     """
     seen: dict[str, tuple[nn.Conv2d, Tensor]] = {}
     handles = [
@@ -239,7 +304,7 @@ def input_bits(network: nn.Module, images: Tensor, read: int = 8) -> dict[str, A
         shared, own = [], []
         for name, (layer, x) in seen.items():
             patches = nn.functional.unfold(x, 3, padding=1, stride=layer.stride)
-            vectors = patches.transpose(1, 2).flatten(0, 1)
+            vectors = patches.transpose(1, 2).flatten(0, 1)[:, word_lines(tuple(layer.weight.shape), order)]
             cycles = [
                 effective_cycles((vectors / most * 65535).int(), fragment)
                 for most in (largest, float(x.max()))
