@@ -250,9 +250,8 @@ def fitted_resnet(scheme: Scheme, data: Data) -> nn.Module:
     """The pretrained network, each layer polarized by what keeps its outputs on 512 images."""
     network = pretrained()
     images = images_of(data, 512)
-    begin(
-        Reconstruction([(each, None) for each in images.split(64)], 8), network, everywhere(scheme)
-    ).finish()
+    batches = [(each, torch.zeros(len(each))) for each in images.split(64)]  # no labels are used
+    begin(Reconstruction(batches, 8), network, everywhere(scheme)).finish()
     return network
 
 
