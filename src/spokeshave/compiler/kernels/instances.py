@@ -80,6 +80,11 @@ class IntegerPanelKernel:
         return 4 if self.integer_output else 1
 
     @property
+    def residual_unit(self) -> int:
+        """Rows that make one word of the residual."""
+        return 4 if self.residual == "uint8" else 1
+
+    @property
     def name(self) -> str:
         """Name of the C function."""
         after = [f"residual_{self.residual}"] * (self.residual is not None)
@@ -110,6 +115,11 @@ class BFloat16PanelKernel:
     def unit(self) -> int:
         """Rows that make one word of the output."""
         return 2 if self.rounded_output else 1
+
+    @property
+    def residual_unit(self) -> int:
+        """Rows that make one word of the residual."""
+        return 2 if self.residual == "bfloat16" else 1
 
     @property
     def name(self) -> str:

@@ -12,7 +12,13 @@ With segments the rows of a panel keep different columns: `x[v][columns[j] + pla
 """
 
 from spokeshave.compiler.kernels.activations import activation_call
-from spokeshave.compiler.kernels.instances import Epilogue, VectorKernel, place_bits, places_per_word
+from spokeshave.compiler.kernels.instances import (
+    Epilogue,
+    IntegerVectorKernel,
+    VectorKernel,
+    place_bits,
+    places_per_word,
+)
 
 SUMS = 8  # accumulators that hide the latency of the multiply-add: 4 cycles, two a cycle
 PREFETCH_BYTES = 2048
@@ -222,11 +228,29 @@ def _whole_group(kernel: VectorKernel) -> str:
     return whole if kernel.epilogue == Epilogue() else f"#if LANES == {kernel.piece}\n{whole}\n#endif"
 
 
-def _driver(kernel: VectorKernel) -> str:
-    """Vectors outside, so that those in use stay in the level-1 cache while the weights stream past them.
+def panel_loops(kernel: VectorKernel | IntegerVectorKernel, start: str, cases: str) -> str:
+    """C of a driver's loops: vectors outside, so that those in use stay in the level-1 cache while weights stream past.
 
     With `backwards` the last panel comes first: a product that is repeated finds what is left of it in the cache.
+    `cases` run tiles of each width on the panel whose columns begin at `start`.
     """
+    return f"""    range own = share_panels(w, column_start, (rows + {kernel.rows - 1}) / {kernel.rows});
+    for (ptrdiff_t from = 0; from < vectors;) {{
+        int tiles = (vectors - (int)from + {kernel.vectors - 1}) / {kernel.vectors};
+        int width = (vectors - (int)from + tiles - 1) / tiles;
+        for (int i = own.from; i < own.to; i++) {{
+            int panel = backwards ? own.from + own.to - 1 - i : i;
+            int {start} = column_start[panel], row = panel * {kernel.rows};
+            switch (width) {{
+{cases}
+            }}
+        }}
+        from += width;
+    }}
+"""
+
+
+def _driver(kernel: VectorKernel) -> str:
     at = "" if kernel.scattered else " + row"
     constants = ", ".join(f"const {type_} *{name}" for type_, name in kernel.constants)
     cases = "\n".join(
@@ -239,20 +263,7 @@ def _driver(kernel: VectorKernel) -> str:
 static void {kernel.name}(worker w, {constants}, int rows, int vectors,
                           int backwards, const float *x, ptrdiff_t x_stride, float *y, const float *residual,
                           ptrdiff_t y_stride) {{
-    range own = share_panels(w, column_start, (rows + {kernel.rows - 1}) / {kernel.rows});
-    for (ptrdiff_t from = 0; from < vectors;) {{
-        int tiles = (vectors - (int)from + {kernel.vectors - 1}) / {kernel.vectors};
-        int width = (vectors - (int)from + tiles - 1) / tiles;
-        for (int i = own.from; i < own.to; i++) {{
-            int panel = backwards ? own.from + own.to - 1 - i : i;
-            int start = column_start[panel], row = panel * {kernel.rows};
-            switch (width) {{
-{cases}
-            }}
-        }}
-        from += width;
-    }}
-}}
+{panel_loops(kernel, "start", cases)}}}
 """
 
 

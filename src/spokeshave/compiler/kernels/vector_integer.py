@@ -9,7 +9,7 @@ each row's own, picked from a short segment of x by places (`segment_bytes.h`), 
 
 from spokeshave.compiler.kernels.activations import activation_call
 from spokeshave.compiler.kernels.instances import IntegerVectorKernel, places_per_word
-from spokeshave.compiler.kernels.vector import PREFETCH_BYTES, SUMS, segment_loops
+from spokeshave.compiler.kernels.vector import PREFETCH_BYTES, SUMS, panel_loops, segment_loops
 from spokeshave.compiler.kernels.words import PER_WORD
 
 _TILE_ARGUMENTS = (
@@ -153,7 +153,6 @@ def _moved(kernel: IntegerVectorKernel, verb: str, dtype: str, place: str, at: s
 
 
 def _driver(kernel: IntegerVectorKernel) -> str:
-    """As the float kernel's: vectors outside, and with `backwards` the last panel first."""
     types = _types(kernel)
     first = "(size_t)start_of_panel * 4" if kernel.gathered else "start_of_panel"
     at = "" if kernel.scattered else " + row"
@@ -170,20 +169,7 @@ static void {kernel.name}(worker w, {constants}, int rows, int vectors,
                           int backwards, const uint8_t *x, ptrdiff_t x_stride, {types["output"]} *y,
                           ptrdiff_t y_stride, const {types["residual"]} *residual, ptrdiff_t residual_stride,
                           requantization q) {{
-    range own = share_panels(w, column_start, (rows + {kernel.rows - 1}) / {kernel.rows});
-    for (ptrdiff_t from = 0; from < vectors;) {{
-        int tiles = (vectors - (int)from + {kernel.vectors - 1}) / {kernel.vectors};
-        int width = (vectors - (int)from + tiles - 1) / tiles;
-        for (int i = own.from; i < own.to; i++) {{
-            int panel = backwards ? own.from + own.to - 1 - i : i;
-            int start_of_panel = column_start[panel], row = panel * {kernel.rows};
-            switch (width) {{
-{cases}
-            }}
-        }}
-        from += width;
-    }}
-}}
+{panel_loops(kernel, "start_of_panel", cases)}}}
 """
 
 
