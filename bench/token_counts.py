@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from papers.heatvit_trials import selector_share
+from papers.token_times import selector_share
 from torch import Tensor, nn
 
 from bench.catalogue import CASES

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 from papers.deployments import Store, timed
-from papers.image_transformer import PATCHES, fresh, optimizer
+from papers.image_transformer import CIFAR, fresh, optimizer
 from papers.token_trials import Recipe, fit_selectors, measured, set_thresholds, trained_as_long, warm_start
 from papers.trials import RUNS, remembered
 from torch import nn
@@ -83,7 +83,7 @@ def tuned(dense: nn.Module, data: Data, seed: int, kind: str, keep: float, token
         return kept(lambda fresh: trained_as_long(fresh, dense, data, way, seed))
     torch.manual_seed(seed)
     scorer = CLSAttention() if kind == "class attention" else Random(seed)
-    fixed = [] if kind == SELECTOR else way.fixed([PATCHES, tokens - 1], scorer)
+    fixed = [] if kind == SELECTOR else way.fixed([CIFAR.patches, tokens - 1], scorer)
     reduced = insert(network, fixed or way.learned())
 
     def fit(fresh: nn.Module) -> None:
@@ -101,7 +101,7 @@ def rows_of(seed: int, dense: nn.Module, data: Data) -> Iterator[tuple[Row, Call
     """What is found of every network of a seed, and the network itself."""
     make = partial(tuned, dense, data, seed, DENSE, 1.0, 0.0)
     found = remembered(f"token_curves/dense-{seed}", partial(_dense_figures, make, data))
-    yield {"kind": DENSE, "keep": 1.0, "tokens": 1 + PATCHES, "removed": 0.0} | found, make
+    yield {"kind": DENSE, "keep": 1.0, "tokens": 1 + CIFAR.patches, "removed": 0.0} | found, make
     for keep in KEEPS:
         tokens = 0.0
         for kind in KINDS:

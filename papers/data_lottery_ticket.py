@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from papers.image_transformer import BLOCKS, PATCHES, ImageTransformer, fresh, multiply_adds, optimizer
+from papers.image_transformer import CIFAR, ImageTransformer, fresh, multiply_adds, optimizer
 from papers.record import Check, Finding, main, verdict
 from papers.trials import remembered, remembered_tensors, spread
 from spokeshave.data import DATA, Batches, Data
@@ -60,7 +60,7 @@ class Images:
         """With random tickets of the same size instead."""
         count, size = self.tickets.shape
         generator = torch.Generator().manual_seed(seed)
-        return replace(self, tickets=random_tickets(count, PATCHES, size, generator))
+        return replace(self, tickets=random_tickets(count, CIFAR.patches, size, generator))
 
 
 def teacher(data: Data, amount: Amount) -> ImageTransformer:
@@ -95,7 +95,7 @@ def with_tickets(selector: nn.Module, images: Batches, keep: float, name: str) -
 def student(images: Images, seed: int) -> tuple[ImageTransformer, Inserted, dict[str, float]]:
     """Trained from fresh weights in one pass over the images' tickets; and what that cost."""
     network, size = fresh(seed), images.tickets.shape[1]
-    inserted = insert(network, TokenReducer(0, Given(), TopK(size / PATCHES)))
+    inserted = insert(network, TokenReducer(0, Given(), TopK(size / CIFAR.patches)))
     inserted.form = "gathered"
     moving, began = optimizer(network), time.process_time()
     order = torch.randperm(len(images.tickets), generator=torch.Generator().manual_seed(seed))
@@ -103,11 +103,11 @@ def student(images: Images, seed: int) -> tuple[ImageTransformer, Inserted, dict
     network.train()
     for step, (numbers, inputs, labels) in enumerate(images.batches.in_order(order)):
         set_rate(moving, one_cycle(step, steps))
-        inserted.give(kept_by(images.tickets[numbers], PATCHES).float())
+        inserted.give(kept_by(images.tickets[numbers], CIFAR.patches).float())
         moving.zero_grad()
         F.cross_entropy(network(inputs), labels).backward()
         moving.step()
-    work = 3 * len(order) * multiply_adds([size + 1] * BLOCKS)
+    work = 3 * len(order) * multiply_adds(CIFAR, [size + 1] * CIFAR.blocks)
     return network, inserted, {"process_seconds": time.process_time() - began, "multiply_adds": work}
 
 
@@ -117,7 +117,7 @@ def accuracy(network: nn.Module, inserted: Inserted, images: Images) -> float:
     right = 0
     with torch.inference_mode():
         for numbers, inputs, labels in images.batches.in_order(torch.arange(len(images.tickets))):
-            inserted.give(kept_by(images.tickets[numbers], PATCHES).float())
+            inserted.give(kept_by(images.tickets[numbers], CIFAR.patches).float())
             right += int((network(inputs).argmax(1) == labels).sum())
     return right / len(images.tickets)
 
@@ -166,7 +166,7 @@ def findings(records: Sequence[dict[str, Any]]) -> Iterator[Finding]:
         patches = next(record["patches"] for record in records if record["keep"] == keep)
         gap = 100 * (statistics.fmean(winning) - statistics.fmean(chance))
         yield Finding(
-            f"trained on {patches} of {PATCHES} patches, tickets beat random patches at equal cost",
+            f"trained on {patches} of {CIFAR.patches} patches, tickets beat random patches at equal cost",
             "",
             f"tickets {spread(winning)}, random {spread(chance)}: {gap:+.1f} points",
             verdict(min(winning) > max(chance)),
@@ -177,7 +177,7 @@ def findings(records: Sequence[dict[str, Any]]) -> Iterator[Finding]:
         ]
         lead = 100 * (statistics.fmean(winning) - statistics.fmean(own))
         yield Finding(
-            f"trained on {patches} of {PATCHES} patches, tickets say more than random patches do",
+            f"trained on {patches} of {CIFAR.patches} patches, tickets say more than random patches do",
             "",
             f"tickets judged on tickets {spread(winning)}, random on random {spread(own)}: {lead:+.1f} points",
             verdict(min(winning) > max(own)),
@@ -186,7 +186,7 @@ def findings(records: Sequence[dict[str, Any]]) -> Iterator[Finding]:
         )
         behind = 100 * (statistics.fmean(dense) - statistics.fmean(winning))
         yield Finding(
-            f"trained on {patches} of {PATCHES} patches, tickets are about as good as all patches",
+            f"trained on {patches} of {CIFAR.patches} patches, tickets are about as good as all patches",
             "",
             f"all {spread(dense)}, tickets {spread(winning)}: {behind:.1f} points lower",
             verdict(behind <= 1),
@@ -214,8 +214,8 @@ def run(quick: bool) -> Check:
     return Check(
         tuple(findings(records)),
         (
-            f"CIFAR-10 at 32 x 32 instead of ImageNet; a transformer of 4 blocks and {PATCHES} patches; the students "
-            f"see {amount.student:,} images once, without augmentation, so that tickets can be stored",
+            f"CIFAR-10 at 32 x 32 instead of ImageNet; a transformer of 4 blocks and {CIFAR.patches} patches; the "
+            f"students see {amount.student:,} images once, without augmentation, so that tickets can be stored",
             "the selector is one dense network, not fine-tuned with its shares; it saw the students' images and labels",
             f"all patches were trained on with {len(amount.dense_seeds)} seed, patches chosen with {len(amount.seeds)}",
             "DeiT's form alone was trained; those of LV-ViT and Swin are tested, not trained",

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from papers.deployments import Store, Trial, timed
+from papers.deployments import Store, Trial
 from papers.keyword_transformer import HeardWords
 from papers.record import Finding, verdict
+from papers.token_times import input_times
 from papers.token_trials import Recipe, fit_selectors, set_thresholds, warm_start
 from papers.trials import spread
 from spokeshave.compiler import NativeDeployment, compile_network
@@ -115,30 +116,11 @@ def _accuracy(scores: Tensor, labels: Tensor) -> float:
     return float((scores.argmax(1) == labels).double().mean())
 
 
-def selector_share(deployment: NativeDeployment, inputs: Tensor) -> float:
-    """How much of the time of its operations selectors take, selection included."""
-    rows = deployment.profile(inputs)
-    own = [row.seconds for row in rows if "token_selectors" in row.layer or row.operation == "SelectTokens"]
-    return sum(own) / sum(row.seconds for row in rows)
-
-
-def latencies(whole: Whole, quick: bool) -> dict[str, Any]:
+def latencies(whole: Whole, quick: bool) -> dict[str, float]:
     """Milliseconds of one input, batch of one, one thread, all in one interleaved run: dense, and input by input."""
     inputs = whole.test.inputs[: 3 if quick else TIMED_INPUTS]
-    calls: dict[str, Callable[[], Any]] = {
-        name: partial(whole.trials[name].deployment, inputs[:1]) for name in (DENSE, DENSE_INT8)
-    }
-    deployment = whole.trials["factors of one"].deployment
-    calls |= {str(place): partial(deployment, inputs[place : place + 1]) for place in range(len(inputs))}
-    times = timed(calls, 3 if quick else ROUNDS)
-    each = [times[str(place)]["milliseconds"] for place in range(len(inputs))]
-    return {
-        DENSE: times[DENSE]["milliseconds"],
-        DENSE_INT8: times[DENSE_INT8]["milliseconds"],
-        "mean": statistics.fmean(each),
-        "tail": sorted(each)[int(0.95 * (len(each) - 1))],
-        "selectors": selector_share(deployment, inputs[:1]),
-    }
+    dense = {name: whole.trials[name].deployment for name in (DENSE, DENSE_INT8)}
+    return input_times(dense, whole.trials["factors of one"].deployment, inputs, 3 if quick else ROUNDS)
 
 
 def engine_times(heard: HeardWords, recipe: Recipe, record: Mapping[str, Any]) -> dict[str, float]:

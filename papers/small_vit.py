@@ -56,7 +56,7 @@ class SmallViT(nn.Module):
 def network_and_data() -> tuple[SmallViT, Data, str]:
     """The pretrained network and MNIST; where they are absent, one trained on the digits."""
     try:
-        data, path = _mnist(), data_folder("vit4mnist") / "vit4mnist.npz"
+        data, path = mnist(), data_folder("vit4mnist") / "vit4mnist.npz"
     except SpokeshaveError as reason:
         data, network = DATA["digits"](), SmallViT(16)
         train(network, data, 8, optimizer=torch.optim.AdamW(network.parameters(), 2e-3))
@@ -68,7 +68,7 @@ def network_and_data() -> tuple[SmallViT, Data, str]:
     return network.eval(), data, "a pretrained transformer of 215 thousand weights on MNIST"
 
 
-def _mnist() -> Data:
+def mnist() -> Data:
     """MNIST, 3,000 of its test images held out."""
     arrays = np.load(data_folder("mnist") / "mnist.npz")
     images = {

@@ -1,7 +1,7 @@
 """Trials of token reducers at equal realised work: random, class attention, a selector, a package beside it."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from papers.deployments import Store
 from papers.trials import remembered
 from spokeshave.allocation.tokens import reducers_of
 from spokeshave.data import Data
@@ -102,25 +103,60 @@ class Outcome:
         }
 
 
-def trial(name: str, dense: nn.Module, data: Data, recipe: Recipe, seed: int) -> dict[str, dict[str, Any]]:
-    """All four at the work that the selector with packages came to, and the dense network trained as long.
+@dataclass(frozen=True)
+class Subject:
+    """A dense network with data of a seed, and how it is fine-tuned; `kept` holds what is trained, under `name`."""
 
-    Each is kept under `name`, so that a run that was stopped goes on.
-    """
+    kept: Store
+    name: str
+    dense: nn.Module
+    data: Data
+    recipe: Recipe
+    seed: int
 
-    def fitted(kind: str, reducers: list[TokenReducer]) -> dict[str, Any]:
-        key = f"{name}-{kind.replace(' ', '_')}-{seed}"
-        return remembered(key, lambda: measured(_fitted(dense, data, recipe, reducers, seed), data).figures())
+    def trial(self) -> dict[str, dict[str, Any]]:
+        """All four at the work that the selector with packages came to, and the dense network trained as long."""
+        found = {PACKAGE: self._figures(PACKAGE, self.recipe.learned())}
+        counts = found[PACKAGE]["tokens"]
+        # Class tokens are not among those chosen from; what a package stands for is a token like others.
+        aimed = [counts[0] - 1] + [counts[place] - 1 for place in self.recipe.places]
+        found["class attention"] = self._figures("class attention", self.recipe.fixed(aimed, CLSAttention()))
+        found["random"] = self._figures("random", self.recipe.fixed(aimed, Random(self.seed)))
+        found["dense"] = self._remembered("dense", self._dense)
+        found["selector"] = self._figures("selector", self.recipe.learned(packages=False))
+        return found
 
-    found = {PACKAGE: fitted(PACKAGE, recipe.learned())}
-    counts = found[PACKAGE]["tokens"]
-    # Class tokens are not among those chosen from; what a package stands for is a token like others.
-    aimed = [counts[0] - 1] + [counts[place] - 1 for place in recipe.places]
-    found["class attention"] = fitted("class attention", recipe.fixed(aimed, CLSAttention()))
-    found["random"] = fitted("random", recipe.fixed(aimed, Random(seed)))
-    found["dense"] = remembered(f"{name}-dense-{seed}", lambda: _dense(dense, data, recipe, seed))
-    found["selector"] = fitted("selector", recipe.learned(packages=False))
-    return found
+    def fitted(self, kind: str, reducers: list[TokenReducer]) -> nn.Module:
+        """The network with these reducers, trained unless it is there."""
+        torch.manual_seed(self.seed)
+        network = copy.deepcopy(self.dense)
+        reduced = insert(network, reducers)
+
+        def fit(fresh: nn.Module) -> None:
+            if self.recipe.warm_steps and reduced.selectors:
+                warm_start(fresh, reduced, self.dense, self.data, self.recipe)
+            fit_selectors(fresh, reduced, self.dense, self.data, self.recipe, self.seed)
+
+        self.kept.checkpoint(self._key(kind), self.recipe, network, fit)
+        torch.manual_seed(self.seed)
+        set_thresholds(network, reduced, self.data, self.recipe)
+        return network
+
+    def _figures(self, kind: str, reducers: list[TokenReducer]) -> dict[str, Any]:
+        return self._remembered(kind, lambda: measured(self.fitted(kind, reducers), self.data).figures())
+
+    def _remembered(self, kind: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        return remembered(self._key(kind), make)
+
+    def _key(self, kind: str) -> str:
+        return f"{self.name}-{kind.replace(' ', '_')}-{self.seed}"
+
+    def _dense(self) -> dict[str, Any]:
+        """As it is, and trained as long as the others."""
+        network = copy.deepcopy(self.dense)
+        trained_as_long(network, self.dense, self.data, self.recipe, self.seed)
+        both = (("accuracy", self.dense), ("trained", network))
+        return {name: evaluate(each, self.data.held_out).top1 for name, each in both}
 
 
 def fit_selectors(
@@ -182,27 +218,6 @@ def _dense_view(dense: nn.Module, inputs: Tensor, places: Sequence[int]) -> tupl
         module.register_forward_pre_hook(lambda _, given, place=place: states.update({place: given[0]}))
     watched(inputs)
     return states, torch.stack(reduced.scores, 1)
-
-
-def _fitted(
-    dense: nn.Module, data: Data, recipe: Recipe, reducers: list[TokenReducer], seed: int
-) -> nn.Module:
-    torch.manual_seed(seed)
-    network = copy.deepcopy(dense)
-    reduced = insert(network, reducers)
-    if recipe.warm_steps and reduced.selectors:
-        warm_start(network, reduced, dense, data, recipe)
-    fit_selectors(network, reduced, dense, data, recipe, seed)
-    return network
-
-
-def _dense(dense: nn.Module, data: Data, recipe: Recipe, seed: int) -> dict[str, Any]:
-    """As it is, and trained as long as the others."""
-    network = copy.deepcopy(dense)
-    trained_as_long(network, dense, data, recipe, seed)
-    return {
-        name: evaluate(each, data.held_out).top1 for name, each in (("accuracy", dense), ("trained", network))
-    }
 
 
 def trained_as_long(network: nn.Module, dense: nn.Module, data: Data, recipe: Recipe, seed: int) -> None:

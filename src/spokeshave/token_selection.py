@@ -136,6 +136,18 @@ def package_token(tokens: Tensor, scores: Tensor, removed: Tensor) -> Tensor:
     return (weights / total).unsqueeze(1) @ tokens
 
 
+def take_tokens(tokens: Tensor, rows: Tensor) -> Tensor:
+    """Of tokens `[N, T, ...]` those of `rows` `[N * M]`, counted through all samples, equally many of each.
+
+    `[N, M, ...]`. Rows of one axis go back two to three times as fast as truth values, or as `gather`, do.
+
+    >>> take_tokens(torch.tensor([[1, 2], [3, 4]]), torch.tensor([1, 2]))
+    tensor([[2],
+            [3]])
+    """
+    return tokens.flatten(0, 1).index_select(0, rows).unflatten(0, (len(tokens), -1))
+
+
 @contextmanager
 def tokens_left(sizes: Mapping[str, int]) -> Iterator[None]:
     """While the block runs, exports see that the selectors of these names leave so many tokens."""

@@ -1,8 +1,11 @@
 """What the papers' checks do to networks: masks and shares of the right size, filters that are really gone."""
 
+import pytest
 import torch
+from papers.image_transformer import Shape, fresh, multiply_adds
 from papers.small_vit import SmallViT
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from papers import clicktrain, lpvit, small_images, trials
 from spokeshave.data import DATA
@@ -59,3 +62,13 @@ def test_a_pruned_transformer_keeps_the_share_of_its_work():
     parts = lpvit.work_of(lpvit.trace(subject.network, subject.example), shares).parts
     assert abs(lpvit.left(subject.pruned(shares), parts) - 0.5) < 0.01
     assert lpvit.left(subject.network, parts) > 0.999
+
+
+@pytest.mark.parametrize("convolutions", [False, True])
+def test_the_work_of_an_embedding_is_counted(convolutions: bool):
+    shape = Shape(channels=1, side=28, convolutions=convolutions)
+    network, images = fresh(0, shape), torch.zeros(1, 1, 28, 28)
+    assert network(images).shape == (1, 10)
+    with FlopCounterMode(display=False) as counted:
+        network.patch(images)
+    assert counted.get_total_flops() == 2 * multiply_adds(shape, [])

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from spokeshave.attention_call import AttentionCall
 from spokeshave.errors import SpokeshaveError
 from spokeshave.samples import KeepSchedule, LinkPruning, prune_links
-from spokeshave.samples.links import Per, attention_map, kept_keys, received, restrict, row_mask
+from spokeshave.samples.links import Per, attention_map, kept_keys, restrict, row_mask
 
 
 class Attending(nn.Module):
@@ -54,7 +54,8 @@ def by_hand(network: Attending, tokens: Tensor, pruning: LinkPruning) -> Tensor:
 def mask_of(scores: Tensor, pruning: LinkPruning) -> Tensor:
     if pruning.per == "row":
         return row_mask(scores, pruning)
-    keys = kept_keys(received(scores, pruning.leading), pruning)
+    received = scores[:, pruning.leading :: pruning.stride, pruning.leading :].sum(1)
+    keys = kept_keys(received, pruning)
     read = torch.zeros(scores.shape[0], scores.shape[2], dtype=torch.bool).scatter(1, keys, True)
     return read[:, None].expand_as(scores)
 
@@ -70,6 +71,13 @@ def test_pruned_attention_is_masked_attention(per: Per, after: tuple[int, ...], 
     assert pruned.keys == (9,) * (after[0] + 1) + (1 + pruning.count(8),) * (2 - after[0])
     pruned.remove()
     assert torch.equal(network(tokens), dense)
+
+
+@pytest.mark.parametrize("stride", [2, 3, 8])
+def test_some_patches_choose_for_all(stride: int) -> None:
+    network, tokens, pruning = Attending(), torch.randn(3, 9, 8), LinkPruning(0.3, (0,), stride=stride)
+    prune_links(network, pruning)
+    assert torch.allclose(network(tokens), by_hand(network, tokens, pruning), atol=1e-5)
 
 
 def test_links_are_chosen_among_the_patches_that_are_left() -> None:
@@ -98,7 +106,7 @@ def test_counts_of_links_are_exact(patches: int, keep: float, leading: int) -> N
     mask = row_mask(scores, pruning)
     assert (mask[:, leading:].sum(2) == pruning.count(patches) + leading).all()
     assert mask[:, :leading].all()
-    keys = kept_keys(received(scores, leading), pruning)
+    keys = kept_keys(scores[:, leading:, leading:].sum(1), pruning)
     assert keys.shape[1] == pruning.count(patches) + leading
     assert all(len(set(row)) == len(row) and row == sorted(row) for row in keys.tolist())
 
@@ -141,6 +149,8 @@ def test_gradients_reach_all_layers() -> None:
         ({"after": 3}, r"counted from 0, such as \(3, 6, 9\), not 3"),
         ({"after": (1.5,)}, "after names attentions"),
         ({"leading": -1}, "leading counts class tokens, 0 or more, not -1"),
+        ({"stride": 0}, "stride is 1 or more, and 1 where every row chooses for itself, not 0"),
+        ({"stride": 2, "per": "row"}, "and 1 where every row chooses for itself, not 2"),
         ({"per": "head"}, "per is 'row' or 'key', not 'head'"),
     ],
 )

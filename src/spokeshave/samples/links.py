@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -22,13 +22,15 @@ class LinkPruning:
     `after`: the attentions, counted from 0, whose map (softmax of all links, mean over heads) chooses for those behind
     them. With `per` "row" every patch keeps the share `keep` of the patches that it attends to most (the paper's
     form: a mask, which saves nothing by itself); with "key" all patches read the same share, those that receive the
-    most attention, and the others' keys and values are not read at all. Links with the `leading` class tokens stay.
+    most attention, and the others' keys and values are not read at all; every `stride`-th patch says what it attends
+    to, so that choosing costs little. Links with the `leading` class tokens stay.
     """
 
     keep: float = 0.5
     after: tuple[int, ...] = (3, 6, 9)
     per: Per = "key"
     leading: int = 1
+    stride: int = 1
 
     def __post_init__(self) -> None:
         if not 0 < self.keep <= 1:
@@ -45,6 +47,10 @@ class LinkPruning:
             )
         if self.per not in ("row", "key"):
             raise SpokeshaveError(f"LinkPruning: per is 'row' or 'key', not {self.per!r}")
+        if not _are_counts((self.stride,)) or not self.stride or (self.per == "row" and self.stride > 1):
+            raise SpokeshaveError(
+                f"LinkPruning: stride is 1 or more, and 1 where every row chooses for itself, not {self.stride!r}"
+            )
 
     def count(self, patches: int) -> int:
         """How many of so many patches one reads.
@@ -78,9 +84,10 @@ def row_mask(scores: Tensor, pruning: LinkPruning) -> Tensor:
     return mask
 
 
-def received(scores: Tensor, leading: int) -> Tensor:
-    """How much attention each patch receives from all patches, `[N, patches]`, by a map `[N, T, T]`."""
-    return scores[:, leading:, leading:].sum(1)
+def received(call: AttentionCall, pruning: LinkPruning) -> Tensor:
+    """How much attention each patch receives from the patches that are asked, `[N, patches]`."""
+    asked = replace(call, query=call.query[:, :, pruning.leading :: pruning.stride])
+    return attention_map(asked)[:, :, pruning.leading :].sum(1)
 
 
 def kept_keys(received: Tensor, pruning: LinkPruning) -> Tensor:

@@ -19,6 +19,7 @@ from spokeshave.samples.links import (
     restrict,
     row_mask,
 )
+from spokeshave.token_selection import take_tokens
 
 
 def prune_links(network: nn.Module, pruning: LinkPruning, alive: Alive | None = None) -> "PrunedLinks":
@@ -118,13 +119,15 @@ class _Pass(TorchFunctionMode):
             return replace(call, mask=row_mask(scores, self._pruning)[:, None])
         places = kept_keys(scores, self._pruning)
         self.keys.append(places.shape[1])
-        index = places[:, None, :, None].expand(-1, call.key.shape[1], -1, call.key.shape[3])
-        return replace(call, key=call.key.gather(2, index), value=call.value.gather(2, index))
+        rows = (places + tokens * torch.arange(len(places), device=places.device)[:, None]).flatten()
+        key, value = (
+            take_tokens(each.transpose(1, 2), rows).transpose(1, 2) for each in (call.key, call.value)
+        )
+        return replace(call, key=key, value=value)
 
     def _map(self, call: AttentionCall) -> Tensor:
         with torch.no_grad():
-            found = attention_map(call)
-            return found if self._pruning.per == "row" else received(found, self._pruning.leading)
+            return attention_map(call) if self._pruning.per == "row" else received(call, self._pruning)
 
     def _current(self, tokens: int) -> Tensor | None:
         """What chooses now, among the tokens that are left."""

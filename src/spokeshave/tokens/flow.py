@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from spokeshave.errors import SpokeshaveError
-from spokeshave.token_selection import package_token, select_tokens
+from spokeshave.token_selection import package_token, select_tokens, take_tokens
 from spokeshave.tokens.attention import Wanted
 from spokeshave.tokens.check import check_compiled
 from spokeshave.tokens.decisions import Decision, TopK, choose
@@ -162,7 +162,7 @@ class Flow:
         mask = whole.detach() > 0.5
         assert now.places is not None
         now.places = now.places[mask[:, self.leading :]].view(len(tokens), -1)
-        return tokens[mask].view(len(tokens), -1, tokens.shape[2])
+        return take_tokens(tokens, mask.flatten().nonzero()[:, 0])
 
     def _write_down(self, chosen: Tensor, scores: Tensor, candidates: Tensor, now: Pass) -> None:
         """The decision over all patches of the stage, and what it was taken by (0 for those that were gone)."""
