@@ -4,7 +4,8 @@ Two pretrained transformers, one of keywords (98 frames and a class token, 12 bl
 MNIST's images (16 patches, 6 blocks), are fine-tuned with selectors by labels, their own dense scores and the shares
 that are to stay, at last with the thresholds that decide; class attention and random tokens are fine-tuned alike at the
 realised number of tokens, and the dense network as long. Then the latency staircase of one of the keyword
-transformer's blocks, and a placement that meets three fifths of the dense latency.
+transformer's blocks, and a placement that meets three fifths of the dense latency. `papers/spvit_patches.py` does the
+same for a transformer of 49 patches, compiled and timed.
 """
 
 import statistics
@@ -13,17 +14,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from papers.deployments import Store, store
 from papers.keyword_transformer import HeardWords, heard_words
-from papers.mnist_transformer import trained
 from papers.record import Check, Finding, main, verdict
-from papers.token_times import input_times
+from papers.small_vit import network_and_data
 from papers.token_trials import PACKAGE, Recipe, Subject
 from papers.trials import beats, remembered, spread
 from spokeshave.allocation.tokens import TokenBudget, allocate_tokens, token_losses
-from spokeshave.compiler import compile_network
 from spokeshave.data import Batches, Data
 from spokeshave.devices import HostDevice
 from spokeshave.devices.staircase import block_staircase
@@ -42,17 +41,17 @@ KEYWORDS = Recipe(
     settling=8,
 )
 IMAGES = Recipe(
-    (1, 3),
-    (0.45, 0.25),
+    (1, 2, 4),
+    (0.5, 0.35, 0.25),
     4,
-    3,
+    4,
     rate=2e-3,
-    network_rate=3e-4,
+    network_rate=5e-4,
     tokens=0.0,
     warm_steps=40,
-    settling=1,
+    settling=2,
 )
-IMAGES_A_PASS, TIMED_IMAGES = 2_000, 20
+IMAGES_A_PASS = 2_000
 QUICK = Recipe((1,), (0.5,), 4, 1, warm_steps=5)
 COUNTS = tuple(range(3, 100, 4))
 REASONS = {  # what was looked into
@@ -78,19 +77,16 @@ PART = 0.6  # of the dense blocks' latency, which the placement is to meet
 def run(quick: bool) -> Check:
     """Everything; a single seed and reducer when quick."""
     seeds = SEEDS[:1] if quick else SEEDS
+    trials: dict[str, list[Any]] = {"keywords": [], "images": []}
     with store(quick) as kept:
-        image_network = trained(kept, quick)
-        trials: dict[str, list[Any]] = {"keywords": [], "images": []}
         for seed in seeds:
             trials["keywords"].append(_keywords(kept, seed, quick).trial())
-            trials["images"].append(_images(kept, image_network, seed, quick).trial())
-        times = _times(_images(kept, image_network, seeds[0], quick), quick)
-    heard = heard_words(seeds[0])
+            trials["images"].append(_images(kept, seed, quick).trial())
+    heard, (_, images, about) = heard_words(seeds[0]), network_and_data()
     placed = _placement(heard, quick)
     return Check(
         (
-            *(finding for name, some in trials.items() for finding in _findings(name, some)),
-            *_speed(times),
+            *(finding for name, some in trials.items() for finding in findings(name, some, REASONS[name])),
             *_placing(placed),
         ),
         (
@@ -101,14 +97,13 @@ def run(quick: bool) -> Check:
             "evaluation decides by thresholds at which the wanted share stays on training samples, and never by noise",
             "the keywords' place was chosen by what the untrained network loses on all 300 clips, and training by "
             "thresholds by two other splits of them",
-            f"data: {heard.about}; {len(_labels(heard.clips))} test clips a seed",
-            f"data: {image_network[2]}; {len(_labels(image_network[1])):,} test images",
+            f"data: {heard.about}; {len(labels(heard.clips))} test clips a seed",
+            f"data: {about}; {len(labels(images)):,} test images",
         ),
         seeds,
         {
             "recipes": {"keywords": asdict(KEYWORDS), "images": asdict(IMAGES)},
             "trials": trials,
-            "milliseconds": times,
             "placement": placed,
         },
     )
@@ -116,12 +111,13 @@ def run(quick: bool) -> Check:
 
 def _keywords(kept: Store, seed: int, quick: bool) -> Subject:
     heard = heard_words(seed)
-    recipe = QUICK if quick else KEYWORDS
-    return Subject(kept, _named("keywords", quick), heard.network, heard.clips, recipe, seed)
+    return Subject(
+        kept, _named("keywords", quick), heard.network, heard.clips, QUICK if quick else KEYWORDS, seed
+    )
 
 
-def _images(kept: Store, found: tuple[nn.Module, Data, str], seed: int, quick: bool) -> Subject:
-    network, data, _ = found
+def _images(kept: Store, seed: int, quick: bool) -> Subject:
+    network, data, _ = network_and_data()
     shorter = data.shortened(256 if quick else IMAGES_A_PASS)
     return Subject(kept, _named("images", quick), network, shorter, QUICK if quick else IMAGES, seed)
 
@@ -130,39 +126,9 @@ def _named(name: str, quick: bool) -> str:
     return f"spvit/{'quick-' if quick else ''}{name}"
 
 
-def _times(images: Subject, quick: bool) -> dict[str, float]:
-    """Milliseconds of one image: the compiled dense network, and the one with selectors and packages."""
-    test = images.data.held_out
-    assert isinstance(test, Batches)
-    inputs = test.inputs[: 3 if quick else TIMED_IMAGES]
-    reduced = compile_network(images.fitted(PACKAGE, images.recipe.learned()).eval(), inputs[:1])
-    dense = compile_network(images.dense.eval(), inputs[:1])
-    return input_times({"dense": dense}, reduced, inputs, 3 if quick else 25)
-
-
-def _speed(times: Mapping[str, float]) -> list[Finding]:
-    faster = times["dense"] / times["mean"]
-    return [
-        Finding(
-            "images: compiled, one image at a time, 1.5 times as fast as the dense network",
-            "",
-            f"{faster:.2f} times: {1e3 * times['mean']:.0f} µs on average, {1e3 * times['tail']:.0f} at 95 %, of "
-            f"{1e3 * times['dense']:.0f}",
-            verdict(faster >= 1.5),
-            "float32, one thread, one interleaved run, processor time; the first seed's",
-        ),
-        Finding(
-            "images: selectors cost at most 2 % of the time",
-            "",
-            f"{times['selectors']:.1%} of the compiled network's",
-            verdict(times["selectors"] <= 0.02),
-            "they are many small operations beside six blocks of width 128",
-        ),
-    ]
-
-
-def _findings(name: str, trials: Sequence[Mapping[str, Any]]) -> list[Finding]:
-    packaged, reasons = [each[PACKAGE] for each in trials], REASONS[name]
+def findings(name: str, trials: Sequence[Mapping[str, Any]], reasons: Mapping[str, str]) -> list[Finding]:
+    """What SPViT claims beside the trials of all seeds; `reasons` are what is known of each measurement."""
+    packaged = [each[PACKAGE] for each in trials]
     accuracies = {kind: [each[kind]["accuracy"] for each in trials] for kind in trials[0]}
     removed = statistics.fmean(one["removed"] for one in packaged)
     trained = [each["dense"]["trained"] for each in trials]
@@ -267,7 +233,8 @@ def _placing(placed: Mapping[str, Any]) -> list[Finding]:
     ]
 
 
-def _labels(data: Data) -> Tensor:
+def labels(data: Data) -> Tensor:
+    """Of the test."""
     assert isinstance(data.held_out, Batches)
     return data.held_out.labels
 

@@ -23,7 +23,7 @@ from spokeshave.samples import (
     prune_links,
 )
 
-SHAPE = Shape(channels=1, side=28)  # MNIST's images
+SHAPE = Shape(width=32, heads=2, channels=1, side=28, convolutions=True)  # MNIST's images
 KEEP_EXAMPLES, KEEP_TOKENS, KEEP_LINKS = 0.8, 0.8, 0.5
 PLACES = (1, 2, 3)  # blocks of 4, as the paper's 3, 6 and 9 of 12
 RATE = 2e-3
