@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from papers.image_transformer import Shape, fresh, multiply_adds, optimizer
+from papers.image_transformer import CIFAR, fresh, multiply_adds, optimizer
 from spokeshave.data import Batches
 from spokeshave.methods.schedule import one_cycle
 from spokeshave.methods.training import epoch_seed, set_rate
@@ -23,11 +23,8 @@ from spokeshave.samples import (
     prune_links,
 )
 
-SHAPE = Shape(width=32, heads=2, channels=1, side=28, convolutions=True)  # MNIST's images
-KEEP_EXAMPLES, KEEP_TOKENS, KEEP_LINKS = 0.8, 0.8, 0.5
+KEEP_EXAMPLES, KEEP_TOKENS, KEEP_LINKS = 0.8, 0.9, 0.5
 PLACES = (1, 2, 3)  # blocks of 4, as the paper's 3, 6 and 9 of 12
-RATE = 2e-3
-STRIDE = 4  # of the patches that are asked which links stay
 LEVELS = ("examples", "tokens", "links")
 
 
@@ -47,7 +44,7 @@ class Trainee:
 
     def run(self) -> Iterator[float]:
         """Train; after every step, how much of the training is done."""
-        steps, step, moving = self.epochs * len(self.loader), 0, optimizer(self.network, RATE)
+        steps, step, moving = self.epochs * len(self.loader), 0, optimizer(self.network)
         self.network.train()
         for epoch in range(self.epochs):
             torch.manual_seed(epoch_seed(self.seed, epoch))
@@ -77,13 +74,13 @@ class Trainee:
         if isinstance(self.loader, PrunedLoader):
             self.loader.after_batch(scores, labels)
         tokens = (
-            [SHAPE.patches + 1] * SHAPE.blocks
+            [CIFAR.patches + 1] * CIFAR.blocks
             if self.tokens is None
             else [int(each) for each in self.tokens.inserted.counts[:, 0]]
         )
         keys = tokens if self.links is None else self.links.keys
-        chosen = 0 if self.links is None else SHAPE.patches // STRIDE * tokens[0] * SHAPE.width
-        self.work += len(labels) * (3 * multiply_adds(SHAPE, tokens, keys) + chosen)
+        chosen = 0 if self.links is None else tokens[0] ** 2 * CIFAR.width
+        self.work += len(labels) * (3 * multiply_adds(CIFAR, tokens, keys) + chosen)
 
 
 def trainee(images: Batches, levels: frozenset[str], epochs: int, seed: int) -> Trainee:
@@ -92,14 +89,10 @@ def trainee(images: Batches, levels: frozenset[str], epochs: int, seed: int) -> 
     if "examples" in levels:
         pruning = ExamplePruning.for_epochs(epochs, KEEP_EXAMPLES)
         loader = PrunedLoader(images, ExampleSampler(len(images.labels), pruning, epochs, seed))
-    network = fresh(seed, SHAPE)
+    network = fresh(seed)
     tokens = ScheduledTokens(network, PLACES, KeepSchedule(KEEP_TOKENS)) if "tokens" in levels else None
     alive = None if tokens is None else tokens.alive
-    links = (
-        prune_links(network, LinkPruning(1.0, after=(0,), stride=STRIDE), alive)
-        if "links" in levels
-        else None
-    )
+    links = prune_links(network, LinkPruning(1.0, after=(0,)), alive) if "links" in levels else None
     return Trainee(network, loader, epochs, seed, tokens, links)
 
 
