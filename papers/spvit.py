@@ -4,8 +4,7 @@ Two pretrained transformers, one of keywords (98 frames and a class token, 12 bl
 MNIST's images (16 patches, 6 blocks), are fine-tuned with selectors by labels, their own dense scores and the shares
 that are to stay, at last with the thresholds that decide; class attention and random tokens are fine-tuned alike at the
 realised number of tokens, and the dense network as long. Then the latency staircase of one of the keyword
-transformer's blocks, and a placement that meets three fifths of the dense latency. `papers/spvit_patches.py` does the
-same for a transformer of 49 patches, compiled and timed.
+transformer's blocks, and a placement that meets three fifths of the dense latency.
 """
 
 import statistics
