@@ -95,6 +95,8 @@ def test_costs_of_a_network_add_up_and_are_marked_as_modelled():
     assert cost.energy_joules == pytest.approx(1.9 * cost.latency_seconds)
     assert cost.weight_bytes == 4 * sum(layer.weight_count for layer in workload.layers)
     assert replace(CPU, power=None).cost(workload).energy_joules is None
+    with pytest.raises(SpokeshaveError, match=r"times the memory of galaxy-s10-cpu; 8 Gbyte would fit"):
+        CPU.cost(Workload((linear(65_536, 65_536, 1),)))
 
 
 def test_a_weight_used_twice_is_stored_once():
@@ -187,6 +189,7 @@ def test_integers_that_no_code_uses_stand_beside_the_device():
     assert (own, could.name, could.code) == (CPU, "galaxy-s10-cpu, integers", None)
     assert could.cost(workload, plan).latency_seconds < own.cost(workload, plan).latency_seconds
     assert ways(CPU, workload, None) == (CPU,)
+    assert ways(GPU, workload, plan) == (GPU,)  # whose integers are no faster
 
 
 @pytest.mark.parametrize("name", [name for name in device_names() if name.startswith(("galaxy", "rasp"))])

@@ -86,11 +86,11 @@ def _described(made: "Deployment", output: Path, device: str) -> tuple[dict[str,
     from spokeshave.devices.crossbars.aqfp_deployment import AQFPDeployment
 
     if isinstance(made, AQFPDeployment):
-        columns, kept = made.manifest.columns, [f"not binary, float32: {layer}" for layer in made.elsewhere]
+        columns = made.manifest.columns
         read = f"on columns of {columns.height} cells, read for {columns.stream} clocks"
         told = f"{len(made.manifest.binary)} binary layers {read}"
         record = {"output": str(output), "device": device, "float32": dict(made.cost.left_out)}
-        return record, [f"{output}: {told}", *kept]
+        return record, [f"{output}: {told}"]
     if not isinstance(made, IntegerDeployment):
         return {"output": str(output), "device": device}, [f"{output}: for {device}; see README.md there"]
     widest = max(made.manifest.accumulators, key=lambda entry: entry.bits)

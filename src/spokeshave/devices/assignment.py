@@ -9,6 +9,7 @@ from torch import Tensor
 
 from spokeshave.deployment import Cost
 from spokeshave.devices.device import Device
+from spokeshave.devices.figure import readable
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan
 from spokeshave.schemes.scheme import Packed, Scheme
@@ -57,6 +58,15 @@ def check_scheme(device: Device, layer: Layer, scheme: Scheme | None) -> None:
     reason = device.supports(scheme, layer) if scheme is not None else None
     if reason is not None:
         raise SpokeshaveError(f"{device.name} cannot run {layer_told(layer)} under {scheme}: {reason}")
+
+
+def check_memory(device: str, weight_bytes: float, memory: float) -> None:
+    """Raise SpokeshaveError for weights larger than a device's memory, both in bytes."""
+    if weight_bytes > memory:
+        raise SpokeshaveError(
+            f"the weights take {readable(weight_bytes, 'byte')}, {weight_bytes / memory:.3g} times the memory of "
+            f"{device}; {readable(memory, 'byte')} would fit"
+        )
 
 
 def layer_told(layer: Layer) -> str:

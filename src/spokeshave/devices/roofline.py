@@ -9,7 +9,7 @@ from torch import Tensor
 
 from spokeshave.compiler.isa import instruction_sets
 from spokeshave.deployment import Cost
-from spokeshave.devices.assignment import assign, check_scheme, packed_size, usable_schemes
+from spokeshave.devices.assignment import assign, check_memory, check_scheme, packed_size, usable_schemes
 from spokeshave.devices.code_elsewhere import CodeElsewhere, code_elsewhere
 from spokeshave.devices.device import Device
 from spokeshave.devices.device_file import DeviceFile
@@ -29,11 +29,12 @@ UNITS = {
     "cache": "byte",
     "launch": "s",
     "value_size": "byte",
+    "memory": "byte",
     "power": "W",
     "integer_speed": "1",
     "efficiency": "1",
 }
-OPTIONAL = ("power", "integer_speed")
+OPTIONAL = ("memory", "power", "integer_speed")
 CODE = "code"
 FLOAT_BYTES = 4  # of a weight as it is packed here
 MOST_BITS = 8  # of weights that are multiplied as integers
@@ -57,6 +58,7 @@ class RooflineDevice:
     launch: Figure
     value_size: Figure
     efficiency: Mapping[str, Figure]
+    memory: Figure | None = None
     power: Figure | None = None
     integer_speed: Figure | None = None
     code: Fact | None = None
@@ -106,9 +108,15 @@ class RooflineDevice:
         return replace(self, name=f"{self.name}, integers", code=None, integers=True)
 
     def cost(self, workload: Workload, plan: Plan | None = None) -> Cost:
-        """Modelled latency, energy and weight bytes of one sample; steps without matrices cost nothing."""
+        """Modelled latency, energy and weight bytes of one sample; steps without matrices cost nothing.
+
+        Raises SpokeshaveError for weights larger than the memory.
+        """
         schemes = usable_schemes(self, workload, plan)
         pairs = [(layer, schemes.get(layer.parameter or "")) for layer in workload.layers]
+        weight_bytes = sum(workload.once([self._weight_bytes(layer, scheme) for layer, scheme in pairs]))
+        if self.memory is not None:
+            check_memory(self.name, weight_bytes, self.memory.value)
         by_layer = tuple((layer.name, self.seconds(layer, scheme)) for layer, scheme in pairs)
         latency = sum(seconds for _, seconds in by_layer)
         levels = any(_whole(scheme) for _, scheme in pairs)
@@ -118,9 +126,7 @@ class RooflineDevice:
             source=f"roofline of {self.name} ({self.file}){told}",
             latency_seconds=latency,
             energy_joules=None if self.power is None else self.power.value * latency,
-            weight_bytes=round(
-                sum(workload.once([self._weight_bytes(layer, scheme) for layer, scheme in pairs]))
-            ),
+            weight_bytes=round(weight_bytes),
             by_layer=by_layer,
         )
 
@@ -187,8 +193,11 @@ class RooflineDevice:
 
 
 def ways(device: Device, workload: Workload, plan: Plan | None) -> tuple[Device, ...]:
-    """A device, and where a plan has layers for integer instructions, which no code uses, the same with these."""
-    if not isinstance(device, RooflineDevice) or device.integer_speed is None:
+    """A device, and where a plan has layers for integer instructions, which no code uses, the same with these.
+
+    A device whose integers are no faster has none worth a cost of their own.
+    """
+    if not isinstance(device, RooflineDevice) or device._integer_speed == 1:
         return (device,)
     levels = any(_whole(scheme) for scheme in assign(workload, plan).values())
     return (device, device.with_integers()) if levels else (device,)
@@ -198,7 +207,7 @@ def read_roofline(file: DeviceFile) -> RooflineDevice:
     """Read a device of this family.
 
     Its file has the tables `peak`, `bandwidth`, `cache`, `launch`, `value_size`, `efficiency.<scheme>`
-    (`efficiency.dense` among them) and, where they are known, `power`, `integer_speed` and `code`.
+    (`efficiency.dense` among them) and, where they are known, `memory`, `power`, `integer_speed` and `code`.
     """
     file.check_tables([*UNITS, CODE], [key for key in UNITS if key not in OPTIONAL])
     return RooflineDevice(
@@ -210,8 +219,9 @@ def read_roofline(file: DeviceFile) -> RooflineDevice:
         launch=_figure(file, "launch"),
         value_size=_figure(file, "value_size"),
         efficiency=_efficiency(file),
-        power=_figure(file, "power") if "power" in file.document else None,
-        integer_speed=_figure(file, "integer_speed") if "integer_speed" in file.document else None,
+        memory=_optional(file, "memory"),
+        power=_optional(file, "power"),
+        integer_speed=_optional(file, "integer_speed"),
         code=file.fact((CODE,), tuple(instruction_sets())) if CODE in file.document else None,
         file=file.path.name,
     )
@@ -219,6 +229,10 @@ def read_roofline(file: DeviceFile) -> RooflineDevice:
 
 def _figure(file: DeviceFile, key: str) -> Figure:
     return file.figure((key,), UNITS[key])
+
+
+def _optional(file: DeviceFile, key: str) -> Figure | None:
+    return _figure(file, key) if key in file.document else None
 
 
 def _efficiency(file: DeviceFile) -> dict[str, Figure]:

@@ -8,6 +8,7 @@ from spokeshave.compiler.integers import IntegerForm, whole_network
 from spokeshave.compiler.integers.batched import batch_values
 from spokeshave.compiler.integers.signs import SIGNS
 from spokeshave.compiler.operations import Quantized
+from spokeshave.errors import SpokeshaveError
 from spokeshave.networks.binary import Sign, binary_convolutional
 from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.quantizers import Binary
@@ -48,6 +49,14 @@ def signs_of(made, x):
     for hook in hooks:
         hook.remove()
     return found
+
+
+def test_numbers_without_a_sign_are_refused():
+    made, x = network(), torch.randn(2, 3, 8, 8)
+    graph = whole_network(made, x[:1], [x], FORMS[0], PLAN).graph
+    x[1, 2, 3, 3] = float("nan")
+    with pytest.raises(SpokeshaveError, match="holds NaN or infinite numbers"):
+        batch_values(graph, [x])
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.rescale)

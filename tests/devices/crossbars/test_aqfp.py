@@ -149,6 +149,10 @@ def test_convolutions_without_noise_are_the_network_itself():
     assert deployment.elsewhere == ()
     noisy = AQFP.deploy(network, x[:1], BINARY)
     assert not torch.equal(noisy(x), noisy(x))
+    x[2, 0, 3, 3] = float("nan")
+    with pytest.raises(SpokeshaveError, match="holds NaN or infinite numbers"):
+        noisy(x)
+    x[2, 0, 3, 3] = 0
     assert torch.equal(
         AQFP.deploy(network, x[:1], BINARY, seed=3)(x), AQFP.deploy(network, x[:1], BINARY, seed=3)(x)
     )

@@ -2,15 +2,18 @@
 
 import pytest
 import torch
+from torch import nn
 
 from spokeshave.devices import load_device
 from spokeshave.devices.crossbars import Array
-from spokeshave.devices.crossbars.occupancy import Occupancy, lockstep_bits, replication
+from spokeshave.devices.crossbars.occupancy import Occupancy, lockstep_bits, replication, used
 from spokeshave.errors import SpokeshaveError
 from spokeshave.networks import cifar_resnet
 from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.crossbar_pruned import CrossbarPruned
+from spokeshave.schemes.intersection import Intersection
 from spokeshave.schemes.polarized import Polarized
+from spokeshave.schemes.quantizers import FixedPoint
 from spokeshave.workload import trace
 
 ISAAC, FORMS = load_device("isaac"), load_device("forms")
@@ -80,8 +83,20 @@ def test_copies_of_layers_are_the_best_that_fit(workload, crossbars):
 
 def test_a_network_that_is_too_large():
     layers = (Occupancy("big", 1280, 1280, 1, 10, 16, Array()),)
-    with pytest.raises(SpokeshaveError, match=r"takes 100 crossbars and the chip has 40: 2\.5 times as many"):
+    with pytest.raises(SpokeshaveError) as refusal:
         replication(layers, 1e-7, 40)
+    assert "takes 100 crossbars and the chip has 40: 2.5 times as many" in str(refusal.value)
+    assert "up to 163,840 weights of 8 bits would fit" in str(refusal.value)
+    assert "these are 409,600" in str(refusal.value)
+
+
+def test_levels_and_signs_leave_no_word_line_empty():
+    layer = trace(nn.Sequential(nn.Conv2d(3, 20, 3, bias=False)), torch.zeros(1, 3, 8, 8)).layers[0]
+    for scheme in (FixedPoint(4), Polarized(8), Polarized(8) & FixedPoint(2)):
+        assert used(layer, scheme, Array()) == used(layer, None, Array()) == (27, 20)
+    assert used(
+        layer, Intersection((CrossbarPruned(0.5, "filters", crossbar=5), FixedPoint(8))), Array()
+    ) == (27, 10)
 
 
 def test_pruning_by_crossbars_saves_them(workload):

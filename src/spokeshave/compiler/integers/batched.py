@@ -8,7 +8,14 @@ from torch import Tensor
 
 from spokeshave.compiler import operations
 from spokeshave.compiler.graph import Graph, Node
-from spokeshave.compiler.operations import Quantize, Quantized, QuantizedRecurrent, WholeRecurrent
+from spokeshave.compiler.operations import (
+    Activate,
+    Quantize,
+    Quantized,
+    QuantizedRecurrent,
+    WholeRecurrent,
+)
+from spokeshave.compiler.passes.recognise_signs import SIGN
 from spokeshave.compiler.quantization.executor import SumsOf, after_sums, run_quantized_recurrent
 from spokeshave.compiler.quantization.whole_recurrent import run_whole_recurrent
 from spokeshave.compiler.reference import run_operation
@@ -64,6 +71,11 @@ def run_batch(graph: Graph, inputs: Sequence[Tensor], products: Products | None 
     return [values[name] if name in values else graph.weights[name] for name in graph.outputs]
 
 
+def at_least_one(inputs: Sequence[Tensor], samples: int) -> tuple[Tensor, ...]:
+    """The inputs, or a sample of ones where they hold none: it shows the shapes of no samples, and ones are signs."""
+    return tuple(inputs) if samples else tuple(tensor.new_ones(1, *tensor.shape[1:]) for tensor in inputs)
+
+
 def batch_values(
     graph: Graph, inputs: Sequence[Tensor], products: Products | None = None
 ) -> dict[str, Tensor]:
@@ -84,7 +96,7 @@ def run_node(
         samples = len(values[graph.inputs[0]])
         made = run_operation(operation, read, weights, shape, values)
         return [tensor.expand(samples, *shape[1:]) for tensor in made]
-    if isinstance(operation, Quantize | QuantizedRecurrent):
+    if isinstance(operation, Quantize | QuantizedRecurrent) or operation == Activate(SIGN):
         _check_finite(node.inputs[0], read[0])
     if products is not None and isinstance(operation, Quantized):
         return [after_sums(operation, weights, products(node, read[0]), *read[1:])]

@@ -10,7 +10,7 @@ from torch import Tensor
 from spokeshave.compiler.graph import Graph
 from spokeshave.compiler.graph_folder import Tensors, cost_from, input_records, pairs, read_graph, write_graph
 from spokeshave.compiler.importer import OutputStructure
-from spokeshave.compiler.integers.batched import Products, run_batch
+from spokeshave.compiler.integers.batched import Products, at_least_one, run_batch
 from spokeshave.compiler.integers.network import WholeNetwork
 from spokeshave.compiler.integers.ranges import AccumulatorRange, accumulator_ranges
 from spokeshave.compiler.integers.settings import IntegerForm
@@ -64,8 +64,7 @@ class IntegerDeployment:
         if not all(isinstance(tensor, Tensor) for tensor in inputs):
             tensors = tuple(flattened(inputs)[0])
         samples = check_inputs(tensors, self.manifest.inputs)
-        if not samples:  # one sample shows the shapes of no samples
-            tensors = tuple(tensor.new_zeros(1, *tensor.shape[1:]) for tensor in tensors)
+        tensors = at_least_one(tensors, samples)
         with torch.inference_mode():
             parts = [
                 run_batch(

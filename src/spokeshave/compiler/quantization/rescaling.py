@@ -10,6 +10,10 @@ from spokeshave.errors import SpokeshaveError
 
 MULTIPLIER_BITS = 31
 MOST_SHIFT = 62
+ADVICE = (
+    "; leave the layer without a scheme, so that its scales are powers of two, or where it is binary put a Sign "
+    "(spokeshave.networks.Sign) before it and behind its batch norm, as the built-in digits-binary has them"
+)
 
 
 def rescaled(sums: Tensor, multiplier: Tensor, shift: Tensor, rounding: Rounding, added: Tensor) -> Tensor:
@@ -73,4 +77,4 @@ def order_of(factor: float) -> int:
         return exponent - 1
     if abs(fraction - 1) < 1e-9:
         return exponent
-    raise SpokeshaveError(f"a shift cannot rescale by {factor:.6g}, which is no power of two")
+    raise SpokeshaveError(f"a shift cannot rescale by {factor:.6g}, which is no power of two{ADVICE}")

@@ -12,7 +12,7 @@ from spokeshave.batch import sample_axes
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.graph_folder import Tensors, cost_from, input_records, read_graph, write_graph
 from spokeshave.compiler.importer import OutputStructure, import_program
-from spokeshave.compiler.integers.batched import run_node
+from spokeshave.compiler.integers.batched import at_least_one, run_node
 from spokeshave.compiler.manifest import ValueRecord
 from spokeshave.compiler.native import check_inputs
 from spokeshave.compiler.operations import Activate, Affine, Convolution, Linear
@@ -27,6 +27,10 @@ from spokeshave.schemes.scheme import Scheme
 from spokeshave.superconducting import Columns
 
 MARKER = "columns.json"
+ADVICE = (
+    "; put a Sign (spokeshave.networks.Sign) where another activation is, as the built-in digits-binary has them, or "
+    "leave the layer dense"
+)
 Step = Callable[[Tensor], Tensor]
 
 
@@ -67,9 +71,8 @@ class AQFPDeployment:
     def __call__(self, *inputs: Any) -> Any:
         """Run a batch."""
         samples = check_inputs(inputs, self.manifest.inputs)
-        if not samples:  # one sample of signs shows the shapes of no samples
-            inputs = tuple(tensor.new_ones(1, *tensor.shape[1:]) for tensor in inputs)
-        values: dict[str, Tensor] = dict(zip(self.graph.inputs, inputs, strict=True))
+        tensors = at_least_one(inputs, samples)
+        values: dict[str, Tensor] = dict(zip(self.graph.inputs, tensors, strict=True))
         with torch.inference_mode():
             for node in self.graph.nodes:
                 step = self._steps.get(node.outputs[0])
@@ -184,10 +187,12 @@ def _behind(graph: Graph, node: Node) -> tuple[Node, bool]:
     readers = graph.readers(node.output)
     if len(readers) != 1 or not isinstance(readers[0].operation, Affine):
         raise SpokeshaveError(
-            f"{node.layer}: a binary layer needs a batch norm with running statistics right behind it"
+            f"{node.layer}: a binary layer needs a batch norm with running statistics right behind it{ADVICE}"
         )
     norm = readers[0]
     behind = graph.readers(norm.output)
     if behind and [one.operation for one in behind] != [Activate(SIGN)]:
-        raise SpokeshaveError(f"{node.layer}: its batch norm needs a sign right behind it, or nothing at all")
+        raise SpokeshaveError(
+            f"{node.layer}: its batch norm needs a sign right behind it, or nothing at all{ADVICE}"
+        )
     return norm, bool(behind)

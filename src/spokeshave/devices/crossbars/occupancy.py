@@ -11,7 +11,7 @@ from spokeshave.devices.crossbars.array import Array
 from spokeshave.devices.crossbars.mapping import used_lines
 from spokeshave.devices.transposed import as_convolution, convolution_weight
 from spokeshave.errors import SpokeshaveError
-from spokeshave.schemes.intersection import Intersection
+from spokeshave.schemes.intersection import LEVELS, Intersection
 from spokeshave.schemes.polarized import Polarized
 from spokeshave.schemes.scheme import Scheme
 from spokeshave.schemes.word_lines import Order, word_lines
@@ -86,7 +86,7 @@ def used(layer: Layer, scheme: Scheme | None, array: Array) -> tuple[int, int]:
     made = as_convolution(layer)
     if made.kind != "convolution" and layer.kind == "transposed":
         return made.columns, made.rows
-    if scheme is None and layer.kind != "transposed":
+    if _keeps_all(scheme) and layer.kind != "transposed":
         return made.columns, made.rows // made.groups
     weight = random_weight(layer.weight_shape, scheme)
     if layer.kind == "transposed":
@@ -96,6 +96,12 @@ def used(layer: Layer, scheme: Scheme | None, array: Array) -> tuple[int, int]:
     lines = word_lines(tuple(weight.shape), order_of(scheme))
     matrix = weight.flatten(1)[:, lines]
     return int(used_lines(matrix, array).sum()), max(1, int(matrix.any(1).sum()) // made.groups)
+
+
+def _keeps_all(scheme: Scheme | None) -> bool:
+    """Whether no word line and no output loses all its weights: levels and signs of fragments empty none."""
+    parts = scheme.parts if isinstance(scheme, Intersection) else () if scheme is None else (scheme,)
+    return all(isinstance(part, (*LEVELS, Polarized)) for part in parts)
 
 
 def unmapped_reason(layer: Layer, scheme: Scheme | None, array: Array) -> str | None:
@@ -136,8 +142,8 @@ def replication(layers: tuple[Occupancy, ...], step_seconds: float, crossbars: i
     once = sum(layer.crossbars for layer in layers)
     if once > crossbars:
         raise SpokeshaveError(
-            f"the network takes {once} crossbars and the chip has {crossbars}: "
-            f"{once / crossbars:.1f} times as many; fewer weights, or fewer bits a weight, would fit"
+            f"the network takes {once:,} crossbars and the chip has {crossbars:,}: {once / crossbars:.1f} times as "
+            f"many; {_what_fits(layers, crossbars)}"
         )
     low, high = 0.0, crossbars / min(layer.vectors * layer.steps * step_seconds for layer in layers)
     for _ in range(80):
@@ -146,6 +152,17 @@ def replication(layers: tuple[Occupancy, ...], step_seconds: float, crossbars: i
         fits = sum(n * layer.crossbars for n, layer in zip(copies, layers, strict=True)) <= crossbars
         low, high = (rate, high) if fits else (low, rate)
     return _copies(layers, step_seconds, low)
+
+
+def _what_fits(layers: tuple[Occupancy, ...], crossbars: int) -> str:
+    """How many weights would fit, and of how many there are."""
+    array = layers[0].array
+    there = sum(layer.groups * layer.lines * layer.columns for layer in layers) // array.cells_per_weight
+    most = crossbars * array.rows * array.columns // array.cells_per_weight
+    return (
+        f"up to {most:,} weights of {array.weight_bits} bits would fit where they fill their crossbars, and these are "
+        f"{there:,}: prune filters and word lines (crossbar_pruned), or name a chip of more crossbars"
+    )
 
 
 def _copies(layers: tuple[Occupancy, ...], step_seconds: float, rate: float) -> tuple[int, ...]:

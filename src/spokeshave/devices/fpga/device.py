@@ -14,7 +14,7 @@ from torch import Tensor
 
 from spokeshave.compiler.integers import IntegerDeployment, IntegerForm
 from spokeshave.deployment import Cost
-from spokeshave.devices.assignment import assign, usable_schemes
+from spokeshave.devices.assignment import assign, check_memory, usable_schemes
 from spokeshave.devices.figure import Fact, Figure, described, readable, set_by_hand
 from spokeshave.devices.fpga.engine import Engine
 from spokeshave.devices.fpga.mapped import Mapped, map_network
@@ -255,7 +255,7 @@ class FPGADevice:
         works = self.works(workload, plan)
         kept = self._parted(workload, assign(workload, plan))[0]
         found = sum(kept.once([work.weight_bits for work in works])) / 8
-        self._check_memory(found)
+        check_memory(self.name, found, self._value("memory"))
         return found
 
     def check_dsp(self, engine: str, dsp: int) -> None:
@@ -296,14 +296,6 @@ class FPGADevice:
             accumulator_bits=self.engine.accumulator_bits,
             attention="whole",
         )
-
-    def _check_memory(self, weight_bytes: float) -> None:
-        there = self._value("memory")
-        if weight_bytes > there:
-            raise SpokeshaveError(
-                f"the weights take {readable(weight_bytes, 'byte')}, {weight_bytes / there:.3g} times the memory of "
-                f"{self.name}; {readable(there, 'byte')} would fit"
-            )
 
     def _value(self, name: str) -> float:
         return self.figures[name].value
