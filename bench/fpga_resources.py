@@ -5,8 +5,9 @@
     python -m bench.fpga_resources requantizers     both requantizers
     python -m bench.fpga_resources selectors    token selectors
     python -m bench.fpga_resources blocks       CSB engines
+    python -m bench.fpga_resources large        engines an eighth and half as large as that of zcu102, which takes long
 
-The last three go into sections of their own of the same file, and each command leaves the others' as they are. Counts
+The last four go into sections of their own of the same file, and each command leaves the others' as they are. Counts
 go to runs/fpga_counts.json, so that neither command counts an engine twice.
 """
 
@@ -99,6 +100,11 @@ CHECKED = (
     _engine(Lanes(int8=2, shift=2), 8, 2, 24, "shift", positions=99),
 )
 
+LARGE = (  # zcu102's has four times the lanes and twice the columns of the first, twice the lanes of the second
+    _engine(Lanes(int8=8, shift=8), 32, 4, 48, "multiplier", positions=99, load_bytes=86),
+    _engine(Lanes(int8=16, shift=16), 64, 8, 48, "multiplier", positions=99, load_bytes=86),
+)
+
 SELECTOR_TOKENS = 99
 SELECTORS = ((2, 16), (4, 16), (4, 8), (8, 8))  # columns and words of a token; the first two are fitted
 BLOCK_LANES = (2, 3, 4, 6)  # the first two are fitted
@@ -170,6 +176,13 @@ def check(output: Path) -> None:
     }
     put(output, record)
     print(json.dumps(record["worst_error"]))
+
+
+def large(output: Path) -> None:
+    """Engines nearer to those that are shipped."""
+    rows = [_row(engine) for engine in LARGE]
+    put(output, {"large": {"provenance": provenance(1), "engines": rows}})
+    print(json.dumps([row["error"] for row in rows]))
 
 
 def requantizers(output: Path) -> None:
@@ -246,14 +259,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("fit", "check", "requantizers", "selectors", "blocks"))
+    parser.add_argument("what", choices=("fit", "check", "requantizers", "selectors", "blocks", "large"))
     parser.add_argument("--output", type=Path, default=RESULTS / "fpga_resources.json")
     options = parser.parse_args()
     if options.what == "fit":
         fit()
     else:
-        added = {"check": check, "requantizers": requantizers, "selectors": selectors, "blocks": blocks}
-        added[options.what](options.output)
+        added = (check, requantizers, selectors, blocks, large)
+        {one.__name__: one for one in added}[options.what](options.output)
 
 
 if __name__ == "__main__":

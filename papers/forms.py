@@ -25,7 +25,8 @@ from papers.forms_trials import (
     factors,
     lenet_cells,
     lenet_trial,
-    resnet_trial,
+    polarized_resnet,
+    resnet_on_isaac,
 )
 from papers.record import Check, Finding, main, verdict
 from papers.trials import ahead, remembered, spread
@@ -41,7 +42,8 @@ def run(quick: bool) -> Check:
     torch.set_num_threads(1)
     seeds, amount, samples = (SEEDS[:1], QUICK, 1_280) if quick else (SEEDS, WHOLE, 4_800)
     suffix = amount.name
-    resnet = remembered(f"forms/resnet{suffix}", partial(resnet_trial, amount))
+    resnet = remembered(f"forms/resnet{suffix}-8", partial(polarized_resnet, 8, amount))
+    resnet["isaac"] = remembered(f"forms/resnet{suffix}-isaac", partial(resnet_on_isaac, amount))
     rows = [remembered(f"forms/lenet{suffix}-{seed}", partial(lenet_trial, seed, samples)) for seed in seeds]
     modelled = chips(resnet["bits"]["by_layer"])
     parts = factors(modelled, resnet["bits"]["by_layer"])
@@ -57,7 +59,8 @@ def run(quick: bool) -> Check:
             *map(why, parts, parts.values()),
         ),
         (
-            f"LeNet-5 and ResNet-20 alone, 1,000 images of MNIST and {amount.judged:,} of CIFAR-10 judged",
+            f"LeNet-5 and ResNet-20 alone, 1,000 images of MNIST and {amount.judged:,} of CIFAR-10 judged, "
+            f"{amount.on_crossbars:,} of these on crossbars",
             "no ADMM for ResNet-20: it is fitted layer by layer, then taught by the dense network with its signs, "
             f"{amount.epochs} epochs of {amount.samples:,} images",
             f"pruning to {1 - PRUNED:.0%} of filters and word lines everywhere; the paper's rates were not seen",

@@ -34,7 +34,8 @@ def accuracy(by_8: dict[str, Any], by_16: dict[str, Any]) -> Finding:
         "polarization alone does no harm",
         f"dense {by_16['dense']:.1%}; {'; '.join(told)}",
         verdict(by_16["dense"] - by_16["forms"]["converters"] <= 0.03),
-        f"{WHOLE.judged:,} images of CIFAR-10, the same schedule for both; converters of 4 bits cut sums above 15 off",
+        f"{WHOLE.judged:,} images of CIFAR-10, {WHOLE.on_crossbars:,} on crossbars, the same schedule for both; "
+        "converters of 4 bits cut sums above 15 off",
     )
 
 

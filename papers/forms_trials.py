@@ -1,7 +1,7 @@
 """What FORMS's check measures: LeNet-5 on MNIST under its schemes, ResNet-20 on crossbars, and modelled chips."""
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
 
@@ -187,27 +187,27 @@ def whole_crossbars(sizes: list[tuple[int, int]], cells: int, array: Array) -> i
 
 @dataclass(frozen=True)
 class Amount:
-    """How much of ResNet-20's trial is run: images and epochs of training, images that are judged."""
+    """How much of ResNet-20's trial is run: images and epochs of training, images that are judged, and on crossbars."""
 
     name: str
     samples: int
     epochs: int
     judged: int
+    on_crossbars: int
 
 
-WHOLE, QUICK = Amount("", 50_000, 7, 2_000), Amount("-quick", 512, 1, 250)
+WHOLE, QUICK = Amount("", 50_000, 7, 2_000, 500), Amount("-quick", 512, 1, 250, 250)
 
 
-def resnet_trial(amount: Amount) -> dict[str, Any]:
-    """The pretrained ResNet-20, polarized and in eight bits, and judged on crossbars; input bits of its fragments."""
-    found = polarized_resnet(8, amount)
-    some, dense = resnet_data(amount), pretrained()
+def resnet_on_isaac(amount: Amount) -> dict[str, Any]:
+    """The pretrained ResNet-20 in eight bits, judged on crossbars with an offset."""
+    dense = pretrained()
     begin(OneShot(), dense, everywhere(FixedPoint(8))).finish()
-    return found | {"isaac": judged(eight_bits("isaac"), dense, everywhere(FixedPoint(8)), some)}
+    return judged(eight_bits("isaac"), dense, everywhere(FixedPoint(8)), on_few(amount))
 
 
 def polarized_resnet(fragment: int, amount: Amount) -> dict[str, Any]:
-    """The same for fragments of so many rows, on the chip of FORMS that reads as many at once."""
+    """The same polarized by so many rows, on the chip of FORMS that reads as many at once; input bits of fragments."""
     some, network = resnet_data(amount), pretrained()
     found: dict[str, Any] = {"dense": accuracy(network, some)}
     for order in ORDERS:
@@ -223,7 +223,7 @@ def polarized_resnet(fragment: int, amount: Amount) -> dict[str, Any]:
         "bits": input_bits(network, images_of(some, 16), ORDER, fragment),
     }
     chip = eight_bits("forms").with_figures(rows_at_once=fragment)
-    return found | {"forms": judged(chip, network, resnet_plan(fragment), some)}
+    return found | {"forms": judged(chip, network, resnet_plan(fragment), on_few(amount))}
 
 
 def trained_resnet(fragment: int, amount: Amount) -> dict[str, Tensor]:
@@ -271,6 +271,11 @@ def resnet_data(amount: Amount) -> Data:
     assert isinstance(data.held_out, Batches)
     tested = Batches(data.held_out.inputs[: amount.judged], data.held_out.labels[: amount.judged], 250)
     return Data(data.shortened(amount.samples).train, tested, classes=10, name="cifar10")
+
+
+def on_few(amount: Amount) -> Data:
+    """The same with the images that are judged on crossbars."""
+    return resnet_data(replace(amount, judged=amount.on_crossbars))
 
 
 def images_of(data: Data, count: int) -> Tensor:

@@ -31,13 +31,16 @@ def test_only_fpgas_have_engines(spokeshave):
     ("options", "sentence"),
     [
         (("--dsp", "-5"), "dsp must be 0 or more, not -5"),
-        (("--dsp", "0"), "no engine for this network fits zcu102: without DSP blocks nothing multiplies"),
+        (
+            ("--dsp", "0"),
+            "no engine for this network fits zcu102: the multipliers that rescale its sums take 16",
+        ),
         (("--lut", "0"), "its smallest lanes are too large for 2,016 DSP, 0 LUT, "),
         (
             ("--output", "nowhere/mine.toml"),
-            "--output nowhere/mine.toml: there is no folder nowhere; make it",
+            "there is no folder nowhere to write mine.toml to",
         ),
-        (("--output", "."), "--output . is a folder; name a TOML file, such as mine.toml"),
+        (("--output", "."), ". is a folder; name a file in it, such as mine.toml"),
     ],
 )
 def test_impossible_budgets_and_files_are_one_sentence(folder, spokeshave, options, sentence):

@@ -8,6 +8,8 @@ from spokeshave.errors import SpokeshaveError
 if TYPE_CHECKING:
     from torch import Tensor
 
+SUFFIXES = (".npy", ".safetensors")
+
 
 def read_arrays(path: Path) -> "dict[str, Tensor]":
     """The tensors of a file by name; a `.npy` file holds one, named like the file."""
@@ -24,14 +26,6 @@ def read_arrays(path: Path) -> "dict[str, Tensor]":
     except (ValueError, OSError, EOFError, TypeError, SafetensorError) as error:
         raise SpokeshaveError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     raise SpokeshaveError(f"{path} is neither .npy nor .safetensors")
-
-
-def check_output_file(path: Path) -> None:
-    """Raise SpokeshaveError unless outputs can be written under this name."""
-    if path.suffix not in (".npy", ".safetensors"):
-        raise SpokeshaveError(f"{path} is neither .npy nor .safetensors")
-    if not path.parent.is_dir():
-        raise SpokeshaveError(f"there is no folder {path.parent} to write {path.name} to")
 
 
 def write_arrays(path: Path, arrays: "dict[str, Tensor]") -> None:

@@ -7,7 +7,7 @@ import typer
 
 from spokeshave.cli.arguments import DataName, NetworkName, Shape
 from spokeshave.cli.example import find_example
-from spokeshave.cli.output import Json, console, print_json, writing
+from spokeshave.cli.output import Json, check_output_file, console, print_json, writing
 from spokeshave.errors import SpokeshaveError
 
 EXAMPLE = "Example: spokeshave devices engine zcu102 cifar10-resnet20 --rate 2000"
@@ -42,7 +42,7 @@ def engine(
             f"{device} is no FPGA: engines are searched for devices of family fpga, such as zcu102"
         )
     if output is not None:
-        _check_output(output)
+        check_output_file(output, (".toml",))
     example = find_example(network, resolved := resolve_network(network), shape, data)
     result = answer(found.with_budget(dsp=dsp, lut=lut), trace(resolved, example), rate)
     if output is not None:
@@ -69,11 +69,3 @@ def engine(
     console().print(result.sentence(), markup=False, highlight=False)
     console().print(str(result.design.device.engine), markup=False, highlight=False)
     console().print(result.plan.to_yaml(), markup=False, highlight=False)
-
-
-def _check_output(path: Path) -> None:
-    """Before the search, which takes long."""
-    if path.is_dir():
-        raise SpokeshaveError(f"--output {path} is a folder; name a TOML file, such as {path / 'mine.toml'}")
-    if not path.parent.is_dir():
-        raise SpokeshaveError(f"--output {path}: there is no folder {path.parent}; make it, or name another")

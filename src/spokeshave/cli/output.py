@@ -33,6 +33,16 @@ def console() -> "Console":
     return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
 
 
+def check_output_file(path: Path, suffixes: tuple[str, ...]) -> None:
+    """Raise SpokeshaveError, before any work is done, unless a file of such a kind can be written under this name."""
+    if path.is_dir():
+        raise SpokeshaveError(f"{path} is a folder; name a file in it, such as {path / f'mine{suffixes[0]}'}")
+    if path.suffix not in suffixes:
+        raise SpokeshaveError(f"{path} must end in {' or '.join(suffixes)}")
+    if not path.parent.is_dir():
+        raise SpokeshaveError(f"there is no folder {path.parent} to write {path.name} to")
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Tell in one sentence that a file cannot be written, and why."""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spokeshave.cli.output import Json, console, print_json
+from spokeshave.cli.output import Json, check_output_file, console, print_json
 from spokeshave.errors import SpokeshaveError
 
 if TYPE_CHECKING:
@@ -23,10 +23,10 @@ def run(
     json: Json = False,
 ) -> None:
     """Run a saved deployment on a batch and write what it returns."""
-    from spokeshave.cli.arrays import check_output_file, read_arrays, write_arrays
+    from spokeshave.cli.arrays import SUFFIXES, read_arrays, write_arrays
     from spokeshave.devices.saved import load_saved
 
-    check_output_file(output)
+    check_output_file(output, SUFFIXES)
     network = load_saved(deployment)
     arrays = [named for path in inputs for named in read_arrays(path).items()]
     outputs = name_outputs(
