@@ -13,8 +13,11 @@ from spokeshave.allocation import (
     allocate_equal_slope,
     allocate_sparsity,
 )
+from spokeshave.criteria import Magnitude, Taylor, saliencies
 from spokeshave.errors import SpokeshaveError
+from spokeshave.methods import Together, TokenRatio
 from spokeshave.plan import Plan
+from spokeshave.schemes.registry import scheme_to_dict
 from spokeshave.streaming import prune_experts
 from spokeshave.structures import remove_structures
 
@@ -44,6 +47,18 @@ NETWORK, X = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)), torch.z
             lambda: allocate_equal_slope(EqualStep(4.0), NETWORK, X, [X], lambda share: None),
             rf"the method must be {EqualSlope.__name__}\(...\), not of type EqualStep",
         ),
+        (
+            lambda: allocate_sparsity(GlobalThreshold(0.5), NETWORK, "x"),
+            "scheme must be a function of a layer's ",
+        ),
+        (
+            lambda: saliencies(Taylor(), NETWORK, ["0.weight"], -1),
+            "Taylor: batches must be a list or a loader",
+        ),
+        (lambda: saliencies(Magnitude(), NETWORK, None), "saliencies: names must be names of parameters"),
+        (lambda: scheme_to_dict(None), "None is no scheme that is registered"),
+        (lambda: TokenRatio(keep=0.5), "TokenRatio: keep must be a share for each reducer"),
+        (lambda: Together(()), "Together: sessions must be a tuple of one or more"),
     ],
 )
 def test_the_sentence_says_what_is_right(call, sentence):

@@ -1,6 +1,7 @@
 """The whole job on a tiny network, and its resumption at every epoch and step."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -14,6 +15,8 @@ from spokeshave.fit.job import NATIVE
 from spokeshave.fit.recipe import Examples
 from spokeshave.fit.run_folder import STATE
 from spokeshave.plan import Plan
+from spokeshave.schemes.registry import SCHEMES
+from spokeshave.schemes.unstructured import Unstructured
 
 
 @pytest.fixture(scope="module")
@@ -106,3 +109,38 @@ def _network_of(job):
     from spokeshave.references import resolve_network
 
     return resolve_network(job.network)
+
+
+OWN_SCHEME = """
+from dataclasses import dataclass
+
+from spokeshave.schemes.registry import SCHEMES
+from spokeshave.schemes.unstructured import Unstructured
+
+
+@dataclass(frozen=True)
+class Own(Unstructured):
+    pass
+
+
+SCHEMES["own"] = Own
+"""
+
+
+def test_a_run_with_a_scheme_of_the_networks_module_goes_on(recipe, tmp_path, monkeypatch):
+    """A new process knows the scheme once it has imported the module."""
+    monkeypatch.setitem(SCHEMES, "own", Unstructured)  # taken out again behind the test
+    parts = recipe.with_name("parts.py")
+    parts.write_text(parts.read_text() + OWN_SCHEME)
+    job = Recipe.from_yaml(recipe.read_text())
+    plan = tmp_path / "own.yaml"
+    plan.write_text('version: 1\nlayers:\n  "3": {scheme: own, sparsity: 0.5}\n')
+    job = job.model_copy(update={"plan": str(plan), "compression": None})
+    with pytest.raises(StoppedError):
+        start_run(job, tmp_path / "run", observer=Watcher(3))
+    del SCHEMES["own"]
+    for name in [
+        name for name, module in sys.modules.items() if getattr(module, "__file__", "") == str(parts)
+    ]:
+        del sys.modules[name]
+    assert resume_run(tmp_path / "run")["compression"] == pytest.approx(2)

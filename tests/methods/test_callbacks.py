@@ -169,6 +169,10 @@ def test_a_training_that_goes_on_from_a_checkpoint(samples, by_hand, tmp_path):
     assert same(fourth, by_hand)
     moved.rename(checkpoint)
     (state,) = checkpoint.glob("spokeshave_ADMM*")
+    state.write_bytes(state.read_bytes()[:100])
+    third = Classifier()
+    with pytest.raises(SpokeshaveError, match=r"the session's state .* is damaged"):
+        fit_by_trainer(third, begin(ADMM(rho=0.3), third, PLAN), samples, tmp_path, resume=str(checkpoint))
     state.unlink()
     third = Classifier()
     with pytest.raises(SpokeshaveError, match="the session's state is not at"):

@@ -5,6 +5,9 @@ from safetensors.torch import load, save
 from spokeshave.criteria import Magnitude
 from spokeshave.errors import SpokeshaveError
 from spokeshave.methods import DuringTraining, begin, train
+from spokeshave.plan import Plan, Rule
+from spokeshave.schemes.quantizers import Codebook, FixedPoint
+from spokeshave.schemes.unstructured import Unstructured
 
 
 @pytest.fixture
@@ -28,6 +31,19 @@ def test_the_three_stages(make, plan, data, method, accuracy):
     for name, scheme in plan.resolve(network).items():
         assert scheme.contains(network.get_parameter(name).detach())
     assert accuracy(network) > 0.8
+
+
+@pytest.mark.parametrize("scheme", [FixedPoint(4), Unstructured(0.5) & FixedPoint(4), Codebook(3)], ids=str)
+def test_levels_are_met_at_the_end(make, data, scheme):
+    network = make()
+    plan = Plan((Rule("*", scheme),))
+    session = begin(DuringTraining(data.train, choose_at=1, cut_at=2), network, plan)
+    train(network, data, 3, learning_rate=0.1, session=session)
+    assert max(session.residuals().values()) > 0
+    session.finish()
+    assert set(session.residuals().values()) == {0}
+    for name, each in plan.resolve(network).items():
+        assert each.contains(network.get_parameter(name).detach())
 
 
 def test_what_the_criterion_finds_salient_is_kept(make, plan, data):

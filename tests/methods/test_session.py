@@ -1,6 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from spokeshave.criteria import Magnitude
 from spokeshave.errors import SpokeshaveError
@@ -15,6 +16,7 @@ from spokeshave.methods import (
 )
 from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.quantizers import FixedPoint
+from spokeshave.schemes.unstructured import Unstructured
 
 OPTIMIZERS = [torch.optim.SGD, torch.optim.AdamW, torch.optim.RMSprop, torch.optim.Adagrad]
 
@@ -128,4 +130,13 @@ def test_zeros_that_lie_in_a_scheme_of_levels_stay(network):
 def test_a_weight_with_nan_is_named(method, network, plan):
     network.first.weight.data[3, 5] = torch.nan
     with pytest.raises(SpokeshaveError, match=r"^first\.weight holds infinite values or NaN"):
+        begin(method, network, plan)
+
+
+@pytest.mark.parametrize("method", [ADMM(), ReweightedGroupLasso(), QuantizationAware()], ids=str)
+def test_a_frozen_weight_cannot_be_trained(method):
+    network = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
+    network[0].weight.requires_grad_(False)
+    plan = Plan((Rule("0", Unstructured(0.5) & FixedPoint(4)),))
+    with pytest.raises(SpokeshaveError, match=r"0.weight is frozen \(requires_grad is False\), so training"):
         begin(method, network, plan)

@@ -7,7 +7,14 @@ from math import ceil, log2, sqrt
 from torch import Tensor, nn
 
 from spokeshave.allocation.thresholds import bracket
-from spokeshave.allocation.weights import Sensitivity, allocated_weights, check_method, plan_of, sensitivities
+from spokeshave.allocation.weights import (
+    Sensitivity,
+    allocated_weights,
+    check_callable,
+    check_method,
+    plan_of,
+    sensitivities,
+)
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan
 from spokeshave.schemes.checks import check_above, check_choice, check_count
@@ -87,18 +94,17 @@ def allocate_bits(
     4.0
     """
     check_method(method, EqualStep)
+    make = fixed_point(method) if scheme is None else scheme
+    check_callable(make)
     weights = allocated_weights(network, method.dense)
     costs = sensitivities(method.sensitivity, weights)
     layers = {name: _spans(method, weight, costs[name]) for name, weight in weights.items()}
     count = sum(float(spans.counts.sum()) for spans in layers.values())
-    if not count:
-        raise SpokeshaveError("all weights are zero; there is nothing to quantize")
 
     def mean_rate(fineness: float) -> float:
         return sum(float(spans.rates(method, fineness) @ spans.counts) for spans in layers.values()) / count
 
     fineness, _ = bracket(lambda fineness: mean_rate(fineness) > method.bits)
-    make = scheme or fixed_point(method)
     bits = {name: spans.whole_bits(method, fineness) for name, spans in layers.items()}
     return BitAllocation(
         plan=plan_of(network, {name: make(number) for name, number in bits.items()}),

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from spokeshave.errors import SpokeshaveError
 from spokeshave.schemes.scheme import Scheme, check_scheme
 
 DAMPING = 1e-7  # what the Hessian's estimate has on its diagonal (arXiv 2407.02068, the authors' code)
@@ -32,15 +33,30 @@ def distortions(
 ) -> Tensor:
     """What is `lost` with the weight's projections that keep each of the shares, `[shares]`, double.
 
-    `saliency` ranks what the schemes keep (None: the squared weight).
+    `saliency` ranks what the schemes keep (None: the squared weight). The curve ends before the first share that the
+    scheme cannot keep; raises SpokeshaveError where that is the largest.
     """
-    found = []
+    found: list[float] = []
     for share in shares:
-        chosen = scheme(share) if share else None
+        try:
+            chosen = _scheme_of(share, scheme, weight)
+        except SpokeshaveError:
+            if not found:
+                raise
+            break
         check_scheme(f"a share of {share:g}", chosen)
         point = weight if share else torch.zeros_like(weight)
         found.append(lost(chosen.project(weight, saliency) if chosen is not None else point))
     return torch.tensor(found, dtype=torch.float64)
+
+
+def _scheme_of(share: float, scheme: Callable[[float], Scheme | None], weight: Tensor) -> Scheme | None:
+    """The scheme that keeps a share; raises SpokeshaveError where there is none for the weight."""
+    chosen = scheme(share) if share else None
+    reason = chosen.supports(tuple(weight.shape)) if isinstance(chosen, Scheme) else None
+    if reason is not None:
+        raise SpokeshaveError(reason)
+    return chosen
 
 
 def smoothed(curve: Tensor, weight: float) -> Tensor:
@@ -62,6 +78,8 @@ def derivative(curve: Tensor, step: float, half_width: int) -> Tensor:
     One-sided differences within `half_width` of the ends; narrower where the curve has too few points.
     """
     points = len(curve)
+    if points == 1:
+        return torch.zeros_like(curve)
     inner = max(1, min(half_width, (points - 1) // 2) // 2)
     outer = 2 * inner
     place = torch.arange(points)

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from spokeshave.allocation.curves import (
     ascending,
@@ -17,10 +18,10 @@ from spokeshave.allocation.curves import (
 )
 from spokeshave.allocation.output_error import OutputError
 from spokeshave.allocation.search import Slopes, settle
-from spokeshave.allocation.weights import allocated_weights, check_method, plan_of
+from spokeshave.allocation.weights import allocated_weights, check_callable, check_method, plan_of
 from spokeshave.allocation.work import Power, Work, work_of
 from spokeshave.criteria.criterion import Batches, required
-from spokeshave.criteria.gradients import Taylor, mean_gradients, squared_outputs
+from spokeshave.criteria.gradients import Taylor, mean_gradients, refuse_flat, squared_outputs
 from spokeshave.errors import SpokeshaveError, naming
 from spokeshave.plan import Plan
 from spokeshave.schemes.checks import check_choice, check_count, check_least, check_passes, is_number
@@ -83,8 +84,12 @@ class EqualSlope:
 
 @dataclass(frozen=True)
 class Curve:
-    """One layer by the share that remains: `distortion`, `power` (scaled) and the `slope` of both, all `[shares]`."""
+    """One layer by the share that remains: `distortion`, `power` (scaled) and the `slope` of both, all `[shares]`.
 
+    `shares` are those that its scheme can keep: as far as the method's go, or fewer.
+    """
+
+    shares: tuple[float, ...]
     distortion: Tensor
     power: Tensor
     slope: Tensor
@@ -112,12 +117,14 @@ def allocate_equal_slope(
     """Share out multiply-adds, or `cost(plan)`, over a network's layers; labels in `batches` are not looked at.
 
     `scheme` makes a layer's scheme of the share of its work that remains: `lambda share: Unstructured(1 - share)`, or
-    `lambda share: FixedPoint(round(8 * share))` with shares in eighths. `cost` may measure, as
+    `lambda share: FixedPoint(round(8 * share))` with shares in eighths; a layer whose scheme cannot keep as little, and
+    says so, stays above. `cost` may measure, as
     `lambda plan: device.cost(workload, plan).latency_seconds` does; it is called a few dozen times. `curves` are
     those of an earlier allocation that differed in `remaining`, `floor` and `tolerance` alone: their work is saved.
     Raises SpokeshaveError for a target out of reach, saying the nearest, and for curves of other weights or shares.
     """
     check_method(method, EqualSlope)
+    check_callable(scheme)
     if curves is None and iter(required(batches, method)) is batches:
         raise SpokeshaveError(
             f"{OWNER} goes through the batches more than once: give a list or a loader, no iterator"
@@ -135,22 +142,30 @@ def allocate_equal_slope(
         return work.left(shares) if cost is None else cost(plan_at(shares)) / whole
 
     whole = 1.0 if cost is None else _whole_cost(cost(plan_at(dict.fromkeys(weights, 1.0))))
-    slopes = Slopes(tuple(weights), torch.stack([curves[name].slope for name in weights]), _allowed(method))
+    slopes = _slopes([curves[name].slope for name in weights], tuple(weights), method)
     shares, remaining = settle(slopes, left, method.remaining, method.tolerance)
     return SlopeAllocation(plan_at(shares), shares, remaining, dict(curves))
 
 
-def _allowed(method: EqualSlope) -> tuple[float, ...]:
+def _slopes(curves: Sequence[Tensor], names: tuple[str, ...], method: EqualSlope) -> Slopes:
+    """Curves that end where a layer's scheme does, side by side; beyond its floor no layer may go either."""
     least = min(method.floor, method.remaining / 2)
-    return tuple(share for share in method.shares if share >= least - 1e-9 and share > 0)
+    allowed = sum(share >= least - 1e-9 and share > 0 for share in method.shares)
+    last = torch.tensor([min(len(curve), allowed) - 1 for curve in curves])
+    beyond = float("inf")
+    return Slopes(
+        names, pad_sequence(list(curves), batch_first=True, padding_value=beyond), tuple(method.shares), last
+    )
 
 
 def _check_curves(curves: Mapping[str, Curve], weights: Mapping[str, Tensor], method: EqualSlope) -> None:
-    points = {len(curve.slope) for curve in curves.values()}
-    if set(curves) != set(weights) or points != {len(method.shares)}:
+    shares = tuple(method.shares)
+    if set(curves) != set(weights) or any(
+        curve.shares != shares[: len(curve.shares)] for curve in curves.values()
+    ):
         raise SpokeshaveError(
-            f"{OWNER}: curves are of {len(curves)} weights at {sorted(points)} shares, "
-            f"not of these {len(weights)} weights at {len(method.shares)}"
+            f"{OWNER}: curves are of {len(curves)} weights or at shares that are not those of this method, "
+            f"which are {len(weights)} weights at {len(shares)} shares"
         )
 
 
@@ -170,6 +185,8 @@ def _lost(
     """The distortion of each layer at each share."""
     measured = OutputError.of(network, batches, method.passes) if method.distortion == "measured" else None
     gradients = mean_gradients(Taylor(method.passes, squared_outputs), network, weights, batches)
+    if "taylor" in (method.distortion, method.ranking):
+        refuse_flat(method, {name: bool(gradient.any()) for name, gradient in gradients.items()})
 
     def losing(name: str, weight: Tensor) -> Callable[[Tensor], float]:
         if measured is not None:
@@ -191,7 +208,7 @@ def _curves(method: EqualSlope, lost: Mapping[str, Tensor], work: Work) -> dict[
         return derivative(curve, step, method.half_width)
 
     losing = {name: slope(smoothed(curve, method.smoothing)) for name, curve in lost.items()}
-    power = {name: _power(method, layer) for name, layer in work.layers.items()}
+    power = {name: _power(method, layer)[: len(lost[name])] for name, layer in work.layers.items()}
     saving = {name: slope(curve) for name, curve in power.items()}
     scale = _scale(losing, saving)
     curves = {}
@@ -199,7 +216,8 @@ def _curves(method: EqualSlope, lost: Mapping[str, Tensor], work: Work) -> dict[
         slopes = losing[name] + scale * saving[name]
         slopes = slopes / work.parts[name] if method.slopes == "work" else slopes
         slopes = ascending(slopes) if method.convex else slopes
-        curves[name] = Curve(lost[name], scale * power[name], slopes)
+        shares = tuple(method.shares[: len(slopes)])
+        curves[name] = Curve(shares, lost[name], scale * power[name], slopes)
     return curves
 
 

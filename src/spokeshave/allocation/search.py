@@ -16,11 +16,20 @@ Left = Callable[[Mapping[str, float]], float]
 
 @dataclass(frozen=True)
 class Slopes:
-    """`slopes` `[names, points]` by the share that remains, of which only the first, `shares`, are allowed."""
+    """`slopes` `[names, points]` by the share that remains, of which only the first, `shares`, are allowed.
+
+    `last` `[names]` is the last point that each layer may take, where some may not take all of those.
+    """
 
     names: tuple[str, ...]
     slopes: Tensor
     shares: tuple[float, ...]
+    last: Tensor | None = None
+
+    @property
+    def ends(self) -> Tensor:
+        """The last point of each layer, `[names]`."""
+        return torch.full((len(self.names),), len(self.shares) - 1) if self.last is None else self.last
 
     def nearest(self, slope: float) -> Tensor:
         """The point of each layer whose slope is nearest, `[names]`.
@@ -32,7 +41,7 @@ class Slopes:
         places = torch.arange(self.slopes.shape[1]).expand_as(distance)
         last = torch.where(near & (self.slopes <= slope), places, -1).amax(1)
         first = torch.where(near, places, self.slopes.shape[1]).amin(1)
-        return torch.where(last >= 0, last, first).clamp(max=len(self.shares) - 1)
+        return torch.minimum(torch.where(last >= 0, last, first), self.ends)
 
     def at(self, points: Tensor) -> dict[str, float]:
         """Shares by name."""
@@ -53,7 +62,7 @@ def settle(slopes: Slopes, left: Left, target: float, tolerance: float) -> tuple
             tried[key] = left(slopes.at(points))
         return tried[key]
 
-    least = torch.full((len(slopes.names),), len(slopes.shares) - 1)
+    least = slopes.ends
     if leaves(least) > target + tolerance:
         raise SpokeshaveError(
             f"{target:.4g} cannot remain: with every layer at its floor {leaves(least):.4g} is left"

@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from spokeshave.allocation.thresholds import Empirical, Laplace, Population, removed_fractions
-from spokeshave.allocation.weights import Sensitivity, allocated_weights, check_method, plan_of, sensitivities
+from spokeshave.allocation.weights import (
+    Sensitivity,
+    allocated_weights,
+    check_callable,
+    check_method,
+    plan_of,
+    sensitivities,
+)
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan
 from spokeshave.schemes.checks import check_choice, check_fraction
@@ -68,6 +75,7 @@ def allocate_sparsity(
     True
     """
     check_method(method, GlobalThreshold)
+    check_callable(scheme)
     weights = allocated_weights(network, method.dense)
     costs = sensitivities(method.sensitivity, weights)
     populations = [_population(method, weight, costs[name]) for name, weight in weights.items()]

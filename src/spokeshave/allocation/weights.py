@@ -30,7 +30,14 @@ def allocated_weights(network: nn.Module, dense: Sequence[str] = ()) -> dict[str
     for name, values in found.items():
         if not torch.isfinite(values).all():
             raise SpokeshaveError(f"{name} holds infinite values or NaN; nothing can be allocated by it")
+    if not any(bool(values.any()) for values in found.values()):
+        raise SpokeshaveError("all weights are zero, so none says what it is worth; load or train them first")
     return found
+
+
+def check_callable(scheme: object) -> None:
+    """Raise SpokeshaveError unless this can be asked for a layer's scheme."""
+    check_kind("scheme", scheme, Callable, "a function of a layer's share or bits")  # type: ignore[arg-type]
 
 
 def check_method(method: object, kind: type) -> None:

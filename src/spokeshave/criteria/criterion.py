@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spokeshave.errors import SpokeshaveError
+from spokeshave.errors import SpokeshaveError, check_kind
 from spokeshave.weights import check_network
 
 Batches = Iterable[Any]  # (inputs, labels), mappings of named ones, or inputs alone (`data.batch_forms`)
@@ -33,6 +33,7 @@ def saliencies(
 def parameters_of(network: nn.Module, names: Iterable[str]) -> dict[str, nn.Parameter]:
     """The named parameters; raises SpokeshaveError for a name that is none."""
     check_network("saliencies", network)
+    check_kind("saliencies: names", names, Iterable, "names of parameters")
     known = dict(network.named_parameters())
     names = list(names)
     for name in names:
@@ -45,6 +46,7 @@ def required(batches: Batches | None, criterion: Any) -> Batches:
     """The batches; raises SpokeshaveError where there are none."""
     if batches is None:
         raise SpokeshaveError(f"{type(criterion).__name__} needs batches (inputs, labels) of data")
+    check_kind(f"{type(criterion).__name__}: batches", batches, Iterable, "a list or a loader of batches")
     return batches
 
 

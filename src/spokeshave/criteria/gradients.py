@@ -99,7 +99,7 @@ def _(
     criterion: Taylor, network: nn.Module, names: Iterable[str], batches: Batches | None = None
 ) -> dict[str, Tensor]:
     mean = mean_gradients(criterion, network, names, batches)
-    _refuse_flat(criterion, {name: bool(gradient.any()) for name, gradient in mean.items()})
+    refuse_flat(criterion, {name: bool(gradient.any()) for name, gradient in mean.items()})
     weights = parameters_of(network, mean)
     found = {name: (weight.detach() * mean[name]).square() for name, weight in weights.items()}
     return check_finite(found, criterion)
@@ -183,11 +183,12 @@ def _summed(
             total[name] = total.get(name, 0) + term(name, gradient)
             changed[name] = changed[name] or bool(gradient.any())
     if not flat_too:
-        _refuse_flat(criterion, changed)
+        refuse_flat(criterion, changed)
     return total, count
 
 
-def _refuse_flat(criterion: object, changed: dict[str, bool]) -> None:
+def refuse_flat(criterion: object, changed: dict[str, bool]) -> None:
+    """Raise SpokeshaveError for a weight whose gradient changed nowhere: it says nothing."""
     for name in (name for name, any_changed in changed.items() if not any_changed):
         raise SpokeshaveError(
             f"{type(criterion).__name__}: the loss's gradient by {name} is zero on every batch, so it tells no weight "

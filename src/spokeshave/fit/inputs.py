@@ -1,7 +1,7 @@
 """What a recipe names, found and checked against each other before anything is written or trained."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from hashlib import sha256
 from pathlib import Path
@@ -67,8 +67,10 @@ class Inputs:
     reducers: Sequence[Mapping[str, Any]] = ()
 
 
-def gather(recipe: Recipe, plan: Plan | None = None) -> Inputs:
-    """Find and check everything that a recipe names; a resumed run brings its own `plan`.
+def gather(recipe: Recipe, own_plan: Callable[[], Plan] | None = None) -> Inputs:
+    """Find and check everything that a recipe names; a resumed run reads its own plan.
+
+    It is read once the network's module has been imported, which may bring a scheme of its own.
 
     Where a recipe names no plan the device may propose one, and the recipe is completed by it. Raises SpokeshaveError
     at the first thing that does not fit.
@@ -79,8 +81,10 @@ def gather(recipe: Recipe, plan: Plan | None = None) -> Inputs:
     device = load_device(recipe.device)
     example = check_data(network, data, recipe)
     workload = trace(network, example)
-    if plan is None:
+    if own_plan is None:
         recipe, plan = planned(recipe, network, device, workload)
+    else:
+        plan = own_plan()
     method_config(recipe, data, device)
     check_examples(recipe, data)
     schemes = plan.resolve(network)

@@ -103,7 +103,7 @@ def resume_run(folder: Path, observer: Observer | None = None) -> Result:
             return json.loads(run.read_text(RESULT))
         recipe = Recipe.from_yaml(run.read_text(RECIPE), str(folder / RECIPE))
         with _settings(recipe):
-            inputs = gather(recipe, Plan.from_yaml(run.read_text(PLAN), str(folder / PLAN)))
+            inputs = gather(recipe, lambda: Plan.from_yaml(run.read_text(PLAN), str(folder / PLAN)))
             return _finish(Work(inputs, run, observer or Silent()))
 
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from spokeshave.methods.constraints import (
     Constraint,
     check_keys,
-    constraints_of,
     project_weights,
     relative_gap,
+    trainable_constraints,
 )
 from spokeshave.methods.proximal import proximal
 from spokeshave.methods.session import open_session
@@ -149,4 +149,4 @@ class ADMMSession:
 
 @open_session.register
 def _(method: ADMM, network: nn.Module, plan: Plan) -> ADMMSession:
-    return ADMMSession(method, constraints_of(network, plan))
+    return ADMMSession(method, trainable_constraints(network, plan))

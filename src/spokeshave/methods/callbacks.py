@@ -11,6 +11,7 @@ from typing import Any
 from weakref import ReferenceType, WeakSet, ref
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -194,7 +195,13 @@ def _restore(session: Session, path: Path) -> None:
             f"the training goes on, but the session's state is not at {path}; a checkpoint outside output_dir is to be "
             "named in TrainingArguments(resume_from_checkpoint=...) too"
         )
-    session.restore(load_file(path))
+    try:
+        state = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise SpokeshaveError(
+            f"the session's state {path} is damaged ({error}); resume from an earlier checkpoint"
+        ) from error
+    session.restore(state)
 
 
 def _shared_name(name: str) -> SpokeshaveError:

@@ -25,6 +25,18 @@ class Constraint:
             return self.scheme.project(point, saliency)
 
 
+def trainable_constraints(network: nn.Module, plan: Plan) -> tuple[Constraint, ...]:
+    """The same for methods that train; raises SpokeshaveError for a weight that has no gradient, too."""
+    found = constraints_of(network, plan)
+    for constraint in found:
+        if not constraint.weight.requires_grad:
+            raise SpokeshaveError(
+                f"{constraint.name} is frozen (requires_grad is False), so training cannot move it; "
+                "leave it out of the plan or let it have a gradient"
+            )
+    return found
+
+
 def constraints_of(network: nn.Module, plan: Plan) -> tuple[Constraint, ...]:
     """What `plan` says about `network`; raises SpokeshaveError when that is nothing at all, and for NaN."""
     parameters = dict(network.named_parameters())

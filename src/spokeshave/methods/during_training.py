@@ -3,6 +3,7 @@
 epoch < choose_at            plain training
 choose_at <= epoch < cut_at  what will be removed is chosen once, and drawn to zero by a group lasso
 cut_at <= epoch              what was chosen stays zero; the rest trains on
+the end                      what is left is rounded, where a scheme has levels
 """
 
 from collections.abc import Mapping
@@ -20,9 +21,9 @@ from spokeshave.methods.constraints import (
     Constraint,
     check_keys,
     check_rankable,
-    constraints_of,
     distances,
     relative_gap,
+    trainable_constraints,
     zero_penalty,
 )
 from spokeshave.methods.session import open_session
@@ -96,18 +97,27 @@ class DuringTrainingSession:
         if self._epochs == self._method.cut_at:
             self._cut()
 
+    @torch.no_grad()
     def finish(self) -> None:
-        """Zero what was removed; raises SpokeshaveError when training ended before the weights' removal."""
+        """Zero what was removed, and round the rest to the levels of schemes that have some.
+
+        Raises SpokeshaveError when training ended before the weights' removal.
+        """
         if self._epochs < self._method.cut_at:
             raise SpokeshaveError(
                 f"training ended after {self._epochs} epochs (calls of after_epoch), before weights are removed "
                 f"at {self._method.cut_at}"
             )
         self._cut()
+        for constraint in self._constraints:
+            constraint.weight.copy_(constraint.nearest(constraint.weight.detach()))
 
     def residuals(self) -> dict[str, float]:
-        """By weight: the norm of what will be removed, relative to the weight's; before the choice, the distance."""
-        if self._epochs < self._method.choose_at:
+        """By weight: the distance from its scheme; between choice and cut, the norm of what will be removed.
+
+        Both are relative to the weight's norm.
+        """
+        if not self._method.choose_at <= self._epochs < self._method.cut_at:
             return distances(self._constraints)
         return {
             constraint.name: relative_gap(constraint.weight.detach(), constraint.weight.detach() * kept)
@@ -150,4 +160,4 @@ def _norms(weight: Tensor) -> Tensor:
 
 @open_session.register
 def _(method: DuringTraining, network: nn.Module, plan: Plan) -> DuringTrainingSession:
-    return DuringTrainingSession(method, network, constraints_of(network, plan))
+    return DuringTrainingSession(method, network, trainable_constraints(network, plan))

@@ -82,6 +82,10 @@ class Together:
 
     sessions: tuple[Session, ...]
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.sessions, tuple) or not self.sessions:
+            raise SpokeshaveError(f"Together: sessions must be a tuple of one or more, not {self.sessions!r}")
+
     @property
     def reads_forward(self) -> bool:
         """Whether the penalty of any is of the last forward pass."""

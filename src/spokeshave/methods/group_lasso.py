@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from spokeshave.methods.constraints import (
     Constraint,
     check_keys,
-    constraints_of,
     distances,
     project_weights,
+    trainable_constraints,
 )
 from spokeshave.methods.session import open_session
 from spokeshave.plan import Plan
@@ -127,4 +127,4 @@ def _groups_of(constraint: Constraint) -> list[_Groups]:
 
 @open_session.register
 def _(method: ReweightedGroupLasso, network: nn.Module, plan: Plan) -> GroupLassoSession:
-    return GroupLassoSession(method, constraints_of(network, plan))
+    return GroupLassoSession(method, trainable_constraints(network, plan))

@@ -8,7 +8,13 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from spokeshave.errors import SpokeshaveError
-from spokeshave.methods.constraints import Constraint, check_keys, constraints_of, distances, zero_penalty
+from spokeshave.methods.constraints import (
+    Constraint,
+    check_keys,
+    distances,
+    trainable_constraints,
+    zero_penalty,
+)
 from spokeshave.methods.session import open_session
 from spokeshave.plan import Plan
 from spokeshave.schemes.freedom import free_weights, frozen_signs
@@ -88,13 +94,8 @@ class MaskedSession:
 
 @open_session.register
 def _(method: MaskedFineTuning, network: nn.Module, plan: Plan) -> MaskedSession:
-    constraints = constraints_of(network, plan)
+    constraints = trainable_constraints(network, plan)
     for constraint in constraints:
-        if not constraint.weight.requires_grad:
-            raise SpokeshaveError(
-                f"{constraint.name} is frozen (requires_grad is False), so there is nothing to fine-tune; "
-                "leave it out of the plan or let it have a gradient"
-            )
         if not constraint.scheme.contains(constraint.weight.detach()):
             raise SpokeshaveError(
                 f"{constraint.name} does not lie in its scheme yet; "

@@ -11,9 +11,9 @@ from spokeshave.errors import SpokeshaveError, naming
 from spokeshave.methods.constraints import (
     Constraint,
     check_keys,
-    constraints_of,
     distances,
     project_weights,
+    trainable_constraints,
     zero_penalty,
 )
 from spokeshave.methods.session import open_session
@@ -182,4 +182,4 @@ def _most(scheme: FixedPoint) -> int:
 
 @open_session.register
 def _(method: QuantizationAware, network: nn.Module, plan: Plan) -> QuantizationAwareSession:
-    return QuantizationAwareSession(method, network, constraints_of(network, plan))
+    return QuantizationAwareSession(method, network, trainable_constraints(network, plan))

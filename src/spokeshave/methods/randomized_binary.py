@@ -12,9 +12,9 @@ from spokeshave.methods.columns import Read, noisy, reading, rectified_bound
 from spokeshave.methods.constraints import (
     Constraint,
     check_keys,
-    constraints_of,
     distances,
     project_weights,
+    trainable_constraints,
     zero_penalty,
 )
 from spokeshave.methods.session import open_session
@@ -129,4 +129,4 @@ def _layer_of(network: nn.Module, constraint: Constraint) -> nn.Module:
 
 @open_session.register
 def _(method: RandomizedBinary, network: nn.Module, plan: Plan) -> RandomizedBinarySession:
-    return RandomizedBinarySession(method, network, constraints_of(network, plan))
+    return RandomizedBinarySession(method, network, trainable_constraints(network, plan))

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spokeshave.errors import SpokeshaveError
+from spokeshave.errors import SpokeshaveError, check_kind
 from spokeshave.methods.session import open_session
 from spokeshave.methods.unconfined import Unconfined, taught
 from spokeshave.plan import Plan
@@ -32,6 +32,7 @@ class TokenRatio:
     per_sample: bool = False
 
     def __post_init__(self) -> None:
+        check_kind("TokenRatio: keep", self.keep, (tuple, list), "a share for each reducer, as (0.7, 0.4)")
         if not self.keep or not all(0 < share <= 1 for share in self.keep):
             raise SpokeshaveError(f"TokenRatio: keep are shares above 0 and at most 1, not {self.keep!r}")
         if list(self.keep) != sorted(self.keep, reverse=True):

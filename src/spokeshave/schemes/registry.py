@@ -71,7 +71,9 @@ def scheme_to_dict(scheme: Scheme) -> dict[str, Any]:
     >>> scheme_to_dict(BlockColumnRow(0.9, block=(4, 32)))
     {'scheme': 'block_column_row', 'sparsity': 0.9, 'block': [4, 32]}
     """
-    name = next(name for name, kind in SCHEMES.items() if type(scheme) is kind)
+    name = next((name for name, kind in SCHEMES.items() if type(scheme) is kind), None)
+    if name is None:
+        raise SpokeshaveError(f"{scheme!r} is no scheme that is registered")
     defaults = {key: field.default for key, field in _fields(SCHEMES[name]).items()}
     settings = {key: getattr(scheme, key) for key in defaults}
     changed = {key: _plain(value) for key, value in settings.items() if value != defaults[key]}
