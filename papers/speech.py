@@ -89,7 +89,7 @@ def _phones() -> Speech:
     features = [(sentence - mean) / deviation for sentence in features]
     first, second = slice(None, TRAIN), slice(TRAIN, TRAIN + HELD_BACK)
     sets = [_chunks(features[part], labels[part]) for part in (first, second, slice(second.stop, None))]
-    return _speech(sets, len(archive["phones"]), "phones of read sentences")
+    return in_batches(sets, len(archive["phones"]), "phones of read sentences")
 
 
 def _digits() -> Speech:
@@ -103,10 +103,11 @@ def _digits() -> Speech:
         (rows[:, 0], digit[:, None].repeat(1, rows.shape[2]))
         for rows, digit in zip(images, labels, strict=True)
     ]
-    return _speech(sets, digits.classes, "digits row by row, in the place of phones")
+    return in_batches(sets, digits.classes, "digits row by row, in the place of phones")
 
 
-def _speech(sets: list[tuple[Tensor, Tensor]], classes: int, about: str) -> Speech:
+def in_batches(sets: list[tuple[Tensor, Tensor]], classes: int, about: str) -> Speech:
+    """Inputs and labels of training, of what is held back and of the test."""
     held_back, test = (Batches(*one, BATCH) for one in sets[1:])
     return Speech(Batches(*sets[0], BATCH, shuffle=True), held_back, test, classes, about)
 

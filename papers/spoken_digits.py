@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from papers.speech import BATCH, Speech
+from papers.speech import Speech, in_batches
 from spokeshave.data import Batches
 from spokeshave.locate import data_folder
 from spokeshave.measure.accuracy import evaluate
@@ -32,13 +32,8 @@ def spoken_digits() -> Speech:
     training, held_back, test = index >= 10, (index >= 5) & (index < 10), index < 5
     deviation, mean = torch.std_mean(frames[training], dim=(0, 1))
     frames = (frames - mean) / deviation
-    return Speech(
-        Batches(frames[training], labels[training], BATCH, shuffle=True),
-        Batches(frames[held_back], labels[held_back], BATCH),
-        Batches(frames[test], labels[test], BATCH),
-        CLASSES,
-        "spoken digits",
-    )
+    sets = [(frames[part], labels[part]) for part in (training, held_back, test)]
+    return in_batches(sets, CLASSES, "spoken digits")
 
 
 def bands(wave: Tensor) -> Tensor:

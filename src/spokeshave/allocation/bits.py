@@ -10,8 +10,7 @@ from spokeshave.allocation.thresholds import bracket
 from spokeshave.allocation.weights import (
     Sensitivity,
     allocated_weights,
-    check_callable,
-    check_method,
+    check_arguments,
     plan_of,
     sensitivities,
 )
@@ -93,9 +92,8 @@ def allocate_bits(
     >>> round(allocate_bits(EqualStep(4.0, whole=False), network).mean_rate, 2)
     4.0
     """
-    check_method(method, EqualStep)
+    check_arguments(method, EqualStep, fixed_point if scheme is None else scheme)
     make = fixed_point(method) if scheme is None else scheme
-    check_callable(make)
     weights = allocated_weights(network, method.dense)
     costs = sensitivities(method.sensitivity, weights)
     layers = {name: _spans(method, weight, costs[name]) for name, weight in weights.items()}

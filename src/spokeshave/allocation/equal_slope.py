@@ -18,7 +18,7 @@ from spokeshave.allocation.curves import (
 )
 from spokeshave.allocation.output_error import OutputError
 from spokeshave.allocation.search import Slopes, settle
-from spokeshave.allocation.weights import allocated_weights, check_callable, check_method, plan_of
+from spokeshave.allocation.weights import allocated_weights, check_arguments, plan_of
 from spokeshave.allocation.work import Power, Work, work_of
 from spokeshave.criteria.criterion import Batches, required
 from spokeshave.criteria.gradients import Taylor, mean_gradients, refuse_flat, squared_outputs
@@ -123,8 +123,7 @@ def allocate_equal_slope(
     those of an earlier allocation that differed in `remaining`, `floor` and `tolerance` alone: their work is saved.
     Raises SpokeshaveError for a target out of reach, saying the nearest, and for curves of other weights or shares.
     """
-    check_method(method, EqualSlope)
-    check_callable(scheme)
+    check_arguments(method, EqualSlope, scheme)
     if curves is None and iter(required(batches, method)) is batches:
         raise SpokeshaveError(
             f"{OWNER} goes through the batches more than once: give a list or a loader, no iterator"

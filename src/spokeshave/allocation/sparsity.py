@@ -9,8 +9,7 @@ from spokeshave.allocation.thresholds import Empirical, Laplace, Population, rem
 from spokeshave.allocation.weights import (
     Sensitivity,
     allocated_weights,
-    check_callable,
-    check_method,
+    check_arguments,
     plan_of,
     sensitivities,
 )
@@ -74,8 +73,7 @@ def allocate_sparsity(
     >>> shares["0.weight"] < 0.2 < shares["2.weight"]
     True
     """
-    check_method(method, GlobalThreshold)
-    check_callable(scheme)
+    check_arguments(method, GlobalThreshold, scheme)
     weights = allocated_weights(network, method.dense)
     costs = sensitivities(method.sensitivity, weights)
     populations = [_population(method, weight, costs[name]) for name, weight in weights.items()]

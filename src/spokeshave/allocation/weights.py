@@ -35,14 +35,10 @@ def allocated_weights(network: nn.Module, dense: Sequence[str] = ()) -> dict[str
     return found
 
 
-def check_callable(scheme: object) -> None:
-    """Raise SpokeshaveError unless this can be asked for a layer's scheme."""
-    check_kind("scheme", scheme, Callable, "a function of a layer's share or bits")  # type: ignore[arg-type]
-
-
-def check_method(method: object, kind: type) -> None:
-    """Raise SpokeshaveError unless the method is of the kind that an allocator takes."""
+def check_arguments(method: object, kind: type, scheme: object) -> None:
+    """Raise SpokeshaveError unless the method is of the kind that an allocator takes, and `scheme` can be called."""
     check_kind("the method", method, kind, f"{kind.__name__}(...)")
+    check_kind("scheme", scheme, Callable, "a function of a layer's share or bits")  # type: ignore[arg-type]
 
 
 def plan_of(network: nn.Module, schemes: Mapping[str, Scheme | None]) -> Plan:
