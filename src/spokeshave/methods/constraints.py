@@ -89,6 +89,13 @@ def project_weights(
 
 
 @torch.no_grad()
+def round_weights(constraints: tuple[Constraint, ...]) -> None:
+    """Move weights that were trained under a mask to the levels of their schemes; members stay as they are."""
+    for constraint in constraints:
+        constraint.weight.copy_(constraint.nearest(constraint.weight.detach()))
+
+
+@torch.no_grad()
 def distances(constraints: tuple[Constraint, ...]) -> dict[str, float]:
     """By weight: distance from its set relative to its norm (0 for a weight of zeros)."""
     return {

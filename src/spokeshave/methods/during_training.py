@@ -23,6 +23,7 @@ from spokeshave.methods.constraints import (
     check_rankable,
     distances,
     relative_gap,
+    round_weights,
     trainable_constraints,
     zero_penalty,
 )
@@ -97,7 +98,6 @@ class DuringTrainingSession:
         if self._epochs == self._method.cut_at:
             self._cut()
 
-    @torch.no_grad()
     def finish(self) -> None:
         """Zero what was removed, and round the rest to the levels of schemes that have some.
 
@@ -109,8 +109,7 @@ class DuringTrainingSession:
                 f"at {self._method.cut_at}"
             )
         self._cut()
-        for constraint in self._constraints:
-            constraint.weight.copy_(constraint.nearest(constraint.weight.detach()))
+        round_weights(self._constraints)
 
     def residuals(self) -> dict[str, float]:
         """By weight: the distance from its scheme; between choice and cut, the norm of what will be removed.

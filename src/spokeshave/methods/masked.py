@@ -12,6 +12,7 @@ from spokeshave.methods.constraints import (
     Constraint,
     check_keys,
     distances,
+    round_weights,
     trainable_constraints,
     zero_penalty,
 )
@@ -65,8 +66,7 @@ class MaskedSession:
         self.after_step()
         for handle in self._handles:
             handle.remove()
-        for constraint in self._constraints:
-            constraint.weight.copy_(constraint.nearest(constraint.weight.detach()))
+        round_weights(self._constraints)
 
     def residuals(self) -> dict[str, float]:
         """By weight: distance from its scheme, 0 for schemes that only remove weights."""
