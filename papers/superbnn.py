@@ -73,8 +73,8 @@ def run(quick: bool) -> Check:
             about,
             "constants of cells and attenuation are invented (see the device's file): the circuit fits were not seen",
             "last layer and its batch norm in floating point outside of the cold, its energy not counted",
-            f"of the grey zones {', '.join(map(told_zone, ZONES))} the best for each size, by a fourth seed on training images "
-            "kept apart; it is taken that a device's can be set (by its temperature and clock)",
+            f"of the grey zones {', '.join(map(told_zone, ZONES))} the best for each size, by a fourth seed on "
+            "training images kept apart; it is taken that a device's can be set (by its temperature and clock)",
             "an exact counter where the paper's is approximate; cells that are left over are taken to cancel",
             f"{EPOCHS} epochs of {SAMPLES:,} images; the paper trains convolutional networks for hundreds",
         ),
