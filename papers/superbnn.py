@@ -241,9 +241,10 @@ def accuracy_findings(rows: Sequence[dict[str, Any]], zones: Mapping[int, float]
         )
     )
     if zones[largest] != NARROW:
-        both = {told_zone(zone): of(largest, zone) for zone in (zones[largest], NARROW)}
+        wide, narrow = told_zone(zones[largest]), told_zone(NARROW)
+        both = {wide: of(largest, zones[largest]), narrow: of(largest, NARROW)}
         claim = f"{largest} x {largest} cells: a wider grey zone carries more, so it is to be chosen with the size"
-        found.append(beats(claim, both, *both))
+        found.append(beats(claim, both, wide, narrow))
     return found
 
 
@@ -255,7 +256,7 @@ def size_findings(
     without = [statistics.fmean(row["by_size"][str(size)]) for row in plain]
     measured = [statistics.fmean(row["norms_measured"][str(size)]) for row in plain]
     where = f"{size} x {size} cells, grey zone {told_zone(zone)}"
-    values = {"with the randomness": aware_ones, "without, batch norms measured there": measured}
+    knowing, unknowing = "with the randomness", "without, batch norms measured there"
     return (
         Finding(
             f"{where}: trained with the randomness, within a point of the network without noise",
@@ -265,8 +266,9 @@ def size_findings(
         ),
         beats(
             f"{where}: training that knows it does better on the device",
-            values,
-            *values,
+            {knowing: aware_ones, unknowing: measured},
+            knowing,
+            unknowing,
             note=f"without, and batch norms as trained, {spread(without)}",
         ),
     )
