@@ -1,5 +1,6 @@
 """Attention, embeddings, routing and lengths that change under sanitizers, on memory of exact sizes."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from spokeshave.batch import BatchAxes
 from spokeshave.compiler.emit.lower import lower
 from spokeshave.compiler.exports import Exports
 from spokeshave.compiler.following import following, following_selectors
+from spokeshave.compiler.graph import Graph
 from spokeshave.compiler.importer import import_program
 from spokeshave.compiler.operations import Quantization
 from spokeshave.compiler.passes.pipeline import optimise
@@ -119,18 +121,24 @@ def test_phases_and_integer_experts(name: str, sanitizer: str, tmp_path: Path) -
             assert (result - reference).abs().max() <= 1e-5 * reference.abs().max()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("sanitizer", SANITIZERS)
-@pytest.mark.parametrize("polynomials", [False, True], ids=["exact", "polynomials"])
-@pytest.mark.parametrize("name", ["avx512", "portable"])
-def test_selected_tokens(name: str, polynomials: bool, sanitizer: str, tmp_path: Path) -> None:
-    isa = isa_here(name)
+@cache
+def selecting(polynomials: bool) -> tuple[Graph, Tensor]:
+    """A transformer of three selectors as a graph, and images."""
     network, images = made("package")
     if polynomials:
         approximate(network, Polynomials())
-    images = images[:SAMPLES]
     exports = Exports(network, images[:1])
     graph = following_selectors(exports, optimise(import_program(exports.program((0,))).graph))
+    return graph, images[:SAMPLES]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sanitizer", SANITIZERS)
+@pytest.mark.parametrize("name", ["avx512", "portable"])
+@pytest.mark.parametrize("polynomials", [False, True], ids=["exact", "polynomials"])
+def test_selected_tokens(polynomials: bool, name: str, sanitizer: str, tmp_path: Path) -> None:
+    isa = isa_here(name)
+    graph, images = selecting(polynomials)
     results = run_in_own_process(graph, lower(graph, isa, {}), images, isa, SANITIZERS[sanitizer], tmp_path)
     for result, reference in zip(results, run_reference(graph, [images]), strict=True):
         assert (result - reference).abs().max() <= 1e-4 * reference.abs().max()
