@@ -11,7 +11,17 @@ from papers.record import HERE
 pytestmark = pytest.mark.slow
 
 
-NAMES = ["auto_vit_acc", "clicktrain", "heatvit", "lpvit", "opq", "prune_and_finetune", "spvit"]
+NAMES = [
+    "auto_vit_acc",
+    "clicktrain",
+    "fpga_vs_mobile",
+    "heatvit",
+    "lpvit",
+    "opq",
+    "prune_and_finetune",
+    "spvit",
+    "superbnn",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
