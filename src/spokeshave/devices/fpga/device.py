@@ -5,7 +5,7 @@ watts   = static + clock * (dsp * dsp_energy + lut * lut_energy + bram * bram_en
 joules  = watts * seconds + bytes * byte_energy
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -233,11 +233,11 @@ class FPGADevice:
         Samples follow each other, so their rate is one by the latency. Layers that stay float32 are `left_out`. Raises
         SpokeshaveError for weights larger than the memory.
         """
-        weight_bytes = self.weight_bytes(workload, plan)
-        works = self.works(workload, plan)
-        schemes = assign(workload, plan)
-        left_out = self._parted(workload, schemes)[1]
-        mapped = map_network(self.engine, works)
+        schemes = usable_schemes(self, workload, plan)
+        kept, left_out = self._parted(workload, schemes)
+        products = works(kept.layers, schemes, self.engine.lanes)
+        weight_bytes = self._weight_bytes(kept, products)
+        mapped = map_network(self.engine, products)
         seconds = mapped.cycles / self.clock
         return Cost(
             kind="modelled",
@@ -252,9 +252,12 @@ class FPGADevice:
 
     def weight_bytes(self, workload: Workload, plan: Plan | None = None) -> float:
         """Bytes of all weights; raises SpokeshaveError where they are larger than the memory."""
-        works = self.works(workload, plan)
-        kept = self._parted(workload, assign(workload, plan))[0]
-        found = sum(kept.once([work.weight_bits for work in works])) / 8
+        schemes = usable_schemes(self, workload, plan)
+        kept = self._parted(workload, schemes)[0]
+        return self._weight_bytes(kept, works(kept.layers, schemes, self.engine.lanes))
+
+    def _weight_bytes(self, kept: Workload, products: Sequence[Work]) -> float:
+        found = sum(kept.once([work.weight_bits for work in products])) / 8
         check_memory(self.name, found, self._value("memory"))
         return found
 
