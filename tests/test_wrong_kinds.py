@@ -13,15 +13,44 @@ from spokeshave.allocation import (
     allocate_equal_slope,
     allocate_sparsity,
 )
-from spokeshave.criteria import Magnitude, Taylor, saliencies
+from spokeshave.criteria import Fisher, InputNorm, Magnitude, Random, Taylor, saliencies
+from spokeshave.devices import load_device
 from spokeshave.errors import SpokeshaveError
-from spokeshave.methods import Together, TokenRatio
-from spokeshave.plan import Plan
+from spokeshave.methods import (
+    ADMM,
+    IterativeMagnitude,
+    Polynomials,
+    Together,
+    TokenRatio,
+    approximate,
+    begin,
+    find_masks,
+    prune_and_train,
+    train_under,
+    weight_correlation,
+)
+from spokeshave.methods.rewinding import Weights
+from spokeshave.plan import Plan, Rule
+from spokeshave.schemes.block_column_row import BlockColumnRow
+from spokeshave.schemes.patterns import Patterns
+from spokeshave.schemes.quantizers import FixedPoint
 from spokeshave.schemes.registry import scheme_to_dict
+from spokeshave.schemes.unstructured import Unstructured
 from spokeshave.streaming import prune_experts
 from spokeshave.structures import remove_structures
+from spokeshave.workload import trace
 
 NETWORK, X = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)), torch.zeros(1, 4)
+LAYER = trace(NETWORK, X).layers[0]
+METHOD = IterativeMagnitude(0.5)
+
+
+def halves(sparsity):
+    return Plan((Rule("*", Unstructured(sparsity)),))
+
+
+def loop(network, session):
+    """Does nothing."""
 
 
 @pytest.mark.parametrize(
@@ -59,6 +88,91 @@ NETWORK, X = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)), torch.z
         (lambda: scheme_to_dict(None), "None is no scheme that is registered"),
         (lambda: TokenRatio(keep=0.5), "TokenRatio: keep must be a share for each reducer"),
         (lambda: Together(()), "Together: sessions must be a tuple of one or more"),
+        (lambda: Taylor(loss=3), "Taylor: loss must be a function, not 3"),
+        (lambda: Fisher(loss=None), "Fisher: loss must be a function, not None"),
+        (lambda: Random("x"), "Random: seed must be a whole number from 0 up, not 'x'"),
+        (
+            lambda: saliencies(Taylor(), NETWORK, [], [(X, X)]),
+            "saliencies: names must be names of parameters",
+        ),
+        (
+            lambda: saliencies(Taylor(), NETWORK, ["0.weight"], [(X, "x")]),
+            "the labels of a batch must be a tensor, not of type str",
+        ),
+        (
+            lambda: saliencies(InputNorm(), NETWORK, ["0.weight"], [(1, 2)]),
+            "the network cannot be run on a batch of these inputs: ",
+        ),
+        (lambda: EqualSlope(shares=None), "equal slope: shares must be numbers, not None"),
+        (lambda: EqualSlope(power="x"), "equal slope: power must be a function, not 'x'"),
+        (
+            lambda: GlobalThreshold(0.5, sensitivity="x"),
+            "global threshold: sensitivity must be a function, not 'x'",
+        ),
+        (lambda: EqualStep(4.0, sensitivity="x"), "equal step: sensitivity must be a function, not 'x'"),
+        (
+            lambda: GlobalThreshold(0.5, dense=None),
+            r"global threshold: dense must be patterns of layers, .*, not None",
+        ),
+        (
+            lambda: allocate_sparsity(GlobalThreshold(0.5, sensitivity=lambda name, weight: "x"), NETWORK),
+            "the sensitivity of 0.weight must be a number above 0, not 'x'",
+        ),
+        (
+            lambda: find_masks(None, NETWORK, halves, loop),
+            r"the method must be IterativeMagnitude\(...\), not None",
+        ),
+        (lambda: find_masks(METHOD, None, halves, loop), "iterative magnitude needs a network, "),
+        (
+            lambda: find_masks(METHOD, NETWORK, halves, loop),
+            r"iterative magnitude: round 1 left every weight as it was; train\(network, session\) must train ",
+        ),
+        (
+            lambda: prune_and_train(METHOD, NETWORK, halves, loop, "x"),
+            "iterative magnitude: reinitialise must be a function, not 'x'",
+        ),
+        (
+            lambda: train_under(None, METHOD, NETWORK, halves, loop),
+            "iterative magnitude: found must be what find_masks gave, not None",
+        ),
+        (
+            lambda: train_under(Weights({}, None, {}), METHOD, NETWORK, halves, loop),
+            "iterative magnitude: the weights that were found are of another network",
+        ),
+        (
+            lambda: weight_correlation(None, {}, 0.2),
+            r"the weights to compare must be a network's state_dict\(\)",
+        ),
+        (lambda: approximate(None, Polynomials()), "approximate needs a network, "),
+        (
+            lambda: begin(ADMM(), NETWORK, halves(0.5)).restore(None),
+            r"the state to restore must be what state\(\) ",
+        ),
+        (lambda: load_device(None), "a device must be a name, or the path of a TOML file, not None"),
+        (lambda: load_device("host").supports(None, LAYER), r"supports needs a scheme, such as .*, not None"),
+        (
+            lambda: load_device("zcu102").supports(FixedPoint(8), None),
+            "supports: the layer must be one of a workload's layers, not None",
+        ),
+        (
+            lambda: load_device("forms").cost(None),
+            r"forms: the workload must be what trace\(network, example\) gives",
+        ),
+        (
+            lambda: load_device("isaac").cost(trace(NETWORK, X), "x"),
+            "isaac: the plan must be a Plan or None, not of type str",
+        ),
+        (lambda: Plan(None), "a plan's rules must be rules, such as .*, not None"),
+        (
+            lambda: Unstructured(0.5).supports(None),
+            "a scheme: a shape must be a tuple of sizes above 0, not None",
+        ),
+        (lambda: BlockColumnRow(0.5).supports((0, 4)), "a scheme: a shape must be a tuple of sizes above 0"),
+        (lambda: Patterns().supports(3), "a scheme: a shape must be a tuple of sizes above 0, not 3"),
+        (
+            lambda: FixedPoint(8).contains(torch.zeros(0, 4)),
+            r"a scheme: the weight is empty, of shape \(0, 4\)",
+        ),
     ],
 )
 def test_the_sentence_says_what_is_right(call, sentence):

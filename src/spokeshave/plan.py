@@ -1,6 +1,6 @@
 """Which scheme for which weight of a network."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -52,6 +52,7 @@ class Plan:
     rules: tuple[Rule, ...]
 
     def __post_init__(self) -> None:
+        check_kind("a plan's rules", self.rules, Iterable, 'rules, such as (Rule("head", None),)')
         object.__setattr__(self, "rules", tuple(self.rules))
         for rule in self.rules:
             if not isinstance(rule, Rule):

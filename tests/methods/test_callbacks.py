@@ -281,12 +281,12 @@ def fit_by_lightning(samples, tmp_path):
         def configure_optimizers(self):
             return torch.optim.SGD(self.parameters(), RATE)
 
-    def fit(network, *sessions, epochs=EPOCHS, checkpoint=None, times=1):
+    def fit(network, *sessions, epochs=EPOCHS, checkpoint=None, times=1, limit=None):
         callbacks = [lightning_callback(session) for session in sessions] * times
         trainer = lightning.Trainer(
             max_epochs=epochs, accelerator="cpu", callbacks=callbacks, logger=False,
             enable_model_summary=False, enable_checkpointing=False, enable_progress_bar=False,
-            default_root_dir=tmp_path,
+            default_root_dir=tmp_path, limit_train_batches=limit,
         )  # fmt: skip
         loader = DataLoader(list(batches(samples)), batch_size=None)
         trainer.fit(Module(network), loader, ckpt_path=checkpoint, weights_only=True)
@@ -304,6 +304,13 @@ def test_lightning(fit_by_lightning, by_hand):
         fit_by_lightning(network, session)
     with pytest.raises(SpokeshaveError, match="the trainer has its callback twice"):
         fit_by_lightning(network, begin(ADMM(), network, PLAN), times=2)
+
+
+@pytest.mark.parametrize("nothing", [{"limit": 0}, {"epochs": 0}])
+def test_a_fit_of_nothing_is_told_by_lightning(fit_by_lightning, nothing):
+    network = Classifier()
+    with pytest.raises(SpokeshaveError, match="ended without one batch of training, so its session is not"):
+        fit_by_lightning(network, begin(ADMM(), network, PLAN), **nothing)
 
 
 def test_lightning_tells_labels_that_are_none_of_the_classes(fit_by_lightning):

@@ -11,6 +11,7 @@ from spokeshave.allocation.weights import (
     Sensitivity,
     allocated_weights,
     check_arguments,
+    check_settings,
     plan_of,
     sensitivities,
 )
@@ -51,6 +52,7 @@ class EqualStep:
         check_count(OWNER, "least", self.least)
         check_count(OWNER, "most", self.most)
         check_above(OWNER, "bits", self.bits)
+        check_settings(OWNER, self.dense, self.sensitivity)
         if self.least > self.most:
             raise SpokeshaveError(f"{OWNER}: least {self.least} must be from 1 to most, {self.most}")
         if not self.least <= self.bits <= self.most:

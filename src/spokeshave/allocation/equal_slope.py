@@ -18,13 +18,20 @@ from spokeshave.allocation.curves import (
 )
 from spokeshave.allocation.output_error import OutputError
 from spokeshave.allocation.search import Slopes, settle
-from spokeshave.allocation.weights import allocated_weights, check_arguments, plan_of
+from spokeshave.allocation.weights import allocated_weights, check_arguments, check_settings, plan_of
 from spokeshave.allocation.work import Power, Work, work_of
 from spokeshave.criteria.criterion import Batches, required
 from spokeshave.criteria.gradients import Taylor, mean_gradients, refuse_flat, squared_outputs
 from spokeshave.errors import SpokeshaveError, naming
 from spokeshave.plan import Plan
-from spokeshave.schemes.checks import check_choice, check_count, check_least, check_passes, is_number
+from spokeshave.schemes.checks import (
+    check_choice,
+    check_count,
+    check_function,
+    check_least,
+    check_passes,
+    is_number,
+)
 from spokeshave.schemes.scheme import Scheme
 from spokeshave.workload import Layer, trace
 
@@ -75,7 +82,10 @@ class EqualSlope:
         check_choice(OWNER, "distortion", self.distortion, ("taylor", "measured"))
         check_choice(OWNER, "slopes", self.slopes, ("work", "share"))
         check_choice(OWNER, "power_of", self.power_of, ("surviving", "removed"))
-        if not all(map(is_number, self.shares)):
+        check_settings(OWNER, self.dense)
+        if self.power is not None:
+            check_function(OWNER, "power", self.power)
+        if not isinstance(self.shares, list | tuple) or not all(map(is_number, self.shares)):
             raise SpokeshaveError(f"{OWNER}: shares must be numbers, not {self.shares!r}")
         steps = [larger - smaller for larger, smaller in pairwise(self.shares)]
         if len(steps) < 2 or self.shares[0] != 1 or min(steps) <= 0 or max(steps) - min(steps) > 1e-9:

@@ -10,6 +10,7 @@ from spokeshave.allocation.weights import (
     Sensitivity,
     allocated_weights,
     check_arguments,
+    check_settings,
     plan_of,
     sensitivities,
 )
@@ -44,6 +45,7 @@ class GlobalThreshold:
         check_fraction(OWNER, "sparsity", self.sparsity)
         check_fraction(OWNER, "floor", self.floor)
         check_choice(OWNER, "distribution", self.distribution, tuple(DISTRIBUTIONS))
+        check_settings(OWNER, self.dense, self.sensitivity)
 
 
 @dataclass(frozen=True)

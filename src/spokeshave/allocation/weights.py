@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from spokeshave.errors import SpokeshaveError, check_kind
 from spokeshave.plan import Plan, Rule, pattern_for
+from spokeshave.schemes.checks import check_function, is_number
 from spokeshave.schemes.scheme import Scheme, check_scheme
 from spokeshave.weights import Weight, weights_of
 
@@ -41,6 +42,14 @@ def check_arguments(method: object, kind: type, scheme: object) -> None:
     check_kind("scheme", scheme, Callable, "a function of a layer's share or bits")  # type: ignore[arg-type]
 
 
+def check_settings(owner: str, dense: object, sensitivity: object = None) -> None:
+    """Raise SpokeshaveError unless these are patterns of layers and a function or None."""
+    if not isinstance(dense, list | tuple) or not all(isinstance(pattern, str) for pattern in dense):
+        raise SpokeshaveError(f'{owner}: dense must be patterns of layers, such as ("head",), not {dense!r}')
+    if sensitivity is not None:
+        check_function(owner, "sensitivity", sensitivity)
+
+
 def plan_of(network: nn.Module, schemes: Mapping[str, Scheme | None]) -> Plan:
     """A plan with a rule for each named parameter; what is not named stays dense.
 
@@ -57,8 +66,8 @@ def sensitivities(sensitivity: Sensitivity | None, weights: Mapping[str, Tensor]
     """What a squared error in each weight costs, 1 without a function; raises SpokeshaveError unless above 0."""
     found = {name: sensitivity(name, values) if sensitivity else 1.0 for name, values in weights.items()}
     for name, value in found.items():
-        if not 0 < value < float("inf"):
-            raise SpokeshaveError(f"the sensitivity of {name} must be a number above 0, not {value}")
+        if not is_number(value) or not value > 0:
+            raise SpokeshaveError(f"the sensitivity of {name} must be a number above 0, not {value!r}")
     return found
 
 

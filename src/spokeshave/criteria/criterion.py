@@ -36,6 +36,8 @@ def parameters_of(network: nn.Module, names: Iterable[str]) -> dict[str, nn.Para
     check_kind("saliencies: names", names, Iterable, "names of parameters")
     known = dict(network.named_parameters())
     names = list(names)
+    if not names:
+        raise SpokeshaveError("saliencies: names must be names of parameters, and there is none")
     for name in names:
         if name not in known:
             raise SpokeshaveError(f"the network has no parameter {name!r}")

@@ -16,7 +16,7 @@ from spokeshave.data.labels import loss_of
 from spokeshave.errors import SpokeshaveError
 from spokeshave.export import evaluating
 from spokeshave.schemes.block_packing import tiling_of
-from spokeshave.schemes.checks import check_passes
+from spokeshave.schemes.checks import check_function, check_passes
 from spokeshave.schemes.scheme import as_matrix
 from spokeshave.schemes.tiling import Tiling
 
@@ -33,9 +33,11 @@ class OfBatches:
     """What criteria share that go through batches."""
 
     passes: int | None
+    loss: Loss
 
     def __post_init__(self) -> None:
         check_passes(type(self).__name__, self.passes)
+        check_function(type(self).__name__, "loss", self.loss)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from spokeshave.criteria.criterion import Batches, parameters_of, saliencies
+from spokeshave.schemes.checks import check_count
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,9 @@ class Random:
     """Numbers spread evenly between 0 and 1, other ones for every seed."""
 
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_count("Random", "seed", self.seed, 0)
 
 
 @saliencies.register

@@ -31,7 +31,7 @@ def run_on(network: nn.Module, inputs: Any) -> Any:
     """What the network gives for the inputs of a batch; raises SpokeshaveError with its reason where it cannot."""
     try:
         return network(**inputs) if isinstance(inputs, Mapping) else network(inputs)
-    except (RuntimeError, TypeError, ValueError) as error:
+    except (AttributeError, RuntimeError, TypeError, ValueError) as error:
         what = f"of shape {tuple(inputs.shape)}" if isinstance(inputs, Tensor) else "of these inputs"
         reason = str(error).strip().partition("\n")[0]
         raise SpokeshaveError(f"the network cannot be run on a batch {what}: {reason}") from error

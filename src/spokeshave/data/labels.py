@@ -39,7 +39,9 @@ def _mistake(scores: Any, labels: Tensor | None) -> str | None:
         return "the batches hold no labels: give pairs (inputs, labels), or mappings with `labels`"
     if not isinstance(scores, Tensor):
         return f"the loss needs scores, or `logits`; the network gives {type(scores).__name__}"
-    if scores.dim() < 2 or not isinstance(labels, Tensor):
+    if not isinstance(labels, Tensor):
+        return f"the labels of a batch must be a tensor, not of type {type(labels).__name__}"
+    if scores.dim() < 2:
         return None
     if labels.shape != scores.shape[:1] + scores.shape[2:]:
         shapes = f"{tuple(labels.shape)} do not fit scores of shape {tuple(scores.shape)}"

@@ -10,7 +10,7 @@ from torch import Tensor
 from spokeshave.deployment import Cost
 from spokeshave.devices.device import Device
 from spokeshave.devices.figure import readable
-from spokeshave.errors import SpokeshaveError
+from spokeshave.errors import SpokeshaveError, check_kind
 from spokeshave.plan import Plan
 from spokeshave.schemes.scheme import Packed, Scheme
 from spokeshave.weights import Weight
@@ -33,6 +33,9 @@ def usable_schemes(device: Device, workload: Workload, plan: Plan | None) -> dic
     Every `cost` begins here. Raises SpokeshaveError for schemes that the device does not support, for operators that
     multiply matrices of which `trace` does not know the sizes, and where there are no matrices at all.
     """
+    check_kind(f"{device.name}: the workload", workload, Workload, "what trace(network, example) gives")
+    if plan is not None:
+        check_kind(f"{device.name}: the plan", plan, Plan, "a Plan or None")
     for name, operator in workload.unseen:
         raise SpokeshaveError(
             f"{name or 'the network'}: {operator} multiplies matrices, and {device.name} has no cost for it; "

@@ -12,7 +12,7 @@ from spokeshave.devices.fpga.read import read_fpga
 from spokeshave.devices.host import HostDevice
 from spokeshave.devices.integers import read_integers
 from spokeshave.devices.roofline import read_roofline
-from spokeshave.errors import SpokeshaveError
+from spokeshave.errors import SpokeshaveError, check_kind
 
 HOST = "host"
 OF_ITS_CPU = "-cpu"  # how the file of a phone's CPU ends
@@ -42,6 +42,7 @@ def load_device(name: str) -> Device:
     >>> load_device("galaxy-s10-gpu").kind, load_device("galaxy-s10").name
     ('modelled', 'galaxy-s10-cpu')
     """
+    check_kind("a device", name, str, "a name, or the path of a TOML file")
     if name == HOST:
         return HostDevice()
     found = _files().get(name) or _files().get(f"{name}{OF_ITS_CPU}")

@@ -6,8 +6,9 @@ from typing import Any, Literal, Protocol
 from torch import Tensor
 
 from spokeshave.deployment import Cost, Deployment
+from spokeshave.errors import SpokeshaveError, check_kind
 from spokeshave.plan import Plan
-from spokeshave.schemes.scheme import Scheme
+from spokeshave.schemes.scheme import Scheme, check_scheme
 from spokeshave.workload import Layer, Workload
 
 
@@ -50,3 +51,16 @@ class Device(Protocol):
 
         `calibration`, batches of inputs, shows devices that compute with whole numbers what values there are.
         """
+
+
+def check_asked(scheme: object, layer: object) -> None:
+    """Raise SpokeshaveError unless a device can be asked whether it supports this: a scheme, in a layer.
+
+    >>> check_asked(None, None)
+    Traceback (most recent call last):
+    spokeshave.errors.SpokeshaveError: supports needs a scheme, such as BlockColumnRow(0.9), not None
+    """
+    if scheme is None:
+        raise SpokeshaveError("supports needs a scheme, such as BlockColumnRow(0.9), not None")
+    check_scheme("supports", scheme)
+    check_kind("supports: the layer", layer, Layer, "one of a workload's layers")

@@ -11,6 +11,7 @@ from spokeshave.compiler.build import find_compiler
 from spokeshave.compiler.isa import instruction_set, level_two_cache_bytes
 from spokeshave.deployment import Cost
 from spokeshave.devices.assignment import usable_schemes
+from spokeshave.devices.device import check_asked
 from spokeshave.devices.layer_costs import Setting, measured_cost
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan
@@ -47,6 +48,7 @@ class HostDevice:
 
     def supports(self, scheme: Scheme, layer: Layer) -> str | None:
         """None for layers whose zeros are never computed with; else the reason."""
+        check_asked(scheme, layer)
         if layer.kind != "matmul":
             return None
         return f"{layer.kind} layers run through PyTorch here, which computes with the zeros too"

@@ -18,6 +18,7 @@ from spokeshave.compiler.integers.settings import Joins, Per, Rescaling, Scales
 from spokeshave.compiler.operations.integers import Rounding
 from spokeshave.deployment import Cost
 from spokeshave.devices.assignment import assign, usable_schemes
+from spokeshave.devices.device import check_asked
 from spokeshave.devices.device_file import DeviceFile
 from spokeshave.devices.figure import Fact, Figure, described
 from spokeshave.devices.transposed import rows_reason
@@ -69,6 +70,7 @@ class IntegerDevice:
 
     def supports(self, scheme: Scheme, layer: Layer) -> str | None:
         """None for levels that its multipliers take; it profits from no zeros."""
+        check_asked(scheme, layer)
         against = rows_reason(layer) or float_reason(layer)
         if against is not None:
             return against

@@ -11,7 +11,7 @@ from spokeshave.compiler.isa import instruction_sets
 from spokeshave.deployment import Cost
 from spokeshave.devices.assignment import assign, check_memory, check_scheme, packed_size, usable_schemes
 from spokeshave.devices.code_elsewhere import CodeElsewhere, code_elsewhere
-from spokeshave.devices.device import Device
+from spokeshave.devices.device import Device, check_asked
 from spokeshave.devices.device_file import DeviceFile
 from spokeshave.devices.figure import Fact, Figure, described
 from spokeshave.errors import SpokeshaveError
@@ -88,6 +88,7 @@ class RooflineDevice:
 
     def supports(self, scheme: Scheme, layer: Layer) -> str | None:
         """None when there is an efficiency for the scheme, and for integers where it has a speed for them."""
+        check_asked(scheme, layer)
         unknown = [name for part in parts_of(scheme) if (name := self._lacking(part)) is not None]
         if not unknown:
             return None

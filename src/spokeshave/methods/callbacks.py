@@ -101,7 +101,7 @@ def lightning_callback(session: Session) -> Any:
 
     class _LightningCallback(lightning.Callback):  # type: ignore[name-defined]
         def __init__(self) -> None:
-            self._steps = 0
+            self._steps, self._ended = 0, False
             self.of = session, name
 
         def on_fit_start(self, trainer: Any, pl_module: nn.Module) -> None:
@@ -130,7 +130,15 @@ def lightning_callback(session: Session) -> Any:
             session.after_epoch()
 
         def on_train_end(self, trainer: Any, pl_module: nn.Module) -> None:
+            self._ended = True
             session.finish()
+
+        def on_fit_end(self, trainer: Any, pl_module: nn.Module) -> None:
+            if not self._ended:  # Lightning skips the training, and its end, where there is nothing to do
+                raise SpokeshaveError(
+                    "the fit ended without one batch of training, so its session is not finished: let "
+                    "limit_train_batches, max_epochs and max_steps leave some, and the loader hold some"
+                )
 
         def on_save_checkpoint(self, trainer: Any, pl_module: nn.Module, checkpoint: dict[str, Any]) -> None:
             states = checkpoint.setdefault("spokeshave", {})

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from spokeshave.errors import SpokeshaveError, naming
+from spokeshave.errors import SpokeshaveError, check_kind, naming
 from spokeshave.plan import Plan
 from spokeshave.schemes.scheme import Scheme
 
@@ -121,9 +122,12 @@ def zero_penalty(constraints: tuple[Constraint, ...]) -> Tensor:
 
 def check_keys(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
     """Raise SpokeshaveError unless both have the same names and shapes."""
-    if {key: value.shape for key, value in state.items()} != {
-        key: value.shape for key, value in expected.items()
-    }:
+    check_kind("the state to restore", state, Mapping, "what state() gave")
+    if _shapes(state) != _shapes(expected):
         raise SpokeshaveError(
             "the state to restore belongs to another network, plan or method than this session's"
         )
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    return {key: getattr(value, "shape", None) for key, value in state.items()}

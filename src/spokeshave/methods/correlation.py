@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from spokeshave.errors import SpokeshaveError
+from spokeshave.errors import SpokeshaveError, check_kind
 from spokeshave.schemes.checks import is_number
 from spokeshave.schemes.ranking import keep_largest, support
 
@@ -31,6 +31,8 @@ def weight_correlation(first: Mapping[str, Tensor], second: Mapping[str, Tensor]
 
 
 def _pairs(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+    for state in (first, second):
+        check_kind("the weights to compare", state, Mapping, "a network's state_dict()")
     matrices = [
         {name: tensor.detach() for name, tensor in each.items() if tensor.dim() > 1}
         for each in (first, second)

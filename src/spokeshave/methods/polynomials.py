@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from spokeshave.attention_call import AttentionCall
-from spokeshave.errors import SpokeshaveError
+from spokeshave.errors import SpokeshaveError, check_kind
 from spokeshave.polynomials import polynomial_exp, polynomial_gelu, polynomial_sigmoid, polynomial_softmax
 from spokeshave.tokens.attention import SOFTMAXES, masked_softmax
+from spokeshave.weights import check_network
 
 SIGMOIDS = (F.sigmoid, torch.sigmoid, Tensor.sigmoid)
 
@@ -69,6 +70,8 @@ def approximate(network: nn.Module, polynomials: Polynomials) -> Approximated:
     Weights, training loops, exports and token reducers see nothing of it. The scale of attention is for softmaxes over
     `[N, heads, Q, K]`; a selector's stay whole, so that one half keeps its meaning.
     """
+    check_network("approximate", network)
+    check_kind("approximate: polynomials", polynomials, Polynomials, "Polynomials(...)")
     if "forward" in network.__dict__:
         raise SpokeshaveError(
             f"{type(network).__name__} computes with polynomials already; remove() those first"

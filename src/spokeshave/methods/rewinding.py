@@ -6,14 +6,15 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from spokeshave.errors import SpokeshaveError
+from spokeshave.errors import SpokeshaveError, check_kind
 from spokeshave.methods.dense import DenseSession, State, snapshot
 from spokeshave.methods.finite import check_trained
 from spokeshave.methods.masked import MaskedFineTuning
 from spokeshave.methods.one_shot import OneShot
 from spokeshave.methods.session import Session, begin
 from spokeshave.plan import Plan
-from spokeshave.schemes.checks import check_choice, check_count, check_fraction
+from spokeshave.schemes.checks import check_choice, check_count, check_fraction, check_function
+from spokeshave.weights import check_network
 
 OWNER = "iterative magnitude"
 STARTS = ("trained", "early", "initial", "random")
@@ -78,6 +79,7 @@ def prune_and_train(
     draws fresh weights (every module's own `reset_parameters` if it is not given). Of all comparisons the cost is the
     same. Raises SpokeshaveError when training diverges: masks of such weights mean nothing.
     """
+    _check(method, network, plan, train, reinitialise)
     found = find_masks(method, network, plan, train)
     train_under(found, method, network, plan, train, reinitialise)
     return found
@@ -92,20 +94,20 @@ def train_under(
     reinitialise: Callable[[nn.Module], None] | None = None,
 ) -> None:
     """The last training alone, under masks that were found before: several starts can share them."""
+    _check(method, network, plan, train, reinitialise)
+    check_kind(f"{OWNER}: found", found, Weights, "what find_masks gave")
+    if _shapes(found.initial) != _shapes(network.state_dict()):
+        raise SpokeshaveError(f"{OWNER}: the weights that were found are of another network than this one")
     network.load_state_dict(_start(method, network, found, reinitialise))
     session = _masked(network, plan(method.sparsity), found.masks)
-    train(network, session)
-    session.finish()
-    check_trained(network, "the last training")
+    _run(train, network, session, "the last training")
 
 
 def find_masks(
     method: IterativeMagnitude, network: nn.Module, plan: Callable[[float], Plan], train: Train
 ) -> Weights:
     """The rounds alone. The network is left as the last round trained it, and pruned."""
-    for name, thing in (("plan", plan), ("train", train)):
-        if not callable(thing):
-            raise SpokeshaveError(f"{OWNER}: {name} must be a function, not {thing!r}")
+    _check(method, network, plan, train)
     initial = snapshot(network)
     dense = DenseSession(network, method.early_epochs)
     masks: dict[str, Tensor] = {}
@@ -114,13 +116,38 @@ def find_masks(
         if number:
             network.load_state_dict(initial)
         session = _masked(network, plan(method.sparsities()[number - 1]), masks) if number else dense
-        train(network, session)
-        session.finish()
-        check_trained(network, f"round {number + 1}")
+        _run(train, network, session, f"round {number + 1}")
         trained = trained if number else snapshot(network)
         begin(OneShot(), network, plan(sparsity)).finish()
         masks = {name: network.get_parameter(name).detach() != 0 for name in plan(sparsity).resolve(network)}
     return Weights(initial, dense.early, trained, masks)
+
+
+def _check(
+    method: object, network: object, plan: object, train: object, reinitialise: object | None = None
+) -> None:
+    check_kind("the method", method, IterativeMagnitude, "IterativeMagnitude(...)")
+    check_network(OWNER, network)
+    check_function(OWNER, "plan", plan)
+    check_function(OWNER, "train", train)
+    if reinitialise is not None:
+        check_function(OWNER, "reinitialise", reinitialise)
+
+
+def _run(train: Train, network: nn.Module, session: Session, which: str) -> None:
+    """One training by the user's loop; raises SpokeshaveError when it changed no weight, or spoiled some."""
+    before = [parameter.detach().clone() for parameter in network.parameters()]
+    train(network, session)
+    if all(map(torch.equal, before, network.parameters())):
+        raise SpokeshaveError(
+            f"{OWNER}: {which} left every weight as it was; train(network, session) must train that network"
+        )
+    session.finish()
+    check_trained(network, which)
+
+
+def _shapes(state: State) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in state.items()}
 
 
 def _masked(network: nn.Module, plan: Plan, masks: dict[str, Tensor]) -> Session:

@@ -50,6 +50,12 @@ def check_count(owner: str, field: str, value: int, least: int = 1) -> None:
         raise SpokeshaveError(f"{owner}: {field} must be a whole number from {least} up, not {value!r}")
 
 
+def check_function(owner: str, field: str, value: object) -> None:
+    """Raise SpokeshaveError unless `value` can be called."""
+    if not callable(value):
+        raise SpokeshaveError(f"{owner}: {field} must be a function, not {value!r}")
+
+
 def check_passes(owner: str, passes: int | None) -> None:
     """Raise SpokeshaveError unless so many batches can be gone through: None is all of them."""
     if passes is not None:
@@ -70,8 +76,21 @@ def as_block(owner: str, block: object) -> tuple[int, int]:
     return numbers
 
 
+def check_shape(shape: object) -> None:
+    """Raise SpokeshaveError unless this is a weight's shape: a tuple of whole numbers above 0."""
+    if not isinstance(shape, tuple) or not all(type(size) is int and size > 0 for size in shape):
+        raise SpokeshaveError(f"a scheme: a shape must be a tuple of sizes above 0, not {shape!r}")
+
+
+def matrix_reason(shape: tuple[int, ...]) -> str | None:
+    """Why a weight of this shape is no matrix, or None: it has two axes or more."""
+    check_shape(shape)
+    return None if len(shape) > 1 else f"{shape} is not a matrix"
+
+
 def block_reason(block: tuple[int, int], shape: tuple[int, ...]) -> str | None:
     """Why a block does not suit a weight of this shape, or None: it must not be larger than the matrix."""
+    check_shape(shape)
     rows, columns = shape[0], torch.Size(shape[1:]).numel()
     if len(shape) > 1 and block[0] <= rows and block[1] <= columns:
         return None
@@ -116,8 +135,10 @@ def check_tensor(owner: str, name: str, thing: object) -> None:
 
 
 def shape_of(weight: Tensor) -> tuple[int, ...]:
-    """The shape of a weight that may be anything; raises SpokeshaveError for what is no tensor."""
+    """The shape of a weight that may be anything; raises SpokeshaveError for what is no tensor, or an empty one."""
     check_tensor("a scheme", "weight", weight)
+    if not weight.numel():
+        raise SpokeshaveError(f"a scheme: the weight is empty, of shape {tuple(weight.shape)}")
     return tuple(weight.shape)
 
 

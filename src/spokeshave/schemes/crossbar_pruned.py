@@ -8,7 +8,14 @@ from torch import Tensor
 
 from spokeshave.schemes.block_packing import dense_blocks
 from spokeshave.schemes.budgets import Budget, keep_within_budget
-from spokeshave.schemes.checks import check_choice, check_count, check_fraction, check_member, shape_of
+from spokeshave.schemes.checks import (
+    check_choice,
+    check_count,
+    check_fraction,
+    check_member,
+    matrix_reason,
+    shape_of,
+)
 from spokeshave.schemes.masking import project_by
 from spokeshave.schemes.packed import DenseBlocks
 from spokeshave.schemes.ranking import support
@@ -47,7 +54,7 @@ class CrossbarPruned(Composable):
 
     def supports(self, shape: tuple[int, ...]) -> str | None:
         """Any matrix will do; one that fits a single crossbar keeps all."""
-        return None if len(shape) > 1 else f"{shape} is not a matrix"
+        return matrix_reason(shape)
 
     def contains(self, weight: Tensor) -> bool:
         """Whether as few filters, or positions, are in use as the budget says."""

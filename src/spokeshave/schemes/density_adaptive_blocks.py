@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spokeshave.errors import SpokeshaveError
 from spokeshave.schemes.budgets import ROUNDING, TOLERANCE, Budget
-from spokeshave.schemes.checks import check_count, check_fraction, check_member, shape_of
+from spokeshave.schemes.checks import check_count, check_fraction, check_member, matrix_reason, shape_of
 from spokeshave.schemes.masking import project_by
 from spokeshave.schemes.ranking import kept_count, support
 from spokeshave.schemes.scheme import Composable, as_matrix
@@ -49,8 +49,8 @@ class DensityAdaptiveBlocks(Composable):
 
     def supports(self, shape: tuple[int, ...]) -> str | None:
         """Even with the longest segments the matrix must be sparse enough."""
-        if len(shape) < 2:
-            return f"{shape} is not a matrix"
+        if reason := matrix_reason(shape):
+            return reason
         rows, columns = shape[0], torch.Size(shape[1:]).numel()
         fewest = rows * -(-columns // self.longest)
         if fewest <= kept_count(rows * columns, self.sparsity):

@@ -7,7 +7,14 @@ from torch import Tensor
 
 from spokeshave.errors import SpokeshaveError
 from spokeshave.schemes.bits import pack_bits
-from spokeshave.schemes.checks import check_count, check_fraction, check_member, check_weight, shape_of
+from spokeshave.schemes.checks import (
+    check_count,
+    check_fraction,
+    check_member,
+    check_weight,
+    matrix_reason,
+    shape_of,
+)
 from spokeshave.schemes.coded import MixedLevels, smallest
 from spokeshave.schemes.levels import importance_of
 from spokeshave.schemes.quantizers import RowQuantizer
@@ -56,8 +63,8 @@ class MixedRows(Composable):
 
     def supports(self, shape: tuple[int, ...]) -> str | None:
         """The parts must divide the rows."""
-        if len(shape) < 2:
-            return f"{shape} is not a matrix"
+        if reason := matrix_reason(shape):
+            return reason
         return f"{self.parts} parts do not divide {shape[0]} rows" if shape[0] % self.parts else None
 
     def contains(self, weight: Tensor) -> bool:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from spokeshave.errors import SpokeshaveError
-from spokeshave.schemes.checks import check_choice, check_count, check_member, shape_of
+from spokeshave.schemes.checks import check_choice, check_count, check_member, matrix_reason, shape_of
 from spokeshave.schemes.masking import project_by
 from spokeshave.schemes.ranking import keep_largest_per_row, support
 from spokeshave.schemes.scheme import Composable
@@ -46,8 +46,8 @@ class NOfM(Composable):
 
     def supports(self, shape: tuple[int, ...]) -> str | None:
         """A segment must not be longer than the row that it is cut from."""
-        if len(shape) < 2:
-            return f"{shape} is not a matrix"
+        if reason := matrix_reason(shape):
+            return reason
         width = shape[1] if self.along == "channels" else torch.Size(shape[1:]).numel()
         if self.length <= width:
             return None

@@ -6,7 +6,14 @@ import torch
 from torch import Tensor
 
 from spokeshave.schemes.budgets import Budget, budget_of, is_within_budget, keep_within_budget, kinds_of
-from spokeshave.schemes.checks import check_count, check_fraction, check_member, empty_reason, shape_of
+from spokeshave.schemes.checks import (
+    check_count,
+    check_fraction,
+    check_member,
+    check_shape,
+    empty_reason,
+    shape_of,
+)
 from spokeshave.schemes.dictionaries import Dictionary, as_masks, dictionary_of
 from spokeshave.schemes.masking import project_by
 from spokeshave.schemes.pattern_groups import PatternGroups, by_filters, pattern_numbers
@@ -44,6 +51,7 @@ class Patterns(Composable):
 
     def supports(self, shape: tuple[int, ...]) -> str | None:
         """Only convolutions with kernels of 3 x 3, of which the sparsity leaves one."""
+        check_shape(shape)
         if len(shape) != 4 or shape[2:] != (3, 3):
             return f"only convolutions with kernels of 3 x 3 have patterns, not a weight of shape {shape}"
         kept, least = self._budget(shape).most, int(self._prices(shape).min())

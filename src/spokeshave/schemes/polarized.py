@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from spokeshave.schemes.bits import pack_bits, unpack_bits
-from spokeshave.schemes.checks import check_choice, check_count, check_member, shape_of
+from spokeshave.schemes.checks import check_choice, check_count, check_member, matrix_reason, shape_of
 from spokeshave.schemes.masking import project_by
 from spokeshave.schemes.scheme import Composable
 from spokeshave.schemes.word_lines import ORDERS, Order, from_fragments, in_fragments
@@ -65,7 +65,7 @@ class Polarized(Composable):
 
     def supports(self, shape: tuple[int, ...]) -> str | None:
         """Any matrix will do."""
-        return None if len(shape) > 1 else f"{shape} is not a matrix"
+        return matrix_reason(shape)
 
     def contains(self, weight: Tensor) -> bool:
         """Whether no fragment has weights of both signs."""

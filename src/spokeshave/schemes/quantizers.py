@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from spokeshave.errors import SpokeshaveError
-from spokeshave.schemes.checks import check_choice, check_member, check_weight, shape_of
+from spokeshave.schemes.checks import check_choice, check_member, check_weight, matrix_reason, shape_of
 from spokeshave.schemes.codebooks import fit_codebook
 from spokeshave.schemes.coded import Coded, Levels
 from spokeshave.schemes.levels import (
@@ -60,7 +60,7 @@ class RowQuantizer(Composable):
 
     def supports(self, shape: tuple[int, ...]) -> str | None:
         """Any matrix will do."""
-        return None if len(shape) > 1 else f"{shape} is not a matrix"
+        return matrix_reason(shape)
 
     def member_rows(self, weight: Tensor) -> Tensor:
         """Which rows, or whether the one unit of all, are members: bool."""
@@ -206,7 +206,7 @@ class Codebook(Composable):
 
     def supports(self, shape: tuple[int, ...]) -> str | None:
         """Any matrix will do."""
-        return None if len(shape) > 1 else f"{shape} is not a matrix"
+        return matrix_reason(shape)
 
     def contains(self, weight: Tensor) -> bool:
         """Whether there are at most 2^bits - 1 values besides 0."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from spokeshave.errors import SpokeshaveError
-from spokeshave.schemes.checks import check_member, check_weight, shape_of
+from spokeshave.schemes.checks import check_member, check_shape, check_weight, shape_of
 from spokeshave.schemes.scheme import Composable, Packed, Scheme
 
 NAME = "stacked"
@@ -66,6 +66,7 @@ class Stacked(Composable):
 
     def supports(self, shape: tuple[int, ...]) -> str | None:
         """Three axes, of which the last two suit the scheme of one matrix."""
+        check_shape(shape)
         return self.each.supports(shape[1:]) if len(shape) == 3 else f"{shape} is not a stack of matrices"
 
     def contains(self, weight: Tensor) -> bool:

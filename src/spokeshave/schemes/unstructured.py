@@ -5,7 +5,14 @@ from math import prod
 
 from torch import Tensor
 
-from spokeshave.schemes.checks import check_fraction, check_member, check_weight, empty_reason, shape_of
+from spokeshave.schemes.checks import (
+    check_fraction,
+    check_member,
+    check_weight,
+    empty_reason,
+    matrix_reason,
+    shape_of,
+)
 from spokeshave.schemes.masking import project_by
 from spokeshave.schemes.packed import Coordinates
 from spokeshave.schemes.ranking import keep_largest, kept_count, support
@@ -35,8 +42,8 @@ class Unstructured(Composable):
 
     def supports(self, shape: tuple[int, ...]) -> str | None:
         """Any matrix will do of which the sparsity leaves a weight."""
-        if len(shape) < 2:
-            return f"{shape} is not a matrix"
+        if reason := matrix_reason(shape):
+            return reason
         total = prod(shape)
         return empty_reason(kept_count(total, self.sparsity), self.sparsity, 1, total, "weight")
 

@@ -12,6 +12,7 @@ from spokeshave.schemes.checks import (
     block_reason,
     check_fraction,
     check_member,
+    check_shape,
     empty_reason,
     shape_of,
 )
@@ -85,6 +86,7 @@ class BlockPunched(Composable):
 
     def supports(self, shape: tuple[int, ...]) -> str | None:
         """Only convolutions have kernel positions; a block must not be larger than filters x channels."""
+        check_shape(shape)
         if len(shape) < 3:
             return f"only convolutions have kernel positions, and {shape} is a matrix"
         if self.block[0] <= shape[0] and self.block[1] <= shape[1]:

@@ -15,6 +15,7 @@ from spokeshave.deployment import Cost
 from spokeshave.devices.assignment import assign, layer_told, usable_schemes
 from spokeshave.devices.crossbars.aqfp_deployment import AQFPDeployment, deploy_binary
 from spokeshave.devices.crossbars.clocking import counter
+from spokeshave.devices.device import check_asked
 from spokeshave.devices.device_file import DeviceFile
 from spokeshave.devices.figure import Figure, described, set_by_hand
 from spokeshave.errors import SpokeshaveError
@@ -91,6 +92,7 @@ class AQFPDevice:
 
     def supports(self, scheme: Scheme, layer: Layer) -> str | None:
         """None for binary weights of linear layers and convolutions of one group."""
+        check_asked(scheme, layer)
         if (
             layer.kind not in ("linear", "convolution")
             or layer.groups != 1

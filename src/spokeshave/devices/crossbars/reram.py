@@ -24,6 +24,7 @@ from spokeshave.devices.crossbars.occupancy import (
     replication,
     unmapped_reason,
 )
+from spokeshave.devices.device import check_asked
 from spokeshave.devices.device_file import DeviceFile
 from spokeshave.devices.figure import Fact, Figure, described, set_by_hand
 from spokeshave.devices.whole import needed
@@ -132,6 +133,7 @@ class ReRAMDevice:
 
     def supports(self, scheme: Scheme, layer: Layer) -> str | None:
         """None for layers with weights, polarized where the crossbars need it."""
+        check_asked(scheme, layer)
         return unmapped_reason(layer, scheme, self.array)
 
     def layers(

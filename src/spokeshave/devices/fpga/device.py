@@ -15,6 +15,7 @@ from torch import Tensor
 from spokeshave.compiler.integers import IntegerDeployment, IntegerForm
 from spokeshave.deployment import Cost
 from spokeshave.devices.assignment import assign, check_memory, usable_schemes
+from spokeshave.devices.device import check_asked
 from spokeshave.devices.figure import Fact, Figure, described, readable, set_by_hand
 from spokeshave.devices.fpga.engine import Engine
 from spokeshave.devices.fpga.mapped import Mapped, map_network
@@ -184,6 +185,7 @@ class FPGADevice:
 
     def supports(self, scheme: Scheme, layer: Layer) -> str | None:
         """None for levels that a kind of lane multiplies with; it profits from no zeros."""
+        check_asked(scheme, layer)
         if layer.parameter is None:
             return "a product of two activations has no weights to put into a scheme"
         lanes = self.engine.lanes
