@@ -142,7 +142,7 @@ def _order(records: list[dict[str, Any]], length: int) -> Finding:
         f"frame accuracy: {figures} (dense {spread(test['dense'])})",
         verdict(in_order([at[name] for name in DIRECTION]) and not wrong),
         f"{densities(records, f'1:{length}')}; "
-        "ahead is by more than the spread over seeds; "
+        "ahead is by a paired test over seeds (`papers/trials.py`); "
         + (
             "single weights lose nothing yet, so the order says little"
             if free

@@ -180,7 +180,7 @@ def run(quick: bool) -> Check:
 
 
 def findings(records: list[dict[str, Any]]) -> list[Finding]:
-    """The paper's orders: a gap counts that is wider than its spread over seeds."""
+    """The paper's orders: a gap counts that a paired test over seeds shows (`ahead`)."""
     unpruned = by_seed(records, "dense", "dense")
     dense, found = listed({"dense": unpruned}), []
     for scheme, published in PUBLISHED.items():

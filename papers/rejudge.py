@@ -1,0 +1,110 @@
+"""Judge again what the checks' results have on record, without training: after the rule of verdicts has changed.
+
+    python -m papers.rejudge
+
+Each result keeps its figures, date and code; findings whose verdict or note comes out otherwise are written anew, and
+`judged` says when and by which code. A check that keeps too little to be judged again is not among `CHECKS`.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from types import SimpleNamespace
+from typing import Any, cast
+
+from bench import records
+from papers import (
+    clicktrain,
+    darb,
+    forms,
+    grim,
+    joint_quantization,
+    lpvit,
+    lpvit_latency,
+    moe_pruner,
+    opq,
+    rtmobile,
+    rtmobile_digits,
+    spvit,
+)
+from papers.layerwise import Subject
+from papers.record import HERE, Finding
+
+Data = dict[str, Any]
+
+
+def _grim(data: Data) -> list[Finding]:
+    found: list[Finding] = []
+    for about, each in data.items():
+        subject = SimpleNamespace(kind="CNN" if "ResNet" in about else "GRU", about=about)
+        found += grim.judgements(cast(Subject, subject), each)
+    return found
+
+
+def _spvit(data: Data) -> list[Finding]:
+    return [
+        one
+        for name, each in data["trials"].items()
+        for one in spvit.findings(name, each, spvit.REASONS[name])
+    ]
+
+
+CHECKS: dict[str, Sequence[Callable[[Data], Sequence[Finding]]]] = {
+    "clicktrain": [lambda data: clicktrain.findings(data["trials"], data["times"])],
+    "darb": [lambda data: darb.findings(data, darb.LENGTHS)],
+    "forms": [lambda data: forms.polarizing(data["lenet"])],
+    "grim": [_grim],
+    "joint_quantization": [
+        lambda data: joint_quantization.findings(
+            data["rows"], data["float32"], data["detector"], data["energy"]
+        )
+    ],
+    "lpvit": [
+        lambda data: lpvit.findings(data["trials"], data["agreement"], data["compiled"]),
+        lambda data: lpvit_latency.findings(data["latency"]["trials"]),
+    ],
+    "moe_pruner": [lambda data: moe_pruner.findings(data["records"])],
+    "opq": [
+        lambda data: opq.findings(data["rows"], data["compiled"], data["allocation_seconds"]),
+        lambda data: opq.after_tuning(data["fine_tuned"]),
+    ],
+    "rtmobile": [rtmobile.findings, lambda data: rtmobile_digits.findings(data["digits"]["trials"])],
+    "spvit": [_spvit],
+}
+
+
+def rejudged(document: Data, judges: Sequence[Callable[[Data], Sequence[Finding]]]) -> tuple[Data, list[str]]:
+    """The result with today's verdicts, and the claims whose verdict is another one; figures stay as measured."""
+    found = {one.claim: asdict(one) for judge in judges for one in judge(document["data"])}
+    unknown = set(found) - {one["claim"] for one in document["findings"]}
+    if unknown:
+        raise ValueError(f"{document['name']}: not in its result, run the check again: {sorted(unknown)}")
+    findings = [one | _judgement(found.get(one["claim"], one)) for one in document["findings"]]
+    changed = [
+        f"{new['claim']}: {new['verdict']}"
+        for old, new in zip(document["findings"], findings, strict=True)
+        if old["verdict"] != new["verdict"]
+    ]
+    return document | {"findings": findings}, changed
+
+
+def _judgement(finding: dict[str, Any]) -> dict[str, Any]:
+    return {key: finding[key] for key in ("verdict", "note")}
+
+
+def main() -> int:
+    """Every result that can be judged again."""
+    for name, judges in CHECKS.items():
+        path = HERE / "results" / f"{name}.json"
+        before = json.loads(path.read_text())
+        after, changed = rejudged(before, judges)
+        print(f"{name}: {'; '.join(changed) or 'the same verdicts'}")
+        if after != before:
+            judged = {"date": records.now(), "git_revision": records.git_revision()}
+            records.write(path, after | {"judged": judged})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
