@@ -133,14 +133,14 @@ def trial(subject: Subject, images: int, shares_left: Sequence[float]) -> dict[s
     return {"accuracies": found, "power": power["with"] / power["without"]}
 
 
-def agreement(subject: Subject) -> dict[str, float]:
+def agreement(subject: Subject, at: Sequence[float] = AGREED_AT) -> dict[str, float]:
     """By share: the rank correlation over layers of the closed form's distortion with the measured one."""
     curves = {
         name: subject.allocated(0.5, **(settings | {"shares": TWENTIETHS})).curves
         for name, settings in SLOPES.items()
     }
     found = {}
-    for share in AGREED_AT:
+    for share in at:
         place = TWENTIETHS.index(share)
         ranks = [
             torch.stack([curve.distortion[place] for curve in curves[name].values()])

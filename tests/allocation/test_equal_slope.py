@@ -132,6 +132,21 @@ def test_power_of_what_survives_prunes_hungry_layers_more(network, batches, powe
     assert (sign * powered.curves["2.weight"].power.diff() > 0).all()
 
 
+def test_the_power_term_is_as_strong_as_its_weight(network, batches):
+    """Nothing at 0, and the more the heavier."""
+    plain = allocate_equal_slope(EqualSlope(0.5), network, EXAMPLE, batches, unstructured).shares
+    found = [
+        allocate_equal_slope(
+            EqualSlope(0.5, power=hungry, power_weight=weight), network, EXAMPLE, batches, unstructured
+        ).shares
+        for weight in (0.0, 1.0, 4.0)
+    ]
+    assert found[0] == plain
+    assert found[0]["2.weight"] > found[1]["2.weight"] > found[2]["2.weight"]
+    with pytest.raises(SpokeshaveError, match=r"power_weight must be at least 0 and finite, not -1"):
+        EqualSlope(0.5, power_weight=-1)
+
+
 def test_power_counts_blocks_and_input_features(network):
     first, second, third, _ = trace(network, EXAMPLE).layers
     power = block_power((8, 32))

@@ -51,8 +51,9 @@ class EqualSlope:
     "measured", the mean squared change of the outputs: a run over the batches for each share of each layer.
     `slopes`: of "work" per multiply-add, which minimises the sum of distortions for a given amount of work, or of
     "share", as the authors' code has it. `convex`: slopes that fall are levelled, so that no search gets stuck.
-    `power(layer, share)` adds a power term (see `block_power`), scaled to the distortion; `power_of` is
-    "surviving", which prunes hungry layers more, or "removed", the sign of the authors' code, which spares them.
+    `power(layer, share)` adds a power term (see `block_power`), `power_weight` (the paper's beta) times as steep as the
+    distortion on average; `power_of` is "surviving", which prunes hungry layers more, or "removed", the sign of the
+    authors' code, which spares them.
     """
 
     remaining: float = 0.5
@@ -66,6 +67,7 @@ class EqualSlope:
     slopes: str = "work"
     convex: bool = True
     power: Power | None = None
+    power_weight: float = 1.0
     power_of: str = "surviving"
     dense: Sequence[str] = ()
     passes: int | None = None
@@ -77,6 +79,7 @@ class EqualSlope:
                 raise SpokeshaveError(f"{OWNER}: {field} must be a fraction, not {value!r}")
         check_count(OWNER, "half_width", self.half_width)
         check_least(OWNER, "tolerance", self.tolerance, 0)
+        check_least(OWNER, "power_weight", self.power_weight, 0)
         check_passes(OWNER, self.passes)
         check_choice(OWNER, "ranking", self.ranking, ("taylor", "magnitude"))
         check_choice(OWNER, "distortion", self.distortion, ("taylor", "measured"))
@@ -219,7 +222,7 @@ def _curves(method: EqualSlope, lost: Mapping[str, Tensor], work: Work) -> dict[
     losing = {name: slope(smoothed(curve, method.smoothing)) for name, curve in lost.items()}
     power = {name: _power(method, layer)[: len(lost[name])] for name, layer in work.layers.items()}
     saving = {name: slope(curve) for name, curve in power.items()}
-    scale = _scale(losing, saving)
+    scale = method.power_weight * _scale(losing, saving)
     curves = {}
     for name in lost:
         slopes = losing[name] + scale * saving[name]
