@@ -38,6 +38,7 @@ AGREED_AT = (0.95, 0.85, 0.75, 0.5, 0.25)
 TRUSTED = 0.9  # a rank correlation
 BETAS = (0.0, 0.01, 0.1, 1.0, 10.0)
 POWERED, HALF = 0.7, 0.5  # of the multiply-adds
+LEAST = 0.05  # of a layer's blocks, for both ways alike
 SIZES = (4, 8, 16, 32)
 WIDE, TALL, TOKENS = 384, 1536, 197  # the first layer of DeiT-small's perceptrons
 GLOBAL = "one threshold for all layers"
@@ -54,7 +55,9 @@ def thresholds(subject: Subject) -> dict[str, float]:
     parts = work_of(trace(subject.network, subject.example), subject.names).parts
 
     def kept(threshold: float) -> dict[str, float]:
-        return {name: float((norms > threshold).float().mean()) for name, norms in magnitudes.items()}
+        return {
+            name: max(LEAST, float((norms > threshold).float().mean())) for name, norms in magnitudes.items()
+        }
 
     candidates = torch.cat(list(magnitudes.values())).sort().values.tolist()
     shares = next(

@@ -6,7 +6,7 @@
 A chunk is the word lines that are driven together, a group one bit line of every output channel (a slice of a weight).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -18,11 +18,13 @@ from spokeshave.errors import SpokeshaveError
 
 @dataclass(frozen=True)
 class Mapped:
-    """`lines`: inputs on the word lines, those without weights left out, `[lines]`; `levels`: of all cells,
-    `[chunks, rows at once, groups, outputs]`; `coefficient` `[chunks, groups, outputs]`; `offset` `[chunks, outputs]`.
+    """`lines`: inputs on the word lines, `[lines]`, and `outputs` on the bit lines, `[outputs]`: those without weights
+    are left out. `levels` of all cells `[chunks, rows at once, groups, outputs]`; `coefficient` `[chunks, groups,
+    outputs]`; `offset` `[chunks, outputs]`.
     """
 
     lines: Tensor
+    outputs: Tensor
     levels: Tensor
     coefficient: Tensor
     offset: Tensor
@@ -32,7 +34,7 @@ def map_weight(weight: Tensor, array: Array, lines: Tensor | None = None) -> Map
     """Levels of the cells for a weight of whole numbers, `[outputs, inputs]`.
 
     `lines`: the input of each word line (`schemes.word_lines`). Runs of word lines without weights are left out: single
-    ones, or whole fragments of polarized weights. Raises SpokeshaveError for weights that are too large, and for
+    ones, or whole fragments of polarized weights; so are outputs without weights. Raises SpokeshaveError for weights that are too large, and for
     fragments with two signs.
     """
     if int(weight.abs().max()) > array.largest_weight:
@@ -40,12 +42,13 @@ def map_weight(weight: Tensor, array: Array, lines: Tensor | None = None) -> Map
         raise SpokeshaveError(f"a weight is {int(weight.abs().max())} units and {most}")
     lines = torch.arange(weight.shape[1]) if lines is None else lines
     lines = lines[used_lines(weight[:, lines], array)]
-    chunks = _chunks(weight[:, lines].int(), array.rows_at_once)
+    outputs = used_outputs(weight)
+    chunks = _chunks(weight[outputs][:, lines].int(), array.rows_at_once)
     sizes, signs, offset = _ENCODINGS[array.encoding](chunks, array)
     shifts = torch.arange(array.slices, dtype=torch.int32) * array.cell_bits
     levels = (sizes[..., None, :] >> shifts[:, None]) & ((1 << array.cell_bits) - 1)
     coefficient = signs[..., None, :] * (1 << shifts)[:, None]
-    mapped = Mapped(lines, levels.flatten(2, 3), coefficient.flatten(1, 2).float(), offset.double())
+    mapped = Mapped(lines, outputs, levels.flatten(2, 3), coefficient.flatten(1, 2).float(), offset.double())
     return _flipped(mapped, array) if array.flipped else mapped
 
 
@@ -56,6 +59,13 @@ def used_lines(weight: Tensor, array: Array) -> Tensor:
         runs = F.pad(used, (0, -len(used) % array.rows_at_once)).view(-1, array.rows_at_once).any(1)
         used = runs.repeat_interleave(array.rows_at_once)[: len(used)]
     return used if bool(used.any()) else torch.ones_like(used)
+
+
+def used_outputs(weight: Tensor) -> Tensor:
+    """The outputs that have weights, of a matrix `[outputs, inputs]`, by number; the first where none has."""
+    return (
+        (weight != 0).any(1).nonzero().flatten() if bool(weight.any()) else torch.zeros(1, dtype=torch.int64)
+    )
 
 
 def _chunks(weight: Tensor, rows_at_once: int) -> Tensor:
@@ -103,4 +113,4 @@ def _flipped(mapped: Mapped, array: Array) -> Mapped:
     levels = torch.where(flip[:, None], most - mapped.levels, mapped.levels)
     taken = torch.where(flip, most * mapped.coefficient, 0).sum(1).double()
     coefficient = torch.where(flip, -mapped.coefficient, mapped.coefficient)
-    return Mapped(mapped.lines, levels, coefficient, mapped.offset + taken)
+    return replace(mapped, levels=levels, coefficient=coefficient, offset=mapped.offset + taken)

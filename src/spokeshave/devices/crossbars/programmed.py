@@ -51,7 +51,9 @@ class Programmed:
         sums = chunks.sum(2, dtype=torch.float32 if exact else torch.float64)
         whole = chunks.to(torch.uint8 if array.input_bits <= BYTE else torch.int32)
         made = self._multiplied(whole) if self.table is None else self._looked_up(whole)
-        return sums.double() @ self.mapped.offset + made
+        products = x.new_zeros(len(x), len(self.weight), dtype=torch.float64)
+        products[:, self.mapped.outputs] = sums.double() @ self.mapped.offset + made
+        return products
 
     def _on_lines(self, x: Tensor) -> Tensor:
         """Inputs in the order of word lines, as they are where that is their own order."""
