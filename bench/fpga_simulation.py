@@ -12,6 +12,7 @@ cycle model was fitted to these runs.
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -43,6 +44,7 @@ from spokeshave.devices.fpga.verilog.engine_run import SimulatedEngine, simulate
 from spokeshave.devices.fpga.verilog.layer import numbers_of, reason_against
 from spokeshave.devices.fpga.verilog.product import NOBODY, Numbers, places
 from spokeshave.devices.fpga.verilog.simulation import Simulator
+from spokeshave.errors import SpokeshaveError
 from spokeshave.locate import data_folder
 from spokeshave.measure import evaluate
 from spokeshave.networks.cifar_resnet import cifar_resnet
@@ -239,7 +241,7 @@ def run(case: Case, simulated: SimulatedEngine) -> dict[str, Any]:
     }
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -247,7 +249,12 @@ def main() -> None:
     parser.add_argument("--simulator", default="verilator", choices=("icarus", "verilator"))
     parser.add_argument("--output", type=Path, default=RESULTS / "fpga_simulation.json")
     options = parser.parse_args()
-    (engines if options.what == "engines" else blocks)(options.simulator, options.output)
+    try:
+        (engines if options.what == "engines" else blocks)(options.simulator, options.output)
+    except SpokeshaveError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def blocks(simulator: Simulator, output: Path) -> None:
@@ -291,4 +298,4 @@ def engines(simulator: Simulator, output: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -99,11 +99,11 @@ def powered(subject: Subject) -> dict[str, Any]:
 
 
 def sizes(subject: Subject) -> dict[str, float]:
-    """By the side of a block: accuracy of half of the blocks of every layer."""
+    """By the side of a block of weights: accuracy of half of them in every layer of the transformer's blocks."""
     found = {}
     for side in SIZES:
         network, scheme = copy.deepcopy(subject.network), Blocks(HALF, (side, side))
-        plan = Plan(tuple(Rule(name, scheme) for name in subject.names))
+        plan = Plan((Rule("blocks.*.weight", scheme),))  # of the transformer: other matrices are too small
         begin(OneShot(RANKING, subject.calibrating), network, plan).finish()
         found[str(side)] = accuracy(network.eval(), subject.data)
     return found
@@ -191,7 +191,7 @@ def size_findings(records: Sequence[dict[str, float]], times: Mapping[str, float
             "",
             ", ".join(f"{side} x {side} {spread(found)}" for side, found in accuracies.items()),
             verdict(means == sorted(means, reverse=True)),
-            "half of the blocks of every layer, without training",
+            "half of the blocks of every layer of the transformer's blocks, without training",
         ),
         Finding(
             f"{BEGINS}the larger the blocks, the faster",

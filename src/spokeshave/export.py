@@ -47,6 +47,7 @@ def export_network(
     if isinstance(network, ExportedProgram):
         return network if _takes(network, inputs) else _again(network, inputs)
     _check_count(network, inputs)
+    check_weights(network)
     with evaluating(network), _experts_in_products(network), torch.no_grad(), _quietly():
         try:
             return torch.export.export(network, inputs, strict=False)
@@ -58,6 +59,15 @@ def check_exportable(network: object) -> None:
     """Raise SpokeshaveError unless this is a network, or an exported one."""
     right = "a torch.nn.Module or an exported program"
     check_kind("the network", network, (nn.Module, ExportedProgram), right)
+
+
+def check_weights(network: nn.Module) -> None:
+    """Raise SpokeshaveError for the first parameter with NaN; infinite ones may be masks."""
+    for name, parameter in network.named_parameters():
+        if parameter.is_floating_point() and parameter.numel():
+            least, _ = torch.aminmax(parameter.detach())  # NaN wherever one is
+            if bool(least.isnan()):
+                raise SpokeshaveError(f"{name} holds NaN; train the network again, or load its weights")
 
 
 def flattened_example(example: Tensor | tuple[Any, ...]) -> tuple[tuple[Any, ...], TreeSpec]:

@@ -107,7 +107,9 @@ class Plan:
         weights = [weight for weight in weights_of(network) if weight.wanted]
         dense = [weight for weight in weights if weight in (weights[0], weights[-1]) or _is_depthwise(weight)]
         if len(dense) == len(weights):
-            raise SpokeshaveError("the network has no layer between its first and its last one to prune")
+            raise SpokeshaveError(
+                "the network has no layer between its first and its last one to prune; give a plan of your own (--plan)"
+            )
         sparsity = 1 - 1 / compression
         rules = [Rule(pattern_for(weight, weights), None) for weight in dense]
         for weight in weights:

@@ -91,6 +91,22 @@ def test_a_device_of_the_users_own_is_read(tmp_path):
         ),
         ('family = "roofline"\n', "", "line 1: the device lacks 'family'"),
         ("[peak]", "[peak", "is not TOML: .*line 4"),
+        (
+            "[peak]\nvalue = 1000000000.0",
+            "[peak] # of a core\nvalue = -1",
+            "line 5: peak.value must be a positive number, not -1",
+        ),
+        (
+            'source = "a guess"\n[bandwidth]\nvalue = ',
+            'source = """\n[bandwidth]\nvalue = 3"""\n[bandwidth]\nvalue = -',
+            "line 12: bandwidth.value must be a positive number, not -",
+        ),
+        ('name = "', 'name = "two\\nlines ', "line 1: name must be a text of one line"),
+        (
+            "[value_size]\nvalue = 4",
+            "[value_size]\nvalue = 0.5",
+            "value_size.value must be a whole number from 1 to 16, not 0.5",
+        ),
     ],
 )
 def test_a_mistake_is_told_with_file_line_and_key(tmp_path, old, new, sentence):

@@ -93,3 +93,35 @@ def test_attention_is_computed_where_it_is_counted(name):
     assert len(made.cost.by_layer) == len(trace(Attends(), x).layers) == 5
     assert made.cost.left_out == ()
     assert [layer for layer, _ in made.manifest.floats] == ["attention (Softmax)"]
+
+
+@pytest.mark.parametrize("name", ["zcu102", "isaac", "integers-shift"])
+@pytest.mark.parametrize(
+    ("calibration", "sentence"),
+    [
+        (["a"], r"a calibration batch must be a tensor of inputs, or a tuple .*, not of type str"),
+        ([1], r"a calibration batch must be a tensor"),
+        (5, r"the calibration data must be batches of inputs, not of type int"),
+        (None, r"it needs calibration data \(`calibration`, --calibration\)"),
+        ([torch.full((2, 8), float("nan"))], r"the calibration data holds NaN"),
+    ],
+)
+def test_calibration_data_of_another_kind_is_told(name, calibration, sentence):
+    network = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)).eval()
+    with pytest.raises(SpokeshaveError, match=sentence):
+        load_device(name).deploy(network, torch.rand(1, 8), None, calibration)
+
+
+def test_calibration_data_of_float64_are_taken():
+    network = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)).eval()
+    x = torch.rand(16, 8)
+    made = [load_device("zcu102").deploy(network, x[:1], None, [data]) for data in (x, x.double())]
+    assert torch.equal(made[0](x), made[1](x))
+
+
+@pytest.mark.parametrize("name", ["zcu102", "isaac", "integers-shift", "galaxy-s10"])
+def test_weights_that_are_no_numbers_are_named(name):
+    network = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)).eval()
+    network[2].weight.data[1, 2] = float("nan")
+    with pytest.raises(SpokeshaveError, match=r"2\.weight holds NaN"):
+        load_device(name).deploy(network, torch.rand(1, 8), None, [torch.rand(4, 8)])

@@ -40,9 +40,8 @@ def verilog(
     from spokeshave.cli.example import sample_for
     from spokeshave.compiler.integers import load_integer_deployment
     from spokeshave.devices import load_device
-    from spokeshave.devices.fpga.device import FPGADevice
+    from spokeshave.devices.fpga.device import LANES, FPGADevice
     from spokeshave.devices.fpga.engine import Engine, Lanes
-    from spokeshave.devices.fpga.read import LANES
     from spokeshave.devices.fpga.verilog.block_folder import write_block_verilog
     from spokeshave.devices.fpga.verilog.folder import write_verilog
 
@@ -50,6 +49,8 @@ def verilog(
     if not isinstance(found, FPGADevice):
         raise SpokeshaveError(f"{device} is no FPGA; `spokeshave devices list` says which device is one")
     settings = None
+    if engine is not None and not engine.strip():
+        raise SpokeshaveError("--engine is empty; leave it out for the device's own engine")
     if engine is not None and engine.split()[:1] == [CSB]:
         settings = _block_settings(engine)
         found.check_dsp(f"a CSB engine of {settings.lanes} lanes of 2 x {settings.columns}", settings.dsp)

@@ -6,17 +6,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from spokeshave.devices.figure import Fact, Figure
+from spokeshave.devices.figure import Bounds, Fact, Figure, told
 from spokeshave.errors import SpokeshaveError
 
 TEXTS = ("name", "about", "family")
 STATUSES = ("seen", "recalled", "inferred")
 MARKS = ("status", "source")
-MOST_SHOWN = 40  # characters of a wrong value
-SMALLEST, LARGEST = (
-    1e-30,
-    1e30,
-)  # of figures in SI units: anything beyond is a slip of the pen, and overflows in models
+HEADER = re.compile(r"\s*\[{1,2}([^\]]+)\]")
+LONG_TEXTS = re.compile(r'"""|\'\'\'')
 
 
 class DeviceFile:
@@ -55,28 +52,14 @@ class DeviceFile:
         """Refuse tables that are not known, and the lack of those that are needed."""
         self.check_keys((), self.document, [*TEXTS, *known], [*TEXTS, *needed])
 
-    def figure(self, keys: tuple[str, ...], unit: str, least: float | None = None) -> Figure:
-        """The number of a table, above 0 or at least `least`, and of a size that models can reckon with."""
+    def figure(self, keys: tuple[str, ...], bounds: Bounds) -> Figure:
+        """The number of a table, within its bounds."""
         table = self._marked(keys, ("value", "unit", *MARKS))
-        value = table["value"]
-        if not _is_number(value) or not (value > 0 if least is None else least <= value):
-            wanted = "a positive number" if least is None else f"a number of at least {least:g}"
-            raise self.mistake((*keys, "value"), f"must be {wanted}, not {_told(value)}")
-        if value and not SMALLEST <= value <= LARGEST:
-            between = f"must be between {SMALLEST:g} and {LARGEST:g} {unit}"
-            raise self.mistake((*keys, "value"), f"{between}, not {_told(value)}")
-        if table["unit"] != unit:
-            raise self.mistake((*keys, "unit"), f"must be {unit!r}, not {_told(table['unit'])}")
-        return Figure(float(value), unit, table["status"], table["source"])
-
-    def whole(self, key: str, most: int, least: int = 1) -> Figure:
-        """A number without unit that must be whole, and from `least` to `most`."""
-        table = self._marked((key,), ("value", "unit", *MARKS))
-        value = table["value"]
-        if not _is_number(value) or not least <= value <= most or value != int(value):
-            wanted = f"must be a whole number from {least} to {most}, not {_told(value)}"
-            raise self.mistake((key, "value"), wanted)
-        return self.figure((key,), "1", least)
+        if (wrong := bounds.wrong(table["value"])) is not None:
+            raise self.mistake((*keys, "value"), wrong)
+        if table["unit"] != bounds.unit:
+            raise self.mistake((*keys, "unit"), f"must be {bounds.unit!r}, not {told(table['unit'])}")
+        return Figure(float(table["value"]), bounds.unit, table["status"], table["source"])
 
     def fact(self, keys: tuple[str, ...], choices: tuple[str | bool, ...]) -> Fact:
         """What a table says that is no number: one of the choices."""
@@ -137,8 +120,8 @@ class DeviceFile:
         found = self.document.get(key)
         if found is None:
             raise self.mistake((), f"the device lacks {key!r}")
-        if not isinstance(found, str) or not found:
-            raise self.mistake((key,), "must be a text")
+        if not isinstance(found, str) or not found.strip() or not found.isprintable():
+            raise self.mistake((key,), f"must be a text of one line, not {told(found)}")
         return found
 
 
@@ -150,24 +133,18 @@ def line_of(text: str, keys: tuple[str, ...]) -> int:
     """
     places: dict[tuple[str, ...], int] = {}
     table: tuple[str, ...] = ()
+    inside = False  # a text of several lines
     for number, line in enumerate(text.splitlines(), start=1):
-        if line.lstrip().startswith("["):
-            table = _parts(line.strip().strip("[]"))
+        began, inside = inside, inside != (len(LONG_TEXTS.findall(line)) % 2 == 1)
+        if began:
+            continue
+        if header := HEADER.match(line):
+            table = _parts(header[1])
             for depth in range(len(table)):
                 places.setdefault(table[: depth + 1], number)
         elif "=" in line and not line.lstrip().startswith("#"):
             places.setdefault((*table, *_parts(line.partition("=")[0])), number)
     return next((places[keys[:size]] for size in range(len(keys), 0, -1) if keys[:size] in places), 1)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _told(value: Any) -> str:
-    """A value as it stands in the file, cut where it is long."""
-    shown = str(value).lower() if isinstance(value, bool) else repr(value)
-    return shown if len(shown) <= MOST_SHOWN else f"{shown[:MOST_SHOWN]}..."
 
 
 def _parts(dotted: str) -> tuple[str, ...]:

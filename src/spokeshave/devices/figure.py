@@ -4,11 +4,40 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from spokeshave.errors import SpokeshaveError
+
 PREFIXES = (
     *((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n")),
     *((1e-12, "p"), (1e-15, "f"), (1e-18, "a"), (1e-21, "z")),
 )
 UNSCALED = ("1", "mm2")
+SMALLEST, LARGEST = 1e-30, 1e30  # in SI units: beyond lie slips of the pen, and models overflow
+MOST_SHOWN = 40  # characters of a wrong value
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What one number of a kind of device may be: at least `least` (None: above 0), at most `most`, perhaps whole."""
+
+    unit: str = "1"
+    least: float | None = None
+    most: float = LARGEST
+    whole: bool = False
+
+    def wrong(self, value: object) -> str | None:
+        """What it must be and is not, or None."""
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if self.whole:
+            least = self.least or 0
+            if number and least <= value <= self.most and value == int(value):  # type: ignore[operator, call-overload]
+                return None
+            return f"must be a whole number from {least:.0f} to {self.most:.0f}, not {told(value)}"
+        if not number or not (value > 0 if self.least is None else self.least <= value):  # type: ignore[operator]
+            wanted = "a positive number" if self.least is None else f"a number of at least {self.least:g}"
+            return f"must be {wanted}, not {told(value)}"
+        if value and not SMALLEST <= value <= LARGEST:  # type: ignore[operator]
+            return f"must be between {SMALLEST:g} and {LARGEST:g} {self.unit}, not {told(value)}"
+        return None if value <= self.most else f"must be at most {self.most:g}, not {told(value)}"  # type: ignore[operator]
 
 
 @dataclass(frozen=True)
@@ -45,13 +74,34 @@ def described(
     return "\n".join([f"{name} (modelled): {about}", *lines, *follows, f"from {file}"])
 
 
-def set_by_hand(figures: Mapping[str, Figure], values: Mapping[str, float]) -> dict[str, Figure]:
-    """The figures with other values, marked as such."""
+def set_by_hand(
+    name: str, figures: Mapping[str, Figure], values: Mapping[str, float], bounds: Mapping[str, Bounds]
+) -> dict[str, Figure]:
+    """The figures of a device with other values, marked as such.
+
+    Raises SpokeshaveError for a figure that the device does not have, and for a value that its file could not have.
+    """
+    for key, value in values.items():
+        if key not in figures:
+            raise SpokeshaveError(f"{name} has no figure {key!r}; it has {', '.join(figures)}")
+        if (wrong := bounds[key].wrong(value)) is not None:
+            raise SpokeshaveError(f"{name}: {key} {wrong}")
+    return by_hand(figures, values)
+
+
+def by_hand(figures: Mapping[str, Figure], values: Mapping[str, float]) -> dict[str, Figure]:
+    """The figures with other values, marked as such and not looked at."""
     changed = {
         key: replace(figures[key], value=value, status="inferred", source="set by hand")
         for key, value in values.items()
     }
     return {**figures, **changed}
+
+
+def told(value: object) -> str:
+    """A value as it stands in a file, cut where it is long."""
+    shown = str(value).lower() if isinstance(value, bool) else repr(value)
+    return shown if len(shown) <= MOST_SHOWN else f"{shown[:MOST_SHOWN]}..."
 
 
 def readable(value: float, unit: str) -> str:

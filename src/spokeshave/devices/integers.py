@@ -20,7 +20,7 @@ from spokeshave.deployment import Cost
 from spokeshave.devices.assignment import assign, usable_schemes
 from spokeshave.devices.device import check_asked
 from spokeshave.devices.device_file import DeviceFile
-from spokeshave.devices.figure import Fact, Figure, described
+from spokeshave.devices.figure import Bounds, Fact, Figure, described
 from spokeshave.devices.transposed import rows_reason
 from spokeshave.devices.whole import deploy_whole, float_reason, whole_part, zeros_told
 from spokeshave.errors import SpokeshaveError
@@ -31,12 +31,14 @@ from spokeshave.schemes.quantizers import Codebook, FixedPoint, RowQuantizer
 from spokeshave.schemes.scheme import Scheme
 from spokeshave.workload import Layer, Workload
 
-UNITS = {
-    **dict.fromkeys(("weight_bits", "activation_bits", "accumulator_bits", "units"), "1"),
-    "clock": "Hz",
-    "bandwidth": "byte/s",
-    "launch": "s",
-    **dict.fromkeys(("multiply_energy", "add_energy", "rescale_energy", "byte_energy"), "J"),
+BITS = ("weight_bits", "activation_bits", "accumulator_bits")
+BOUNDS = {
+    **dict.fromkeys(BITS, Bounds(least=1, most=64, whole=True)),
+    "units": Bounds(least=1, most=10**9, whole=True),
+    "clock": Bounds("Hz"),
+    "bandwidth": Bounds("byte/s"),
+    "launch": Bounds("s", least=0),
+    **dict.fromkeys(("multiply_energy", "add_energy", "rescale_energy", "byte_energy"), Bounds("J")),
 }
 CHOICES: dict[str, tuple[Any, ...]] = {
     "per": get_args(Per),
@@ -46,9 +48,6 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "joins": get_args(Joins),
     "signed": (True, False),
 }
-BITS = ("weight_bits", "activation_bits", "accumulator_bits")
-MOST_BITS = 64
-LEAST = {"launch": 0}
 
 
 @dataclass(frozen=True)
@@ -183,13 +182,10 @@ class IntegerDevice:
 
 
 def read_integers(file: DeviceFile) -> IntegerDevice:
-    """Read a device of this family: a table for each of `UNITS` and `CHOICES`."""
-    names = [*UNITS, *CHOICES]
+    """Read a device of this family: a table for each of `BOUNDS` and `CHOICES`."""
+    names = [*BOUNDS, *CHOICES]
     file.check_tables(names, names)
-    figures = {
-        key: file.whole(key, MOST_BITS) if key in BITS else file.figure((key,), unit, LEAST.get(key))
-        for key, unit in UNITS.items()
-    }
+    figures = {key: file.figure((key,), bounds) for key, bounds in BOUNDS.items()}
     facts = {key: file.fact((key,), choices) for key, choices in CHOICES.items()}
     settings: dict[str, Any] = {key: int(figures[key].value) for key in BITS}
     settings |= {key: fact.value for key, fact in facts.items()}

@@ -13,7 +13,7 @@ from spokeshave.devices.assignment import assign, check_memory, check_scheme, pa
 from spokeshave.devices.code_elsewhere import CodeElsewhere, code_elsewhere
 from spokeshave.devices.device import Device, check_asked
 from spokeshave.devices.device_file import DeviceFile
-from spokeshave.devices.figure import Fact, Figure, described
+from spokeshave.devices.figure import Bounds, Fact, Figure, described
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan
 from spokeshave.schemes.intersection import Intersection
@@ -23,16 +23,16 @@ from spokeshave.schemes.scheme import Scheme
 from spokeshave.workload import Layer, Workload, trace
 
 DENSE = "dense"
-UNITS = {
-    "peak": "flop/s",
-    "bandwidth": "byte/s",
-    "cache": "byte",
-    "launch": "s",
-    "value_size": "byte",
-    "memory": "byte",
-    "power": "W",
-    "integer_speed": "1",
-    "efficiency": "1",
+BOUNDS = {
+    "peak": Bounds("flop/s"),
+    "bandwidth": Bounds("byte/s"),
+    "cache": Bounds("byte"),
+    "launch": Bounds("s"),
+    "value_size": Bounds("byte", least=1, most=16, whole=True),
+    "memory": Bounds("byte", least=1),
+    "power": Bounds("W"),
+    "integer_speed": Bounds(most=1000),
+    "efficiency": Bounds(most=1),
 }
 OPTIONAL = ("memory", "power", "integer_speed")
 CODE = "code"
@@ -210,7 +210,7 @@ def read_roofline(file: DeviceFile) -> RooflineDevice:
     Its file has the tables `peak`, `bandwidth`, `cache`, `launch`, `value_size`, `efficiency.<scheme>`
     (`efficiency.dense` among them) and, where they are known, `memory`, `power`, `integer_speed` and `code`.
     """
-    file.check_tables([*UNITS, CODE], [key for key in UNITS if key not in OPTIONAL])
+    file.check_tables([*BOUNDS, CODE], [key for key in BOUNDS if key not in OPTIONAL])
     return RooflineDevice(
         name=file.name,
         about=file.about,
@@ -229,7 +229,7 @@ def read_roofline(file: DeviceFile) -> RooflineDevice:
 
 
 def _figure(file: DeviceFile, key: str) -> Figure:
-    return file.figure((key,), UNITS[key])
+    return file.figure((key,), BOUNDS[key])
 
 
 def _optional(file: DeviceFile, key: str) -> Figure | None:
@@ -239,11 +239,7 @@ def _optional(file: DeviceFile, key: str) -> Figure | None:
 def _efficiency(file: DeviceFile) -> dict[str, Figure]:
     table = file.table(("efficiency",))
     file.check_keys(("efficiency",), table, [DENSE, *SCHEMES], [DENSE])
-    figures = {name: file.figure(("efficiency", name), UNITS["efficiency"]) for name in table}
-    for name, figure in figures.items():
-        if figure.value > 1:
-            raise file.mistake(("efficiency", name, "value"), f"must be at most 1, not {figure.value}")
-    return figures
+    return {name: file.figure(("efficiency", name), BOUNDS["efficiency"]) for name in table}
 
 
 def scheme_name(scheme: Scheme) -> str:

@@ -11,7 +11,7 @@ from spokeshave.compiler.integers.ranges import accumulator_ranges
 from spokeshave.deployment import Cost
 from spokeshave.devices.assignment import layer_told
 from spokeshave.devices.device import Device
-from spokeshave.errors import SpokeshaveError
+from spokeshave.errors import SpokeshaveError, check_kind
 from spokeshave.plan import Plan
 from spokeshave.schemes.intersection import LEVELS, Intersection
 from spokeshave.schemes.scheme import Scheme
@@ -31,7 +31,10 @@ class WholeDevice(Device, Protocol):
 def needed(device: Device, calibration: Iterable[Any] | None) -> Iterable[Any]:
     """The calibration data; raises SpokeshaveError where there is none."""
     if calibration is None:
-        raise SpokeshaveError(f"{device.name} computes with whole numbers: it needs calibration data")
+        raise SpokeshaveError(
+            f"{device.name} computes with whole numbers: it needs calibration data (`calibration`, --calibration)"
+        )
+    check_kind("the calibration data", calibration, Iterable, "batches of inputs")
     return calibration
 
 

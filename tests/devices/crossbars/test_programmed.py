@@ -141,6 +141,19 @@ def test_word_lines_without_weights_are_left_out():
     assert not program(torch.zeros(4, 40), Array()).simulated(x).any()
 
 
+@pytest.mark.parametrize("encoding", ["offset", "pairs", "polarized"])
+def test_outputs_without_weights_have_no_cells_that_could_vary(encoding):
+    weight = whole((6, 40), 1, 100)
+    weight[1], weight[4] = 0, 0
+    array = Array(encoding=encoding, rows_at_once=8, variation=0.5)
+    programmed = program(weight, array, torch.Generator().manual_seed(0))
+    assert programmed.mapped.outputs.tolist() == [0, 2, 3, 5]
+    products = programmed.products(whole((7, 40), 0, 100))
+    assert products[:, [0, 2, 3, 5]].all()
+    assert not products[:, [1, 4]].any()
+    assert not program(torch.zeros_like(weight), array).products(whole((7, 40), 0, 100)).any()
+
+
 def test_an_order_of_word_lines():
     array, order = (
         Array(encoding="polarized", rows_at_once=8, adc_bits=4),

@@ -23,6 +23,7 @@ from spokeshave.compiler.quantization.observers import (
     quantization_of,
     widened,
 )
+from spokeshave.errors import naming
 
 CLIPPED_BITS = 4  # how many powers of two below the one that holds everything are tried
 
@@ -47,7 +48,8 @@ def observed(
         values = batch_values(graph, batch)
         values |= memories(graph, values)
         for name in histograms:
-            histograms[name] = add(histograms[name], values[name])
+            with naming(name):
+                histograms[name] = add(histograms[name], values[name])
     return histograms
 
 

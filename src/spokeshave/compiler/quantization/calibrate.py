@@ -6,13 +6,14 @@ from copy import copy
 from itertools import islice, tee
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from spokeshave.compiler.graph import Graph
 from spokeshave.compiler.operations import Quantization
 from spokeshave.compiler.quantization.observers import Histogram, Observer, add, empty, quantization_of
 from spokeshave.compiler.reference import run_values
-from spokeshave.errors import SpokeshaveError
+from spokeshave.errors import SpokeshaveError, check_kind, naming
 from spokeshave.nesting import flattened
 
 Sample = tuple[Tensor, ...]
@@ -33,6 +34,7 @@ def samples_of(batches: Iterable[Any], most: int) -> list[Sample]:
 
     Raises SpokeshaveError where there is none.
     """
+    check_kind("the calibration data", batches, Iterable, "batches of inputs")
     found = list(islice(_samples(batches), most))
     if not found:
         raise SpokeshaveError("the calibration data is empty; give at least one batch of inputs")
@@ -82,7 +84,15 @@ def batch_first(batches: Iterable[Any], axes: Sequence[int]) -> Iterable[Any]:
 
 
 def _inputs(batch: Any) -> tuple[Tensor, ...]:
-    return flattened(batch[0] if isinstance(batch, tuple | list) else batch)[0]
+    """The tensors of a batch's inputs, float64 as float32; raises SpokeshaveError for others, and for NaN."""
+    found = flattened(batch[0] if isinstance(batch, tuple | list) and batch else batch)[0]
+    for tensor in found or (batch,):
+        check_kind(
+            "a calibration batch", tensor, Tensor, "a tensor of inputs, or a tuple that begins with them"
+        )
+        if tensor.is_floating_point() and bool(tensor.isnan().any()):
+            raise SpokeshaveError("the calibration data holds NaN; give samples as the network will see them")
+    return tuple(tensor.float() if tensor.dtype == torch.float64 else tensor for tensor in found)
 
 
 def observe(graph: Graph, samples: Iterable[Sample], names: Set[str]) -> dict[str, Histogram]:
@@ -91,7 +101,8 @@ def observe(graph: Graph, samples: Iterable[Sample], names: Set[str]) -> dict[st
     for sample in samples:
         for name, value in run_values(graph, sample).items():
             if name in histograms:
-                histograms[name] = add(histograms[name], value)
+                with naming(name):
+                    histograms[name] = add(histograms[name], value)
     return histograms
 
 

@@ -17,7 +17,7 @@ from spokeshave.devices.crossbars.aqfp_deployment import AQFPDeployment, deploy_
 from spokeshave.devices.crossbars.clocking import counter
 from spokeshave.devices.device import check_asked
 from spokeshave.devices.device_file import DeviceFile
-from spokeshave.devices.figure import Figure, described, set_by_hand
+from spokeshave.devices.figure import Bounds, Figure, described, set_by_hand
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan
 from spokeshave.schemes.quantizers import Binary
@@ -25,23 +25,21 @@ from spokeshave.schemes.scheme import Scheme
 from spokeshave.superconducting import Columns
 from spokeshave.workload import Layer, Workload, trace
 
-UNITS = {
-    "height": "1",
-    "stream": "1",
-    "grey_zone": "A",
-    "cell_current": "A",
-    "attenuation": "1",
-    "clock": "1/s",
-    "phases": "1",
-    "cell_junctions": "1",
-    "line_junctions": "1",
-    "gate_junctions": "1",
-    "buffer_junctions": "1",
-    "junction_energy": "J",
-    "cooling": "1",
+BOUNDS = {
+    "height": Bounds(least=1, most=4096, whole=True),
+    "stream": Bounds(least=1, most=1 << 20, whole=True),
+    **dict.fromkeys(("grey_zone", "cell_current"), Bounds("A")),
+    "attenuation": Bounds(most=10),
+    "clock": Bounds("1/s"),
+    "phases": Bounds(least=1, most=1024, whole=True),
+    **dict.fromkeys(
+        ("cell_junctions", "line_junctions", "gate_junctions", "buffer_junctions"),
+        Bounds(least=1, most=10**6, whole=True),
+    ),
+    "junction_energy": Bounds("J"),
+    "cooling": Bounds(),
 }
 ELSEWHERE = "not binary: it runs elsewhere"
-WHOLE = {"height": 4096, "stream": 1 << 20, "phases": 1024}  # and the most of each
 
 
 @dataclass(frozen=True)
@@ -79,8 +77,16 @@ class AQFPDevice:
         )
 
     def with_figures(self, **values: float) -> "AQFPDevice":
-        """The same device with other numbers, marked as inferred."""
-        return replace(self, figures=set_by_hand(self.figures, values))
+        """The same device with other numbers, marked as inferred; raises SpokeshaveError for what none could have."""
+        other = replace(self, figures=set_by_hand(self.name, self.figures, values, BOUNDS))
+        if (wrong := other.unusable()) is not None:
+            raise SpokeshaveError(f"{self.name}: {wrong[0]} {wrong[1]}")
+        return other
+
+    def unusable(self) -> tuple[str, str] | None:
+        """A figure that suits no circuit, and what it must be; None where all do."""
+        phases = self.figures["phases"].value
+        return None if phases % 4 == 0 else ("phases", f"must be a multiple of 4, not {phases:g}")
 
     def describe(self) -> str:
         """Every figure with its unit, status and source, and what follows."""
@@ -192,12 +198,10 @@ def _counter(bits: int, phases: int) -> tuple[int, int, int]:
 
 
 def read_aqfp(file: DeviceFile) -> AQFPDevice:
-    """Read a device of this family: a table for each of `UNITS`."""
-    file.check_tables(list(UNITS), list(UNITS))
-    figures = {
-        key: file.whole(key, WHOLE[key]) if key in WHOLE else file.figure((key,), unit)
-        for key, unit in UNITS.items()
-    }
-    if figures["phases"].value % 4:
-        raise file.mistake(("phases", "value"), "must be a multiple of 4")
-    return AQFPDevice(file.name, file.about, figures, file.path.name)
+    """Read a device of this family: a table for each of `BOUNDS`."""
+    file.check_tables(list(BOUNDS), list(BOUNDS))
+    figures = {key: file.figure((key,), bounds) for key, bounds in BOUNDS.items()}
+    device = AQFPDevice(file.name, file.about, figures, file.path.name)
+    if (wrong := device.unusable()) is not None:
+        raise file.mistake((wrong[0], "value"), wrong[1])
+    return device

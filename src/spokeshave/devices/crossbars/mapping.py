@@ -34,15 +34,15 @@ def map_weight(weight: Tensor, array: Array, lines: Tensor | None = None) -> Map
     """Levels of the cells for a weight of whole numbers, `[outputs, inputs]`.
 
     `lines`: the input of each word line (`schemes.word_lines`). Runs of word lines without weights are left out: single
-    ones, or whole fragments of polarized weights; so are outputs without weights. Raises SpokeshaveError for weights that are too large, and for
-    fragments with two signs.
+    ones, or whole fragments of polarized weights; so are outputs without weights. Raises SpokeshaveError for weights
+    that are too large, and for fragments with two signs.
     """
     if int(weight.abs().max()) > array.largest_weight:
         most = f"the crossbar holds {array.weight_bits} bits, up to {array.largest_weight}"
         raise SpokeshaveError(f"a weight is {int(weight.abs().max())} units and {most}")
     lines = torch.arange(weight.shape[1]) if lines is None else lines
     lines = lines[used_lines(weight[:, lines], array)]
-    outputs = used_outputs(weight)
+    outputs = (weight != 0).any(1).nonzero().flatten()
     chunks = _chunks(weight[outputs][:, lines].int(), array.rows_at_once)
     sizes, signs, offset = _ENCODINGS[array.encoding](chunks, array)
     shifts = torch.arange(array.slices, dtype=torch.int32) * array.cell_bits
@@ -61,17 +61,10 @@ def used_lines(weight: Tensor, array: Array) -> Tensor:
     return used if bool(used.any()) else torch.ones_like(used)
 
 
-def used_outputs(weight: Tensor) -> Tensor:
-    """The outputs that have weights, of a matrix `[outputs, inputs]`, by number; the first where none has."""
-    return (
-        (weight != 0).any(1).nonzero().flatten() if bool(weight.any()) else torch.zeros(1, dtype=torch.int64)
-    )
-
-
 def _chunks(weight: Tensor, rows_at_once: int) -> Tensor:
     """`[outputs, lines]` -> `[chunks, rows at once, outputs]`, zeros on the word lines that are left over."""
     padded = F.pad(weight, (0, -weight.shape[1] % rows_at_once))
-    return padded.view(len(weight), -1, rows_at_once).permute(1, 2, 0)
+    return padded.unflatten(1, (-1, rows_at_once)).permute(1, 2, 0)
 
 
 Encoded = tuple[

@@ -45,13 +45,14 @@ class Programmed:
     def simulated(self, x: Tensor) -> Tensor:
         """The same, column by column even where nothing can be lost."""
         check_inputs(x, self.array)
-        array = self.array
+        array, products = self.array, x.new_zeros(len(x), len(self.weight), dtype=torch.float64)
+        if not len(self.mapped.outputs):
+            return products
         chunks = _by_chunk(self._on_lines(x).float(), array.rows_at_once)
         exact = array.input_bits + array.rows_at_once.bit_length() <= EXACT_DIGITS
         sums = chunks.sum(2, dtype=torch.float32 if exact else torch.float64)
         whole = chunks.to(torch.uint8 if array.input_bits <= BYTE else torch.int32)
         made = self._multiplied(whole) if self.table is None else self._looked_up(whole)
-        products = x.new_zeros(len(x), len(self.weight), dtype=torch.float64)
         products[:, self.mapped.outputs] = sums.double() @ self.mapped.offset + made
         return products
 
@@ -122,7 +123,8 @@ def program(
 
 
 def _with_table(programmed: Programmed) -> Programmed:
-    if programmed.array.lossless or programmed.array.rows_at_once > LONGEST_TABLED:
+    multiplied = programmed.array.lossless or programmed.array.rows_at_once > LONGEST_TABLED
+    if multiplied or not len(programmed.mapped.outputs):
         return programmed
     return replace(programmed, table=_table(programmed))
 

@@ -26,37 +26,25 @@ from spokeshave.devices.crossbars.occupancy import (
 )
 from spokeshave.devices.device import check_asked
 from spokeshave.devices.device_file import DeviceFile
-from spokeshave.devices.figure import Fact, Figure, described, set_by_hand
+from spokeshave.devices.figure import Bounds, Fact, Figure, described, set_by_hand
 from spokeshave.devices.whole import needed
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan
 from spokeshave.schemes.scheme import Scheme
 from spokeshave.workload import Layer, Workload, trace
 
+PARTS = ("driver", "array", "adder", "register", "tile")  # of a crossbar, besides its converters
 NUMBERS = ("rows", "columns", "cell_bits", "weight_bits", "input_bits", "rows_at_once", "adc_bits")
-WHOLE = {**dict.fromkeys(NUMBERS, 4096), "crossbars": 10**9}  # and the most of each; `Array` says more
-LEAST = {"variation": 0}
-UNITS = {
-    **dict.fromkeys(NUMBERS, "1"),
-    "variation": "1",
-    "low_resistance": "ohm",
-    "high_resistance": "ohm",
-    "crossbars": "1",
-    "effective_bits": "1",
-    "converters": "1",
-    "converter_rate": "1/s",
-    "converter_energy": "J",
-    "converter_area": "mm2",
-    "driver_energy": "J",
-    "driver_area": "mm2",
-    "array_power": "W",
-    "array_area": "mm2",
-    "adder_energy": "J",
-    "adder_area": "mm2",
-    "register_power": "W",
-    "register_area": "mm2",
-    "tile_power": "W",
-    "tile_area": "mm2",
+BOUNDS = {
+    **dict.fromkeys(NUMBERS, Bounds(least=1, most=4096, whole=True)),  # `Array` says more
+    "variation": Bounds(least=0, most=10),
+    **dict.fromkeys(("low_resistance", "high_resistance"), Bounds("ohm")),
+    **dict.fromkeys(("crossbars", "converters"), Bounds(least=1, most=10**9, whole=True)),
+    "effective_bits": Bounds(),
+    "converter_rate": Bounds("1/s"),
+    **dict.fromkeys(("converter_energy", "driver_energy", "adder_energy"), Bounds("J")),
+    **dict.fromkeys(("array_power", "register_power", "tile_power"), Bounds("W")),
+    **dict.fromkeys((f"{part}_area" for part in ("converter", *PARTS)), Bounds("mm2")),
 }
 ACCUMULATOR_BITS = 48  # of shift-and-add: wide enough for 16-bit inputs and weights of any layer
 ELSEWHERE = "a product of two activations, which has no weights to program"
@@ -94,8 +82,21 @@ class ReRAMDevice:
         return Array(**numbers, **physics, **facts)  # type: ignore[arg-type]  # the file was checked
 
     def with_figures(self, **values: float) -> "ReRAMDevice":
-        """The same device with other numbers, marked as inferred."""
-        return replace(self, figures=set_by_hand(self.figures, values))
+        """The same device with other numbers, marked as inferred; raises SpokeshaveError for what none could have."""
+        other = replace(self, figures=set_by_hand(self.name, self.figures, values, BOUNDS))
+        if (wrong := other.unusable()) is not None:
+            raise SpokeshaveError(f"{self.name}: {wrong[0]} {wrong[1]}")
+        _ = other.array
+        return other
+
+    def unusable(self) -> tuple[str, str] | None:
+        """A figure that contradicts another, and what it must be; None where none does."""
+        needed, there = (self.figures[key].value for key in ("effective_bits", "input_bits"))
+        return (
+            None
+            if needed <= there
+            else ("effective_bits", f"must be at most input_bits ({there:g}), not {needed:g}")
+        )
 
     def with_facts(self, **values: str | bool) -> "ReRAMDevice":
         """The same device with other facts, marked as inferred."""
@@ -105,8 +106,7 @@ class ReRAMDevice:
     @property
     def crossbar_area(self) -> float:
         """Square millimetres of one crossbar with its share of everything."""
-        parts = ("driver", "array", "adder", "register", "tile")
-        areas = sum(self.figures[f"{part}_area"].value for part in parts)
+        areas = sum(self.figures[f"{part}_area"].value for part in PARTS)
         return areas + self.figures["converters"].value * self.figures["converter_area"].value
 
     @property
@@ -245,19 +245,16 @@ class ReRAMDevice:
 
 
 def read_reram(file: DeviceFile) -> ReRAMDevice:
-    """Read a device of this family: a table for each of `UNITS` and `FACTS`."""
-    names = [*UNITS, *FACTS]
+    """Read a device of this family: a table for each of `BOUNDS` and `FACTS`."""
+    names = [*BOUNDS, *FACTS]
     file.check_tables(names, names)
-    figures = {
-        key: file.whole(key, WHOLE[key]) if key in WHOLE else file.figure((key,), unit, LEAST.get(key))
-        for key, unit in UNITS.items()
-    }
+    figures = {key: file.figure((key,), bounds) for key, bounds in BOUNDS.items()}
     facts = {key: file.fact((key,), choices) for key, choices in FACTS.items()}
     device = ReRAMDevice(file.name, file.about, figures, facts, file.path.name)
-    if figures["effective_bits"].value > figures["input_bits"].value:
-        raise file.mistake(("effective_bits", "value"), "must not be above input_bits")
+    if (wrong := device.unusable()) is not None:
+        raise file.mistake((wrong[0], "value"), wrong[1])
     try:
         _ = device.array
     except SpokeshaveError as reason:
-        raise file.contradiction(reason, (*UNITS, *FACTS)) from reason
+        raise file.contradiction(reason, names) from reason
     return device

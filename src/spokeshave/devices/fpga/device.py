@@ -16,7 +16,7 @@ from spokeshave.compiler.integers import IntegerDeployment, IntegerForm
 from spokeshave.deployment import Cost
 from spokeshave.devices.assignment import assign, check_memory, usable_schemes
 from spokeshave.devices.device import check_asked
-from spokeshave.devices.figure import Fact, Figure, described, readable, set_by_hand
+from spokeshave.devices.figure import Bounds, Fact, Figure, by_hand, described, readable, set_by_hand
 from spokeshave.devices.fpga.engine import Engine
 from spokeshave.devices.fpga.mapped import Mapped, map_network
 from spokeshave.devices.fpga.mapping import Work, scheme_reason, works
@@ -24,12 +24,28 @@ from spokeshave.devices.fpga.resources import Resources, resources_of
 from spokeshave.devices.fpga.signs import ELSEWHERE, check_signs, layer_reason
 from spokeshave.devices.transposed import rows_reason
 from spokeshave.devices.whole import deploy_whole, float_reason, parted, whole_part, zeros_told
-from spokeshave.errors import SpokeshaveError
+from spokeshave.errors import SpokeshaveError, check_kind
 from spokeshave.plan import Plan
+from spokeshave.schemes.checks import check_choice
 from spokeshave.schemes.scheme import Scheme
 from spokeshave.workload import Layer, Workload, trace
 
+LANES = ("int8", "int4", "shift", "binary")
+SIZES = ("columns", "depth", "positions", "load_bytes", "outputs", "accumulator_bits")
 SIZES_TO_LESSEN = ("columns", "depth", "positions", "outputs")
+COUNTS = ("dsp", "lut", "ff", "bram")  # of a chip
+LARGEST_SIZE = 1 << 20
+BOUNDS = {
+    **dict.fromkeys(COUNTS, Bounds(most=10**9)),  # a part of a chip that designs share may be no whole number
+    **dict.fromkeys(("usable", "bandwidth_share"), Bounds(most=1)),
+    "clock": Bounds("Hz"),
+    "bandwidth": Bounds("byte/s"),
+    "memory": Bounds("byte"),
+    "static_power": Bounds("W"),
+    **dict.fromkeys(("dsp_energy", "lut_energy", "bram_energy", "byte_energy"), Bounds("J")),
+    **dict.fromkeys(LANES, Bounds(least=0, most=LARGEST_SIZE, whole=True)),
+    **dict.fromkeys(SIZES, Bounds(least=1, most=LARGEST_SIZE, whole=True)),
+}
 
 
 @dataclass(frozen=True)
@@ -94,6 +110,7 @@ class FPGADevice:
 
     def with_engine(self, engine: Engine) -> "FPGADevice":
         """The same chip with another engine; raises SpokeshaveError where it is too large (`misfit`)."""
+        check_kind("the engine", engine, Engine, "an Engine")
         other = replace(self, engine=engine)
         reason = other.misfit()
         if reason is not None:
@@ -101,22 +118,30 @@ class FPGADevice:
         return other
 
     def with_figures(self, **values: float) -> "FPGADevice":
-        """The same device with other numbers, marked as set by hand."""
-        return replace(self, figures=set_by_hand(self.figures, values))
+        """The same device with other numbers of its chip, marked as set by hand; the engine stays (`with_engine`).
+
+        Raises SpokeshaveError for what no chip could have, and for chips that the engine does not fit.
+        """
+        chip = {key: bounds for key, bounds in BOUNDS.items() if key not in (*LANES, *SIZES)}
+        figures = {key: self.figures[key] for key in chip}
+        other = replace(self, figures={**self.figures, **set_by_hand(self.name, figures, values, chip)})
+        return other.with_engine(self.engine)
 
     def with_budget(self, **counts: float | None) -> "FPGADevice":
         """The same chip of which a design may use only so many `dsp`, `lut`, `ff` and `bram`; None leaves one alone."""
+        for name in counts:
+            check_choice("with_budget", "a count", name, COUNTS)
         usable = self._value("usable")
         given = {name: count / usable for name, count in counts.items() if count is not None}
         for name, count in given.items():
-            if count < 0:
+            if not count >= 0:
                 raise SpokeshaveError(f"{name} must be 0 or more, not {usable * count:g}")
             if count > self._value(name):
                 raise SpokeshaveError(
                     f"{self.name} has {self._value(name):,.0f} {name.upper()}, of which designs can use "
                     f"{usable * self._value(name):,.0f}: {usable * count:,.0f} are more"
                 )
-        return self.with_figures(**given)
+        return replace(self, figures=by_hand(self.figures, given))
 
     def misfit(self) -> str | None:
         """The resource that the engine exceeds most, by how much, and what would fit; None if none."""
@@ -148,15 +173,17 @@ class FPGADevice:
 
     def _what_fits(self) -> str:
         """The most of the first size that makes it fit alone: columns, else what makes memories large."""
-        for size in SIZES_TO_LESSEN:
-            fits = self._most(size)
-            if fits:
-                return f"with {size}={fits} in place of {getattr(self.engine, size)} it would fit"
+        if (size := self.size_to_lessen()) is not None:
+            return f"with {size}={self._most(size)} in place of {getattr(self.engine, size)} it would fit"
         ones: dict[str, Any] = dict.fromkeys(SIZES_TO_LESSEN, 1)
         smallest = replace(self.engine, **ones)
         if max(resources_of(smallest).shares(self.budget).values()) > 1:
             return f"no number of {' or '.join(SIZES_TO_LESSEN)} makes it fit: take fewer lanes"
         return f"take less of several of {', '.join(SIZES_TO_LESSEN)}, for no one of them alone makes it fit"
+
+    def size_to_lessen(self) -> str | None:
+        """The first size that makes the engine fit alone, or None."""
+        return next((size for size in SIZES_TO_LESSEN if self._most(size)), None)
 
     def _most(self, size: str) -> int:
         """The most of a size with which the engine fits, found by halving: more never take less; 0 where none does."""

@@ -1,43 +1,27 @@
 """The TOML file of an FPGA."""
 
 from dataclasses import replace
+from typing import Any
 
 from spokeshave.devices.device_file import DeviceFile, line_of
-from spokeshave.devices.fpga.device import FPGADevice
+from spokeshave.devices.fpga.device import BOUNDS, LANES, SIZES, SIZES_TO_LESSEN, FPGADevice
 from spokeshave.devices.fpga.engine import Engine, Lanes
 from spokeshave.devices.fpga.resources import resources_of
 from spokeshave.errors import SpokeshaveError
 
-UNITS = {
-    **dict.fromkeys(("dsp", "lut", "ff", "bram", "usable", "bandwidth_share"), "1"),
-    "clock": "Hz",
-    "bandwidth": "byte/s",
-    "memory": "byte",
-    "static_power": "W",
-    **dict.fromkeys(("dsp_energy", "lut_energy", "bram_energy", "byte_energy"), "J"),
-}
-SHARES = ("usable", "bandwidth_share")
-LANES = ("int8", "int4", "shift", "binary")
-SIZES = ("columns", "depth", "positions", "load_bytes", "outputs", "accumulator_bits")
-LARGEST_SIZE = 1 << 20
 FACTS: dict[str, tuple[str | bool, ...]] = {"requantizer": ("multiplier", "shift"), "signed": (True, False)}
 
 
 def read_fpga(file: DeviceFile) -> FPGADevice:
-    """Read a device of this family: a table for each of `UNITS`, `LANES`, `SIZES` and `FACTS`.
+    """Read a device of this family: a table for each of `BOUNDS` and `FACTS`.
 
     Raises SpokeshaveError, with line and key, where the engine is larger than the chip.
     """
-    numbers = (*LANES, *SIZES)
-    names = [*UNITS, *numbers, *FACTS]
+    names = [*BOUNDS, *FACTS]
     file.check_tables(names, names)
-    figures = {key: file.figure((key,), unit) for key, unit in UNITS.items()}
-    figures |= {key: file.whole(key, LARGEST_SIZE, 0 if key in LANES else 1) for key in numbers}
+    figures = {key: file.figure((key,), bounds) for key, bounds in BOUNDS.items()}
     facts = {key: file.fact((key,), choices) for key, choices in FACTS.items()}
-    for key in SHARES:
-        if figures[key].value > 1:
-            raise file.mistake((key, "value"), f"must be at most 1, not {figures[key].value:g}")
-    size = {key: int(figures[key].value) for key in numbers}
+    size = {key: int(figures[key].value) for key in (*LANES, *SIZES)}
     try:
         engine = Engine(
             Lanes(**{key: size[key] for key in LANES}),
@@ -46,7 +30,7 @@ def read_fpga(file: DeviceFile) -> FPGADevice:
             signed=bool(facts["signed"].value),
         )
     except SpokeshaveError as error:
-        raise file.contradiction(error, numbers) from error
+        raise file.contradiction(error, (*LANES, *SIZES)) from error
     device = FPGADevice(file.name, file.about, figures, facts, engine, file.path.name)
     reason = device.misfit()
     if reason is not None:
@@ -66,8 +50,12 @@ def _culprit(device: FPGADevice) -> str:
 
 def _taker(device: FPGADevice, culprit: str) -> str:
     """The figure of the engine that takes most of it: lanes of a kind, columns of memories, or bytes a cycle."""
-    if culprit in ("bandwidth", "bram"):
-        return {"bandwidth": "load_bytes", "bram": "columns"}[culprit]
+    if culprit == "bandwidth":
+        return "load_bytes"
+    if culprit == "bram":
+        one: Any = 1
+        without = {size: resources_of(replace(device.engine, **{size: one})).bram for size in SIZES_TO_LESSEN}
+        return device.size_to_lessen() or min(without, key=lambda size: without[size])
     taken = {
         kind: getattr(resources_of(replace(device.engine, lanes=Lanes(**{kind: lanes}))), culprit)
         for kind in LANES

@@ -14,7 +14,7 @@ from spokeshave.compiler.graph import Node
 from spokeshave.compiler.integers import IntegerDeployment
 from spokeshave.compiler.integers.batched import batch_values
 from spokeshave.compiler.native import check_inputs
-from spokeshave.compiler.operations import Quantized
+from spokeshave.compiler.operations import Quantized, WholeRecurrent
 from spokeshave.compiler.quantization.executor import run_quantized
 from spokeshave.devices.fpga.cycles import count
 from spokeshave.devices.fpga.engine import Engine
@@ -87,6 +87,14 @@ def node_of(deployment: IntegerDeployment, layer: str) -> Node:
     """The node of a layer that has sums; raises SpokeshaveError where there is none."""
     found = {node.layer: node for node in deployment.graph.nodes if isinstance(node.operation, Quantized)}
     if layer not in found:
+        recurrent = {
+            node.layer for node in deployment.graph.nodes if isinstance(node.operation, WholeRecurrent)
+        }
+        if layer in recurrent:
+            others = ", ".join(found) or "none"
+            raise SpokeshaveError(
+                f"{layer} is recurrent, and such layers have no Verilog; those that have: {others}"
+            )
         raise SpokeshaveError(f"the deployment has no layer {layer!r} with sums; it has {', '.join(found)}")
     return found[layer]
 

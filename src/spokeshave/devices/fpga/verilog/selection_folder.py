@@ -18,6 +18,8 @@ from spokeshave.devices.fpga.verilog.words import join_words
 from spokeshave.errors import SpokeshaveError
 
 NAME, LARGEST = "token selector", 255
+MOST = 1 << 20  # tokens, and bytes of one: more than any image has, and what memory here holds
+MOST_BYTES = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,15 @@ class SelectorSettings:
 
     def __post_init__(self) -> None:
         for name in ("tokens", "width", "columns"):
-            if getattr(self, name) < 1:
+            if not 1 <= getattr(self, name) <= MOST:
                 raise SpokeshaveError(
-                    f"{name} of a token selector must be at least 1, not {getattr(self, name)}"
+                    f"{name} of a token selector must be from 1 to {MOST}, not {getattr(self, name)}"
                 )
+        if self.tokens * self.width > MOST_BYTES:
+            raise SpokeshaveError(
+                f"{self.tokens} tokens of {self.width} bytes are more than the {MOST_BYTES} bytes of the largest image "
+                "that is written"
+            )
         if self.width % self.columns:
             raise SpokeshaveError(
                 f"a token of {self.width} bytes is no whole number of words of {self.columns}: columns must divide it"
