@@ -46,7 +46,7 @@ def deploy(
     else:
         check_output_folder(output, marker=marker_of(target))
     found = resolve_network(network)
-    example = find_example(network, found, shape, data)
+    example = find_example(network, found, shape, data or (calibration if shape is None else None))
     check_takes(network, found, example)
     schemes = load_plan(plan)
     shown = resolve_data(calibration).train if calibration is not None else None

@@ -77,7 +77,7 @@ class Answer:
         rows = f", {100 * self.share:.1f} % of the rows powers of two" if 0 < self.share < 1 else ""
         return (
             f"{self.precision}{rows}: {self.design.samples_per_second:.1f} samples a second and "
-            f"{self.design.samples_per_joule:.1f} a joule, modelled, with {used}; "
+            f"{self.design.samples_per_joule:.1f} a joule, modelled, with {used} that designs may use; "
             f"{100 * mapped.utilisation:.0f} % of the lanes' products count"
         )
 

@@ -205,7 +205,7 @@ class FPGADevice:
             for name, share in shares.items()
         )
         follows = (
-            f"the engine takes {taken}, as modelled; {self.watts:.1f} W at work",
+            f"the engine takes {taken} of the whole chip, as modelled; {self.watts:.1f} W at work",
             f"{self.engine.products} products a cycle: {self.peak / 1e9:,.0f} G multiply-adds a second",
         )
         return described(self.name, self.about, {**self.figures, **self.facts}, follows, self.file)
