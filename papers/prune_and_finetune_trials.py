@@ -76,7 +76,7 @@ class Trial:
         return {
             "seed": self.seed,
             "rate": self.recipe.rate,
-            "dense": deployed_accuracy(self._network(found.trained), self.images),
+            "dense": deployed_accuracy(self.network(found.trained), self.images),
             "correlation": weight_correlation(found.initial, found.trained, FRACTION),
             "cells": self._everything() if self.adequate else self._starts("ticket", "fresh"),
         }
@@ -87,7 +87,7 @@ class Trial:
 
         def make() -> dict[str, Tensor]:
             method = IterativeMagnitude(SPARSITIES[0], early_epochs=1)
-            found = find_masks(method, self._network(), plan, self._loop())
+            found = find_masks(method, self.network(), plan, self._loop())
             return {
                 f"{part}.{name}": tensor for part in PARTS for name, tensor in getattr(found, part).items()
             }
@@ -96,19 +96,19 @@ class Trial:
         return Weights(**{part: _under(f"{part}.", tensors) for part in PARTS})
 
     def _everything(self) -> dict[str, Any]:
-        found, iterative, most = self._starts(*STARTS), self._iterative(), SPARSITIES[-1]
+        found, iterative, most = self._starts(*STARTS), self.iterative(), SPARSITIES[-1]
         for sparsity in SPARSITIES:
             found |= self._cell("ticket", "iterative", sparsity, iterative[sparsity])
             found |= self._cell("fine-tuned", "iterative", sparsity, iterative[sparsity])
-            found |= self._cell("fine-tuned", "ADMM", sparsity, self._drawn(sparsity))
-        found |= self._cell("fine-tuned", "random", most, self._shuffled(self._largest(most)))
-        return found | self._cell(TWICE, "one-shot", most, self._largest(most))
+            found |= self._cell("fine-tuned", "ADMM", sparsity, self.drawn(sparsity))
+        found |= self._cell("fine-tuned", "random", most, self.shuffled(self.largest(most)))
+        return found | self._cell(TWICE, "one-shot", most, self.largest(most))
 
     def _starts(self, *starts: str) -> dict[str, Any]:
         """Trainings from these starts under one-shot masks."""
         found: dict[str, Any] = {}
         for sparsity, start in product(SPARSITIES, starts):
-            found |= self._cell(start, "one-shot", sparsity, self._largest(sparsity))
+            found |= self._cell(start, "one-shot", sparsity, self.largest(sparsity))
         return found
 
     def _cell(self, start: str, masks: str, sparsity: float, kept: Masks) -> dict[str, Any]:
@@ -117,7 +117,7 @@ class Trial:
 
     def _under_masks(self, start: str, sparsity: float, kept: Masks) -> dict[str, float]:
         """One training under masks, and what came of it."""
-        network, found = self._network(), self.dense
+        network, found = self.network(), self.dense
         torch.manual_seed(self.seed + 200)  # of fresh weights
         method = IterativeMagnitude(sparsity, STARTS.get(start, "initial"), early_epochs=1)
         loop = self._loop(2 if start == TWICE else 1, later=100)
@@ -134,15 +134,15 @@ class Trial:
             },
         }
 
-    def _largest(self, sparsity: float) -> Masks:
+    def largest(self, sparsity: float) -> Masks:
         """One-shot masks: the largest trained weights of each layer."""
-        return _pruned(self._network(self.dense.trained), sparsity)
+        return _pruned(self.network(self.dense.trained), sparsity)
 
-    def _iterative(self) -> dict[float, Masks]:
+    def iterative(self) -> dict[float, Masks]:
         """Masks by sparsity: in each round first weights are trained under the last masks, and pruned again."""
 
         def make() -> Masks:
-            masks, network = {LEVELS[0]: self._largest(LEVELS[0])}, self._network()
+            masks, network = {LEVELS[0]: self.largest(LEVELS[0])}, self.network()
             for level, following in pairwise(LEVELS):
                 method = IterativeMagnitude(level, "initial")
                 train_under(
@@ -154,11 +154,11 @@ class Trial:
         found = remembered_tensors(f"{self.key}-iterative", make)
         return {sparsity: _under(f"{sparsity}.", found) for sparsity in SPARSITIES}
 
-    def _drawn(self, sparsity: float) -> Masks:
+    def drawn(self, sparsity: float) -> Masks:
         """ADMM's masks: half a training towards the sparsity, from the trained weights."""
 
         def make() -> Masks:
-            network = self._network(self.dense.trained)
+            network = self.network(self.dense.trained)
             session = begin(ADMM(update_steps=20), network, plan(sparsity))
             epochs = max(1, self.recipe.epochs // 2)
             recipe = replace(self.recipe, epochs=epochs, rate=ADMM_RATE, drops=())
@@ -168,7 +168,7 @@ class Trial:
 
         return remembered_tensors(f"{self.key}-admm-{sparsity}", make)
 
-    def _shuffled(self, masks: Masks) -> Masks:
+    def shuffled(self, masks: Masks) -> Masks:
         """The same number of weights in each layer, anywhere."""
         generator = torch.Generator().manual_seed(self.seed)
         return {
@@ -176,7 +176,8 @@ class Trial:
             for name, mask in masks.items()
         }
 
-    def _network(self, state: State | None = None) -> nn.Module:
+    def network(self, state: State | None = None) -> nn.Module:
+        """The seed's, with its first weights or those of a state."""
         network = plain_network(self.images, self.seed)
         if state is not None:
             network.load_state_dict(state)

@@ -24,6 +24,7 @@ from papers import (
     lpvit_latency,
     moe_pruner,
     opq,
+    prune_and_finetune,
     rtmobile,
     rtmobile_digits,
     spvit,
@@ -69,6 +70,7 @@ CHECKS: dict[str, Sequence[Callable[[Data], Sequence[Finding]]]] = {
         lambda data: opq.findings(data["rows"], data["compiled"], data["allocation_seconds"]),
         lambda data: opq.after_tuning(data["fine_tuned"]),
     ],
+    "prune_and_finetune": [lambda data: prune_and_finetune.findings(data["records"])],
     "rtmobile": [rtmobile.findings, lambda data: rtmobile_digits.findings(data["digits"]["trials"])],
     "spvit": [_spvit],
 }

@@ -6,7 +6,7 @@ from papers.small_vit import SmallViT
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from papers import clicktrain, lpvit, small_images, trials
+from papers import clicktrain, lpvit, prune_and_finetune_trials, small_images, trials
 from spokeshave.data import DATA
 from spokeshave.methods import OneShot, begin
 from spokeshave.schemes.patterns import Patterns
@@ -45,6 +45,24 @@ def test_a_filter_that_is_gone_says_nothing():
     assert 0 < int(dead.sum()) < len(dead)
     assert not seen[0][:, dead].any()
     assert seen[0][:, ~dead].any()
+
+
+def test_masks_of_every_kind_leave_the_share_and_the_first_layer_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(trials, "RUNS", tmp_path)
+    recipe = small_images.Recipe(epochs=1, samples=64)
+    trial = prune_and_finetune_trials.Trial(small_images_of_digits(), recipe, 0, "masks", adequate=True)
+    names, iterative = prune_and_finetune_trials.plan(0.5).resolve(trial.network()), trial.iterative()
+    assert "0.weight" not in names
+    for sparsity in prune_and_finetune_trials.SPARSITIES:
+        kinds = [trial.largest(sparsity), iterative[sparsity], trial.drawn(sparsity)]
+        kinds.append(trial.shuffled(kinds[0]))
+        for masks in kinds:
+            assert set(masks) == set(names)
+            for mask in masks.values():
+                assert abs(int(mask.sum()) - (1 - sparsity) * mask.numel()) < 2
+        assert not any(torch.equal(kinds[3][name], kinds[0][name]) for name in names)
+    before, after = (iterative[sparsity] for sparsity in prune_and_finetune_trials.SPARSITIES[:2])
+    assert all(bool((before[name] | ~after[name]).all()) for name in names)  # what is gone stays gone
 
 
 def test_random_shares_keep_what_is_asked_of_unequal_parts():
