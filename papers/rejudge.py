@@ -28,6 +28,7 @@ from papers import (
     rtmobile,
     rtmobile_digits,
     spvit,
+    superbnn,
 )
 from papers.layerwise import Subject
 from papers.record import HERE, Finding
@@ -49,6 +50,11 @@ def _spvit(data: Data) -> list[Finding]:
         for name, each in data["trials"].items()
         for one in spvit.findings(name, each, spvit.REASONS[name])
     ]
+
+
+def _superbnn(data: Data) -> list[Finding]:
+    zones = {size: superbnn.best_zone(data["zones"][str(size)]) for size in superbnn.SIZES}
+    return superbnn.accuracy_findings(data["rows"], zones)
 
 
 CHECKS: dict[str, Sequence[Callable[[Data], Sequence[Finding]]]] = {
@@ -73,6 +79,7 @@ CHECKS: dict[str, Sequence[Callable[[Data], Sequence[Finding]]]] = {
     "prune_and_finetune": [lambda data: prune_and_finetune.findings(data["records"])],
     "rtmobile": [rtmobile.findings, lambda data: rtmobile_digits.findings(data["digits"]["trials"])],
     "spvit": [_spvit],
+    "superbnn": [_superbnn],
 }
 
 
