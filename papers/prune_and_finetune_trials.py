@@ -79,6 +79,7 @@ class Trial:
             "dense": deployed_accuracy(self.network(found.trained), self.images),
             "correlation": weight_correlation(found.initial, found.trained, FRACTION),
             "cells": self._everything() if self.adequate else self._starts("ticket", "fresh"),
+            "alike": self._alike() if self.adequate else {},
         }
 
     @cached_property
@@ -103,6 +104,16 @@ class Trial:
             found |= self._cell("fine-tuned", "ADMM", sparsity, self.drawn(sparsity))
         found |= self._cell("fine-tuned", "random", most, self.shuffled(self.largest(most)))
         return found | self._cell(TWICE, "one-shot", most, self.largest(most))
+
+    def _alike(self) -> dict[str, float]:
+        """By kind of mask: the part of the weights kept at the highest sparsity that one-shot masks keep too."""
+        most = SPARSITIES[-1]
+        largest, kinds = self.largest(most), {"iterative": self.iterative()[most], "ADMM": self.drawn(most)}
+        return {
+            kind: sum(int((mask & largest[name]).sum()) for name, mask in masks.items())
+            / sum(int(mask.sum()) for mask in masks.values())
+            for kind, masks in kinds.items()
+        }
 
     def _starts(self, *starts: str) -> dict[str, Any]:
         """Trainings from these starts under one-shot masks."""
