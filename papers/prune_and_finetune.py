@@ -118,8 +118,9 @@ def _of_starts(right: Values, wrong: Values) -> list[Finding]:
 def _of_masks(right: Values, alike: list[dict[str, float]]) -> list[Finding]:
     shared = {kind: spread([each[kind] for each in alike]) for kind in alike[0]}
     why = (
-        f"of what is kept at {SPARSITIES[-1]:.0%} one-shot masks keep {shared['ADMM']} in ADMM's, {shared['iterative']} "
-        "in iterative ones: ADMM, with the settings of ClickTrain's check, hardly leaves the masks that it starts from"
+        f"of what is kept at {SPARSITIES[-1]:.0%} one-shot masks keep {shared['ADMM']} in ADMM's, "
+        f"{shared['iterative']} in iterative ones: ADMM, with the settings of "
+        "ClickTrain's check, hardly leaves the masks that it starts from"
     )
     tuned, up_to = "fine-tuned", [sparsity for sparsity in SPARSITIES if sparsity <= 0.7]
     reached = [right[cell(tuned, "iterative", sparsity)] for sparsity in up_to]
