@@ -22,6 +22,7 @@ from papers import (
     joint_quantization,
     lpvit,
     lpvit_latency,
+    lpvit_sweeps,
     moe_pruner,
     opq,
     prune_and_finetune,
@@ -70,6 +71,7 @@ CHECKS: dict[str, Sequence[Callable[[Data], Sequence[Finding]]]] = {
     "lpvit": [
         lambda data: lpvit.findings(data["trials"], data["agreement"], data["compiled"]),
         lambda data: lpvit_latency.findings(data["latency"]["trials"]),
+        lambda data: lpvit_sweeps.findings(data["sweeps"], data["sweeps"]["microseconds"]),
     ],
     "moe_pruner": [lambda data: moe_pruner.findings(data["records"])],
     "opq": [
