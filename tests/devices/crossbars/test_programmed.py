@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from spokeshave.devices.crossbars import Array, effective_cycles, program
 from spokeshave.devices.crossbars.mapping import map_weight
+from spokeshave.devices.crossbars.programmed import convert, cuts_off
 from spokeshave.errors import SpokeshaveError
 from spokeshave.schemes.polarized import Polarized
 from spokeshave.schemes.word_lines import word_lines
@@ -117,6 +118,18 @@ def test_a_flipped_encoding_saves_a_bit_of_the_converter():
     assert replace(plain, adc_bits=8, flipped=True).lossless
     assert Array(rows_at_once=4, adc_bits=4, encoding="polarized").lossless
     assert not Array(rows_at_once=8, adc_bits=4, encoding="polarized").lossless
+
+
+@pytest.mark.parametrize(("adc_bits", "variation", "cut"), [(8, 0.1, False), (7, 0.1, True), (8, 2.0, True)])
+def test_converters_that_no_sum_exceeds_cut_none_off(adc_bits, variation, cut):
+    array = Array(encoding="offset", flipped=True, rows_at_once=128, adc_bits=adc_bits, variation=variation)
+    programmed = program(whole((20, 130), -100, 100), array, torch.Generator().manual_seed(0))
+    cells = programmed.conductances.flatten(2)
+    assert cuts_off(cells, array) == cut
+    if not cut:
+        driven = whole((cells.shape[0], 50, 128), 0, 2).float()
+        sums = torch.cat([torch.bmm(driven, cells), torch.bmm(torch.ones_like(driven), cells)])
+        assert torch.equal(convert(sums.clone(), array, cut=False), convert(sums, array))
 
 
 def test_variation_is_log_normal_around_the_levels():

@@ -19,6 +19,7 @@ LONGEST_TABLED = 8  # word lines of a fragment whose sums are looked up: 256 row
 BLOCK = 1 << 17  # column sums made at a time
 EXACT_DIGITS = 24  # of float32
 BYTE = 8
+NEARLY_HALF = 0.49  # of a unit: what rounding takes away for sure
 SWAPS = ((7, 0x00AA00AA00AA00AA), (14, 0x0000CCCC0000CCCC), (28, 0x00000000F0F0F0F0))
 
 
@@ -94,15 +95,16 @@ class Programmed:
         cells, coefficient = self.conductances[part, :rows].flatten(2), self.mapped.coefficient[part]
         vectors = max(1, BLOCK // (cells.shape[2] * chunks.shape[1]))
         blocks = chunks.transpose(0, 1).split(vectors, dim=1)
-        return torch.cat([self._block(block.contiguous(), cells, coefficient) for block in blocks])
+        cut = cuts_off(cells, self.array)
+        return torch.cat([self._block(block.contiguous(), cells, coefficient, cut) for block in blocks])
 
-    def _block(self, chunks: Tensor, cells: Tensor, coefficient: Tensor) -> Tensor:
-        """`[chunks, vectors, rows]` -> `[vectors, outputs]`."""
+    def _block(self, chunks: Tensor, cells: Tensor, coefficient: Tensor, cut: bool) -> Tensor:
+        """`[chunks, vectors, rows]` -> `[vectors, outputs]`; `cut`: some sums may lie beyond what converters tell."""
         shape = (*chunks.shape[:2], cells.shape[2])
         digits = self.array.digits + int(chunks.max()).bit_length()
         total = torch.zeros(shape, dtype=torch.float32 if digits <= EXACT_DIGITS else torch.float64)
         for bit in _bits(chunks):
-            sums = convert(torch.bmm((chunks >> bit & 1).float(), cells), self.array)
+            sums = convert(torch.bmm((chunks >> bit & 1).float(), cells), self.array, cut)
             total.add_(sums, alpha=1 << bit)
         by_group = total.view(*shape[:2], *coefficient.shape[1:])
         digits += int(coefficient.abs().sum(1).max()).bit_length()
@@ -150,9 +152,24 @@ def conductances_of(levels: Tensor, array: Array, generator: torch.Generator | N
     return (levels + lowest) * deviation.exp() - lowest
 
 
-def convert(sums: Tensor, array: Array) -> Tensor:
-    """What converters give: rounded to whole units, ties to even, within 0 ... 2^adc_bits - 1; works in place."""
-    return sums if array.adc_bits is None else sums.round_().clamp_(0, (1 << array.adc_bits) - 1)
+def convert(sums: Tensor, array: Array, cut: bool = True) -> Tensor:
+    """What converters give: rounded to whole units, ties to even, within 0 ... 2^adc_bits - 1; works in place.
+
+    Unless `cut`, all sums are known to round to numbers within (`cuts_off`).
+    """
+    if array.adc_bits is None:
+        return sums
+    return sums.round_().clamp_(0, (1 << array.adc_bits) - 1) if cut else sums.round_()
+
+
+def cuts_off(cells: Tensor, array: Array) -> bool:
+    """Whether any inputs could drive a column of `[chunks, rows, columns]` beyond what its converter tells."""
+    if array.adc_bits is None or not cells.numel():
+        return False
+    most, least = (
+        float(bound) for bound in (cells.clamp(min=0).sum(1).max(), cells.clamp(max=0).sum(1).min())
+    )
+    return most > (1 << array.adc_bits) - 1 + NEARLY_HALF or least < -NEARLY_HALF
 
 
 def check_inputs(x: Tensor, array: Array) -> None:
