@@ -80,7 +80,7 @@ CHECKS: dict[str, Sequence[Callable[[Data], Sequence[Finding]]]] = {
     ],
     "prune_and_finetune": [lambda data: prune_and_finetune.findings(data["records"])],
     "rtmobile": [rtmobile.findings, lambda data: rtmobile_digits.findings(data["digits"]["trials"])],
-    "spvit": [_spvit],
+    "spvit": [_spvit, lambda data: spvit_latency.findings(data["latency"])],
     "superbnn": [_superbnn],
 }
 
