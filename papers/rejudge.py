@@ -29,6 +29,7 @@ from papers import (
     rtmobile,
     rtmobile_digits,
     spvit,
+    spvit_latency,
     superbnn,
 )
 from papers.layerwise import Subject

@@ -51,8 +51,8 @@ def findings(times: dict[str, Any]) -> list[Finding]:
             "",
             f"{faster:.2f} times as fast: {times['mean']:.3f} of {times[DENSE]:.3f} ms, {times['tail']:.3f} at 95 %",
             verdict(faster >= 1.5),
-            "keywords, float32, batch of one, one thread, a selector in front of block 2 of 12, packages; processor time "
-            "of interleaved runs, beside other programs",
+            "keywords, float32, batch of one, one thread, a selector in front of block 2 of 12, packages; processor "
+            "time of interleaved runs, beside other programs",
         ),
         Finding(
             f"{BEGINS}selectors cost at most 2 % of the time",
