@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from papers.image_transformer import CIFAR, fresh, multiply_adds, optimizer
+from papers.image_transformer import Shape, fresh, multiply_adds, optimizer
 from spokeshave.data import Batches
 from spokeshave.methods.schedule import one_cycle
 from spokeshave.methods.training import epoch_seed, set_rate
@@ -23,8 +23,12 @@ from spokeshave.samples import (
     prune_links,
 )
 
-KEEP_EXAMPLES, KEEP_TOKENS, KEEP_LINKS = 0.8, 0.9, 0.5
-PLACES = (1, 2, 3)  # blocks of 4, as the paper's 3, 6 and 9 of 12
+SHAPE = Shape(width=48, heads=2, channels=1, side=28, convolutions=True)  # MNIST's images, 49 patches
+KEEP_EXAMPLES, KEEP_TOKENS, KEEP_LINKS = 0.8, 0.5, 0.5
+PLACES = (3,)  # of 4 blocks: late, where the class token has looked three times
+CHOOSING = 1  # the block whose attention says which links those behind it keep
+RATE = 2e-3
+STRIDE = 4  # of the patches that are asked which links stay
 LEVELS = ("examples", "tokens", "links")
 
 
@@ -44,7 +48,7 @@ class Trainee:
 
     def run(self) -> Iterator[float]:
         """Train; after every step, how much of the training is done."""
-        steps, step, moving = self.epochs * len(self.loader), 0, optimizer(self.network)
+        steps, step, moving = self.epochs * len(self.loader), 0, optimizer(self.network, RATE)
         self.network.train()
         for epoch in range(self.epochs):
             torch.manual_seed(epoch_seed(self.seed, epoch))
@@ -74,25 +78,29 @@ class Trainee:
         if isinstance(self.loader, PrunedLoader):
             self.loader.after_batch(scores, labels)
         tokens = (
-            [CIFAR.patches + 1] * CIFAR.blocks
+            [SHAPE.patches + 1] * SHAPE.blocks
             if self.tokens is None
             else [int(each) for each in self.tokens.inserted.counts[:, 0]]
         )
         keys = tokens if self.links is None else self.links.keys
-        chosen = 0 if self.links is None else tokens[0] ** 2 * CIFAR.width
-        self.work += len(labels) * (3 * multiply_adds(CIFAR, tokens, keys) + chosen)
+        chosen = 0 if self.links is None else SHAPE.patches // STRIDE * tokens[CHOOSING] * SHAPE.width
+        self.work += len(labels) * (3 * multiply_adds(SHAPE, tokens, keys) + chosen)
 
 
 def trainee(images: Batches, levels: frozenset[str], epochs: int, seed: int) -> Trainee:
     """One that is about to begin; all of a seed have the same first weights."""
     loader: Batches | PrunedLoader = images
     if "examples" in levels:
-        pruning = ExamplePruning.for_epochs(epochs, KEEP_EXAMPLES)
+        pruning = ExamplePruning(KEEP_EXAMPLES, 1 - KEEP_EXAMPLES, every=1, last=epochs - 1, score="loss")
         loader = PrunedLoader(images, ExampleSampler(len(images.labels), pruning, epochs, seed))
-    network = fresh(seed)
+    network = fresh(seed, SHAPE)
     tokens = ScheduledTokens(network, PLACES, KeepSchedule(KEEP_TOKENS)) if "tokens" in levels else None
     alive = None if tokens is None else tokens.alive
-    links = prune_links(network, LinkPruning(1.0, after=(0,)), alive) if "links" in levels else None
+    links = (
+        prune_links(network, LinkPruning(1.0, after=(CHOOSING,), stride=STRIDE), alive)
+        if "links" in levels
+        else None
+    )
     return Trainee(network, loader, epochs, seed, tokens, links)
 
 

@@ -1,5 +1,6 @@
 """What the papers' checks do to networks: masks and shares of the right size, filters that are really gone."""
 
+import pytest
 import torch
 from papers.image_transformer import Shape, fresh, multiply_adds
 from papers.small_vit import SmallViT
@@ -81,8 +82,9 @@ def test_a_pruned_transformer_keeps_the_share_of_its_work():
     assert lpvit.left(subject.network, parts) > 0.999
 
 
-def test_the_work_of_an_embedding_is_counted():
-    shape = Shape(channels=1, side=28)
+@pytest.mark.parametrize("convolutions", [False, True])
+def test_the_work_of_an_embedding_is_counted(convolutions: bool):
+    shape = Shape(channels=1, side=28, convolutions=convolutions)
     network, images = fresh(0, shape), torch.zeros(1, 1, 28, 28)
     assert network(images).shape == (1, 10)
     with FlopCounterMode(display=False) as counted:

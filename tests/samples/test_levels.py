@@ -2,7 +2,7 @@
 
 import torch
 from papers.image_transformer import fresh
-from papers.tri_level_training import LEVELS, Trainee, side_by_side, trainee
+from papers.tri_level_training import LEVELS, SHAPE, Trainee, side_by_side, trainee
 
 from spokeshave.data import Batches
 from spokeshave.samples import KeepSchedule, LinkPruning, ScheduledTokens, prune_links
@@ -10,7 +10,7 @@ from spokeshave.samples import KeepSchedule, LinkPruning, ScheduledTokens, prune
 
 def images() -> Batches:
     torch.manual_seed(0)
-    return Batches(torch.randn(60, 3, 32, 32), torch.randint(10, (60,)), 20, shuffle=True)
+    return Batches(torch.randn(60, 1, 28, 28), torch.randint(10, (60,)), 20, shuffle=True)
 
 
 def test_tokens_fall_by_the_schedule_and_leave_no_trace() -> None:
@@ -39,7 +39,7 @@ def test_links_read_what_tokens_leave() -> None:
 def test_all_levels_train_with_less_of_everything() -> None:
     levels = {"dense": frozenset[str](), "all": frozenset(LEVELS)}
     running = {name: trainee(images(), each, 2, 0) for name, each in levels.items()}
-    before = fresh(0).state_dict()
+    before = fresh(0, SHAPE).state_dict()
     side_by_side(running)
     assert running["dense"].used == [60, 60]
     assert running["all"].used == [48, 48]
