@@ -31,6 +31,7 @@ from papers import (
     spvit,
     spvit_latency,
     superbnn,
+    tri_level_e_vit,
 )
 from papers.layerwise import Subject
 from papers.record import HERE, Finding
@@ -82,6 +83,7 @@ CHECKS: dict[str, Sequence[Callable[[Data], Sequence[Finding]]]] = {
     "prune_and_finetune": [lambda data: prune_and_finetune.findings(data["records"])],
     "rtmobile": [rtmobile.findings, lambda data: rtmobile_digits.findings(data["digits"]["trials"])],
     "spvit": [_spvit, lambda data: spvit_latency.findings(data["latency"])],
+    "tri_level_e_vit": [lambda data: list(tri_level_e_vit.findings(data["records"]))],
     "superbnn": [_superbnn],
 }
 
