@@ -24,7 +24,9 @@ def test_the_folder_simulates_to_what_must_be_written(threshold, folder, spokesh
     ("options", "sentence"),
     [
         (("--columns", "5"), "a token of 12 bytes is no whole number of words of 5: columns must divide it"),
-        (("--tokens", "0"), "tokens of a token selector must be at least 1, not 0"),
+        (("--tokens", "0"), "tokens of a token selector must be from 1 to 1048576, not 0"),
+        (("--tokens", "100000000"), "tokens of a token selector must be from 1 to 1048576, not 100000000"),
+        (("--tokens", "1000000", "--width", "160"), "more than the 67108864 bytes of the largest image"),
         (("--threshold", "256"), "threshold must be from 0 to 255, as scores are, not 256"),
     ],
 )
