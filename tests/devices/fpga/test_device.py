@@ -137,11 +137,10 @@ def test_the_size_at_fault_is_named() -> None:
     ],
 )
 def test_slow_memory_is_told_what_fits_it(bandwidth: float, advice: str) -> None:
-    with pytest.raises(SpokeshaveError, match=advice):
-        zcu102().with_figures(bandwidth=bandwidth)
+    slow = zcu102().with_figures(bandwidth=bandwidth)
+    assert advice in str(slow.misfit())
     if "outputs=4" in advice:
-        fitting = replace(zcu102(), engine=replace(zcu102().engine, load_bytes=1, outputs=4))
-        assert fitting.with_figures(bandwidth=bandwidth).misfit() is None
+        assert replace(slow, engine=replace(slow.engine, load_bytes=1, outputs=4)).misfit() is None
 
 
 @pytest.mark.parametrize(

@@ -120,12 +120,16 @@ class FPGADevice:
     def with_figures(self, **values: float) -> "FPGADevice":
         """The same device with other numbers of its chip, marked as set by hand; the engine stays (`with_engine`).
 
-        Raises SpokeshaveError for what no chip could have, and for chips that the engine does not fit.
+        Raises SpokeshaveError for what no chip could have, and for chips that are too small for the engine; a slower
+        memory is told by `misfit` alone.
         """
         chip = {key: bounds for key, bounds in BOUNDS.items() if key not in (*LANES, *SIZES)}
         figures = {key: self.figures[key] for key in chip}
         other = replace(self, figures={**self.figures, **set_by_hand(self.name, figures, values, chip)})
-        return other.with_engine(self.engine)
+        reason = other._too_small()
+        if reason is not None:
+            raise SpokeshaveError(f"{self.name}: {reason}")
+        return other
 
     def with_budget(self, **counts: float | None) -> "FPGADevice":
         """The same chip of which a design may use only so many `dsp`, `lut`, `ff` and `bram`; None leaves one alone."""
@@ -145,6 +149,9 @@ class FPGADevice:
 
     def misfit(self) -> str | None:
         """The resource that the engine exceeds most, by how much, and what would fit; None if none."""
+        return self._too_small() or self._too_slow()
+
+    def _too_small(self) -> str | None:
         shares = self.used.shares(self.budget)
         worst = max(shares, key=lambda name: shares[name])
         if shares[worst] > 1:
@@ -153,6 +160,9 @@ class FPGADevice:
                 f"the engine needs {used:,.0f} {worst.upper()}, {shares[worst]:.2f} times the {there:,.0f} that "
                 f"designs can use of {getattr(self.present, worst):,.0f}; {self._what_fits()}"
             )
+        return None
+
+    def _too_slow(self) -> str | None:
         moved = (self.engine.load_bytes + self.engine.outputs) * self.clock
         if moved > self.bandwidth:
             return (
