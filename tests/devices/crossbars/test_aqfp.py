@@ -254,17 +254,3 @@ def test_what_the_device_cannot_run(tmp_path):
         begin(RandomizedBinary(), network, Plan((Rule("2.weight", FixedPoint(4)),)))
     with pytest.raises(SpokeshaveError, match="columns: stream must be a whole number from 1 up"):
         replace(AQFP.columns, stream=0)
-
-
-@pytest.mark.parametrize(
-    ("figures", "sentence"),
-    [
-        ({"height": -3}, r"aqfp: height must be a whole number from 1 to 4096, not -3"),
-        ({"phases": 3}, r"aqfp: phases must be a multiple of 4, not 3"),
-        ({"cell_junctions": 0.5}, r"aqfp: cell_junctions must be a whole number"),
-        ({"attenuation": 1e29}, r"aqfp: attenuation must be at most 10"),
-    ],
-)
-def test_figures_that_no_circuit_has(figures, sentence):
-    with pytest.raises(SpokeshaveError, match=sentence):
-        AQFP.with_figures(**figures)

@@ -177,19 +177,3 @@ def test_every_figure_is_told_with_its_source():
     marks = sum(told.count(f"({status}: ") for status in ("seen", "recalled", "inferred"))
     assert marks == len(FORMS.figures) + len(FORMS.facts)
     assert "all crossbars: " in told
-
-
-@pytest.mark.parametrize(
-    ("figures", "sentence"),
-    [
-        ({"variation": -1}, r"isaac: variation must be a number of at least 0, not -1"),
-        ({"variation": 1e29}, r"isaac: variation must be at most 10, not 1e\+29"),
-        ({"converters": 0.5}, r"isaac: converters must be a whole number from 1 to 1000000000, not 0\.5"),
-        ({"effective_bits": 17}, r"isaac: effective_bits must be at most input_bits \(16\), not 17"),
-        ({"rows": 100}, r"rows"),
-        ({"nosuch": 1}, r"isaac has no figure 'nosuch'; it has rows"),
-    ],
-)
-def test_figures_that_no_chip_has(figures, sentence):
-    with pytest.raises(SpokeshaveError, match=sentence):
-        ISAAC.with_figures(**figures)

@@ -143,20 +143,6 @@ def test_slow_memory_is_told_what_fits_it(bandwidth: float, advice: str) -> None
         assert replace(slow, engine=replace(slow.engine, load_bytes=1, outputs=4)).misfit() is None
 
 
-@pytest.mark.parametrize(
-    ("figures", "sentence"),
-    [
-        ({"dsp": 10}, r"the engine needs 1,088 DSP, .* of 10"),
-        ({"clock": float("nan")}, r"zcu102: clock must be a positive number, not nan"),
-        ({"uram": 3}, r"zcu102 has no figure 'uram'; it has .*dsp"),
-        ({"columns": 3}, r"zcu102 has no figure 'columns'"),
-    ],
-)
-def test_figures_that_no_chip_of_this_engine_has(figures: dict[str, float], sentence: str) -> None:
-    with pytest.raises(SpokeshaveError, match=sentence):
-        zcu102().with_figures(**figures)
-
-
 @pytest.mark.parametrize("counts", [{"uram": 3}, {"dsp": float("nan")}, {"dsp": -1}])
 def test_budgets_that_mean_nothing(counts: dict[str, float]) -> None:
     with pytest.raises(SpokeshaveError, match=r"with_budget: a count must be 'dsp'|must be 0 or more, not"):
