@@ -40,15 +40,9 @@ ZONES = (2.4e-6, 5e-6, 10e-6, 20e-6)  # grey zones, in ampere
 NARROW = ZONES[0]
 USUAL_SIZE, USUAL_STREAM = 36, 16
 WIDTHS, EPOCHS, SAMPLES = (512, 256), 6, 30_000
-TESTED, QUICKLY_TESTED, MEASURED = (
-    4_000,
-    250,
-    2_560,
-)  # test images, and training images that batch norms are measured on
-CHOOSING_SEED, CHOOSING = (
-    7,
-    4_000,
-)  # what grey zones are chosen by: a seed, and the last of the training images
+TESTED, QUICKLY_TESTED = 4_000, 250  # test images
+MEASURED = 2_560  # training images that batch norms are measured on
+CHOOSING_SEED, CHOOSING = 7, 4_000  # grey zones are chosen by a seed and the last of the training images
 PLAN = Plan((Rule("8.weight", None), Rule("*.weight", Binary())))  # the last layer runs outside of the cold
 PHASES = (4, 8, 16)
 POINT = 0.01

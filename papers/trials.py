@@ -15,17 +15,8 @@ from papers.record import Finding, verdict
 from spokeshave.atomic import write_atomically
 
 RUNS = Path("runs/papers")
-STUDENT = (
-    6.314,
-    2.920,
-    2.353,
-    2.132,
-    2.015,
-    1.943,
-    1.895,
-    1.860,
-    1.833,
-)  # t, one-sided 95 %, from 1 degree of freedom
+# Student's t, one-sided 95 %, from 1 degree of freedom.
+STUDENT = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833)
 
 
 def remembered(name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:

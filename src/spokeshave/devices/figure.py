@@ -26,18 +26,18 @@ class Bounds:
 
     def wrong(self, value: object) -> str | None:
         """What it must be and is not, or None."""
-        number = isinstance(value, int | float) and not isinstance(value, bool)
+        number = value if isinstance(value, int | float) and not isinstance(value, bool) else None
         if self.whole:
             least = self.least or 0
-            if number and least <= value <= self.most and value == int(value):  # type: ignore[operator, call-overload]
+            if number is not None and least <= number <= self.most and number == int(number):
                 return None
             return f"must be a whole number from {least:.0f} to {self.most:.0f}, not {told(value)}"
-        if not number or not (value > 0 if self.least is None else self.least <= value):  # type: ignore[operator]
+        if number is None or not (number > 0 if self.least is None else self.least <= number):
             wanted = "a positive number" if self.least is None else f"a number of at least {self.least:g}"
             return f"must be {wanted}, not {told(value)}"
-        if value and not SMALLEST <= value <= LARGEST:  # type: ignore[operator]
+        if number and not SMALLEST <= number <= LARGEST:
             return f"must be between {SMALLEST:g} and {LARGEST:g} {self.unit}, not {told(value)}"
-        return None if value <= self.most else f"must be at most {self.most:g}, not {told(value)}"  # type: ignore[operator]
+        return None if number <= self.most else f"must be at most {self.most:g}, not {told(value)}"
 
 
 @dataclass(frozen=True)

@@ -123,11 +123,12 @@ def zero_penalty(constraints: tuple[Constraint, ...]) -> Tensor:
 def check_keys(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
     """Raise SpokeshaveError unless both have the same names and shapes."""
     check_kind("the state to restore", state, Mapping, "what state() gave")
-    if _shapes(state) != _shapes(expected):
+    if shapes_of(state) != shapes_of(expected):
         raise SpokeshaveError(
             "the state to restore belongs to another network, plan or method than this session's"
         )
 
 
-def _shapes(state: Mapping[str, Tensor]) -> dict[str, Any]:
+def shapes_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The shape of every tensor of a state, None for what is no tensor."""
     return {key: getattr(value, "shape", None) for key, value in state.items()}

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from spokeshave.errors import SpokeshaveError, check_kind
+from spokeshave.methods.constraints import shapes_of
 from spokeshave.methods.dense import DenseSession, State, snapshot
 from spokeshave.methods.finite import check_trained
 from spokeshave.methods.masked import MaskedFineTuning
@@ -96,7 +97,7 @@ def train_under(
     """The last training alone, under masks that were found before: several starts can share them."""
     _check(method, network, plan, train, reinitialise)
     check_kind(f"{OWNER}: found", found, Weights, "what find_masks gave")
-    if _shapes(found.initial) != _shapes(network.state_dict()):
+    if shapes_of(found.initial) != shapes_of(network.state_dict()):
         raise SpokeshaveError(f"{OWNER}: the weights that were found are of another network than this one")
     network.load_state_dict(_start(method, network, found, reinitialise))
     session = _masked(network, plan(method.sparsity), found.masks)
@@ -144,10 +145,6 @@ def _run(train: Train, network: nn.Module, session: Session, which: str) -> None
         )
     session.finish()
     check_trained(network, which)
-
-
-def _shapes(state: State) -> dict[str, torch.Size]:
-    return {name: tensor.shape for name, tensor in state.items()}
 
 
 def _masked(network: nn.Module, plan: Plan, masks: dict[str, Tensor]) -> Session:
