@@ -60,7 +60,7 @@ class Amount:
         return replace(self, epochs=round(factor * self.epochs))
 
 
-QUICK = Amount((0,), 4, 200)
+QUICK, TESTED = Amount((0,), 4, 200), 500
 
 
 def filters(network: nn.Module) -> Plan:
@@ -158,7 +158,7 @@ def trial(images: Images, amount: Amount, strength: float, seed: int, key: str) 
     return found | remembered(f"{key}-after", partial(after, images, amount, seed, ["one-shot", "ADMM"]))
 
 
-def timed(images: Images) -> dict[str, dict[str, float]]:
+def timed(images: Images, rounds: int) -> dict[str, dict[str, float]]:
     """Microseconds of an image in the compiled networks, and milliseconds of a step of training, side by side."""
     plans = {"dense": None, "patterns": PATTERNS, "filters": filters(small_network(images, 0))}
     networks = {name: small_network(images, 0) for name in plans}
@@ -168,9 +168,11 @@ def timed(images: Images) -> dict[str, dict[str, float]]:
     silence(networks["filters"])
     steps = {name: partial(step, images, method) for name, method in (("dense", None), ("ADMM", ADMM()))}
     steps["group lasso"] = partial(step, images, DuringTraining([next(iter(images.test))], 0, 1))
-    run = interleave({name: make() for name, make in steps.items()}, rounds=15, slot_seconds=0.2)
+    run = interleave({name: make() for name, make in steps.items()}, rounds, slot_seconds=0.2)
     return {
-        "microseconds": clock({name: (networks[name], plan) for name, plan in plans.items()}, images.example),
+        "microseconds": clock(
+            {name: (networks[name], plan) for name, plan in plans.items()}, images.example, 2 * rounds + 1
+        ),
         "training_milliseconds": {name: 1e3 * run.timing(name).median_seconds for name in steps},
     }
 
@@ -194,12 +196,12 @@ def step(images: Images, method: Any) -> Callable[[], None]:
 def run(quick: bool) -> Check:
     """All trials, those of earlier runs from the disk."""
     torch.set_num_threads(1)
-    amount, found = QUICK if quick else Amount(), images()
+    amount, found = QUICK if quick else Amount(), images(TESTED if quick else None)
     key = f"clicktrain/{found.data.name}-{amount.epochs}x{amount.samples}"
     choice = remembered(f"{key}-strength", lambda: chosen_strength(found, amount))
     strength = choice["strength"]
     trials = [trial(found, amount, strength, seed, f"{key}-{seed}") for seed in amount.seeds]
-    times = remembered(f"{key}-clock", lambda: timed(found))
+    times = remembered(f"{key}-clock", lambda: timed(found, 3 if quick else 15))
     differences = (
         f"{found.about}, a residual network of 78 thousand weights, in place of VGG-11, VGG-13 and ResNet-50",
         f"{amount.epochs} epochs of {amount.samples:,} images, not 190 of 50,000; activations in bfloat16",

@@ -38,6 +38,7 @@ REMAINING = (0.7, 0.5, 0.4)  # of the multiply-adds
 RANKING = Taylor(loss=squared_outputs)
 AGREED_AT = (0.75, 0.5, 0.25)
 TWENTIETHS = tuple(step / 20 for step in range(20, -1, -1))
+QUARTERS = (1.0, *AGREED_AT, 0.0)
 CLOSED, MEASURED = "equal slope, closed form", "equal slope, measured"
 SLOPES: dict[str, dict[str, Any]] = {
     CLOSED: {},
@@ -59,6 +60,7 @@ class Subject:
     data: Data
     seed: int = 0
     calibration: int = 512
+    shares: Sequence[float] = ()  # at which curves are measured, instead of those of `SLOPES`
 
     @property
     def calibrating(self) -> list[Any]:
@@ -83,6 +85,10 @@ class Subject:
         method, batches = EqualSlope(remaining, **settings), self.calibrating
         return allocate_equal_slope(method, self.network, self.example, batches, blocks, curves=curves)
 
+    def slopes(self, name: str) -> dict[str, Any]:
+        """Settings of an allocator."""
+        return SLOPES[name] | ({"shares": self.shares} if self.shares else {})
+
     def pruned(self, shares: dict[str, float], criterion: Any = RANKING) -> nn.Module:
         """A copy without the blocks that the criterion finds least salient."""
         network = copy.deepcopy(self.network)
@@ -103,13 +109,16 @@ def plan_of(shares: dict[str, float]) -> Plan:
 def trial(subject: Subject, images: int, shares_left: Sequence[float]) -> dict[str, Any]:
     """Accuracy of every allocator, before and after fine-tuning, and of every criterion."""
     work = work_of(trace(subject.network, subject.example), subject.names)
-    curves = {name: subject.allocated(0.5, **settings).curves for name, settings in SLOPES.items()}
+    curves = {name: subject.allocated(0.5, **subject.slopes(name)).curves for name in SLOPES}
     found: dict[str, Any] = {}
     for remaining in shares_left:
         choices = {
             "uniform": dict.fromkeys(subject.names, remaining),
             "random shares": random_shares(work.parts, remaining, subject.seed),
-            **{name: subject.allocated(remaining, curves[name], **SLOPES[name]).shares for name in SLOPES},
+            **{
+                name: subject.allocated(remaining, curves[name], **subject.slopes(name)).shares
+                for name in SLOPES
+            },
         }
         for name, shares in choices.items():
             network = subject.pruned(shares)
@@ -123,8 +132,8 @@ def trial(subject: Subject, images: int, shares_left: Sequence[float]) -> dict[s
         found[name] = {"accuracy": accuracy(subject.pruned(half, criterion), subject.data)}
     hungry = block_power(BLOCK)
     choices = {
-        "without": subject.allocated(0.7, curves[CLOSED]).shares,
-        "with": subject.allocated(0.7, power=hungry).shares,
+        "without": subject.allocated(0.7, curves[CLOSED], **subject.slopes(CLOSED)).shares,
+        "with": subject.allocated(0.7, power=hungry, **subject.slopes(CLOSED)).shares,
     }
     power = {
         name: sum(hungry(work.layers[weight], share) for weight, share in shares.items())
@@ -135,13 +144,14 @@ def trial(subject: Subject, images: int, shares_left: Sequence[float]) -> dict[s
 
 def agreement(subject: Subject, at: Sequence[float] = AGREED_AT) -> dict[str, float]:
     """By share: the rank correlation over layers of the closed form's distortion with the measured one."""
+    shares = subject.shares or TWENTIETHS
     curves = {
-        name: subject.allocated(0.5, **(settings | {"shares": TWENTIETHS})).curves
+        name: subject.allocated(0.5, **(settings | {"shares": shares})).curves
         for name, settings in SLOPES.items()
     }
     found = {}
     for share in at:
-        place = TWENTIETHS.index(share)
+        place = shares.index(share)
         ranks = [
             torch.stack([curve.distortion[place] for curve in curves[name].values()])
             .argsort()
@@ -175,9 +185,12 @@ def tune(network: nn.Module, subject: Subject, plan: Plan, images: int) -> None:
     session.finish()
 
 
-def deployed(subject: Subject) -> dict[str, Any]:
+def deployed(subject: Subject, rounds: int) -> dict[str, Any]:
     """At half of the multiply-adds: accuracy and microseconds of compiled networks, side by side."""
-    choices = {"uniform": dict.fromkeys(subject.names, 0.5), CLOSED: subject.allocated(0.5).shares}
+    choices = {
+        "uniform": dict.fromkeys(subject.names, 0.5),
+        CLOSED: subject.allocated(0.5, **subject.slopes(CLOSED)).shares,
+    }
     networks = {name: (subject.pruned(shares), plan_of(shares)) for name, shares in choices.items()}
     accuracies = {
         name: evaluate(compile_network(network, subject.example, plan), subject.data.held_out).top1
@@ -186,7 +199,7 @@ def deployed(subject: Subject) -> dict[str, Any]:
     dense: dict[str, tuple[nn.Module, Plan | None]] = {"dense": (subject.network, None)}
     return {
         "accuracies": accuracies,
-        "microseconds": clock({**dense, **networks}, subject.example),
+        "microseconds": clock({**dense, **networks}, subject.example, rounds),
     }
 
 
@@ -197,10 +210,11 @@ def run(quick: bool) -> Check:
     network, data, about = network_and_data()
     seeds, calibration, images, kept = ((0,), 64, 64, (0.5,)) if quick else ((0, 1, 2), 256, 6000, REMAINING)
     key = f"lpvit/{data.name}-{calibration}"
-    subjects = [Subject(network, data, seed, calibration) for seed in seeds]
+    shares = QUARTERS if quick else ()
+    subjects = [Subject(network, data, seed, calibration, shares) for seed in seeds]
     trials = [remembered(f"{key}-{one.seed}", partial(trial, one, images, kept)) for one in subjects]
     agreed = [remembered(f"{key}-{one.seed}-agreement", partial(agreement, one)) for one in subjects]
-    compiled = remembered(f"{key}-deployed", partial(deployed, subjects[0]))
+    compiled = remembered(f"{key}-deployed", partial(deployed, subjects[0], 3 if quick else 31))
     dense = accuracy(network, data)
     differences = (
         f"{about}, in place of DeiT and Swin on ImageNet: {dense:.2%}",

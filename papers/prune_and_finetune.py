@@ -35,30 +35,30 @@ class Amount:
     samples: int = 6_400
 
 
-QUICK = Amount((0,), 1, 300)
+QUICK, TESTED = Amount((0,), 1, 300), 500
 
 
-def timed(images: Images) -> dict[str, float]:
+def timed(images: Images, rounds: int) -> dict[str, float]:
     """Where a mask comes from does not change its time: one network, dense and pruned."""
     networks: dict[str, tuple[nn.Module, Plan | None]] = {"dense": (plain_network(images, 0), None)}
     for sparsity in SPARSITIES:
         network = plain_network(images, 0)
         begin(OneShot(), network, plan(sparsity)).finish()
         networks[f"{sparsity:.0%}"] = network, plan(sparsity)
-    return clock(networks, images.example)
+    return clock(networks, images.example, rounds)
 
 
 def run(quick: bool) -> Check:
     """All trials, those of earlier runs from the disk."""
     torch.set_num_threads(1)
-    amount, found = QUICK if quick else Amount(), images()
+    amount, found = QUICK if quick else Amount(), images(TESTED if quick else None)
     key = f"prune_and_finetune/{found.data.name}-{amount.epochs}x{amount.samples}"
     records: dict[str, list[dict[str, Any]]] = {name: [] for name in RATES}
     for seed, (name, rate) in product(amount.seeds, RATES.items()):
         recipe = Recipe(amount.epochs, rate, samples=amount.samples)
         trial = Trial(found, recipe, seed, f"{key}-{name}-{seed}", name == "adequate")
         records[name].append(remembered(f"{trial.key}-all", trial.run))
-    microseconds = remembered(f"{key}-clock", lambda: timed(found))
+    microseconds = remembered(f"{key}-clock", lambda: timed(found, 3 if quick else 31))
     differences = (
         f"{found.about}, a plain network of 61 thousand weights, in place of ResNet-20, VGG-11 and MobileNet-V2 on "
         "CIFAR-10 and CIFAR-100",

@@ -53,18 +53,23 @@ class Recipe:
     samples: int = 5_000
 
 
-def images() -> Images:
-    """CIFAR-10 at half its side, or the digits where it is absent."""
+def images(tested: int | None = None) -> Images:
+    """CIFAR-10 at half its side, or the digits where it is absent; the first `tested` of the test images, or all."""
     try:
         data, about = _halved(DATA["cifar10"]()), "CIFAR-10 at 16 x 16"
     except SpokeshaveError as reason:
         data, about = DATA["digits"](), f"digits in CIFAR-10's place ({reason})"
-    train = data.train
+    train, test = data.train, data.held_out
     assert isinstance(train, Batches)
+    assert isinstance(test, Batches)
     kept = len(train.labels) - len(train.labels) // HELD_BACK
     held_back = Batches(train.inputs[kept:], train.labels[kept:], 500)
     return Images(
-        replace(data, train=replace(train, inputs=train.inputs[:kept], labels=train.labels[:kept])),
+        replace(
+            data,
+            train=replace(train, inputs=train.inputs[:kept], labels=train.labels[:kept]),
+            held_out=replace(test, inputs=test.inputs[:tested], labels=test.labels[:tested]),
+        ),
         held_back,
         about,
     )
@@ -124,12 +129,14 @@ def deployed_accuracy(network: nn.Module, images: Images, plan: Plan | None = No
     return evaluate(compile_network(network.eval(), images.example, plan), images.test).top1
 
 
-def clock(networks: Mapping[str, tuple[nn.Module, Plan | None]], example: Tensor) -> dict[str, float]:
+def clock(
+    networks: Mapping[str, tuple[nn.Module, Plan | None]], example: Tensor, rounds: int = 31
+) -> dict[str, float]:
     """Microseconds of one image for each of the networks, compiled, side by side: medians."""
     deployed = {
         name: compile_network(network.eval(), example, plan) for name, (network, plan) in networks.items()
     }
-    run = interleave({name: partial(each, example) for name, each in deployed.items()}, rounds=31)
+    run = interleave({name: partial(each, example) for name, each in deployed.items()}, rounds)
     return {name: 1e6 * run.timing(name).median_seconds for name in networks}
 
 

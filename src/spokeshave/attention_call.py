@@ -66,7 +66,8 @@ class AttentionCall:
 
     def weigh(self, probabilities: Tensor) -> Tensor:
         """Values weighed by what somebody computed in the softmax's place, dropout included."""
-        return F.dropout(probabilities, self.dropout) @ self.value
+        kept = F.dropout(probabilities, self.dropout) if self.dropout else probabilities
+        return kept @ self.value
 
     def attend(self) -> Tensor:
         """PyTorch's own attention."""

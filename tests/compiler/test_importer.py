@@ -29,6 +29,7 @@ MAP = (5, 8, 6)
 TYPED = {
     "cube": lambda m, x: x**3,
     "repeated elements": lambda m, x: x[:, :, :1].expand(-1, -1, 3, -1),
+    "expanded as another": lambda m, x: x[:, :1].expand_as(x),
     "elements by number": lambda m, x: x[:, :, torch.tensor([2, 0, 1])],
     "roll": lambda m, x: x.roll((1, -2), (2, 3)),
     "chosen numbers": lambda m, x: torch.where((x > 0.5) & ~(x >= 1), 1.0, -2.0),

@@ -27,6 +27,7 @@ from spokeshave.compiler.importer.operands import (
 )
 from spokeshave.compiler.importer.structure import TENSOR, OutputStructure, Place, structure_of
 from spokeshave.compiler.importer.table import ANY_TYPE, OPERATORS
+from spokeshave.compiler.operations import Foreign
 from spokeshave.errors import SpokeshaveError
 from spokeshave.nesting import plainly_nested
 
@@ -47,12 +48,21 @@ def import_program(program: ExportedProgram, axes: BatchAxes | None = None) -> I
     """Import a program that was exported for one sample, its batch along `axes` (in front unless told).
 
     Weights keep their qualified names and are shared with the program; what is computed from weights alone is
-    computed now. An operator without a typed operation becomes `Foreign`. Raises SpokeshaveError for operators that
-    are not PyTorch's own, and for networks that change their buffers when they run.
+    computed now. A program is decomposed only where that may help, since PyTorch takes a second for it: where an
+    operator changes its arguments or has no typed operation. What has none even then becomes `Foreign`. Raises
+    SpokeshaveError for operators that are not PyTorch's own, and for networks that change their buffers when they run.
     """
+    program = plainly_nested(program)
+    if _is_functional(program):
+        imported = _read(program, axes)
+        if not any(isinstance(node.operation, Foreign) for node in imported.graph.nodes):
+            return imported
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        program = plainly_nested(program).run_decompositions({})
+        return _read(program.run_decompositions({}), axes)
+
+
+def _read(program: ExportedProgram, axes: BatchAxes | None) -> Imported:
     _check_signature(program)
     reader = _Reader(program, axes)
     for node in program.graph.nodes:
@@ -61,6 +71,15 @@ def import_program(program: ExportedProgram, axes: BatchAxes | None = None) -> I
         elif node.op == "call_function":
             reader.bound[node] = reader.read_call(node)
     return reader.imported()
+
+
+def _is_functional(program: ExportedProgram) -> bool:
+    """Whether no operator changes its arguments."""
+    called = [node.target for node in program.graph.nodes if node.op == "call_function"]
+    return all(
+        target is operator.getitem or (isinstance(target, OpOverload) and not target._schema.is_mutable)
+        for target in called
+    )
 
 
 @dataclass

@@ -185,6 +185,7 @@ DROPOUTS = ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropou
 MOVES = (
     *RESHAPES,
     "expand",
+    "expand_as",
     "repeat_interleave",
     "permute",
     "transpose",
@@ -198,7 +199,7 @@ OPERATORS: dict[str, ImportFunction] = {
     **dict.fromkeys((*COPIES, *DROPOUTS), unchanged),
     "native_dropout": unchanged_first,
     **dict.fromkeys(RESHAPES, reshape),
-    "expand": expand,
+    **dict.fromkeys(("expand", "expand_as"), expand),
     "repeat_interleave": repeat_interleave,
     "roll": roll,
     "index": index,
