@@ -87,6 +87,15 @@ def test_fragments_stay_whole_when_the_others_close_ranks() -> None:
     assert Polarized(8).contains(packed)
 
 
+def test_fragments_and_runs_beyond_the_row_are_the_row() -> None:
+    weight = torch.randn(4, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    beyond, row = Polarized(10**15), Polarized(12)
+    assert torch.equal(beyond.project(weight), row.project(weight))
+    assert torch.equal(beyond.signs(row.project(weight)), row.signs(row.project(weight)))
+    runs = (CrossbarPruned(0.5, crossbar=1, run=run) for run in (10**15, 12))
+    assert torch.equal(*(scheme.project(weight) for scheme in runs))
+
+
 def test_bytes_of_magnitudes_and_signs() -> None:
     weight = Polarized(8).project(torch.randn(4, 100, generator=torch.Generator().manual_seed(0)))
     packed = Polarized(8).pack(weight)

@@ -1,5 +1,8 @@
 """What holds for every scheme, on every kind of weight that it supports."""
 
+from collections.abc import Iterator
+from dataclasses import fields, replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -18,6 +21,17 @@ PAIRS = [
     if scheme.supports(shape) is None
 ]
 schemes = pytest.mark.parametrize("scheme", EVERY, ids=str)
+FAR = 10**15  # so many of anything fit in no memory
+
+
+def with_a_number_far_beyond(scheme: Scheme) -> Iterator[tuple[str, object]]:
+    """Each whole number of a scheme, alone or in a block, as `FAR`."""
+    for field in fields(scheme):
+        value = getattr(scheme, field.name)
+        if type(value) is int:
+            yield field.name, FAR
+        elif isinstance(value, tuple) and all(type(part) is int for part in value):
+            yield from ((field.name, (*value[:place], FAR, *value[place + 1 :])) for place in range(len(value)))
 
 
 def a_shape(scheme: Scheme) -> tuple[int, ...]:
@@ -162,3 +176,18 @@ def test_what_is_no_tensor_is_told(scheme: Scheme, thing: object) -> None:
     for ask in (scheme.project, scheme.pack, scheme.contains):
         with pytest.raises(SpokeshaveError, match="the weight must be a tensor, not of type"):
             ask(thing)
+
+
+@schemes
+def test_numbers_far_beyond_the_weight_are_refused_or_take_no_more_memory(scheme: Scheme) -> None:
+    weight = normal(a_shape(scheme))
+    for name, value in with_a_number_far_beyond(scheme):
+        try:
+            far = replace(scheme, **{name: value})
+            projected = far.project(weight)
+        except SpokeshaveError as reason:
+            assert str(FAR) in str(reason)
+            continue
+        assert far.contains(projected)
+        assert torch.equal(far.project(projected), projected)
+        assert torch.equal(far.pack(projected).unpack(), projected)

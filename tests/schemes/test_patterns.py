@@ -58,6 +58,14 @@ def test_more_sharing_is_further_away() -> None:
     assert kept == sorted(kept, reverse=True)
 
 
+def test_more_filters_than_there_are_means_all_of_them() -> None:
+    weight = torch.randn(5, 6, 3, 3, generator=torch.Generator().manual_seed(0))
+    beyond, all_of_them = Patterns(0.5, filters_sharing=10**15), Patterns(0.5, filters_sharing=5)
+    kept = beyond.project(weight)
+    assert torch.equal(kept, all_of_them.project(weight))
+    assert beyond.pack(kept).nbytes == all_of_them.pack(kept).nbytes
+
+
 def test_what_is_stored() -> None:
     weight = torch.randn(10, 6, 3, 3, generator=torch.Generator().manual_seed(0))
     for sharing in (1, 4):

@@ -86,14 +86,14 @@ class CrossbarPruned(Composable):
         """`[filters or runs, weights of one]`."""
         if self.along == "filters":
             return weight.flatten(1)
-        return in_fragments(weight, self.run, self.order).transpose(0, 1).flatten(1)
+        return in_fragments(weight, self._run(weight), self.order).transpose(0, 1).flatten(1)
 
     def _sizes(self, weight: Tensor) -> Tensor:
         """Filters or positions in each unit: the last run may be short."""
         if self.along == "filters":
             return torch.ones(weight.shape[0], dtype=torch.long)
-        positions = weight[0].numel()
-        return (positions - torch.arange(0, positions, self.run)).clamp(max=self.run)
+        positions, run = weight[0].numel(), self._run(weight)
+        return (positions - torch.arange(0, positions, run)).clamp(max=run)
 
     def _budget(self, weight: Tensor) -> int:
         total = int(self._sizes(weight).sum())
@@ -105,5 +105,9 @@ class CrossbarPruned(Composable):
         """What is said of every unit, for every weight."""
         if self.along == "filters":
             return units.view(-1, *[1] * (weight.dim() - 1)).expand(weight.shape)
-        runs = units[None, :, None].expand(weight.shape[0], -1, self.run)
+        runs = units[None, :, None].expand(weight.shape[0], -1, self._run(weight))
         return from_fragments(runs, tuple(weight.shape), self.order)
+
+    def _run(self, weight: Tensor) -> int:
+        """Word lines of a run: a longer one is the whole row."""
+        return min(self.run, weight[0].numel())

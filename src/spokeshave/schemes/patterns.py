@@ -31,8 +31,8 @@ class Patterns(Composable):
     weight outside the pattern does, so patterns of 4 entries make a layer 2.25 / (1 - kernel_sparsity) times smaller.
     `dictionary` is a name (ClickTrain's, arXiv 2011.10170: clicktrain_4, clicktrain_8, clicktrain_12) or a list of
     texts such as "110 110 000"; `learned_dictionary` finds one in a weight. Groups of `filters_sharing` neighbouring
-    filters have the same pattern for each input channel, or remove its kernels together: rows that share their columns
-    are computed together, so 4 or 8 are far quicker than 1.
+    filters have the same pattern for each input channel, or remove its kernels together (more than the layer has: all of
+    them): rows that share their columns are computed together, so 4 or 8 are far quicker than 1.
     """
 
     kernel_sparsity: float = 0.0
@@ -61,7 +61,7 @@ class Patterns(Composable):
         """Whether each kernel lies in a pattern, shared as it must be, and few enough kernels are in use."""
         if self.supports(shape_of(weight)):
             return False
-        used = by_filters(support(weight).flatten(2).int(), self.filters_sharing).any(1)
+        used = by_filters(support(weight).flatten(2).int(), self._sharing(tuple(weight.shape))).any(1)
         numbers = pattern_numbers(used, self._masks())
         prices = self._prices(tuple(weight.shape))
         in_use = (numbers >= 0).flatten().cpu()
@@ -71,15 +71,19 @@ class Patterns(Composable):
     def pack(self, weight: Tensor) -> PatternGroups:
         """Store kernels by pattern; raises SpokeshaveError outside the set."""
         check_member(NAME, self, weight, "a kernel has no pattern of the dictionary, or too many are in use")
-        return PatternGroups.of(weight, self._masks(), self.filters_sharing)
+        return PatternGroups.of(weight, self._masks(), self._sharing(tuple(weight.shape)))
 
     def _masks(self) -> Tensor:
         return as_masks(dictionary_of(self.dictionary))
 
     def _prices(self, shape: tuple[int, ...]) -> Tensor:
         """Filters of each group, which is how many kernels a channel of it has: `[groups, channels]`."""
-        filters = torch.arange(0, shape[0], self.filters_sharing)
-        return (shape[0] - filters).clamp(max=self.filters_sharing)[:, None].repeat(1, shape[1])
+        sharing = self._sharing(shape)
+        filters = torch.arange(0, shape[0], sharing)
+        return (shape[0] - filters).clamp(max=sharing)[:, None].repeat(1, shape[1])
+
+    def _sharing(self, shape: tuple[int, ...]) -> int:
+        return min(self.filters_sharing, shape[0])
 
     def _budget(self, shape: tuple[int, ...]) -> Budget:
         wanted = shape[0] * shape[1] * (1 - self.kernel_sparsity)
@@ -87,9 +91,10 @@ class Patterns(Composable):
 
     def _keep(self, worth: Tensor) -> Tensor:
         masks = self._masks().to(worth.device)
-        by_group = by_filters(worth.flatten(2), self.filters_sharing).sum(1)
+        sharing = self._sharing(tuple(worth.shape))
+        by_group = by_filters(worth.flatten(2), sharing).sum(1)
         best, pattern = (by_group @ masks.T.to(worth.dtype)).max(-1)
         prices, budget = self._prices(tuple(worth.shape)), self._budget(tuple(worth.shape))
         kept = keep_within_budget(best.flatten(), prices.flatten().to(worth.device), budget).view(best.shape)
         mask = masks[pattern] & kept[..., None]
-        return mask.repeat_interleave(self.filters_sharing, dim=0)[: len(worth)].view(worth.shape)
+        return mask.repeat_interleave(sharing, dim=0)[: len(worth)].view(worth.shape)
