@@ -237,7 +237,7 @@ def findings(trials: list[dict[str, Any]], times: dict[str, dict[str, float]]) -
             values,
             "ClickTrain",
             SHORT,
-            note="a control of ours",
+            control=True,
         ),
         Finding(
             "it takes a fraction of the time",
@@ -260,7 +260,7 @@ def findings(trials: list[dict[str, Any]], times: dict[str, dict[str, float]]) -
             note=f"at the cut what (w g)^2 chose still holds {left['ClickTrain']} of a layer's norm at most, what "
             f"magnitude chose {left['by magnitude']}, what chance chose {left['at random']}",
         ),
-        beats("it chooses better than chance", values, "ClickTrain", "at random", note="a control of ours"),
+        beats("it chooses better than chance", values, "ClickTrain", "at random", control=True),
         beats(
             "patterns lose less than whole filters",
             values,

@@ -250,14 +250,21 @@ def findings(
         for remaining in measured_at:
             at = f"{remaining:.0%}"
             claim = f"at {at} of the multiply-adds {name}, beats equal shares without training"
-            found.append(beats(claim, values, f"{name}, {at}", f"uniform, {at}", note=note))
+            pair = f"{name}, {at}", f"uniform, {at}"
+            found.append(beats(claim, values, *pair, note=note, control=name == MEASURED))
     tuned = {n: [each["fine_tuned"] for each in r] for n, r in records.items() if "fine_tuned" in r[0]}
     powers = [trial["power"] for trial in trials]
     last = f"{measured_at[-1]:.0%}"
     clocked, accuracies = compiled["microseconds"], compiled["accuracies"]
     return [
         *found,
-        beats("measured slopes do so after fine-tuning", tuned, f"{MEASURED}, {last}", f"uniform, {last}"),
+        beats(
+            "measured slopes do so after fine-tuning",
+            tuned,
+            f"{MEASURED}, {last}",
+            f"uniform, {last}",
+            control=True,
+        ),
         beats(
             "closed-form slopes do so after fine-tuning",
             tuned,
@@ -270,7 +277,8 @@ def findings(
             values,
             f"{CLOSED}, 50%",
             "random shares, 50%",
-            note=f"a control; {reason}",
+            note=reason,
+            control=True,
         ),
         beats("the block's Taylor score ranks better than magnitude", values, "Taylor", "magnitude"),
         beats(
@@ -279,7 +287,7 @@ def findings(
             "block Fisher",
             "Taylor",
         ),
-        beats("it ranks better than chance", values, "Taylor", "random", note="a control"),
+        beats("it ranks better than chance", values, "Taylor", "random", control=True),
         Finding(
             "the power term moves pruning to the hungry layers",
             "power down 1.4x on GPUs (another quantity)",

@@ -183,7 +183,7 @@ def findings(rows: list[dict[str, Any]], compiled: dict[str, Any], seconds: floa
         for label, what in (("pruned", "pruning"), ("quantized", f"pruning and {BITS:g} bits")):
             for peer in ALLOCATIONS[1:]:
                 claim = f"{what} at {sparsity:.0%}: the closed form keeps more accuracy than {peer} shares"
-                found.append(beats(claim, values(sparsity, label), "OPQ", peer))
+                found.append(beats(claim, values(sparsity, label), "OPQ", peer, control=True))
     accuracies, clocked = compiled["accuracies"], compiled["microseconds"]
     return [
         *found,
@@ -194,6 +194,7 @@ def findings(rows: list[dict[str, Any]], compiled: dict[str, Any], seconds: floa
             + ", ".join(f"{name} {value:.0f} µs" for name, value in clocked.items()),
             verdict(accuracies["OPQ"] > accuracies["uniform"]),
             "its claim is size, not speed: small layers keep more, and they are where the work is",
+            control=True,
         ),
         Finding("the allocation is found at once", "no search", f"{seconds:.2f} s", verdict(seconds < 10)),
     ]
@@ -214,6 +215,7 @@ def after_tuning(rows: list[dict[str, Any]]) -> list[Finding]:
                 "OPQ",
                 peer,
                 note=f"before: {spread(before['OPQ'])}, {spread(before[peer])}",
+                control=True,
             )
             for peer in ALLOCATIONS[1:]
         ),
@@ -229,6 +231,7 @@ def after_tuning(rows: list[dict[str, Any]]) -> list[Finding]:
             f"accuracies of compiled and trained networks differ by {apart:.2%} at most",
             verdict(apart <= 1 / TESTED),
             "levels in a table and a number a weight; one image of rounding in float32 is allowed",
+            control=True,
         ),
     ]
 

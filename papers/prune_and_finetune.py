@@ -82,7 +82,7 @@ def findings(records: dict[str, list[dict[str, Any]]]) -> list[Finding]:
 
 
 def _of_starts(right: Values, wrong: Values) -> list[Finding]:
-    most, again = SPARSITIES[-1], "a control of ours"
+    most = SPARSITIES[-1]
     twice = cell(TWICE, "one-shot", most), cell("fine-tuned", "one-shot", most)
     best = max(
         (name for name in wrong if name.startswith("ticket")), key=lambda name: statistics.fmean(wrong[name])
@@ -103,14 +103,15 @@ def _of_starts(right: Values, wrong: Values) -> list[Finding]:
             "",
             f"at {most:.0%} fine-tuned {spread(right[twice[1]])}, {TWICE} {spread(right[twice[0]])}",
             verdict(ahead(right[twice[1]], right[twice[0]])),
-            f"{again}: fine-tuned weights have been trained twice as long as a ticket's",
+            "fine-tuned weights have been trained twice as long as a ticket's",
+            control=True,
         ),
         Finding(
             "a magnitude mask beats a random one",
             "",
             f"at {most:.0%} {spread(right[twice[1]])}, {spread(right[cell('fine-tuned', 'random', most)])}",
             verdict(ahead(right[twice[1]], right[cell("fine-tuned", "random", most)])),
-            again,
+            control=True,
         ),
     ]
 
@@ -222,6 +223,7 @@ def _time(microseconds: dict[str, float]) -> Finding:
         + f", {microseconds['dense']:.0f} µs dense, an image, compiled",
         verdict(max(pruned.values()) < microseconds["dense"]),
         "the paper has no device; all starts and masks have the same time",
+        control=True,
     )
 
 

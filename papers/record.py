@@ -23,7 +23,7 @@ class Finding:
     """A claim, what was published for it, what was measured here, and the verdict with its reason.
 
     `published` is empty where the paper gives no number that was seen; a number that is only remembered is never put
-    there.
+    there. `control`: the claim is ours, not the paper's, such as that a choice beats a random one; it is counted apart.
     """
 
     claim: str
@@ -31,6 +31,7 @@ class Finding:
     measured: str
     verdict: Verdict
     note: str = ""
+    control: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,9 +112,8 @@ def table(name: str, findings: Sequence[Finding]) -> Table:
     """Claims beside measurements."""
     drawn = Table("claim", "published", "measured here", "verdict", "note", title=name)
     for finding in findings:
-        drawn.add_row(
-            finding.claim, finding.published or "-", finding.measured, finding.verdict, finding.note
-        )
+        judged = f"{finding.verdict} (our control)" if finding.control else finding.verdict
+        drawn.add_row(finding.claim, finding.published or "-", finding.measured, judged, finding.note)
     return drawn
 
 

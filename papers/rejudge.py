@@ -2,8 +2,8 @@
 
     python -m papers.rejudge
 
-Each result keeps its figures, date and code; findings whose verdict or note comes out otherwise are written anew, and
-`judged` says when and by which code. A check that keeps too little to be judged again is not among `CHECKS`.
+Each result keeps its figures, date and code; findings whose verdict or note comes out otherwise, or whether they are a
+control of ours, are written anew, and `judged` says when and by which code. A check that keeps too little to be judged again is not among `CHECKS`.
 """
 
 import json
@@ -25,9 +25,12 @@ from papers import (
     lpvit_sweeps,
     moe_pruner,
     opq,
+    opq_optimum,
+    opq_thresholds,
     prune_and_finetune,
     rtmobile,
     rtmobile_digits,
+    rtmobile_speed,
     spvit,
     spvit_latency,
     superbnn,
@@ -79,9 +82,15 @@ CHECKS: dict[str, Sequence[Callable[[Data], Sequence[Finding]]]] = {
     "opq": [
         lambda data: opq.findings(data["rows"], data["compiled"], data["allocation_seconds"]),
         lambda data: opq.after_tuning(data["fine_tuned"]),
+        lambda data: opq_optimum.findings(data["optimum"]["errors"]),
+        lambda data: opq_thresholds.findings(data["thresholds"]["rows"]),
     ],
     "prune_and_finetune": [lambda data: prune_and_finetune.findings(data["records"])],
-    "rtmobile": [rtmobile.findings, lambda data: rtmobile_digits.findings(data["digits"]["trials"])],
+    "rtmobile": [
+        rtmobile.findings,
+        lambda data: rtmobile_digits.findings(data["digits"]["trials"]),
+        lambda data: rtmobile_speed.findings(data["full_size"]),
+    ],
     "spvit": [_spvit, lambda data: spvit_latency.findings(data["latency"])],
     "tri_level_e_vit": [lambda data: list(tri_level_e_vit.findings(data["records"]))],
     "superbnn": [_superbnn],
@@ -90,11 +99,11 @@ CHECKS: dict[str, Sequence[Callable[[Data], Sequence[Finding]]]] = {
 
 def rejudged(document: Data, judges: Sequence[Callable[[Data], Sequence[Finding]]]) -> tuple[Data, list[str]]:
     """The result with today's verdicts, and the claims whose verdict is another one; figures stay as measured."""
-    found = {one.claim: asdict(one) for judge in judges for one in judge(document["data"])}
+    found = {one.claim: _judgement(asdict(one)) for judge in judges for one in judge(document["data"])}
     unknown = set(found) - {one["claim"] for one in document["findings"]}
     if unknown:
         raise ValueError(f"{document['name']}: not in its result, run the check again: {sorted(unknown)}")
-    findings = [one | _judgement(found.get(one["claim"], one)) for one in document["findings"]]
+    findings = [one | found.get(one["claim"], {}) for one in document["findings"]]
     changed = [
         f"{new['claim']}: {new['verdict']}"
         for old, new in zip(document["findings"], findings, strict=True)
@@ -104,7 +113,7 @@ def rejudged(document: Data, judges: Sequence[Callable[[Data], Sequence[Finding]
 
 
 def _judgement(finding: dict[str, Any]) -> dict[str, Any]:
-    return {key: finding[key] for key in ("verdict", "note")}
+    return {key: finding[key] for key in ("verdict", "note", "control")}
 
 
 def main() -> int:

@@ -57,7 +57,7 @@ class Study:
     def plans(self, subject: Subject, steps: Steps) -> list[Plan]:
         """A plan for each step."""
         fresh = self._fresh(subject)
-        return [plan_of(fresh, _pruned(fresh), step) for step in steps]
+        return [plan_of(fresh, pruned_names(fresh), step) for step in steps]
 
     def network(
         self, subject: Subject, label: str, steps: Steps, seed: int, random: bool = False
@@ -87,7 +87,7 @@ class Study:
         def judge() -> tuple[dict[str, Any], NativeDeployment]:
             network = self.network(subject, label, steps, seed, random)
             deployment = compile_network(network, self.speech.example, plan)
-            names = _pruned(network)
+            names = pruned_names(network)
             return {
                 "kind": subject.kind,
                 "scheme": label,
@@ -128,7 +128,8 @@ def _name(subject: Subject, label: str, seed: int) -> str:
     return f"{subject.kind}-{label}-{seed}".replace(" ", "_")
 
 
-def _pruned(network: nn.Module) -> list[str]:
+def pruned_names(network: nn.Module) -> list[str]:
+    """The input and recurrent matrices, which are pruned."""
     return [name for name, _ in network.named_parameters() if name.startswith("layers.weight")]
 
 

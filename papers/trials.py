@@ -74,10 +74,11 @@ def beats(
     other: str,
     published: str = "",
     note: str = "",
+    control: bool = False,
 ) -> Finding:
     """The finding that `one` is `ahead` of `other`; `values` are accuracies by name and seed."""
     measured = f"{one} {spread(values[one])}, {other} {spread(values[other])}"
-    return Finding(claim, published, measured, verdict(ahead(values[one], values[other])), note)
+    return Finding(claim, published, measured, verdict(ahead(values[one], values[other])), note, control)
 
 
 def random_shares(sizes: Mapping[str, float], kept: float, seed: int) -> dict[str, float]:

@@ -4,8 +4,7 @@ import math
 
 import pytest
 import torch
-from papers.rtmobile import RATES
-from papers.rtmobile_digits import findings
+from papers.rtmobile_digits import RATES, findings
 from papers.spoken_digits import BANDS, FAINT, FRAMES, bands, clip_accuracy
 from torch import nn
 

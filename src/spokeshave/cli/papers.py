@@ -65,7 +65,22 @@ def _entry(name: str, about: dict[str, Any]) -> dict[str, Any]:
     state, date = ("not run" if about.get("check") else "no check yet"), ""
     if result.is_file():
         document = json_format.loads(result.read_text())
-        verdicts = [finding["verdict"] for finding in document["findings"]]
-        state = f"{verdicts.count('reproduced')} of {len(verdicts)} claims reproduced"
-        date = document["date"]
+        state, date = _state(document["findings"]), document["date"]
     return {"name": name, "title": about["title"], "source": about["source"], "state": state, "date": date}
+
+
+def _state(findings: list[dict[str, Any]]) -> str:
+    """How many of the paper's claims were reproduced, and how many controls of ours came out.
+
+    >>> claim = {"verdict": "reproduced", "control": False}
+    >>> _state([claim, claim | {"verdict": "differs"}, claim | {"control": True}])
+    '1 of 2 claims reproduced, 1 of 1 controls of ours'
+    """
+    counts = []
+    for control in (False, True):
+        # a check that was last run before controls were told apart has none
+        verdicts = [each["verdict"] for each in findings if each.get("control", False) == control]
+        counts.append((verdicts.count("reproduced"), len(verdicts)))
+    (reproduced, claims), (held, controls) = counts
+    state = f"{reproduced} of {claims} claims reproduced"
+    return f"{state}, {held} of {controls} controls of ours" if controls else state

@@ -31,8 +31,8 @@ class Patterns(Composable):
     weight outside the pattern does, so patterns of 4 entries make a layer 2.25 / (1 - kernel_sparsity) times smaller.
     `dictionary` is a name (ClickTrain's, arXiv 2011.10170: clicktrain_4, clicktrain_8, clicktrain_12) or a list of
     texts such as "110 110 000"; `learned_dictionary` finds one in a weight. Groups of `filters_sharing` neighbouring
-    filters have the same pattern for each input channel, or remove its kernels together (more than the layer has: all of
-    them): rows that share their columns are computed together, so 4 or 8 are far quicker than 1.
+    filters, or all where there are fewer, have the same pattern for each input channel, or remove its kernels together:
+    rows that share their columns are computed together, so 4 or 8 are far quicker than 1.
     """
 
     kernel_sparsity: float = 0.0

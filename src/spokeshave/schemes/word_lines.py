@@ -27,7 +27,7 @@ def word_lines(shape: tuple[int, ...], order: Order) -> Tensor:
 
 
 def in_fragments(weight: Tensor, fragment: int, order: Order) -> Tensor:
-    """`[rows, fragments, fragment]`: runs of word lines, the last one filled with zeros; one that is longer is the row."""
+    """`[rows, fragments, fragment]`: runs of word lines, at most a whole row, the last one filled with zeros."""
     matrix = as_matrix(weight)[:, word_lines(tuple(weight.shape), order).to(weight.device)]
     fragment = min(fragment, matrix.shape[1])
     beyond = -matrix.shape[1] % fragment
