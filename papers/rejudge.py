@@ -3,7 +3,8 @@
     python -m papers.rejudge
 
 Each result keeps its figures, date and code; findings whose verdict or note comes out otherwise, or whether they are a
-control of ours, are written anew, and `judged` says when and by which code. A check that keeps too little to be judged again is not among `CHECKS`.
+control of ours, are written anew, and `judged` says when and by which code.
+A check that keeps too little to be judged again is not among `CHECKS`.
 """
 
 import json
@@ -15,10 +16,15 @@ from typing import Any, cast
 
 from bench import records
 from papers import (
+    auto_vit_acc,
     clicktrain,
     darb,
+    data_lottery_ticket,
     forms,
+    fpga_vs_mobile,
     grim,
+    heatvit,
+    heatvit_trials,
     joint_quantization,
     lpvit,
     lpvit_latency,
@@ -40,6 +46,12 @@ from papers.layerwise import Subject
 from papers.record import HERE, Finding
 
 Data = dict[str, Any]
+
+
+def _auto_vit_acc(data: Data) -> list[Finding]:
+    largest, records = auto_vit_acc.NETWORKS[-1], data["trials"]
+    mixed = auto_vit_acc.together(data["designs"][largest], records, largest)
+    return [auto_vit_acc.precision(records), mixed]
 
 
 def _grim(data: Data) -> list[Finding]:
@@ -64,10 +76,19 @@ def _superbnn(data: Data) -> list[Finding]:
 
 
 CHECKS: dict[str, Sequence[Callable[[Data], Sequence[Finding]]]] = {
+    "auto_vit_acc": [_auto_vit_acc],
     "clicktrain": [lambda data: clicktrain.findings(data["trials"], data["times"])],
     "darb": [lambda data: darb.findings(data, darb.LENGTHS)],
+    "data_lottery_ticket": [lambda data: list(data_lottery_ticket.findings(data["records"]))],
     "forms": [lambda data: forms.polarizing(data["lenet"])],
+    "fpga_vs_mobile": [
+        lambda data: [fpga_vs_mobile.accuracy(name, rows) for name, rows in data["measured"].items()]
+    ],
     "grim": [_grim],
+    "heatvit": [
+        lambda data: heatvit.training(data["exact"], data["untrained"], data["trained"]),
+        lambda data: heatvit_trials.findings(data["whole"], data["milliseconds"], data["engine"]),
+    ],
     "joint_quantization": [
         lambda data: joint_quantization.findings(
             data["rows"], data["float32"], data["detector"], data["energy"]

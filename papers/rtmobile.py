@@ -18,7 +18,7 @@ from papers.masks import Steps, block_structured, columns, rows, unstructured
 from papers.record import Check, Finding, Verdict, main, verdict
 from papers.speech import STEPS, frame_accuracy
 from papers.speech_trials import Study, Subject, densities, judged, per_step, pruned_names, study
-from papers.trials import ahead, spread
+from papers.trials import ahead, spread, within
 
 SUBJECT = Subject("gru", 128)
 WIDER = Subject("gru", 256)  # does BSP cost less where there is more to remove?
@@ -138,12 +138,12 @@ def findings(data: dict[str, Any]) -> list[Finding]:
 
 def free(test: dict[str, list[float]], label: str) -> Verdict:
     """Whether a scheme is shown to be less than half a point below the dense network."""
-    return verdict(ahead([one + FREE for one in test[label]], test["dense"]))
+    return verdict(within(test[label], test["dense"], FREE))
 
 
 def slowly(test: dict[str, list[float]], first: str, last: str) -> Verdict:
     """Whether the last rate is shown to cost less beyond the first than in the released logs."""
-    return verdict(ahead([one + SLOWLY for one in test[last]], test[first]))
+    return verdict(within(test[last], test[first], SLOWLY))
 
 
 def _why(data: dict[str, Any], label: str) -> str:

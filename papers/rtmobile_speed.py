@@ -64,23 +64,22 @@ def compiled(kept: Store, label: str, steps: Steps) -> Trial:
 
 
 def products(
-    network: nn.Module, held: Callable[[Tensor], Any], as_vector: Callable[[Tensor], Any]
-) -> Callable[[], None]:
+    network: nn.Module, held: Callable[[Tensor], Any], as_columns: Callable[[Tensor], Any]
+) -> Callable[[], list[Any]]:
     """The matrix products of a call: inputs of all steps at once, which flatters them, and states one by one."""
-    weights = {name: network.get_parameter(name).detach() for name in pruned_names(network)}
-    inputs = [
-        (held(one), as_vector(torch.randn(one.shape[1], STEPS)))
-        for name, one in weights.items()
-        if "_ih_" in name
-    ]
-    states = [(held(one), as_vector(torch.randn(HIDDEN))) for name, one in weights.items() if "_hh_" in name]
+    generator = torch.Generator().manual_seed(0)
+    pairs: dict[str, list[tuple[Any, Any]]] = {"_ih_": [], "_hh_": []}
+    for name in pruned_names(network):
+        weight = network.get_parameter(name).detach()
+        kind = next(kind for kind in pairs if kind in name)
+        shape = (weight.shape[1], STEPS) if kind == "_ih_" else (weight.shape[1],)
+        pairs[kind].append((held(weight), as_columns(torch.randn(shape, generator=generator))))
 
-    def run() -> None:
-        for matrix, columns in inputs:
-            matrix @ columns
+    def run() -> list[Any]:
+        found = [matrix @ columns for matrix, columns in pairs["_ih_"]]
         for _ in range(STEPS):
-            for matrix, state in states:
-                matrix @ state
+            states = [matrix @ state for matrix, state in pairs["_hh_"]]
+        return found + states
 
     return run
 
@@ -98,12 +97,20 @@ def sparse_rows_of_scipy(weight: Tensor) -> Any:
     return csr_matrix(weight.numpy())
 
 
+FORMS: dict[str, tuple[Callable[[Tensor], Any], Callable[[Tensor], Any]]] = {
+    "BLAS": (Tensor.contiguous, Tensor.contiguous),
+    "PyTorch CSR": (sparse_rows, Tensor.contiguous),
+    "SciPy CSR": (sparse_rows_of_scipy, Tensor.numpy),
+}
+"""How a peer holds a matrix, and what it is multiplied with."""
+
+
 def contenders(trials: Mapping[str, Trial], threads: int) -> dict[str, Callable[[], Any]]:
     """Everything that is timed on so many threads."""
     example, dense = torch.randn(1, STEPS, FEATURES), network_of([])
     calls: dict[str, Callable[[], Any]] = {
         "PyTorch": partial(dense, example),
-        "BLAS products": products(dense, Tensor.contiguous, Tensor.contiguous),
+        "BLAS products": products(dense, *FORMS["BLAS"]),
     }
     for label, one in trials.items():
         deployment = one.deployment
@@ -111,9 +118,9 @@ def contenders(trials: Mapping[str, Trial], threads: int) -> dict[str, Callable[
         calls[label] = partial(deployment, example)
     for rate, rates in RATES.items():
         network = network_of(block_structured(*rates))
-        calls[f"PyTorch CSR {rate}x"] = products(network, sparse_rows, Tensor.contiguous)
+        calls[f"PyTorch CSR {rate}x"] = products(network, *FORMS["PyTorch CSR"])
         if threads == 1:
-            calls[f"SciPy CSR {rate}x"] = products(network, sparse_rows_of_scipy, Tensor.numpy)
+            calls[f"SciPy CSR {rate}x"] = products(network, *FORMS["SciPy CSR"])
     return calls
 
 

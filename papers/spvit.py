@@ -20,7 +20,7 @@ from papers.keyword_transformer import HeardWords, digit_rows, heard_words
 from papers.record import Check, Finding, main, verdict
 from papers.small_vit import network_and_data
 from papers.token_trials import PACKAGE, Recipe, Subject
-from papers.trials import beats, remembered, spread
+from papers.trials import beats, remembered, spread, within
 from spokeshave.allocation.tokens import TokenBudget, allocate_tokens, token_losses
 from spokeshave.data import Batches, Data
 from spokeshave.devices import HostDevice
@@ -136,7 +136,6 @@ def findings(name: str, trials: Sequence[Mapping[str, Any]], reasons: Mapping[st
     accuracies = {kind: [each[kind]["accuracy"] for each in trials] for kind in trials[0]}
     removed = statistics.fmean(one["removed"] for one in packaged)
     trained = [each["dense"]["trained"] for each in trials]
-    lost = statistics.fmean(trained) - statistics.fmean(accuracies[PACKAGE])
     overhead = max(one["selectors"] for one in packaged)
     last = packaged[0]["tokens"][-1], packaged[0]["token_deviation"][-1]
     return [
@@ -145,7 +144,7 @@ def findings(name: str, trials: Sequence[Mapping[str, Any]], reasons: Mapping[st
             "",
             f"{removed:.1%} fewer (selectors included), {spread(accuracies[PACKAGE])} against "
             f"{spread(trained)} dense, trained as long",
-            verdict(removed >= 0.4 and lost <= 0.005),
+            verdict(removed >= 0.4 and within(accuracies[PACKAGE], trained, 0.005)),
             reasons["accuracy"],
         ),
         *(

@@ -26,7 +26,7 @@ from papers.tri_level_training import (
     side_by_side,
     trainee,
 )
-from papers.trials import ahead, remembered, spread
+from papers.trials import remembered, spread, within
 from spokeshave.data import Batches
 from spokeshave.measure import evaluate
 
@@ -82,7 +82,7 @@ def findings(records: Sequence[dict[str, Any]]) -> Iterator[Finding]:
         changes = [100 * (each[name]["accuracy"] - each["dense"]["accuracy"]) for each in records]
         deviation = statistics.stdev(changes) if len(changes) > 1 else 0.0
         dense, other = ([each[which]["accuracy"] for each in records] for which in ("dense", name))
-        accurate = ahead([one + NEARLY_EQUAL for one in other], dense)
+        accurate = within(other, dense, NEARLY_EQUAL)
         saved = 100 * (1 - statistics.fmean(seconds))
         published = "DeiT-T -15.2 % time, +0.4 points; DeiT-S -15.7 %, +0.1" if name == "all" else ""
         yield Finding(

@@ -57,6 +57,15 @@ def ahead(first: Sequence[float], second: Sequence[float]) -> bool:
     return statistics.fmean(gaps) > student * statistics.stdev(gaps) / math.sqrt(len(gaps))
 
 
+def within(first: Sequence[float], second: Sequence[float], loss: float) -> bool:
+    """Whether `first` is shown to be less than `loss` below `second`, by the same test.
+
+    >>> within([0.9, 0.8, 0.85], [0.9, 0.81, 0.85], 0.01), within([0.9, 0.8, 0.85], [0.9, 0.84, 0.85], 0.01)
+    (True, False)
+    """
+    return ahead([one + loss for one in first], second)
+
+
 def spread(values: Sequence[float]) -> str:
     """Mean and standard deviation over seeds, in percent; of a single seed the figure alone.
 

@@ -13,6 +13,7 @@ def test_the_list_has_every_system_with_its_state(spokeshave):
     for entry in entries.values():
         assert bool(entry["date"]) == ("claims reproduced" in entry["state"])
     assert entries["compvqc"]["state"] == "no check yet"
+    assert "controls of ours" in entries["opq"]["state"]
     code, out, _ = spokeshave("papers")
     assert code == 0
     assert "OPQ" in out

@@ -6,7 +6,7 @@ import tomllib
 from dataclasses import replace
 
 import pytest
-from papers.record import HERE, Check, Finding, add, write
+from papers.record import HERE, Check, Finding, add, table, write
 from torch import nn
 
 from papers import opq
@@ -42,8 +42,15 @@ def test_a_check_is_written_whole(tmp_path):
     write("made_up", check, tmp_path / "results" / "made_up.json")
     document = json.loads((tmp_path / "results" / "made_up.json").read_text())
     assert document["findings"][0]["claim"] == "it is fast"
+    assert document["findings"][0]["control"] is False
     assert document["data"] == {"rows": [1.5]}
     assert [path.name for path in (tmp_path / "results").iterdir()] == ["made_up.json"]
+
+
+def test_a_control_of_ours_is_told_from_the_papers_claims():
+    finding = Finding("it beats chance", "", "1 %", "reproduced", control=True)
+    _, _, _, verdicts, _ = table("made_up", [finding, replace(finding, control=False)]).columns
+    assert list(verdicts.cells) == ["reproduced (our control)", "reproduced"]
 
 
 def test_further_parts_of_a_result_outlive_a_full_run(tmp_path):

@@ -167,6 +167,34 @@ def test_everything_that_is_compared_at_a_rate_keeps_as_much(height, rate):
             assert float(kept) * rate == pytest.approx(1, rel=0.01), (name, shape)
 
 
+@pytest.mark.parametrize("rate", rtmobile.BESIDE)
+def test_what_rtmobile_compares_keeps_as_much_in_both_matrices_together(rate):
+    shapes = [(384, 39), (384, 128)]
+    total = sum(prod(shape) for shape in shapes)
+    for label, (steps, _) in rtmobile.compared((rate,), (rate,)).items():
+        if steps:
+            kept = sum(int(steps[-1](shape).project(torch.randn(shape)).count_nonzero()) for shape in shapes)
+            assert kept * rate / total == pytest.approx(1, rel=0.01), label
+
+
+def test_bsp_is_free_only_where_that_is_shown():
+    def found(bsp):
+        at = {
+            "dense": [0.6, 0.62],
+            f"BSP {rtmobile.MAIN}x": bsp,
+            f"unstructured {rtmobile.MAIN}x": [0.6, 0.62],
+        }
+        at |= {f"{name} {rtmobile.MAIN}x": [0.5, 0.52] for name in ("rows", "columns", "random BSP")}
+        at["BSP 301x"] = [0.55, 0.57]
+        trials = [one for label, values in at.items() for one in records(label, 0.1, values)]
+        times = {"dense": 3.0, f"BSP {rtmobile.MAIN}x": 2.0, "BSP 301x": 1.0}
+        data = {"trials": trials, "wider": [], "microseconds_per_step": times}
+        return [finding.verdict for finding in rtmobile.findings(data)]
+
+    assert found([0.598, 0.618]) == ["reproduced"] * 4
+    assert found([0.61, 0.59])[0] == "not reproduced"
+
+
 def test_darb_is_judged_by_its_order_and_by_time():
     accuracies = {
         "unstructured": 0.6,

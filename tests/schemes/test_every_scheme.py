@@ -31,7 +31,9 @@ def with_a_number_far_beyond(scheme: Scheme) -> Iterator[tuple[str, object]]:
         if type(value) is int:
             yield field.name, FAR
         elif isinstance(value, tuple) and all(type(part) is int for part in value):
-            yield from ((field.name, (*value[:place], FAR, *value[place + 1 :])) for place in range(len(value)))
+            yield from (
+                (field.name, (*value[:place], FAR, *value[place + 1 :])) for place in range(len(value))
+            )
 
 
 def a_shape(scheme: Scheme) -> tuple[int, ...]:
@@ -184,10 +186,10 @@ def test_numbers_far_beyond_the_weight_are_refused_or_take_no_more_memory(scheme
     for name, value in with_a_number_far_beyond(scheme):
         try:
             far = replace(scheme, **{name: value})
-            projected = far.project(weight)
-        except SpokeshaveError as reason:
-            assert str(FAR) in str(reason)
+        except SpokeshaveError:
             continue
-        assert far.contains(projected)
-        assert torch.equal(far.project(projected), projected)
-        assert torch.equal(far.pack(projected).unpack(), projected)
+        if far.supports(tuple(weight.shape)) is None:
+            projected = far.project(weight)
+            assert far.contains(projected)
+            assert torch.equal(far.project(projected), projected)
+            assert torch.equal(far.pack(projected).unpack(), projected)

@@ -40,9 +40,9 @@ class Polarized(Composable):
     """In every run of `fragment` positions of a row weights have one sign: `+ + 0 + | - 0 - -`.
 
     A row (output channel) is a column of a crossbar, its positions are word lines; conductances have no sign, so a
-    fragment, at most a whole row, needs one bit beside its sizes. `order` says which axis of a kernel runs fastest along
-    the word lines. With `by="energy"` a fragment keeps the sign with more squared weight, the nearest point; with "sum"
-    the sign of its sum, which is cheaper.
+    fragment, at most a whole row, needs one bit beside its sizes. `order` says which axis of a kernel runs fastest
+    along the word lines. With `by="energy"` a fragment keeps the sign with more squared weight, the nearest point; with
+    "sum" the sign of its sum, which is cheaper.
 
     >>> Polarized(2).project(torch.tensor([[3.0, -1.0, -2.0, 1.0, 0.5, 4.0]]))
     tensor([[ 3.0000,  0.0000, -2.0000,  0.0000,  0.5000,  4.0000]])
