@@ -3,7 +3,7 @@
     python -m papers.opq_thresholds
 
 ResNet-20 pretrained on CIFAR-10, pruned without training, batch-norm statistics measured afresh on other images for
-each seed. Peers: one magnitude threshold without OPQ's floors; one threshold for magnitudes over the layer's root mean
+each seed. Peers: one magnitude threshold without OPQ's floors; one for relative magnitudes, over the layer's root mean
 square; and one for LAMP's scores (arXiv 2010.07611), a weight's square over the sum of the squares in its layer that
 are no smaller. What is found goes into `opq.json`.
 """
@@ -32,7 +32,7 @@ BEGINS = "one threshold: "
 OURS, BARE, NORMALISED, LAMP = (
     "OPQ",
     "magnitudes without floors",
-    "magnitudes over the layer's",
+    "relative magnitudes",
     "LAMP's scores",
 )
 SAME = 0.999  # of the weights are kept, or go, in both
