@@ -25,8 +25,6 @@ from spokeshave.atomic import write_atomically
 from spokeshave.compiler import NativeDeployment, load_deployment
 from spokeshave.compiler.integers import IntegerDeployment
 from spokeshave.measure import interleave, limited_threads
-from spokeshave.measure.interleave import Clock
-from spokeshave.measure.side_by_side import REST_SECONDS
 
 
 @dataclass(frozen=True)
@@ -122,15 +120,13 @@ def store(quick: bool) -> Iterator[Store]:
         yield Store(Path(folder))
 
 
-def timed(calls: Mapping[str, Callable[[], Any]], rounds: int, threads: int = 1) -> dict[str, Any]:
-    """Milliseconds of a call, median and quartiles, of everything side by side in one interleaved run.
+def timed(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, Any]:
+    """Milliseconds of a call, median and quartiles, of everything side by side in one interleaved run, one thread.
 
-    Of one thread they are processor time, which leaves out what other programs of the machine took; of several it
-    would be their sum, so they are wall clock, and threads of the contender before get time to stop spinning.
+    They are of processor time, which leaves out what other programs of the machine took.
     """
-    clock: Clock = "processor" if threads == 1 else "wall"
-    with limited_threads(threads), torch.inference_mode():
-        run = interleave(calls, rounds, rest_seconds=0.0 if threads == 1 else REST_SECONDS, clock=clock)
+    with limited_threads(1), torch.inference_mode():
+        run = interleave(calls, rounds, clock="processor")
     found = {}
     for timing in run.timings:
         values = (timing.median_seconds, timing.lower_quartile, timing.upper_quartile)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from papers.masks import block_structured
 from papers.pruning import plan_of
-from papers.rtmobile_speed import FORMS, STEPS, by_threads, energy, products
+from papers.rtmobile_speed import FORMS, STEPS, by_threads, energy, products, quickest
 from papers.speech import Recognizer
 from papers.speech_trials import pruned_names
 
@@ -24,14 +24,6 @@ def test_every_form_of_a_matrix_gives_the_same_products():
             assert torch.allclose(one, torch.as_tensor(other), atol=1e-5)
 
 
-def timing(milliseconds):
-    return {
-        "milliseconds": milliseconds,
-        "lower_quartile": 0.99 * milliseconds,
-        "upper_quartile": 1.01 * milliseconds,
-    }
-
-
 @pytest.mark.parametrize(
     ("times", "verdicts"),
     [
@@ -46,9 +38,14 @@ def test_time_speed_and_peers_are_judged_by_rate(times, verdicts):
     milliseconds = dict(zip(weights, times, strict=True)) | peers
     run = {
         "load_average": 0.1,
-        "milliseconds": {label: timing(value) for label, value in milliseconds.items()},
+        "times": {label: {"milliseconds": value} for label, value in milliseconds.items()},
     }
     assert [one.verdict for one in by_threads("1", run, weights)] == verdicts
+
+
+def test_of_single_calls_the_quickest_counts():
+    found = quickest({"a": lambda: sum(range(10)), "b": lambda: sum(range(100_000))}, 2)
+    assert found["a"]["milliseconds"] < found["b"]["milliseconds"] <= found["b"]["median"]
 
 
 def test_energy_is_modelled_and_no_test_of_the_claim():
