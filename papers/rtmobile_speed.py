@@ -208,6 +208,7 @@ def by_threads(threads: str, run: dict[str, Any], weights: dict[str, int]) -> li
     fixed, rate, error = fixed_cost(
         [operations[label] for label in bsp], [1e-3 * times[label]["milliseconds"] for label in bsp]
     )
+    megabytes = {label: 4e-6 * count for label, count in weights.items()}
     peers = [label for label in times if label not in weights]
     slower = [label for label in bsp if any(us[peer] <= us[label] for peer in rivals(peers, label))]
     return [
@@ -224,7 +225,8 @@ def by_threads(threads: str, run: dict[str, Any], weights: dict[str, int]) -> li
             f"GOP/s: {_listed(speeds, weights)}; fixed {1e6 * fixed:.0f} us of a call of {STEPS} steps, beyond it "
             f"{rate / 1e9:.0f} GOP/s, within {error:.0%}",
             verdict(fixed > 0 and all(speeds[a] > speeds[b] for a, b in pairwise(bsp))),
-            f"least squares of relative errors over the rates of BSP; {about}",
+            "least squares of relative errors over the rates of BSP; what does not fit a core's caches is read at the "
+            f"speed of memory: MB of weights {_listed(megabytes, weights)}; {about}",
         ),
         Finding(
             f"{BEGINS}BSP takes less time than dense and sparse products alone, {on}",
