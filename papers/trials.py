@@ -60,7 +60,7 @@ def ahead(first: Sequence[float], second: Sequence[float]) -> bool:
 def within(first: Sequence[float], second: Sequence[float], loss: float) -> bool:
     """Whether `first` is shown to be less than `loss` below `second`, by the same test.
 
-    >>> within([0.9, 0.8, 0.85], [0.9, 0.81, 0.85], 0.01), within([0.9, 0.8, 0.85], [0.9, 0.84, 0.85], 0.01)
+    >>> within([0.9, 0.8, 0.85], [0.9, 0.81, 0.85], 0.02), within([0.9, 0.8, 0.85], [0.9, 0.84, 0.85], 0.02)
     (True, False)
     """
     return ahead([one + loss for one in first], second)
