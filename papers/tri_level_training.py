@@ -25,7 +25,7 @@ from spokeshave.samples import (
 
 SHAPE = Shape(width=48, heads=2, channels=1, side=28, convolutions=True)  # MNIST's images, 49 patches
 KEEP_EXAMPLES, KEEP_TOKENS, KEEP_LINKS = 0.8, 0.5, 0.5
-PLACES = (3,)  # of 4 blocks: late, where the class token has looked three times
+PLACES = (2,)  # of 4 blocks, where the class token has looked twice
 CHOOSING = 1  # the block whose attention says which links those behind it keep
 RATE = 2e-3
 STRIDE = 4  # of the patches that are asked which links stay
