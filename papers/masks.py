@@ -5,6 +5,7 @@ from math import prod
 
 from spokeshave.schemes.block_structured import BlockStructured
 from spokeshave.schemes.compressed_blocks import CompressedBlocks
+from spokeshave.schemes.n_of_m import NOfM
 from spokeshave.schemes.scheme import Scheme
 from spokeshave.schemes.unstructured import Unstructured
 from spokeshave.schemes.whole_blocks import Blocks
@@ -37,6 +38,12 @@ def columns(rate: float) -> Steps:
 def compressed_blocks(rate: float, block: int = 32) -> Steps:
     """CSB with square blocks."""
     return [lambda shape: CompressedBlocks(1 - 1 / rate, (block, min(block, shape[1])))]
+
+
+def banks(rate: float, bank: int) -> Steps:
+    """Bank-balanced sparsity: as many weights in every bank of a row, at least one."""
+    kept = max(1, round(bank / rate))
+    return [lambda shape: NOfM(kept, bank, "columns")]
 
 
 def block_structured(column_rate: float, row_rate: float) -> Steps:

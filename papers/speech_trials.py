@@ -4,11 +4,9 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import log
 from statistics import fmean
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -195,22 +193,6 @@ def borne(records: list[dict[str, Any]]) -> dict[str, float]:
             curves.setdefault(name, [(1.0, fmean(accuracies["dense"]))])
             curves[name].append((1 / fmean(realised[label]), fmean(values)))
     return {name: round(crossing(curve, least), 2) for name, curve in curves.items()}
-
-
-def times_borne(found: dict[str, Any]) -> dict[str, float]:
-    """By scheme: the time of a step at the rate that it bears, linear in the rate's logarithm between measured rates.
-
-    `found` has `trials`, `rates` and `microseconds_per_step`, as the checks write them.
-    """
-    times, realised = found["microseconds_per_step"], judged(found["trials"], "density")
-    curves: dict[str, list[tuple[float, float]]] = {}
-    for label, values in realised.items():
-        curves.setdefault(label.rpartition(" ")[0], []).append((-log(fmean(values)), times[label]))
-    at = {}
-    for name, rate in found["rates"].items():
-        points = np.array(sorted([(0.0, times["dense"]), *curves[name]]))
-        at[name] = float(np.interp(log(rate), points[:, 0], points[:, 1]))
-    return at
 
 
 def crossing(curve: list[tuple[float, float]], least: float) -> float:
