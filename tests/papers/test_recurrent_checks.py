@@ -9,7 +9,7 @@ from papers.deployments import Store
 from papers.layerwise import AtRandom
 from papers.masks import block_structured, compressed_blocks
 from papers.pruning import QUICK, by_admm, plan_of, realised_density
-from papers.speech_trials import borne, times_borne
+from papers.speech_trials import borne
 from torch import nn
 
 from papers import csb_integers, csb_rnn, darb, grim, keywords, rtmobile, speech
@@ -114,33 +114,39 @@ def test_the_rate_that_a_scheme_bears_is_read_between_rates():
     assert found == {"CSB": pytest.approx(8.0), "rows": pytest.approx(4 ** (1 / 3), abs=0.01)}
 
 
+def searched(rates, times):
+    """What a search leaves that ended at these rates, and times of a step there."""
+    found = {name: f"{name} {rate:g}x" for name, rate in rates.items()}
+    trials = [one for name, rate in rates.items() for one in records(found[name], 1 / rate, [0.6, 0.6])]
+    at = {name: f"{name} {csb_rnn.RATE}x" for name in ("CSB", "BSP", "unstructured", "random CSB")}
+    trials += [one for label in at.values() for one in records(label, 1 / csb_rnn.RATE, [0.5, 0.5])]
+    clocked = {found[name]: time for name, time in times.items()} | dict.fromkeys(at.values(), 3.0)
+    return {
+        "found": found,
+        "trials": records("dense", 1.0, [0.6, 0.6]) + trials,
+        "microseconds_per_step": {"dense": 9.0, **clocked, at["CSB"]: 2.0},
+    }
+
+
 @pytest.mark.parametrize(
     ("csb", "verdict"), [(16.0, "reproduced"), (8.0, "differs"), (5.0, "not reproduced")]
 )
 def test_csb_is_judged_by_the_best_of_the_others(csb, verdict):
-    times = {"CSB": 2.0, "BSP": 2.5, "rows": 3.0, "columns": 1.0, "unstructured": 3.0}
-    trials = [record for name in times for record in records(f"{name} 10x", 0.1, [0.5, 0.5])]
-    found = {
-        "rates": {"CSB": csb, "BSP": 6.0, "rows": 2.0, "columns": 1.5},
-        "microseconds_per_step": {"dense": 9.0} | {f"{name} 10x": time for name, time in times.items()},
-        "trials": records("dense", 1.0, [0.6, 0.6]) + trials,
-    }
-    borne_more, sooner, faster = csb_rnn.judgements(csb_rnn.Subject("gru", 8), found)
-    assert borne_more.verdict == verdict
+    rates = {"CSB": csb, "BSP": 6.0, "BBS": 4.0, "rows": 2.0, "columns": 1.5}
+    times = {"CSB": 12 / csb, "BSP": 2.0, "BBS": 3.0, "rows": 4.0, "columns": 5.0}
+    higher, sooner, faster, _ = csb_rnn.judgements(csb_rnn.Subject("gru", 8), searched(rates, times))
+    assert higher.verdict == verdict
     assert sooner.verdict == ("reproduced" if csb > 6 else "not reproduced")
     assert faster.verdict == "reproduced"
 
 
-def test_a_time_is_read_between_rates():
-    found = {
-        "rates": {"CSB": 8.0, "rows": 2.0},
-        "microseconds_per_step": {"dense": 9.0, "CSB 4x": 5.0, "CSB 16x": 1.0, "rows 4x": 7.0},
-        "trials": records("dense", 1.0, [0.6])
-        + records("CSB 4x", 1 / 4, [0.6])
-        + records("CSB 16x", 1 / 16, [0.6])
-        + records("rows 4x", 1 / 4, [0.6]),
-    }
-    assert times_borne(found) == pytest.approx({"CSB": 3.0, "rows": 8.0})
+def test_a_scheme_without_a_rate_is_the_dense_network():
+    found = searched(
+        dict.fromkeys(("CSB", "BSP", "BBS", "rows"), 4.0), dict.fromkeys(("CSB", "BSP", "BBS", "rows"), 2.0)
+    )
+    found["found"]["columns"] = "dense"
+    higher, *_ = csb_rnn.judgements(csb_rnn.Subject("gru", 8), found)
+    assert "columns 1.0x" in higher.measured
 
 
 @pytest.mark.parametrize(
@@ -158,10 +164,12 @@ def test_whole_numbers_may_lose_half_a_point(values, verdict):
     assert csb_integers.judgement(subject, "CSB 10x", found).verdict == "not reproduced"
 
 
-@pytest.mark.parametrize("rate", csb_rnn.RATES)
 @pytest.mark.parametrize("height", [384, 512])  # gates of 128 units
-def test_everything_that_is_compared_at_a_rate_keeps_as_much(height, rate):
+def test_everything_that_is_compared_at_a_rate_keeps_as_much(height):
+    rate = csb_rnn.RATE
     for name, steps in csb_rnn.schemes(rate).items():
+        if name == "BBS":
+            continue  # 3 of 32 are nearest
         for shape in ((height, 39), (height, 128)):
             kept = steps[-1](shape).project(torch.randn(shape)).count_nonzero() / prod(shape)
             assert float(kept) * rate == pytest.approx(1, rel=0.01), (name, shape)
@@ -199,6 +207,7 @@ def test_darb_is_judged_by_its_order_and_by_time():
     accuracies = {
         "unstructured": 0.6,
         "DARB": 0.58,
+        "BBS": 0.575,
         "BMWM": 0.57,
         "blocks": 0.5,
         "rows": 0.4,
