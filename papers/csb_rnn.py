@@ -101,8 +101,8 @@ def run(quick: bool) -> Check:
     differences = (
         f"{setting.speech.about}; networks of one layer of 128 units; the paper's ten networks were not to be had",
         f"the search begins at {STEP:g}x, for single weights at {FIRST['unstructured']:g}x, with a step of {STEP:g}, "
-        f"and ends with one of {STEP / 4:g}; lossless is within {100 * LOSS:g} point on held-back sentences, mean of the "
-        f"seeds; BBS keeps whole weights of {BANK}, so its rates are coarser",
+        f"and ends with one of {STEP / 4:g}; lossless is within {100 * LOSS:g} point on held-back sentences, mean of "
+        f"the seeds; BBS keeps whole weights of {BANK}, so its rates are coarser",
         "times are this CPU's; the FPGA's engine is modelled, on the keyword GRU-400 pruned layer by layer",
         "all gates of a layer are one matrix, its threshold is the matrix's",
         "BSP's two steps share the epochs of ADMM that every other scheme has in one",

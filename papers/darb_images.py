@@ -30,7 +30,7 @@ from spokeshave.networks import cifar_resnet
 from spokeshave.weights import weights_of
 
 BEGINS = "images: "
-LENGTH = 8
+LENGTH = 4
 SEEDS = (0, 1, 2)
 
 
@@ -38,7 +38,7 @@ SEEDS = (0, 1, 2)
 class Tuning:
     """How much is trained behind the pruning, with one cycle of the learning rate."""
 
-    images: int = 12_800
+    images: int = 6_400
     batch: int = 64
     rate: float = 0.01
 

@@ -116,9 +116,9 @@ def test_the_rate_that_a_scheme_bears_is_read_between_rates():
 
 def searched(rates, times):
     """What a search leaves that ended at these rates, and times of a step there."""
-    found = {name: f"{name} {rate:g}x" for name, rate in rates.items()}
+    found = {"dense": "dense"} | {name: f"{name} {rate:g}x" for name, rate in rates.items()}
     trials = [one for name, rate in rates.items() for one in records(found[name], 1 / rate, [0.6, 0.6])]
-    at = {name: f"{name} {csb_rnn.RATE}x" for name in ("CSB", "BSP", "unstructured", "random CSB")}
+    at = {name: f"{name} {csb_rnn.RATE}x" for name in csb_rnn.BESIDE}
     trials += [one for label in at.values() for one in records(label, 1 / csb_rnn.RATE, [0.5, 0.5])]
     clocked = {found[name]: time for name, time in times.items()} | dict.fromkeys(at.values(), 3.0)
     return {
@@ -134,7 +134,7 @@ def searched(rates, times):
 def test_csb_is_judged_by_the_best_of_the_others(csb, verdict):
     rates = {"CSB": csb, "BSP": 6.0, "BBS": 4.0, "rows": 2.0, "columns": 1.5}
     times = {"CSB": 12 / csb, "BSP": 2.0, "BBS": 3.0, "rows": 4.0, "columns": 5.0}
-    higher, sooner, faster, _ = csb_rnn.judgements(csb_rnn.Subject("gru", 8), searched(rates, times))
+    higher, sooner, faster = csb_rnn.judgements(csb_rnn.Subject("gru", 8), searched(rates, times))
     assert higher.verdict == verdict
     assert sooner.verdict == ("reproduced" if csb > 6 else "not reproduced")
     assert faster.verdict == "reproduced"
