@@ -81,8 +81,9 @@ def run(quick: bool) -> Check:
         "row_densities": densities,
     }
     differences = (
-        f"{data['subject']}; the paper's LSTM for words, its TIMIT network, AlexNet and VGG-16 are not repeated",
-        f"BBS with banks of {BANK} inputs, which the paper may not compare with",
+        f"{data['subject']}; the paper's LSTM for words, its TIMIT network, AlexNet and VGG-16 are not repeated, a "
+        "ResNet-20 stands for convolutions",
+        f"BBS has banks of {BANK} inputs; whether the paper compares with it was not seen",
         "decoding on this CPU and in bits of index; the paper's is a circuit, its measure of efficiency was not seen",
         "BMWM's last segment of 39 inputs, 7 long, keeps 7/16 of a weight, rounded to none; all others keep as many",
         "a row's length is chosen for what the row keeps with it, not read off its density under unstructured pruning",

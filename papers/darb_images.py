@@ -3,12 +3,13 @@
     python -m papers.darb_images
 
 The pretrained CIFAR-10 ResNet-20, its first convolution and its classifier left dense, is pruned in one shot by the
-schemes of `darb.py` at one density, and what is left is trained on for a moment, three seeds. The compiled network is
+schemes of `darb.py` at two densities, and what is left is trained on for a moment, three seeds. The compiled network is
 judged on all test images; those of the first seed are timed in one interleaved run. What is found goes into
 `darb.json`.
 """
 
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -30,7 +31,7 @@ from spokeshave.networks import cifar_resnet
 from spokeshave.weights import weights_of
 
 BEGINS = "images: "
-LENGTH = 4
+LENGTHS = (2, 4)  # of segments: where the loss of single weights begins, and where it is clear
 SEEDS = (0, 1, 2)
 
 
@@ -80,21 +81,21 @@ def trial(kept: Store, data: Data, label: str, steps: Steps, random: bool, seed:
             "weight_bytes": deployment.manifest.weight_bytes,
         }, deployment
 
-    return kept.trial(
-        f"darb-images-{label}-{seed}".replace(" ", "_"), (LENGTH, asdict(TUNING), label, seed), make
-    )
+    return kept.trial(f"darb-images-{label}-{seed}".replace(" ", "_"), (asdict(TUNING), label, seed), make)
 
 
-def findings(records: list[dict[str, Any]], milliseconds: dict[str, float]) -> list[Finding]:
+def findings(records: list[dict[str, Any]], milliseconds: Mapping[str, float]) -> list[Finding]:
     """The order of the schemes, and what pruning saves of the time."""
-    times = {label.rpartition(" ")[0] or label: 1e3 * value for label, value in milliseconds.items()}
+    times = {label: 1e3 * value for label, value in milliseconds.items()}
+    darb = [times[f"DARB 1:{length}"] for length in LENGTHS]
     return [
-        order(records, LENGTH, "accuracy", BEGINS),
+        *(order(records, length, "accuracy", BEGINS) for length in LENGTHS),
         Finding(
             f"{BEGINS}in DARB an image takes less time than in the dense network",
-            "no time of a CPU is published",
-            "microseconds of an image: " + ", ".join(f"{name} {value:.0f}" for name, value in times.items()),
-            verdict(times["DARB"] < times["dense"]),
+            "",
+            "microseconds of an image: "
+            + ", ".join(f"{label} {value:.0f}" for label, value in times.items()),
+            verdict(max(darb) < times["dense"]),
             "one thread, float32, first seed; each row of DARB and BMWM gathers inputs of its own",
         ),
     ]
@@ -106,14 +107,14 @@ def main() -> int:
     data = DATA["cifar10"]()
     assert isinstance(data.held_out, Batches)
     compared: dict[str, tuple[Steps, bool]] = {"dense": ([], False)}
-    compared |= {f"{name} 1:{LENGTH}": chosen for name, chosen in schemes(LENGTH).items()}
+    for length in LENGTHS:
+        compared |= {f"{name} 1:{length}": chosen for name, chosen in schemes(length).items()}
     with store(False) as kept:
         make = partial(trial, kept, data)
         trials = [make(label, *chosen, seed) for label, chosen in compared.items() for seed in SEEDS]
         clocked = timed(first_seed(trials, data.held_out.inputs[:1]), 31)
-    milliseconds = {label: one["milliseconds"] for label, one in clocked.items()}
     records = [one.record for one in trials]
-    found = findings(records, milliseconds)
+    found = findings(records, {label: one["milliseconds"] for label, one in clocked.items()})
     add(HERE / "results" / "darb.json", BEGINS, found, "images", {"trials": records, "times": clocked})
     return 0
 
