@@ -73,7 +73,7 @@ def run(quick: bool) -> Check:
     with store(quick) as kept:
         setting, label = study(kept, quick), f"CSB {RATE}x"
         for subject, blocks in ({Subject("lstm", 32): ()} if quick else SUBJECTS).items():
-            searched = search(setting, subject, blocks, STEP if quick else MOST)
+            searched = search(setting, subject, blocks, *((1.0, STEP) if quick else (LOSS, MOST)))
             trials = [
                 *chain.from_iterable(one.trials for one in searched.values()),
                 *beside(setting, subject),
@@ -110,10 +110,12 @@ def run(quick: bool) -> Check:
     return Check(tuple(findings), differences, setting.seeds, data)
 
 
-def search(setting: Study, subject: Subject, blocks: Sequence[int], most: float) -> dict[str, Searched]:
+def search(
+    setting: Study, subject: Subject, blocks: Sequence[int], loss: float, most: float
+) -> dict[str, Searched]:
     """By scheme: what progressive pruning tried and where it ended; the dense network is among them."""
     dense = setting.trials(subject, "dense", [])
-    least = mean_of(dense, "held_back") - LOSS
+    least = mean_of(dense, "held_back") - loss
 
     def one(name: str) -> Searched:
         tried: dict[str, list[Trial]] = {}
