@@ -31,7 +31,7 @@ from papers.speech_trials import (
     per_step,
     study,
 )  # fmt: skip
-from papers.trials import spread
+from papers.trials import beats, spread
 
 SUBJECTS = {Subject("lstm", 128): (16, 64), Subject("gru", 128): ()}  # and sizes of blocks beside 32
 RATE = 9.8  # whole columns of 39 and of 128 inputs meet it to 1 %, as everything finer does
@@ -160,7 +160,7 @@ def beside(setting: Study, subject: Subject) -> list[Trial]:
 
 
 def judgements(subject: Subject, found: Mapping[str, Any]) -> list[Finding]:
-    """CSB's rate beside the others', and its time beside theirs at these rates and at equal density."""
+    """CSB's rate beside the others', and its time beside theirs at these rates and at equal density, and accuracy."""
     kind, times, labels = subject.kind.upper(), found["microseconds_per_step"], found["found"]
     first = {record["scheme"]: record for record in reversed(found["trials"])}
     at = {name: f"{name} {RATE}x" for name in BESIDE}
@@ -186,10 +186,17 @@ def judgements(subject: Subject, found: Mapping[str, Any]) -> list[Finding]:
             verdict(times[at["CSB"]] < CLEAR * times[at["unstructured"]]),
             f"{1 - times[at['CSB']] / times[at['unstructured']]:.1%} less, clear from {1 - CLEAR:.0%}; as kernels read "
             "them, the head's 33 kB included: "
-            + ", ".join(f"{name} {size:.0f} kB" for name, size in kilobytes.items())
-            + "; frame accuracy "
-            + ", ".join(f"{name} {spread(test[label])}" for name, label in at.items())
-            + f"; {densities(found['trials'], f'{RATE}x')}",
+            + ", ".join(f"{name} {size:.0f} kB" for name, size in kilobytes.items()),
+        ),
+        *(
+            beats(
+                f"{kind}: at {RATE}x {better} is ahead of {worse}",
+                {name: test[label] for name, label in at.items()},
+                better,
+                worse,
+                note=f"frame accuracy; {densities(found['trials'], f'{RATE}x')}",
+            )
+            for better, worse in (("unstructured", "CSB"), ("CSB", "BSP"), ("CSB", "random CSB"))
         ),
     ]
 

@@ -134,10 +134,13 @@ def searched(rates, times):
 def test_csb_is_judged_by_the_best_of_the_others(csb, verdict):
     rates = {"CSB": csb, "BSP": 6.0, "BBS": 4.0, "rows": 2.0, "columns": 1.5}
     times = {"CSB": 12 / csb, "BSP": 2.0, "BBS": 3.0, "rows": 4.0, "columns": 5.0}
-    higher, sooner, faster = csb_rnn.judgements(csb_rnn.Subject("gru", 8), searched(rates, times))
+    higher, sooner, faster, *accuracies = csb_rnn.judgements(
+        csb_rnn.Subject("gru", 8), searched(rates, times)
+    )
     assert higher.verdict == verdict
     assert sooner.verdict == ("reproduced" if csb > 6 else "not reproduced")
     assert faster.verdict == "reproduced"
+    assert [one.verdict for one in accuracies] == ["not reproduced"] * 3  # all alike
 
 
 def test_a_scheme_without_a_rate_is_the_dense_network():
