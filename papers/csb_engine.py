@@ -1,4 +1,4 @@
-"""CSB-RNN's engine (arXiv 2005.05758): what sharing work between neighbours is worth, modelled.
+"""Further part of CSB-RNN's check: what sharing work between neighbours is worth on its engine, modelled.
 
 The keyword GRU-400 is brought into CSB layer by layer, and its real matrices are scheduled on groups of multipliers
 that share with nobody, across, down, and both ways. Every schedule is carried out and compared with the product itself.
@@ -76,19 +76,6 @@ def carried_out(schedules: Sequence[CSBSchedule], matrices: Sequence[Tensor]) ->
     }
 
 
-def engine() -> tuple[list[Finding], list[dict[str, Any]]]:
-    """What is found, and the figures of every seed."""
-    torch.manual_seed(0)
-    trials = [
-        remembered(f"csb_engine/{block}-{seed}", partial(trial, seed, block))
-        for block in BLOCKS
-        for seed in SEEDS
-    ]
-    by_block = {block: [one for one in trials if one["block"] == block] for block in BLOCKS}
-    compared = [finding(name, block, found) for block, found in by_block.items() for name in ENGINES]
-    return [*compared, latency(by_block[BLOCKS[-1]])], trials
-
-
 def finding(name: str, block: int, trials: Sequence[Mapping[str, Any]]) -> Finding:
     """Use of the multipliers by the way of sharing."""
     used = {way: [one[name][way]["utilisation"] for one in trials] for way in SHARING}
@@ -124,7 +111,15 @@ def latency(trials: Sequence[Mapping[str, Any]]) -> Finding:
 
 def main() -> int:
     """Put the engine's findings into the check's result, in the place of those that were there."""
-    findings, trials = engine()
+    torch.manual_seed(0)
+    trials = [
+        remembered(f"csb_engine/{block}-{seed}", partial(trial, seed, block))
+        for block in BLOCKS
+        for seed in SEEDS
+    ]
+    by_block = {block: [one for one in trials if one["block"] == block] for block in BLOCKS}
+    compared = [finding(name, block, found) for block, found in by_block.items() for name in ENGINES]
+    findings = [*compared, latency(by_block[BLOCKS[-1]])]
     add(RESULT, BEGINS, findings, "engine", {"trials": trials})
     return 0
 

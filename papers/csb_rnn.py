@@ -17,7 +17,6 @@ from typing import Any
 import torch
 
 from papers import csb_index, csb_integers
-from papers.csb_engine import engine
 from papers.deployments import Trial, first_seed, store, timed
 from papers.masks import Steps, banks, block_structured, columns, compressed_blocks, rows, unstructured
 from papers.rate_search import largest_rate
@@ -95,15 +94,12 @@ def run(quick: bool) -> Check:
                 csb_index.judgement(subject, found["index"]),
                 csb_integers.judgement(subject, label, found),
             ]
-    if not quick:
-        shared, data["engine"] = engine()
-        findings += shared
     differences = (
         f"{setting.speech.about}; networks of one layer of 128 units; the paper's ten networks were not to be had",
         f"the search begins at {STEP:g}x, for single weights at {FIRST['unstructured']:g}x, with a step of {STEP:g}, "
         f"and ends with one of {STEP / 4:g}; lossless is within {100 * LOSS:g} point on held-back sentences, mean of "
         f"the seeds; BBS keeps whole weights of {BANK}, so its rates are coarser",
-        "times are this CPU's; the FPGA's engine is modelled, on the keyword GRU-400 pruned layer by layer",
+        "times are this CPU's; the FPGA's engine is modelled (`csb_engine.py`), on GRU-400 pruned layer by layer",
         "all gates of a layer are one matrix, its threshold is the matrix's",
         "BSP's two steps share the epochs of ADMM that every other scheme has in one",
     )
