@@ -89,11 +89,7 @@ def run(quick: bool) -> Check:
                 "index": csb_index.index_costs(setting, subject, indexed),
             }
             data[f"{subject.kind}, {subject.hidden} units"] = found
-            findings += [
-                *judgements(subject, found),
-                csb_index.judgement(subject, found["index"]),
-                csb_integers.judgement(subject, label, found),
-            ]
+            findings += judgements(subject, found)
     differences = (
         f"{setting.speech.about}; networks of one layer of 128 units; the paper's ten networks were not to be had",
         f"the search begins at {STEP:g}x, for single weights at {FIRST['unstructured']:g}x, with a step of {STEP:g}, "
@@ -165,6 +161,8 @@ def judgements(subject: Subject, found: Mapping[str, Any]) -> list[Finding]:
     rates = {name: 1 / fmean(realised[label]) for name, label in labels.items() if name != "dense"}
     return [
         _rates(kind, found, rates),
+        csb_index.judgement(subject, found["index"]),
+        csb_integers.judgement(subject, at["CSB"], found),
         Finding(
             f"{kind}: at these rates CSB takes less time than BSP, BBS, whole rows and whole columns",
             "",
@@ -191,6 +189,7 @@ def judgements(subject: Subject, found: Mapping[str, Any]) -> list[Finding]:
                 better,
                 worse,
                 note=f"frame accuracy; {densities(found['trials'], f'{RATE}x')}",
+                control=worse != "BSP",
             )
             for better, worse in (("unstructured", "CSB"), ("CSB", "BSP"), ("CSB", "random CSB"))
         ),

@@ -84,9 +84,9 @@ def trial(kept: Store, data: Data, label: str, steps: Steps, random: bool, seed:
     return kept.trial(f"darb-images-{label}-{seed}".replace(" ", "_"), (asdict(TUNING), label, seed), make)
 
 
-def findings(records: list[dict[str, Any]], milliseconds: Mapping[str, float]) -> list[Finding]:
+def findings(records: list[dict[str, Any]], clocked: Mapping[str, Mapping[str, float]]) -> list[Finding]:
     """The order of the schemes, and what pruning saves of the time."""
-    times = {label: 1e3 * value for label, value in milliseconds.items()}
+    times = {label: 1e3 * one["milliseconds"] for label, one in clocked.items()}
     darb = [times[f"DARB 1:{length}"] for length in LENGTHS]
     return [
         *(order(records, length, "accuracy", BEGINS) for length in LENGTHS),
@@ -114,8 +114,8 @@ def main() -> int:
         trials = [make(label, *chosen, seed) for label, chosen in compared.items() for seed in SEEDS]
         clocked = timed(first_seed(trials, data.held_out.inputs[:1]), 31)
     records = [one.record for one in trials]
-    found = findings(records, {label: one["milliseconds"] for label, one in clocked.items()})
-    add(HERE / "results" / "darb.json", BEGINS, found, "images", {"trials": records, "times": clocked})
+    figures = {"trials": records, "times": clocked}
+    add(HERE / "results" / "darb.json", BEGINS, findings(records, clocked), "images", figures)
     return 0
 
 

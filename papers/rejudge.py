@@ -18,7 +18,9 @@ from bench import records
 from papers import (
     auto_vit_acc,
     clicktrain,
+    csb_rnn,
     darb,
+    darb_images,
     data_lottery_ticket,
     forms,
     fpga_vs_mobile,
@@ -54,6 +56,14 @@ def _auto_vit_acc(data: Data) -> list[Finding]:
     return [auto_vit_acc.precision(records), mixed]
 
 
+def _csb_rnn(data: Data) -> list[Finding]:
+    return [
+        finding
+        for subject in csb_rnn.SUBJECTS
+        for finding in csb_rnn.judgements(subject, data[f"{subject.kind}, {subject.hidden} units"])
+    ]
+
+
 def _grim(data: Data) -> list[Finding]:
     found: list[Finding] = []
     for about, each in data.items():
@@ -78,7 +88,11 @@ def _superbnn(data: Data) -> list[Finding]:
 CHECKS: dict[str, Sequence[Callable[[Data], Sequence[Finding]]]] = {
     "auto_vit_acc": [_auto_vit_acc],
     "clicktrain": [lambda data: clicktrain.findings(data["trials"], data["times"])],
-    "darb": [lambda data: darb.findings(data, darb.LENGTHS)],
+    "csb_rnn": [_csb_rnn],
+    "darb": [
+        lambda data: darb.findings(data, darb.LENGTHS),
+        lambda data: darb_images.findings(data["images"]["trials"], data["images"]["times"]),
+    ],
     "data_lottery_ticket": [lambda data: list(data_lottery_ticket.findings(data["records"]))],
     "forms": [lambda data: forms.polarizing(data["lenet"])],
     "fpga_vs_mobile": [

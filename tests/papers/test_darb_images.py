@@ -31,7 +31,8 @@ def test_images_are_judged_by_order_and_time(faster):
         for label, value in ({"dense": 0.91} | means).items()
         for seed in range(3)
     ]
-    times = {one["scheme"]: 1.0 for one in trials} | {f"DARB 1:{n}": 0.5 if faster else 2.0 for n in LENGTHS}
+    darb = {"milliseconds": 0.5 if faster else 2.0}
+    times = {one["scheme"]: {"milliseconds": 1.0} for one in trials} | {f"DARB 1:{n}": darb for n in LENGTHS}
     *orders, clock = findings(trials, times)
     assert [one.verdict for one in orders] == ["reproduced"] * len(LENGTHS)
     assert clock.verdict == ("reproduced" if faster else "not reproduced")
