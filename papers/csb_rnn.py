@@ -23,6 +23,7 @@ from papers.rate_search import largest_rate
 from papers.record import Check, Finding, Verdict, main, verdict
 from papers.speech_trials import (
     LOSS,
+    ROUNDS,
     Study,
     Subject,
     densities,
@@ -79,7 +80,7 @@ def run(quick: bool) -> Check:
             ]
             wanted = {one.label for one in searched.values()} | {f"{name} {RATE}x" for name in BESIDE}
             clocked = [one for one in trials if one.record["scheme"] in wanted]
-            times = timed(first_seed(clocked, setting.speech.example), 3 if quick else 31)
+            times = timed(first_seed(clocked, setting.speech.example), 3 if quick else ROUNDS)
             indexed = {name: (one.label, one.steps) for name, one in searched.items() if name in INDEXED}
             found: dict[str, Any] = {
                 "trials": [one.record for one in trials],
