@@ -18,7 +18,7 @@ from papers.trials import ahead
 from spokeshave.compiler import NativeDeployment, compile_network
 from spokeshave.plan import Plan
 
-ROUNDS = 1001  # of an interleaved run; a call takes a tenth of a millisecond
+ROUNDS = 101  # of an interleaved run, of many calls each
 LOSS = 0.01  # of the frames, one point of accuracy: where a scheme's rate is read off
 
 
