@@ -179,7 +179,7 @@ def _decoding(data: dict[str, Any], length: int) -> Finding:
         + ", ".join(figures),
         verdict(faster > 1),
         f"blocks take {faster:.2f} of DARB's time: a vector CPU loads dense blocks whole and gathers for DARB; "
-        "the paper's circuit has a multiplexer a lane; zeros that fill up the last segments of BMWM and BBS count as index",
+        "the paper's circuit has a multiplexer a lane; zeros that fill up the last segments of BMWM and BBS count",
     )
 
 
