@@ -263,3 +263,30 @@ def test_what_cannot_be_met_or_read_gets_a_sentence(network, batches):
         allocate_equal_slope(EqualSlope(), network, EXAMPLE, batches, lambda share: "half")
     with pytest.raises(SpokeshaveError, match="not one batch"):
         allocate_equal_slope(EqualSlope(), network, EXAMPLE, [], unstructured)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"cost": 5}, "cost must be a function"),
+        ({"cost": lambda plan: None}, "what cost gives must be at least 0 and finite, not None"),
+        ({"cost": lambda plan: float("nan")}, "what cost gives must be at least 0 and finite, not nan"),
+        ({"curves": 3}, "curves must be those of an earlier allocation"),
+        ({"curves": {"0.weight": 3}}, "the curve of 0.weight must be one of an earlier allocation"),
+    ],
+)
+def test_costs_and_curves_of_other_kinds(network, batches, given, sentence):
+    with pytest.raises(SpokeshaveError, match=sentence):
+        allocate_equal_slope(EqualSlope(0.5), network, EXAMPLE, batches, unstructured, **given)
+
+
+def test_a_power_that_is_no_number(network, batches):
+    method = EqualSlope(0.5, power=lambda layer, share: None)
+    with pytest.raises(SpokeshaveError, match="what power gives must be at least 0 and finite, not None"):
+        allocate_equal_slope(method, network, EXAMPLE, batches, unstructured)
+
+
+def test_data_that_are_not_numbers(network, batches):
+    broken = [(inputs * float("nan"), labels) for inputs, labels in batches]
+    with pytest.raises(SpokeshaveError, match="not finite"):
+        allocate_equal_slope(EqualSlope(0.5), network, EXAMPLE, broken, unstructured)

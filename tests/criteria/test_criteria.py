@@ -273,3 +273,19 @@ def test_a_frozen_weight_has_no_gradient(criterion, network, batches):
     network.get_parameter(NAMES[0]).requires_grad_(False)
     with pytest.raises(SpokeshaveError, match=r"0.weight is frozen \(requires_grad is False\)"):
         saliencies(criterion, network, NAMES, batches)
+
+
+@pytest.mark.parametrize(
+    ("loss", "sentence"),
+    [
+        (lambda scores, labels: 1.0, "not one of type float"),
+        (
+            lambda scores, labels: F.cross_entropy(scores, labels, reduction="none"),
+            r"not a tensor of shape \(6,\)",
+        ),
+        (lambda scores, labels: scores.detach().sum(), "depends on nothing that has one"),
+    ],
+)
+def test_a_loss_is_one_number_with_a_gradient(network, batches, loss, sentence):
+    with pytest.raises(SpokeshaveError, match=f"the loss must give one number with a gradient.*{sentence}"):
+        saliencies(Taylor(loss=loss), network, NAMES, batches)

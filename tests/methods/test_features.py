@@ -4,6 +4,9 @@ from safetensors.torch import load, save
 
 from spokeshave.errors import SpokeshaveError
 from spokeshave.methods import ADMM, FeatureDistillation, OneShot, Together, begin, train
+from spokeshave.plan import Plan
+
+NOTHING = Plan(())
 
 
 def test_the_penalty_is_the_relative_distance_of_the_features(make, plan, data):
@@ -62,8 +65,6 @@ def test_states_of_several_sessions_keep_apart(make, plan):
 
 
 def test_mistakes_are_one_sentence(make, network, plan, data):
-    with pytest.raises(SpokeshaveError, match="name at least one layer"):
-        FeatureDistillation(make(), ())
     with pytest.raises(SpokeshaveError, match="strength must be above 0"):
         FeatureDistillation(make(), ("relu",), 0)
     with pytest.raises(SpokeshaveError, match=r"FeatureDistillation needs a network, .*, not a Plan"):
@@ -86,3 +87,58 @@ def test_mistakes_are_one_sentence(make, network, plan, data):
     with pytest.raises(SpokeshaveError, match=r"layer '1' gives \(128, 9\), the teacher's gives \(128, 10\)"):
         session.penalty()
     assert begin(OneShot(), network, plan) is not None
+
+
+class Nested(torch.nn.Module):
+    """A layer that gives a dictionary, and one that takes no part."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.idle = torch.nn.Linear(4, 4), torch.nn.Linear(4, 4)
+        self.inner = Named()
+
+    def forward(self, inputs):
+        return self.inner(self.first(inputs))["found"]
+
+
+class Named(torch.nn.Module):
+    def forward(self, inputs):
+        return {"found": inputs}
+
+
+@pytest.mark.parametrize("layers", ["first", 3, (), (0,), None])
+def test_layers_are_told_by_their_names(make, layers):
+    with pytest.raises(SpokeshaveError, match="layers must be the names of one or more"):
+        FeatureDistillation(make(), layers)
+
+
+@pytest.mark.parametrize(
+    ("layers", "sentence"),
+    [
+        (("first", "idle"), "layer 'idle' took no part"),
+        (("inner",), "what layer 'inner' gives must be a tensor"),
+    ],
+)
+def test_features_that_cannot_be_compared(layers, sentence):
+    student = Nested()
+    session = begin(FeatureDistillation(Nested(), layers), student, NOTHING)
+    student.train()(torch.zeros(2, 4))
+    with pytest.raises(SpokeshaveError, match=sentence):
+        session.penalty()
+
+
+def test_a_pass_in_evaluation_is_compared_with_nothing(make, data):
+    student = make()
+    inputs, _ = next(iter(data.train))
+    session = begin(FeatureDistillation(make(seed=1), ("relu",)), student, NOTHING)
+    student.train()(inputs)
+    student.eval()(inputs + 1)
+    with pytest.raises(SpokeshaveError, match="in training mode"):
+        session.penalty()
+
+
+def test_a_teacher_of_other_inputs():
+    student = torch.nn.Sequential(torch.nn.Linear(4, 4))
+    begin(FeatureDistillation(torch.nn.Sequential(torch.nn.Linear(5, 4)), ("0",)), student, NOTHING)
+    with pytest.raises(SpokeshaveError, match="the teacher cannot run on the network's inputs"):
+        student.train()(torch.zeros(2, 4))

@@ -22,7 +22,7 @@ from spokeshave.allocation.weights import allocated_weights, check_arguments, ch
 from spokeshave.allocation.work import Power, Work, work_of
 from spokeshave.criteria.criterion import Batches, required
 from spokeshave.criteria.gradients import Taylor, mean_gradients, refuse_flat, squared_outputs
-from spokeshave.errors import SpokeshaveError, naming
+from spokeshave.errors import SpokeshaveError, check_kind, naming
 from spokeshave.plan import Plan
 from spokeshave.schemes.checks import (
     check_choice,
@@ -137,6 +137,8 @@ def allocate_equal_slope(
     Raises SpokeshaveError for a target out of reach, saying the nearest, and for curves of other weights or shares.
     """
     check_arguments(method, EqualSlope, scheme)
+    if cost is not None:
+        check_function(OWNER, "cost", cost)
     if curves is None and iter(required(batches, method)) is batches:
         raise SpokeshaveError(
             f"{OWNER} goes through the batches more than once: give a list or a loader, no iterator"
@@ -151,9 +153,9 @@ def allocate_equal_slope(
         return plan_of(network, {name: scheme(share) for name, share in shares.items()})
 
     def left(shares: Mapping[str, float]) -> float:
-        return work.left(shares) if cost is None else cost(plan_at(shares)) / whole
+        return work.left(shares) if cost is None else _cost(cost, plan_at(shares)) / whole
 
-    whole = 1.0 if cost is None else _whole_cost(cost(plan_at(dict.fromkeys(weights, 1.0))))
+    whole = 1.0 if cost is None else _whole_cost(_cost(cost, plan_at(dict.fromkeys(weights, 1.0))))
     slopes = _slopes([curves[name].slope for name in weights], tuple(weights), method)
     shares, remaining = settle(slopes, left, method.remaining, method.tolerance)
     return SlopeAllocation(plan_at(shares), shares, remaining, dict(curves))
@@ -172,6 +174,9 @@ def _slopes(curves: Sequence[Tensor], names: tuple[str, ...], method: EqualSlope
 
 def _check_curves(curves: Mapping[str, Curve], weights: Mapping[str, Tensor], method: EqualSlope) -> None:
     shares = tuple(method.shares)
+    check_kind(f"{OWNER}: curves", curves, Mapping, "those of an earlier allocation, by weight")
+    for name, curve in curves.items():
+        check_kind(f"{OWNER}: the curve of {name}", curve, Curve, "one of an earlier allocation")
     if set(curves) != set(weights) or any(
         curve.shares != shares[: len(curve.shares)] for curve in curves.values()
     ):
@@ -179,6 +184,12 @@ def _check_curves(curves: Mapping[str, Curve], weights: Mapping[str, Tensor], me
             f"{OWNER}: curves are of {len(curves)} weights or at shares that are not those of this method, "
             f"which are {len(weights)} weights at {len(shares)} shares"
         )
+
+
+def _cost(cost: Callable[[Plan], float], plan: Plan) -> float:
+    found = cost(plan)
+    check_least(OWNER, "what cost gives", found, 0)
+    return float(found)
 
 
 def _whole_cost(cost: float) -> float:
@@ -247,6 +258,8 @@ def _power(method: EqualSlope, layer: Layer) -> Tensor:
         return torch.zeros(len(method.shares), dtype=torch.float64)
     surviving = method.power_of == "surviving"
     values = [method.power(layer, share if surviving else 1 - share) for share in method.shares]
+    for value in values:
+        check_least(OWNER, "what power gives", value, 0)
     return torch.tensor(values, dtype=torch.float64)
 
 

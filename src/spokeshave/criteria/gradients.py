@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from spokeshave.criteria.criterion import Batches, check_finite, parameters_of, required, saliencies
 from spokeshave.criteria.ranks import mean_over_ranks
 from spokeshave.data.batch_forms import parted, run_on
-from spokeshave.data.labels import loss_of
+from spokeshave.data.labels import check_loss, loss_of
 from spokeshave.errors import SpokeshaveError
 from spokeshave.export import evaluating
 from spokeshave.schemes.block_packing import tiling_of
@@ -158,7 +158,7 @@ def mean_gradients(
     total, count = _summed(
         criterion, network, weights, batches, lambda _, gradient: gradient, criterion.training, flat_too=True
     )
-    return {name: summed / count for name, summed in total.items()}
+    return check_finite({name: summed / count for name, summed in total.items()}, criterion)
 
 
 def _spread(by_block: Tensor, tiling: Tiling) -> Tensor:
@@ -216,6 +216,7 @@ def _gradients(
         seen, (inputs, labels) = True, parted(batch)
         with _undisturbed(network) if training else evaluating(network), torch.enable_grad():
             loss = loss_of(criterion.loss, run_on(network, inputs), labels)
+            check_loss(loss)
             found = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
         for name, gradient in zip(weights, found, strict=True):
             if gradient is None:

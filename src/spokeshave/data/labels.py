@@ -33,6 +33,28 @@ def loss_of(loss: Callable[[Any, Tensor], Tensor], output: Any, labels: Tensor |
         raise SpokeshaveError(reason) from error
 
 
+def check_loss(found: object) -> None:
+    """Raise SpokeshaveError unless a loss gave one number that has a gradient.
+
+    >>> import torch
+    >>> check_loss(torch.zeros(3))
+    Traceback (most recent call last):
+    spokeshave.errors.SpokeshaveError: the loss must give one number with a gradient, not a tensor of shape (3,)
+    """
+    if not isinstance(found, Tensor):
+        raise SpokeshaveError(
+            f"the loss must give one number with a gradient, not one of type {type(found).__name__}"
+        )
+    if found.numel() != 1:
+        raise SpokeshaveError(
+            f"the loss must give one number with a gradient, not a tensor of shape {tuple(found.shape)}"
+        )
+    if not found.requires_grad:
+        raise SpokeshaveError(
+            "the loss must give one number with a gradient; it depends on nothing that has one"
+        )
+
+
 def _mistake(scores: Any, labels: Tensor | None) -> str | None:
     """What is wrong with the labels of scores whose loss failed, or None where nothing can be told."""
     if labels is None:

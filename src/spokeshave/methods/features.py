@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from spokeshave.errors import SpokeshaveError
+from spokeshave.errors import SpokeshaveError, check_kind
 from spokeshave.methods.constraints import check_keys
 from spokeshave.methods.session import Session, open_session
 from spokeshave.methods.unconfined import Unconfined, taught
@@ -30,8 +30,12 @@ class FeatureDistillation:
     strength: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.layers:
-            raise SpokeshaveError("FeatureDistillation: name at least one layer")
+        named = isinstance(self.layers, tuple | list) and all(isinstance(name, str) for name in self.layers)
+        if not named or not self.layers:
+            raise SpokeshaveError(
+                'FeatureDistillation: layers must be the names of one or more, such as ("blocks.0",), '
+                f"not {self.layers!r}"
+            )
         check_network("FeatureDistillation", self.teacher)
         check_above("FeatureDistillation", "strength", self.strength)
 
@@ -51,26 +55,35 @@ class FeatureSession(Unconfined):
             self._handles += [_watch(owner, name, store) for name in method.layers]
 
     def penalty(self) -> Tensor:
-        """The relative distances of the last forward pass; raises SpokeshaveError when there was none."""
-        if not self._found:
+        """The relative distances of the last forward pass; raises SpokeshaveError when there was none in training."""
+        found, wanted = self._found, self._wanted
+        if not found or not wanted:
             raise SpokeshaveError(
-                "the features are compared after a forward pass of the network; there was none"
+                "the features are compared after a forward pass of the network in training mode; there was none"
             )
-        terms = [_distance(name, self._found[name], self._wanted[name]) for name in self._method.layers]
-        self._found.clear()
+        for name in self._method.layers:
+            if name not in found or name not in wanted:
+                raise SpokeshaveError(
+                    f"layer {name!r} took no part in the forward pass, so it has no features"
+                )
+        terms = [_distance(name, found[name], wanted[name]) for name in self._method.layers]
+        self._forget()
         return self._method.strength * torch.stack(terms).sum()
 
     def finish(self) -> None:
         """Take the hooks off both networks."""
         for handle in self._handles:
             handle.remove()
-        self._found.clear()
-        self._wanted.clear()
+        self._forget()
 
     def _teach(self, network: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-        if not network.training:
-            return
-        taught(self._method.teacher, inputs, named)
+        self._forget()
+        if network.training:
+            taught(self._method.teacher, inputs, named)
+
+    def _forget(self) -> None:
+        self._found.clear()
+        self._wanted.clear()
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +156,11 @@ def _watch(owner: nn.Module, name: str, store: dict[str, Tensor]) -> RemovableHa
     return layer.register_forward_hook(keep)
 
 
-def _distance(name: str, found: Tensor, wanted: Tensor) -> Tensor:
+def _distance(name: str, found: object, wanted: object) -> Tensor:
+    for features in (found, wanted):
+        check_kind(f"what layer {name!r} gives", features, Tensor, "a tensor, to be compared")
+    assert isinstance(found, Tensor)
+    assert isinstance(wanted, Tensor)
     if found.shape != wanted.shape:
         raise SpokeshaveError(
             f"layer {name!r} gives {tuple(found.shape)}, the teacher's gives {tuple(wanted.shape)}"

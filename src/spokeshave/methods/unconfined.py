@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from spokeshave.errors import SpokeshaveError
 from spokeshave.methods.constraints import check_keys
 
 
@@ -32,7 +33,11 @@ class Unconfined:
 
 
 def taught(teacher: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
-    """What a teacher gives on a student's inputs; it does not learn."""
+    """What a teacher gives on a student's inputs, which it must be able to take; it does not learn."""
     teacher.eval()
     with torch.no_grad():
-        return teacher(*inputs, **named)
+        try:
+            return teacher(*inputs, **named)
+        except (RuntimeError, TypeError) as error:
+            reason = str(error).splitlines()[0].rstrip(".")
+            raise SpokeshaveError(f"the teacher cannot run on the network's inputs: {reason}") from error
