@@ -41,7 +41,7 @@ def importance_of(weight: Tensor, saliency: Tensor | None) -> Tensor:
 def nearest(units: Tensor, scales: Tensor, table: Tensor) -> Tensor:
     """Numbers of the levels of `table` (ascending) nearest to `units / scale`, `[units, n]`."""
     divided = units / torch.where(scales > 0, scales, 1)[:, None]
-    return torch.bucketize(divided, (table[1:] + table[:-1]) / 2)
+    return torch.bucketize(divided.contiguous(), (table[1:] + table[:-1]) / 2)
 
 
 def fit_scales(units: Tensor, importance: Tensor, table: Tensor, digits: int) -> Tensor:
