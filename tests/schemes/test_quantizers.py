@@ -232,3 +232,19 @@ def test_intersections_are_flat_and_name_the_part_that_does_not_suit() -> None:
 def test_settings_that_make_no_sense(make, message) -> None:
     with pytest.raises(SpokeshaveError, match=message):
         make()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize("size", [1e-41, 1e-30, 1e-7, 1e-5, 1e-3, 1e3])
+@pytest.mark.parametrize(
+    "scheme",
+    [FixedPoint(4), PowerOfTwo(4), FixedPoint(4, "tensor"), MixedRows(FixedPoint(3), PowerOfTwo(2), 0.5)],
+    ids=repr,
+)
+def test_weights_near_the_least_number_of_their_type(scheme, size, dtype):
+    generator = torch.Generator().manual_seed(0)
+    weight = (torch.randn(17, 13, generator=generator, dtype=torch.float64) * size).to(dtype)
+    point = scheme.project(weight)
+    assert scheme.contains(point)
+    assert torch.equal(scheme.project(point), point)
+    assert torch.equal(scheme.pack(point).unpack(), point)

@@ -44,25 +44,29 @@ def nearest(units: Tensor, scales: Tensor, table: Tensor) -> Tensor:
     return torch.bucketize(divided.contiguous(), (table[1:] + table[:-1]) / 2)
 
 
-def fit_scales(units: Tensor, importance: Tensor, table: Tensor, digits: int) -> Tensor:
+def fit_scales(units: Tensor, importance: Tensor, table: Tensor, digits: int, grain: float = 0.0) -> Tensor:
     """The scale of each unit, `[units]`: the best of a grid, then least squares given the levels, in turn.
 
-    Scales have `digits` binary digits, so that all products with levels are exact.
+    Scales have `digits` binary digits and are multiples of `grain`, so that all products with levels are exact.
     """
+
+    def rounded(scales: Tensor) -> Tensor:
+        return _rounded(scales, digits, grain)
+
     reach = units.abs().amax(1) / table.abs().max()
     factors = (
         torch.logspace(0, 1, CANDIDATES, LARGEST / SMALLEST, dtype=units.dtype, device=units.device)
         * SMALLEST
     )
-    best = _rounded(reach, digits)
+    best = rounded(reach)
     error = _error(units, importance, best, table)
-    for candidate in (_rounded(reach * factor, digits) for factor in factors):
+    for candidate in (rounded(reach * factor) for factor in factors):
         best, error = _better(units, importance, table, best, error, candidate)
     for _ in range(REFINEMENTS):
         levels = table[nearest(units, best, table)]
         squared = (importance * levels.square()).sum(1)
         fitted = (importance * levels * units).sum(1) / torch.where(squared > 0, squared, 1)
-        candidate = _rounded(torch.where(fitted > 0, fitted, best), digits)
+        candidate = rounded(torch.where(fitted > 0, fitted, best))
         best, error = _better(units, importance, table, best, error, candidate)
     return best
 
@@ -80,9 +84,10 @@ def _error(units: Tensor, importance: Tensor, scales: Tensor, table: Tensor) -> 
     return (importance * (points - units).square()).sum(1)
 
 
-def _rounded(scales: Tensor, digits: int) -> Tensor:
+def _rounded(scales: Tensor, digits: int, grain: float) -> Tensor:
     fraction, exponent = torch.frexp(scales)
-    return torch.ldexp((fraction * 2**digits).round() / 2**digits, exponent)
+    found = torch.ldexp((fraction * 2**digits).round() / 2**digits, exponent)
+    return torch.where(found < grain * 2**digits, (found / grain).round() * grain, found) if grain else found
 
 
 def digits_of(dtype: torch.dtype) -> int:
@@ -92,6 +97,16 @@ def digits_of(dtype: torch.dtype) -> int:
     [24, 8, 40]
     """
     return min(40, 1 - round(torch.tensor(torch.finfo(dtype).eps).log2().item()))
+
+
+def grain_of(dtype: torch.dtype, table: Tensor) -> float:
+    """What scales must be multiples of: near 0, where numbers have fewer digits, products would not be exact.
+
+    >>> grain_of(torch.float16, torch.tensor([-1.0, -0.5, 0.0, 0.5, 1.0])) == 2 * 2.0**-24
+    True
+    """
+    numbers, least = torch.finfo(dtype), float(table[table > 0].min())
+    return numbers.smallest_normal * numbers.eps / least
 
 
 def common_measure(units: Tensor) -> tuple[Tensor, Tensor]:

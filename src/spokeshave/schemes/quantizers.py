@@ -15,6 +15,7 @@ from spokeshave.schemes.levels import (
     common_measure,
     digits_of,
     fit_scales,
+    grain_of,
     importance_of,
     nearest,
 )
@@ -54,7 +55,7 @@ class RowQuantizer(Composable):
             raise SpokeshaveError(f"{self.name}: {weight.dtype} has too few digits for {self}")
         units, table = as_units(weight, self.per == "row"), self.table.to(weight.device)
         importance = importance_of(weight, saliency).reshape(units.shape)
-        scales = fit_scales(units, importance, table, digits)
+        scales = fit_scales(units, importance, table, digits, grain_of(weight.dtype, table))
         points = table[nearest(units, scales, table)] * scales[:, None]
         return points.to(weight.dtype).view(weight.shape)
 
