@@ -3,7 +3,7 @@ import torch
 from safetensors.torch import load, save
 
 from spokeshave.errors import SpokeshaveError
-from spokeshave.methods import ADMM, FeatureDistillation, OneShot, Together, begin, train
+from spokeshave.methods import ADMM, Distillation, FeatureDistillation, OneShot, Together, begin, train
 from spokeshave.plan import Plan
 
 NOTHING = Plan(())
@@ -142,3 +142,10 @@ def test_a_teacher_of_other_inputs():
     begin(FeatureDistillation(torch.nn.Sequential(torch.nn.Linear(5, 4)), ("0",)), student, NOTHING)
     with pytest.raises(SpokeshaveError, match="the teacher cannot run on the network's inputs"):
         student.train()(torch.zeros(2, 4))
+
+
+@pytest.mark.parametrize("method", [lambda one: FeatureDistillation(one, ("relu",)), Distillation])
+def test_nobody_teaches_itself(make, method):
+    network = make()
+    with pytest.raises(SpokeshaveError, match="the teacher is the network itself"):
+        begin(method(network), network, NOTHING)

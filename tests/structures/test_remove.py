@@ -425,3 +425,26 @@ def test_what_flows_in_chooses_channels_beside_tokens_that_no_layer_makes():
     smaller = remove_structures(network, example, 0.5, InputNorm(), [example])
     check(network, smaller, example)
     assert smaller.network.position.shape == (1, 3, 4)
+
+
+class Upsampled(nn.Module):
+    """A transposed convolution in groups, which is left as it is, between layers that shrink or stay."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 16, 3)
+        self.up = nn.ConvTranspose2d(16, 8, 3, groups=2)
+        self.last = nn.Conv2d(8, 4, 3)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, images):
+        return self.head(self.last(self.up(self.first(images)).relu()).mean((2, 3)))
+
+
+def test_a_transposed_convolution_stays_as_it_is():
+    torch.manual_seed(0)
+    network = Upsampled().eval()
+    found = remove_structures(network, torch.zeros(1, 3, 8, 8), {"last": 0.5})
+    assert found.outputs["last"] == (2, 4)
+    assert found.network.up.groups == 2
+    assert (found.network.up.in_channels, found.network.up.out_channels) == (16, 8)

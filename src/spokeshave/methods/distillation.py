@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from spokeshave.data.labels import scores_of
 from spokeshave.errors import SpokeshaveError
 from spokeshave.methods.session import open_session
-from spokeshave.methods.unconfined import Unconfined, taught
+from spokeshave.methods.unconfined import Unconfined, check_teacher, taught
 from spokeshave.plan import Plan
 from spokeshave.schemes.checks import check_above, check_least
 from spokeshave.weights import check_network
@@ -120,4 +120,5 @@ def _scores(output: Any) -> Tensor:
 
 @open_session.register
 def _(method: Distillation, network: nn.Module, plan: Plan) -> DistillationSession:
+    check_teacher("Distillation", method.teacher, network)
     return DistillationSession(method, network)

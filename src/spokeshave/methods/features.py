@@ -11,7 +11,7 @@ from torch.utils.hooks import RemovableHandle
 from spokeshave.errors import SpokeshaveError, check_kind
 from spokeshave.methods.constraints import check_keys
 from spokeshave.methods.session import Session, open_session
-from spokeshave.methods.unconfined import Unconfined, taught
+from spokeshave.methods.unconfined import Unconfined, check_teacher, taught
 from spokeshave.plan import Plan
 from spokeshave.schemes.checks import check_above
 from spokeshave.weights import check_network
@@ -171,4 +171,5 @@ def _distance(name: str, found: object, wanted: object) -> Tensor:
 
 @open_session.register
 def _(method: FeatureDistillation, network: nn.Module, plan: Plan) -> FeatureSession:
+    check_teacher("FeatureDistillation", method.teacher, network)
     return FeatureSession(method, network)

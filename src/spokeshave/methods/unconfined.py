@@ -32,6 +32,14 @@ class Unconfined:
         check_keys(state, self.state())
 
 
+def check_teacher(owner: str, teacher: nn.Module, network: nn.Module) -> None:
+    """Raise SpokeshaveError for a network that is to teach itself: teaching would put it in evaluation mode."""
+    if teacher is network:
+        raise SpokeshaveError(
+            f"{owner}: the teacher is the network itself; give a copy of it, copy.deepcopy(network)"
+        )
+
+
 def taught(teacher: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
     """What a teacher gives on a student's inputs, which it must be able to take; it does not learn."""
     teacher.eval()

@@ -75,7 +75,7 @@ def _sliced(tensor: Tensor, kept: list[list[int] | None]) -> Tensor:
 
 def _tell_sizes(module: nn.Module) -> None:
     """What PyTorch's own modules say about the shapes of their weights."""
-    if isinstance(module, _ConvNd):
+    if isinstance(module, _ConvNd) and not module.transposed:  # transposed ones are never cut
         rows, columns = module.weight.shape[:2]
         if rows != module.out_channels and module.groups > 1:  # only depthwise ones are ever cut
             module.groups = rows
