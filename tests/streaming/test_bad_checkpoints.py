@@ -112,6 +112,8 @@ def test_a_tensor_that_the_index_promises(copied, tmp_path, tokens):
         ("model_type", None, "None; only mixtral"),
         ("hidden_size", 64, r"has shape \(96, 32\), .*asks for \(96, 64\)"),
         ("hidden_size", "wide", "is no config of a Mixtral"),
+        ("hidden_act", "zzz", "hidden_act 'zzz' is no activation"),
+        ("num_experts_per_tok", 9, "num_experts_per_tok must be from 1 to the 4 experts, not 9"),
         ("intermediate_size", 40, "has shape"),
         ("num_local_experts", 8, "has shape"),
         ("num_hidden_layers", 4, "has no tensor model.layers.3"),
@@ -176,3 +178,15 @@ def test_texts_that_are_too_short_and_checkpoints_without_tokenizer(fused):
         sequences_of(torch.arange(3), length=4, count=1)
     with pytest.raises(SpokeshaveError, match="has no tokenizer"):
         tokenized("some text", fused)
+
+
+def test_arguments_of_other_kinds(copied, tmp_path, tokens):
+    for given, sentence in (
+        ({"settings": "2:4"}, "settings must be ExpertPruning"),
+        ({"tokens": [[1, 2]]}, "tokens must be a tensor"),
+        ({"tokens": tokens > 1}, "whole numbers"),
+        ({"tokens": tokens, "progress": 5}, "progress must be a function"),
+    ):
+        with pytest.raises(SpokeshaveError, match=sentence):
+            prune_experts(copied, tmp_path / "out", **given)
+    assert not (tmp_path / "out").exists()

@@ -45,7 +45,8 @@ def check_tokens(tokens: Tensor | None, vocabulary: int, settings: ExpertPruning
         return None
     if tokens is None:
         raise SpokeshaveError(f"the criterion {settings.criterion} needs calibration tokens")
-    if tokens.dim() != 2 or not tokens.numel() or tokens.is_floating_point() or tokens.is_complex():
+    whole = not (tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool)
+    if tokens.dim() != 2 or not tokens.numel() or not whole:
         raise SpokeshaveError(
             f"calibration tokens of shape {tuple(tokens.shape)} and type {tokens.dtype} were given; "
             "whole numbers [sequences, length] are needed"

@@ -103,15 +103,26 @@ def _config(folder: Path) -> "MixtralConfig":
         )
     try:
         from transformers import MixtralConfig
+        from transformers.activations import ACT2FN
     except ImportError as error:
         raise SpokeshaveError(
             "Mixtral checkpoints need the extra: pip install 'spokeshave[models]'"
         ) from error
     try:
-        return MixtralConfig.from_dict(document)
+        config = MixtralConfig.from_dict(document)
     except Exception as error:  # transformers raises errors of many kinds here
         reason = " ".join(str(error).split())
         raise SpokeshaveError(f"{folder / CONFIG} is no config of a Mixtral: {reason}") from error
+    if config.hidden_act not in ACT2FN:
+        raise SpokeshaveError(
+            f"{folder / CONFIG}: hidden_act {config.hidden_act!r} is no activation of transformers"
+        )
+    if not 1 <= config.num_experts_per_tok <= config.num_local_experts:
+        raise SpokeshaveError(
+            f"{folder / CONFIG}: num_experts_per_tok must be from 1 to the {config.num_local_experts} experts, "
+            f"not {config.num_experts_per_tok}"
+        )
+    return config
 
 
 def _files(folder: Path) -> dict[str, TensorFile]:
@@ -120,8 +131,8 @@ def _files(folder: Path) -> dict[str, TensorFile]:
         single = open_tensor_file(folder / SINGLE)
         return dict.fromkeys(single.entries, single)
     places = _json(folder / INDEX).get("weight_map")
-    if not isinstance(places, dict):
-        raise SpokeshaveError(f"{folder / INDEX} has no weight_map")
+    if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
+        raise SpokeshaveError(f"{folder / INDEX} has no weight_map of tensors' names and their files'")
     shards = {name: open_tensor_file(folder / name) for name in sorted(set(places.values()))}
     for tensor, name in places.items():
         if tensor not in shards[name].entries:
