@@ -110,7 +110,10 @@ class Curve:
 
 @dataclass(frozen=True)
 class SlopeAllocation:
-    """`shares`: what remains of each weight, by parameter; `remaining`: of the whole, as it came out."""
+    """`shares`: what is to remain of each weight, by parameter; `remaining`: of the whole, by these shares.
+
+    What schemes keep of them is rounded to their blocks: after pruning ask the weights, or the report.
+    """
 
     plan: Plan
     shares: dict[str, float]
