@@ -15,12 +15,11 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
 
 from papers.darb import order, schemes
 from papers.deployments import Store, Trial, first_seed, store, timed
 from papers.masks import Steps
-from papers.pruning import plan_of, realised_density
+from papers.pruning import inner_matrices, plan_of, realised_density
 from papers.record import HERE, Finding, add, verdict
 from spokeshave.compiler import NativeDeployment, compile_network
 from spokeshave.criteria import Magnitude, Random
@@ -28,7 +27,6 @@ from spokeshave.data import DATA, Batches, Data
 from spokeshave.measure.accuracy import evaluate
 from spokeshave.methods import MaskedFineTuning, OneShot, begin, refresh_batch_norm, train
 from spokeshave.networks import cifar_resnet
-from spokeshave.weights import weights_of
 
 BEGINS = "images: "
 LENGTHS = (2, 4)  # of segments: where the loss of single weights begins, and where it is clear
@@ -47,11 +45,6 @@ class Tuning:
 TUNING = Tuning()
 
 
-def pruned_names(network: nn.Module) -> list[str]:
-    """All matrices but the first and the last."""
-    return [weight.parameter for weight in weights_of(network) if weight.wanted][1:-1]
-
-
 def trial(kept: Store, data: Data, label: str, steps: Steps, random: bool, seed: int) -> Trial:
     """ResNet-20 in a scheme, or dense, trained on alike, compiled and judged."""
     test = data.held_out
@@ -59,7 +52,7 @@ def trial(kept: Store, data: Data, label: str, steps: Steps, random: bool, seed:
 
     def make() -> tuple[dict[str, Any], NativeDeployment]:
         network = cifar_resnet(20, "pretrained")
-        names = pruned_names(network)
+        names = inner_matrices(network)
         plan = plan_of(network, names, steps[-1]) if steps else None
         session = None
         if plan is not None:

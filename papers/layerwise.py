@@ -16,7 +16,7 @@ from papers.deployments import Store, Trial
 from papers.keyword_transformer import heard_words
 from papers.keywords import Listener, keywords
 from papers.masks import Shape
-from papers.pruning import plan_of, realised_density
+from papers.pruning import inner_matrices, plan_of, realised_density
 from spokeshave.compiler import NativeDeployment, compile_network
 from spokeshave.data import DATA, Batches, Data
 from spokeshave.errors import SpokeshaveError
@@ -34,7 +34,6 @@ from spokeshave.methods import (
 from spokeshave.networks import cifar_resnet, digits_network
 from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.scheme import Packed, Scheme
-from spokeshave.weights import weights_of
 
 IMAGES, TEST_IMAGES, PASSES = 256, 2000, 8
 TEACHING = 0.9, 2.0  # share of the teacher's scores, and their temperature
@@ -95,7 +94,7 @@ def cnn(
     layers = Batches(data.train.inputs[order], data.train.labels[order], 64 if quick else 128)
     count = 64 if quick else test_images
     test = Batches(data.held_out.inputs[:count], data.held_out.labels[:count], 500)
-    names = [weight.parameter for weight in weights_of(network) if weight.wanted][1:-1]
+    names = inner_matrices(network)
     samples, example = Data(layers, test, 10, about), (test.inputs[:1],)
     return Subject("CNN", about, network.eval(), names, samples, example, lambda run: run, fitted, passes)
 
@@ -124,7 +123,7 @@ def transformer(seed: int, quick: bool) -> Subject:
     words = heard_words(seed)
     clips = words.clips.held_out
     assert isinstance(clips, Batches)
-    names = [weight.parameter for weight in weights_of(words.network) if weight.wanted][1:-1]
+    names = inner_matrices(words.network)
     example = (clips.inputs[:1],)
     return Subject("transformer", words.about, words.network, names, words.clips, example, lambda run: run)
 

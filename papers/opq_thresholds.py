@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from papers.opq import SEEDS, SPARSITIES, TESTED, judging_images, projected
+from papers.pruning import realised_density
 from papers.record import HERE, Finding, add, verdict
 from papers.trials import beats, remembered
 from spokeshave.allocation import GlobalThreshold, allocate_sparsity, relative_error
@@ -35,6 +36,7 @@ OURS, BARE, NORMALISED, LAMP = (
     "relative magnitudes",
     "LAMP's scores",
 )
+COMPARED = (OURS, BARE, NORMALISED, LAMP)
 SAME = 0.999  # of the weights are kept, or go, in both
 
 
@@ -83,7 +85,6 @@ def trial(network: nn.Module, data: Data, name: str, sparsity: float, seed: int)
     one, ours = pruned(network, name, sparsity), pruned(network, OURS, sparsity)
     names = list(allocated_weights(network))
     total = sum(prod(one.get_parameter(each).shape) for each in names)
-    kept = sum(int(one.get_parameter(each).count_nonzero()) for each in names)
     alike = sum(
         int(((one.get_parameter(each) != 0) == (ours.get_parameter(each) != 0)).sum()) for each in names
     )
@@ -91,7 +92,7 @@ def trial(network: nn.Module, data: Data, name: str, sparsity: float, seed: int)
     refresh_batch_norm(one, data.train, passes=10)
     accuracy = evaluate(one, judging_images(data)).top1
     about = {"allocation": name, "sparsity": sparsity, "seed": seed, "pruned": accuracy}
-    return about | {"density": kept / total, "alike": alike / total}
+    return about | {"density": realised_density(one, names), "alike": alike / total}
 
 
 def findings(rows: list[dict[str, Any]]) -> list[Finding]:
@@ -99,10 +100,7 @@ def findings(rows: list[dict[str, Any]]) -> list[Finding]:
     found = []
     for sparsity in SPARSITIES:
         at = [row for row in rows if row["sparsity"] == sparsity]
-        values = {
-            name: [row["pruned"] for row in at if row["allocation"] == name]
-            for name in (OURS, BARE, NORMALISED, LAMP)
-        }
+        values = {name: [row["pruned"] for row in at if row["allocation"] == name] for name in COMPARED}
         alike = next(row["alike"] for row in at if row["allocation"] == BARE)
         found.append(
             Finding(
@@ -138,7 +136,7 @@ def main() -> int:
             partial(trial, network, data, name, sparsity, seed),
         )
         for sparsity in SPARSITIES
-        for name in (OURS, BARE, NORMALISED, LAMP)
+        for name in COMPARED
         for seed in SEEDS
     ]
     add(HERE / "results" / "opq.json", BEGINS, findings(rows), "thresholds", {"rows": rows})

@@ -12,6 +12,7 @@ from spokeshave.data import Data
 from spokeshave.methods import ADMM, MaskedFineTuning, OneShot, Session, Together, begin, train
 from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.scheme import Scheme
+from spokeshave.weights import weights_of
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -89,6 +90,11 @@ def plan_of(network: nn.Module, names: Sequence[str], scheme: Callable[[tuple[in
     """A scheme made for the shape of each named parameter."""
     shapes = {name: tuple(network.get_parameter(name).shape) for name in names}
     return Plan(tuple(Rule(name, scheme(shape)) for name, shape in shapes.items()))
+
+
+def inner_matrices(network: nn.Module) -> list[str]:
+    """Parameters of all layers that may be pruned but the first and the last."""
+    return [weight.parameter for weight in weights_of(network) if weight.wanted][1:-1]
 
 
 def realised_density(network: nn.Module, names: Sequence[str]) -> float:

@@ -5,7 +5,8 @@ from math import prod
 import pytest
 import torch
 from papers.darb import DIRECTION, schemes
-from papers.darb_images import LENGTHS, findings, pruned_names
+from papers.darb_images import LENGTHS, findings
+from papers.pruning import inner_matrices
 
 from spokeshave.networks import cifar_resnet
 
@@ -13,7 +14,7 @@ from spokeshave.networks import cifar_resnet
 @pytest.mark.parametrize("length", LENGTHS)
 def test_every_scheme_keeps_a_share_of_every_convolution(length):
     network = cifar_resnet(20)
-    shapes = {tuple(network.get_parameter(name).shape) for name in pruned_names(network)}
+    shapes = {tuple(network.get_parameter(name).shape) for name in inner_matrices(network)}
     assert (16, 16, 3, 3) in shapes
     assert (16, 3, 3, 3) not in shapes
     for name, (steps, _) in schemes(length).items():

@@ -196,7 +196,7 @@ def _cost(cost: Callable[[Plan], float], plan: Plan) -> float:
 
 
 def _whole_cost(cost: float) -> float:
-    if not 0 < cost < float("inf"):
+    if cost == 0:
         raise SpokeshaveError(f"the cost of the whole network must be a number above 0, not {cost}")
     return cost
 

@@ -44,7 +44,7 @@ def nearest(units: Tensor, scales: Tensor, table: Tensor) -> Tensor:
     return torch.bucketize(divided.contiguous(), (table[1:] + table[:-1]) / 2)
 
 
-def fit_scales(units: Tensor, importance: Tensor, table: Tensor, digits: int, grain: float = 0.0) -> Tensor:
+def fit_scales(units: Tensor, importance: Tensor, table: Tensor, digits: int, grain: float) -> Tensor:
     """The scale of each unit, `[units]`: the best of a grid, then least squares given the levels, in turn.
 
     Scales have `digits` binary digits and are multiples of `grain`, so that all products with levels are exact.
@@ -87,7 +87,7 @@ def _error(units: Tensor, importance: Tensor, scales: Tensor, table: Tensor) -> 
 def _rounded(scales: Tensor, digits: int, grain: float) -> Tensor:
     fraction, exponent = torch.frexp(scales)
     found = torch.ldexp((fraction * 2**digits).round() / 2**digits, exponent)
-    return torch.where(found < grain * 2**digits, (found / grain).round() * grain, found) if grain else found
+    return torch.where(found < grain * 2**digits, (found / grain).round() * grain, found)
 
 
 def digits_of(dtype: torch.dtype) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from spokeshave.errors import SpokeshaveError
+from spokeshave.errors import SpokeshaveError, check_kind
 from spokeshave.streaming.settings import ExpertPruning
 
 
@@ -41,6 +41,8 @@ def tokenized(text: str, folder: Path) -> Tensor:
 
 def check_tokens(tokens: Tensor | None, vocabulary: int, settings: ExpertPruning) -> Tensor | None:
     """The tokens as int64, None for a criterion that looks at weights alone; raises SpokeshaveError for wrong ones."""
+    if tokens is not None:
+        check_kind("tokens", tokens, Tensor, "a tensor [sequences, length] of whole numbers")
     if not settings.needs_tokens:
         return None
     if tokens is None:

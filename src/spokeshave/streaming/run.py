@@ -19,6 +19,7 @@ from torch import Tensor
 from spokeshave.atomic import write_atomically
 from spokeshave.errors import SpokeshaveError, check_kind
 from spokeshave.locate import as_path
+from spokeshave.schemes.checks import check_function
 from spokeshave.streaming.attention_half import AttentionHalf
 from spokeshave.streaming.calibration import check_tokens
 from spokeshave.streaming.checkpoint import CONFIG, EMBEDDING, INDEX, Checkpoint, open_checkpoint
@@ -52,10 +53,8 @@ def prune_experts(
     """
     settings, output = settings or ExpertPruning(), as_path("the folder to write", output)
     check_kind("settings", settings, ExpertPruning, "ExpertPruning(...)")
-    if tokens is not None:
-        check_kind("tokens", tokens, Tensor, "a tensor [sequences, length] of whole numbers")
     if progress is not None:
-        check_kind("progress", progress, Callable, "a function")  # type: ignore[arg-type]
+        check_function("prune_experts", "progress", progress)
     checkpoint = open_checkpoint(as_path("the checkpoint's folder", folder))
     checked = check_tokens(tokens, checkpoint.config.vocab_size, settings)
     job = Job(checkpoint, settings, checked, output)
