@@ -109,7 +109,10 @@ CHECKS: dict[str, Sequence[Callable[[Data], Sequence[Finding]]]] = {
         )
     ],
     "lpvit": [
-        lambda data: lpvit.findings(data["trials"], data["agreement"], data["compiled"]),
+        lambda data: [
+            *lpvit.findings(data["trials"], lpvit.why_not(data["agreement"])),
+            lpvit.faster(data["compiled"]),
+        ],
         lambda data: lpvit_latency.findings(data["latency"]["trials"]),
         lambda data: lpvit_sweeps.findings(data["sweeps"], data["sweeps"]["microseconds"]),
     ],

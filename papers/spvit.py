@@ -157,13 +157,7 @@ def findings(name: str, trials: Sequence[Mapping[str, Any]], reasons: Mapping[st
             )
             for other in ("class attention", "random")
         ),
-        beats(
-            f"{name}: a package token is better than dropping",
-            accuracies,
-            PACKAGE,
-            "selector",
-            note=reasons["package"],
-        ),
+        *_packaging(name, accuracies, reasons["package"]),
         Finding(
             f"{name}: selectors cost little",
             "",
@@ -178,6 +172,14 @@ def findings(name: str, trials: Sequence[Mapping[str, Any]], reasons: Mapping[st
             verdict(last[1] > 0.5),
         ),
     ]
+
+
+def _packaging(name: str, accuracies: Mapping[str, Sequence[float]], reason: str) -> list[Finding]:
+    """Only where selectors were trained without packages, too."""
+    if "selector" not in accuracies:
+        return []
+    claim = f"{name}: a package token is better than dropping"
+    return [beats(claim, accuracies, PACKAGE, "selector", note=reason)]
 
 
 def _placement(heard: HeardWords, quick: bool) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class Recipe:
     The selectors' learning rate is `rate`, the network's `network_rate`; it is one cycle of AdamW over all epochs, and
     another over the last of them, `settling`, in which selectors decide by thresholds: samples drawn by Gumbel noise
     are spread over all patches, what a threshold keeps is not, and a network must have seen that. `tokens` is the
-    strength of the kept tokens' distillation.
+    strength of the kept tokens' distillation. `narrow` selectors have HeatViT's features.
     """
 
     places: tuple[int, ...]
@@ -61,6 +61,7 @@ class Recipe:
     tokens: float = 0.5
     warm_steps: int = 0
     settling: int = 0
+    narrow: bool = False
 
     def phases(self, seed: int) -> tuple[tuple[int, int], tuple[int, int]]:
         """Epochs and seed of the training with noise and of the one without."""
@@ -69,7 +70,8 @@ class Recipe:
     def learned(self, packages: bool = True) -> list[TokenReducer]:
         """A selector at each place."""
         rest = Package() if packages else Drop()
-        return [TokenReducer(place, Learned(self.heads), Gumbel(), rest) for place in self.places]
+        scorer = Learned(self.heads, narrow=self.narrow)
+        return [TokenReducer(place, scorer, Gumbel(), rest) for place in self.places]
 
     def fixed(self, counts: Sequence[float], scorer: CLSAttention | Random) -> list[TokenReducer]:
         """As many patches, packages included, for every sample as another kept on average behind each place.
@@ -114,8 +116,11 @@ class Subject:
     recipe: Recipe
     seed: int
 
-    def trial(self) -> dict[str, dict[str, Any]]:
-        """All four at the work that the selector with packages came to, and the dense network trained as long."""
+    def trial(self, without_packages: bool = True) -> dict[str, dict[str, Any]]:
+        """All four at the work that the selector with packages came to, and the dense network trained as long.
+
+        The fourth is the selector without packages, which can be left out.
+        """
         found = {PACKAGE: self._figures(PACKAGE, self.recipe.learned())}
         counts = found[PACKAGE]["tokens"]
         # Class tokens are not among those chosen from; what a package stands for is a token like others.
@@ -123,7 +128,8 @@ class Subject:
         found["class attention"] = self._figures("class attention", self.recipe.fixed(aimed, CLSAttention()))
         found["random"] = self._figures("random", self.recipe.fixed(aimed, Random(self.seed)))
         found["dense"] = self._remembered("dense", self._dense)
-        found["selector"] = self._figures("selector", self.recipe.learned(packages=False))
+        if without_packages:
+            found["selector"] = self._figures("selector", self.recipe.learned(packages=False))
         return found
 
     def fitted(self, kind: str, reducers: list[TokenReducer]) -> nn.Module:

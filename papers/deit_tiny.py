@@ -1,0 +1,104 @@
+"""DeiT-tiny in floating point for Tiny-ImageNet-50, won back from its published 3-bit form.
+
+The published integers are of use only between the quantizers that they were trained with: without those the network
+says nothing. So the quantizers stand in a vision transformer of transformers at first, and let through
+more and more of what they are given while it learns Tiny-ImageNet-50; at last they are taken out. It had seen ImageNet,
+from which Tiny-ImageNet is drawn: its accuracy serves comparisons here, and not with other networks.
+"""
+
+import zipfile
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import ViTConfig, ViTForImageClassification
+
+from papers.deit_tiny_integers import HEADS, WIDTH, fill, published, quantize
+from papers.tiny_imagenet import SIDE, classes, tiny_imagenet
+from papers.trials import remembered_tensors
+from spokeshave.data import Data
+from spokeshave.locate import data_folder
+from spokeshave.methods import train
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """How the float network is won: passes over the images, after how many of them no quantizer is left, its rate.
+
+    A tensor's learning rate is `rate` times its own root mean square, for those of the tensors differ by thousands.
+    """
+
+    epochs: int = 10
+    softening: float = 2.5
+    rate: float = 2e-3
+    smoothing: float = 0.1
+
+
+class ImageScores(nn.Module):
+    """A vision transformer of transformers that gives its scores alone: `[N, 3, S, S]` to `[N, classes]`."""
+
+    def __init__(self, classes: int, side: int = SIDE) -> None:
+        super().__init__()
+        sizes: dict[str, Any] = {"hidden_size": WIDTH, "num_attention_heads": HEADS, "num_labels": classes}
+        config = ViTConfig(**sizes, intermediate_size=4 * WIDTH, image_size=side, layer_norm_eps=1e-6)
+        self.network = ViTForImageClassification(config)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Score every class."""
+        scores: Tensor = self.network(images).logits
+        return scores
+
+
+def deit_tiny(how: Retraining = Retraining()) -> tuple[ImageScores, Data]:
+    """The network, retrained unless it is there, and its data. Raises SpokeshaveError where that is not to be found."""
+    data = tiny_imagenet()
+    network = ImageScores(data.classes)
+
+    def make() -> dict[str, Tensor]:
+        retrain(network, data, how)
+        return network.state_dict()
+
+    name = f"deit_tiny/{how.epochs}-{how.softening}-{how.rate}-{how.smoothing}"
+    network.load_state_dict(remembered_tensors(name, make))
+    return network.eval(), data
+
+
+def retrain(network: ImageScores, data: Data, how: Retraining) -> None:
+    """Begin with the published integers and their quantizers, end without."""
+    vit = network.network
+    quantizers = fill(vit, published(), imagenet_classes(classes()))
+    handles = quantize(vit, quantizers)
+
+    def soften(done: int, steps: int) -> None:
+        exact = min(1.0, done * how.epochs / (steps * how.softening))
+        for levels in (one for own in quantizers for one in own.values()):
+            levels.exact = exact
+        if exact == 1 and handles:
+            vit.set_attn_implementation("sdpa")
+            while handles:
+                handles.pop().remove()
+
+    groups = [
+        {"params": [tensor], "lr": how.rate * float(tensor.detach().square().mean().sqrt())}
+        for tensor in network.parameters()
+    ]
+    train(
+        network,
+        data,
+        how.epochs,
+        optimizer=torch.optim.AdamW(groups, weight_decay=0.0, fused=True),
+        loss=partial(F.cross_entropy, label_smoothing=how.smoothing),
+        precision=torch.bfloat16,
+        on_step=soften,
+        on_epoch=lambda result: print(f"retraining DeiT-tiny: {result}", flush=True),
+    )
+
+
+def imagenet_classes(names: list[str]) -> list[int]:
+    """Which of ImageNet's thousand classes these WordNet ids are."""
+    with zipfile.ZipFile(data_folder("imagenet_sample") / "imagenet_sample_224.zip") as archive:
+        known = [line.split("_")[0] for line in archive.read("names.txt").decode().splitlines()]
+    return [known.index(name) for name in names]
