@@ -1,0 +1,83 @@
+"""The float DeiT-tiny: its quantizers, and that the published integers still classify ImageNet between them."""
+
+import pytest
+import torch
+
+pytest.importorskip("transformers")
+
+from papers.deit_tiny import ImageScores, imagenet_classes
+from papers.deit_tiny_integers import Levels, fill, published, quantize, table_scale
+from papers.tiny_imagenet import SIDE, classes, cropped, enlarged, held_back
+
+from spokeshave.data import Batches, Data
+from spokeshave.data.cifar10 import DEVIATION, MEAN
+from spokeshave.data.sheets import read_sheets
+from spokeshave.errors import SpokeshaveError
+from spokeshave.locate import data_folder
+
+EVERY = 50
+
+
+def test_quantizers_round_and_give_way():
+    levels, values = Levels(0.5, -4, 3, zero=1.0), torch.tensor([-9.0, 0.2, 0.3, 9.0], requires_grad=True)
+    assert levels(values).tolist() == [-2.5, 0.0, 0.5, 1.0]
+    (slope,) = torch.autograd.grad(levels(values).sum(), values)
+    assert slope.tolist() == [0, 1, 1, 0]
+    levels.exact = 0.5
+    assert torch.allclose(levels(values), torch.tensor([-5.75, 0.1, 0.4, 5.0]))
+    levels.exact = 1.0
+    assert torch.equal(levels(values), values)
+
+
+def test_the_scale_of_a_table_that_rounds():
+    offset, shift = 77, 2
+    inputs = (torch.arange(64) + 0.5) * 2**shift - offset
+    table = (0.05 * inputs).round().clamp(-4, 3)
+    integers = {"q.quant.scalars": torch.tensor([offset, shift, 63]), "q.quant.table": table}
+    assert table_scale(integers, "q.quant") == pytest.approx(0.05, rel=0.02)
+
+
+@pytest.fixture(scope="module")
+def sample():
+    """Every so many images of ImageNet's sample, one of a class."""
+    try:
+        images, _ = read_sheets(data_folder("imagenet_sample") / "imagenet_sample_224.zip")
+        integers = published()
+    except SpokeshaveError as reason:
+        pytest.skip(str(reason))
+    pixels = torch.from_numpy(images[::EVERY].copy()).permute(0, 3, 1, 2).float() / 255
+    mean, deviation = (torch.tensor(values)[:, None, None] for values in (MEAN, DEVIATION))
+    return (pixels - mean) / deviation, integers
+
+
+@torch.inference_mode()
+def test_the_integers_classify_between_their_quantizers_and_not_without(sample):
+    images, integers = sample
+    network = ImageScores(1000, 224).eval()
+    handles = quantize(network.network, fill(network.network, integers, range(1000)))
+    labels = torch.arange(0, 1000, EVERY)
+    assert float((network(images).argmax(1) == labels).float().mean()) > 0.6
+    for handle in handles:
+        handle.remove()
+    network.network.set_attn_implementation("sdpa")
+    assert float((network(images).argmax(1) == labels).float().mean()) < 0.2
+
+
+def test_classes_are_found_by_their_names(sample):
+    rows = imagenet_classes(classes())
+    assert rows == sorted(set(rows))  # both lists are in the order of the names
+    assert rows[0] == 1  # goldfish
+
+
+def test_images_are_enlarged_and_cropped():
+    images = torch.randint(0, 256, (6, 3, 64, 64), dtype=torch.uint8)
+    assert enlarged(images).shape == cropped(images).shape == (6, 3, SIDE, SIDE)
+    even = torch.full((2, 3, 64, 64), 128, dtype=torch.uint8)
+    assert torch.allclose(enlarged(even), cropped(even), atol=1e-5)
+
+
+def test_images_are_held_back_for_choices():
+    loader = Batches(torch.arange(10)[:, None], torch.arange(10), 4, shuffle=True)
+    split = held_back(Data(loader, loader, 10, "numbers"), 5)
+    assert split.held_out.labels.tolist() == [0, 5]
+    assert split.train.labels.tolist() == [1, 2, 3, 4, 6, 7, 8, 9]
