@@ -170,7 +170,8 @@ class Trial:
 
         def make() -> Masks:
             network = self.network(self.dense.trained)
-            session = begin(ADMM(update_steps=20), network, plan(sparsity))
+            method = ADMM(update_steps=max(1, 20 * self.recipe.samples // 6_400))
+            session = begin(method, network, plan(sparsity))
             epochs = max(1, self.recipe.epochs // 2)
             recipe = replace(self.recipe, epochs=epochs, rate=ADMM_RATE, drops=())
             fit(network, self.images, recipe, self.seed + 300, session)

@@ -13,14 +13,20 @@ from spokeshave.allocation import (
     allocate_equal_slope,
     allocate_sparsity,
 )
-from spokeshave.criteria import Fisher, InputNorm, Magnitude, Random, Taylor, saliencies
+from spokeshave.allocation.tokens import TokenBudget
+from spokeshave.criteria import BlockFisher, Fisher, InputNorm, Magnitude, Random, Taylor, saliencies
 from spokeshave.devices import load_device
 from spokeshave.errors import SpokeshaveError
 from spokeshave.methods import (
     ADMM,
+    ExpertDistillation,
     IterativeMagnitude,
     Polynomials,
+    QuantizationAware,
+    RandomizedBinary,
     Together,
+    TokenDistillation,
+    TokenLatency,
     TokenRatio,
     approximate,
     begin,
@@ -37,12 +43,14 @@ from spokeshave.schemes.quantizers import FixedPoint
 from spokeshave.schemes.registry import scheme_to_dict
 from spokeshave.schemes.unstructured import Unstructured
 from spokeshave.streaming import prune_experts
-from spokeshave.structures import remove_structures
+from spokeshave.structures import MultiplyAdds, remove_structures
+from spokeshave.tokens.staircase import Staircase
 from spokeshave.workload import trace
 
 NETWORK, X = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)), torch.zeros(1, 4)
 LAYER = trace(NETWORK, X).layers[0]
 METHOD = IterativeMagnitude(0.5)
+STAIRS = Staircase((1, 17), (1.0, 17.0))
 
 
 def halves(sparsity):
@@ -108,6 +116,76 @@ def loop(network, session):
         (
             lambda: GlobalThreshold(0.5, sensitivity="x"),
             "global threshold: sensitivity must be a function, not 'x'",
+        ),
+        (
+            lambda: EqualSlope(shares=(1, 0.5, 0, -0.5)),
+            "equal slope: shares must go down from 1 in three even steps or more, not below 0",
+        ),
+        (lambda: EqualSlope(convex="no"), "equal slope: convex must be True or False, not 'no'"),
+        (lambda: EqualStep(4.0, whole=1), "equal step: whole must be True or False, not 1"),
+        (lambda: Taylor(training="yes"), "Taylor: training must be True or False, not 'yes'"),
+        (
+            lambda: BlockFisher((True, 4)),
+            r"BlockFisher: block must be two positive whole numbers, not \(True, 4\)",
+        ),
+        (
+            lambda: MultiplyAdds(0.5, "0"),
+            r"MultiplyAdds: layers must be patterns of layers, such as \(\"head\",\), not '0'",
+        ),
+        (
+            lambda: QuantizationAware(learned_step="yes"),
+            "QuantizationAware: learned_step must be True or False, not 'yes'",
+        ),
+        (
+            lambda: QuantizationAware(fixed_step=1),
+            "QuantizationAware: fixed_step must be True or False, not 1",
+        ),
+        (
+            lambda: ExpertDistillation(NETWORK, own_states="no"),
+            "ExpertDistillation: own_states must be True or False, not 'no'",
+        ),
+        (lambda: Polynomials(gelu="1"), "Polynomials: gelu must be above 0 and at most 1, not '1'"),
+        (
+            lambda: Polynomials(attention=True),
+            "Polynomials: attention must be above 0 and at most 1, not True",
+        ),
+        (
+            lambda: RandomizedBinary(rectify="1"),
+            "RandomizedBinary: rectify must be above 0.5 and at most 1, not '1'",
+        ),
+        (
+            lambda: RandomizedBinary(36),
+            r"RandomizedBinary: columns must be Columns\(...\) or None, not of type int",
+        ),
+        (lambda: Together((3,)), "Together: sessions must be a tuple of one or more, such as begin"),
+        (
+            lambda: TokenRatio((0.7, "0.4")),
+            "TokenRatio: each share of keep must be above 0 and at most 1, not '0.4'",
+        ),
+        (lambda: TokenRatio((0.5,), "2"), "TokenRatio: strength must be above 0 and finite, not '2'"),
+        (lambda: TokenRatio((0.5,), 2.0, "no"), "TokenRatio: per_sample must be True or False, not 'no'"),
+        (
+            lambda: TokenLatency(3, 1.0),
+            "TokenLatency: block must be a Staircase of one block, not of type int",
+        ),
+        (lambda: TokenLatency(STAIRS, "1"), "TokenLatency: limit must be above 0 and finite, not '1'"),
+        (lambda: TokenLatency(STAIRS, 1.0, -1), "TokenLatency: strength must be above 0 and finite, not -1"),
+        (lambda: TokenDistillation(None), "TokenDistillation needs a network, a torch.nn.Module, not None"),
+        (
+            lambda: TokenDistillation(NETWORK, "1"),
+            "TokenDistillation: strength must be above 0 and finite, not '1'",
+        ),
+        (
+            lambda: TokenBudget("1", STAIRS, 4, 16),
+            "TokenBudget: limit must be at least 0 and finite, not '1'",
+        ),
+        (
+            lambda: TokenBudget(1.0, STAIRS, 4, True),
+            "TokenBudget: patches must be a whole number from 1 up, not True",
+        ),
+        (
+            lambda: TokenBudget(1.0, STAIRS, 4, 16, shares=(1, "0.5")),
+            "TokenBudget: each of shares must be above 0 and at most 1, not '0.5'",
         ),
         (lambda: EqualStep(4.0, sensitivity="x"), "equal step: sensitivity must be a function, not 'x'"),
         (

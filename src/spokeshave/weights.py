@@ -69,6 +69,22 @@ def weights_of(network: nn.Module | ExportedProgram) -> tuple[Weight, ...]:
     )
 
 
+def parametrized_weights(network: nn.Module) -> tuple[Weight, ...]:
+    """What parametrizations, such as weight norms, make of other parameters: weights, but none that a plan can mean.
+
+    >>> layer = nn.utils.parametrizations.weight_norm(nn.Linear(2, 4))
+    >>> [weight.parameter for weight in parametrized_weights(nn.Sequential(layer))]
+    ['0.weight']
+    """
+    tables, found = _embeddings(network), []
+    for layer, module in network.named_modules():
+        for attribute in getattr(module, "parametrizations", ()):
+            name, shape = f"{layer}.{attribute}".lstrip("."), tuple(getattr(module, attribute).shape)
+            if len(shape) > 1 and _is_wanted([name], tables):
+                found.append(Weight((name,), shape, wanted=True))
+    return tuple(found)
+
+
 def check_network(owner: str, network: object) -> None:
     """Raise SpokeshaveError unless this is a network; `owner` is what needs one.
 

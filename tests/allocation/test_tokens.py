@@ -89,9 +89,9 @@ def test_mistakes() -> None:
         TokenBudget(1.0, STEPS, 12, 196, shares=(0.9, 0.5))
     with pytest.raises(SpokeshaveError, match="the first 1 to 2"):
         TokenBudget(1.0, STEPS, 3, 196, dense=3)
-    with pytest.raises(SpokeshaveError, match="patches are 1 or more"):
+    with pytest.raises(SpokeshaveError, match="patches must be a whole number from 1 up"):
         TokenBudget(1.0, STEPS, 12, 0)
-    with pytest.raises(SpokeshaveError, match="limit is in seconds"):
+    with pytest.raises(SpokeshaveError, match="limit must be at least 0 and finite"):
         TokenBudget(float("nan"), STEPS, 12, 196)
     losses = {place: [0.0, 1, 2, 3, 4] for place in range(3, 12)}
     with pytest.raises(SpokeshaveError, match="losses lack place 11; give those of 3 to 11"):

@@ -56,7 +56,7 @@ def test_settings_reach_the_method():
         ),
         (
             {"method": "one_shot", "settings": {"criterion": {"name": "block_fisher", "block": 8}}},
-            "block must be two counts",
+            "block must be two positive whole numbers, not 8",
         ),
         (
             {"method": "one_shot", "settings": {"criterion": {"name": "random", "passes": 2}}},

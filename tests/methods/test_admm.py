@@ -118,6 +118,34 @@ def test_settings_that_make_no_sense(settings, message):
         ADMM(**settings)
 
 
+@pytest.mark.parametrize(
+    ("settings", "hook", "said"),
+    [
+        (
+            {"update_every": 3},
+            "after_epoch",
+            r"after 2 calls of after_epoch\(\), before ADMM's first update at 3;",
+        ),
+        (
+            {"update_steps": 3},
+            "after_step",
+            r"after 2 calls of after_step\(\), before ADMM's first update at 3;",
+        ),
+    ],
+)
+def test_a_training_that_ends_before_the_first_update_is_told(network, plan, settings, hook, said):
+    session = begin(ADMM(**settings), network, plan)
+    session.penalty()
+    for _ in range(2):
+        getattr(session, hook)()
+    before = copy.deepcopy(network.state_dict())
+    with pytest.raises(SpokeshaveError, match=said):
+        session.finish()
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    getattr(session, hook)()
+    session.finish()
+
+
 def test_the_residual_falls_and_the_network_ends_in_the_plan(trained, data, plan, accuracy):
     network = copy.deepcopy(trained)
     session = begin(ADMM(rho=0.1, rho_growth=1.5, rho_limit=3.0), network, plan)

@@ -141,6 +141,7 @@ def test_the_trainer_of_another_network_is_refused(samples, tmp_path):
     session = begin(ADMM(), Classifier(), PLAN)
     with pytest.raises(SpokeshaveError, match="begun with another network"):
         fit_by_trainer(Classifier(), session, samples, tmp_path)
+    fit_by_trainer(session.network, session, samples, tmp_path, num_train_epochs=1)
 
 
 @pytest.mark.parametrize("gathered", [1, 2])
@@ -304,6 +305,13 @@ def test_lightning(fit_by_lightning, by_hand):
         fit_by_lightning(network, session)
     with pytest.raises(SpokeshaveError, match="the trainer has its callback twice"):
         fit_by_lightning(network, begin(ADMM(), network, PLAN), times=2)
+
+
+def test_a_fit_of_another_network_is_refused(fit_by_lightning):
+    session = begin(ADMM(), Classifier(), PLAN)
+    with pytest.raises(SpokeshaveError, match="begun with another network"):
+        fit_by_lightning(Classifier(), session)
+    fit_by_lightning(session.network, session, epochs=1)
 
 
 @pytest.mark.parametrize("nothing", [{"limit": 0}, {"epochs": 0}])

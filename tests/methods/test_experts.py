@@ -139,6 +139,8 @@ def test_mistakes_are_sentences(student, teacher, ids):
         ExpertDistillation(teacher, 0.0)
     with pytest.raises(SpokeshaveError, match=r"ExpertDistillation needs a network, .*, not None"):
         ExpertDistillation(None)
+    with pytest.raises(SpokeshaveError, match="ExpertDistillation: the teacher is the network itself"):
+        begin(ExpertDistillation(student), student, NOTHING)
     with pytest.raises(SpokeshaveError, match="Linear has no fused experts"):
         begin(ExpertDistillation(teacher), nn.Linear(2, 2), NOTHING)
     with pytest.raises(SpokeshaveError, match="the teacher has no experts model"):

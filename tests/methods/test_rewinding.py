@@ -11,7 +11,10 @@ from spokeshave.errors import SpokeshaveError
 from spokeshave.methods import IterativeMagnitude, find_masks, prune_and_train, train, train_under
 from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.block_column_row import BlockColumnRow
+from spokeshave.schemes.polarized import Polarized
+from spokeshave.schemes.quantizers import Codebook, FixedPoint
 from spokeshave.schemes.unstructured import Unstructured
+from spokeshave.schemes.whole_blocks import Blocks
 
 
 def plan(sparsity):
@@ -134,6 +137,30 @@ def test_what_goes_wrong_gets_a_sentence(network):
         prune_and_train(IterativeMagnitude(0.5), network, lambda sparsity: None, None)
     with pytest.raises(SpokeshaveError, match="'trained' or 'early'"):
         IterativeMagnitude(0.5, "rewound")
+
+
+@pytest.mark.parametrize(
+    "scheme", [FixedPoint(4), Codebook(2), Polarized(4), Unstructured(0.5) & FixedPoint(8)], ids=str
+)
+@pytest.mark.parametrize("call", [find_masks, prune_and_train])
+def test_schemes_that_ask_for_more_than_zeros_are_told_before_any_training(network, scheme, call):
+    loop = Loop()
+    with pytest.raises(
+        SpokeshaveError, match=r"second\.weight: .* asks for levels or signs, which a mask does"
+    ):
+        call(IterativeMagnitude(0.5, rounds=2), network, lambda _: Plan((Rule("second", scheme),)), loop)
+    assert not loop.begun
+
+
+def test_a_plan_for_a_later_round_is_looked_at_before_the_first(network):
+    loop = Loop()
+
+    def blocks(sparsity):
+        return Plan((Rule("second", Blocks(sparsity, (16, 32))),))
+
+    with pytest.raises(SpokeshaveError, match=r"second.*leaves no block of 16 x 32"):
+        find_masks(IterativeMagnitude(0.95, rounds=3), network, blocks, loop)
+    assert not loop.begun
 
 
 def test_modules_that_cannot_draw_fresh_weights(network):

@@ -94,7 +94,7 @@ def test_mistakes_are_one_sentence(vit: nn.Module) -> None:
     with pytest.raises(SpokeshaveError, match="no token reducers"):
         begin(TokenRatio((0.5,)), vit, NOTHING)
     for keep, said in (
-        ((), "above 0"),
+        ((), "and there is none"),
         ((0.5, 1.5), "above 0"),
         ((0.2, 0.5), "none is above the one before"),
     ):
@@ -109,5 +109,7 @@ def test_mistakes_are_one_sentence(vit: nn.Module) -> None:
     for method in (TokenRatio((0.5,)), TokenLatency(BLOCK, 60.0)):
         with pytest.raises(SpokeshaveError, match=r"were in evaluation mode; call network\.train\(\) before"):
             begin(method, vit, NOTHING).penalty()
+    with pytest.raises(SpokeshaveError, match="TokenDistillation: the teacher is the network itself"):
+        begin(TokenDistillation(vit), vit, NOTHING)
     with pytest.raises(SpokeshaveError, match=r"the teacher has no block 'blocks\.3'"):
         begin(TokenDistillation(nn.Linear(2, 2)), vit, NOTHING)

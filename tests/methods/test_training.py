@@ -126,6 +126,11 @@ def test_settings_that_cannot_be_are_told(network, data, setting, sentence):
         train(**{"network": network, "data": data, "epochs": 1} | setting)
 
 
+def test_a_network_does_not_teach_itself(network, data):
+    with pytest.raises(SpokeshaveError, match="train: the teacher is the network itself"):
+        train(network, data, 1, teacher=Teacher(network))
+
+
 @pytest.mark.parametrize("at", [0.5, ("a",), (2.0,)])
 def test_rates_that_fall_at_no_part_of_the_training_are_told(at):
     with pytest.raises(SpokeshaveError, match="Steps: at are parts of the training from 0 to 1"):

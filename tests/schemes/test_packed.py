@@ -1,4 +1,4 @@
-"""Packed forms: exact to the bit, and as small as their indices allow."""
+"""Packed forms: exact, and as small as their indices allow."""
 
 import pytest
 import torch

@@ -91,6 +91,43 @@ def test_the_criterion_decides():
     assert torch.equal(smaller[0].weight, network[0].weight[worth.topk(3).indices.sort().values])
 
 
+def test_parametrized_weights_are_left_with_a_reason():
+    normed = nn.utils.parametrizations.weight_norm(nn.Conv2d(8, 8, 3))
+    layers = (
+        nn.Conv2d(3, 8, 3),
+        nn.ReLU(),
+        normed,
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 1),
+        nn.ReLU(),
+        nn.Conv2d(8, 2, 1),
+    )
+    network = nn.Sequential(*layers).eval()
+    smaller = remove_structures(network, torch.zeros(1, 3, 8, 8), 0.5)
+    assert set(smaller.left) == {"0", "2", "6"}
+    assert smaller.left["0"].startswith("what reads its outputs has a weight that is computed")
+    assert smaller.left["2"].startswith("a parametrization makes its weight")
+    check(network, smaller, torch.zeros(1, 3, 8, 8))
+    named = remove_structures(network, torch.zeros(1, 3, 8, 8), {"2": 0.5, "4": 0.5})
+    assert set(named.left) == {"2"}
+
+
+def test_what_goes_with_a_parametrized_weight_stays():
+    class Added(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.other, self.last = nn.Linear(4, 8), nn.Linear(4, 8), nn.Linear(8, 8)
+            self.head = nn.Linear(8, 2)
+            nn.utils.parametrize.register_parametrization(self.other, "weight", nn.Tanh())
+
+        def forward(self, inputs):
+            return self.head(self.last(self.one(inputs) + self.other(inputs)).relu())
+
+    smaller = remove_structures(Added().eval(), torch.zeros(1, 4), 0.5)
+    assert smaller.outputs == {"one": (8, 8), "last": (4, 8), "head": (2, 2)}
+    assert smaller.left["one"] == smaller.left["other"]
+
+
 def test_a_residual_network_shrinks_through_its_shortcuts():
     network, example = shaken(cifar_resnet(8)), torch.zeros(1, 3, 32, 32)
     before = copy.deepcopy(network.state_dict())

@@ -17,7 +17,7 @@ from spokeshave.allocation.weights import (
 )
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan
-from spokeshave.schemes.checks import check_above, check_choice, check_count
+from spokeshave.schemes.checks import check_above, check_choice, check_count, check_flag
 from spokeshave.schemes.quantizers import FixedPoint
 from spokeshave.schemes.scheme import Scheme, as_matrix
 
@@ -49,6 +49,7 @@ class EqualStep:
 
     def __post_init__(self) -> None:
         check_choice(OWNER, "codebook", self.codebook, (SHARED, NORMALISED))
+        check_flag(OWNER, "whole", self.whole)
         check_count(OWNER, "least", self.least)
         check_count(OWNER, "most", self.most)
         check_above(OWNER, "bits", self.bits)

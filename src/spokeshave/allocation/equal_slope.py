@@ -27,6 +27,7 @@ from spokeshave.plan import Plan
 from spokeshave.schemes.checks import (
     check_choice,
     check_count,
+    check_flag,
     check_function,
     check_least,
     check_passes,
@@ -85,14 +86,18 @@ class EqualSlope:
         check_choice(OWNER, "distortion", self.distortion, ("taylor", "measured"))
         check_choice(OWNER, "slopes", self.slopes, ("work", "share"))
         check_choice(OWNER, "power_of", self.power_of, ("surviving", "removed"))
+        check_flag(OWNER, "convex", self.convex)
         check_settings(OWNER, self.dense)
         if self.power is not None:
             check_function(OWNER, "power", self.power)
         if not isinstance(self.shares, list | tuple) or not all(map(is_number, self.shares)):
             raise SpokeshaveError(f"{OWNER}: shares must be numbers, not {self.shares!r}")
         steps = [larger - smaller for larger, smaller in pairwise(self.shares)]
-        if len(steps) < 2 or self.shares[0] != 1 or min(steps) <= 0 or max(steps) - min(steps) > 1e-9:
-            raise SpokeshaveError(f"{OWNER}: shares must go down from 1 in three even steps or more")
+        even = len(steps) > 1 and 0 < min(steps) >= max(steps) - 1e-9
+        if not even or self.shares[0] != 1 or self.shares[-1] < 0:
+            raise SpokeshaveError(
+                f"{OWNER}: shares must go down from 1 in three even steps or more, not below 0"
+            )
 
 
 @dataclass(frozen=True)

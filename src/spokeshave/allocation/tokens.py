@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from spokeshave.allocation.curves import ascending
 from spokeshave.allocation.search import Slopes, settle
-from spokeshave.errors import SpokeshaveError
+from spokeshave.errors import SpokeshaveError, check_kind
+from spokeshave.schemes.checks import check_count, check_least, check_share
 from spokeshave.tokens import Drop, TokenReducer, TopK, insert
 from spokeshave.tokens.decisions import successive
 from spokeshave.tokens.rest import Rest
@@ -41,17 +42,19 @@ class TokenBudget:
     shares: Sequence[float] = SHARES
 
     def __post_init__(self) -> None:
+        check_kind(
+            "TokenBudget: shares", self.shares, (list, tuple), "shares of all patches, such as (1, 0.5)"
+        )
+        for share in self.shares:
+            check_share("TokenBudget", "each of shares", share)
         falling = all(after < before for before, after in pairwise(self.shares))
-        if len(self.shares) < 2 or self.shares[0] != 1 or not falling or self.shares[-1] <= 0:
-            raise SpokeshaveError(
-                f"TokenBudget: shares must go down from 1 and stay above 0, not {tuple(self.shares)}"
-            )
-        if not 0 <= self.limit < math.inf or self.patches < 1 or self.leading < 0:
-            raise SpokeshaveError(
-                f"TokenBudget: limit is in seconds, patches are 1 or more and leading 0 or more; not {self.limit!r}, "
-                f"{self.patches!r} and {self.leading!r}"
-            )
-        if not 0 < self.dense < self.blocks:
+        if len(self.shares) < 2 or self.shares[0] != 1 or not falling:
+            raise SpokeshaveError(f"TokenBudget: shares must go down from 1, not {tuple(self.shares)}")
+        check_kind("TokenBudget: block", self.block, Staircase, "a Staircase of one block")
+        check_least("TokenBudget", "limit", self.limit, 0)
+        for field, least in (("blocks", 2), ("patches", 1), ("leading", 0), ("dense", 1)):
+            check_count("TokenBudget", field, getattr(self, field), least)
+        if self.dense >= self.blocks:
             raise SpokeshaveError(
                 f"TokenBudget: of {self.blocks} blocks the first 1 to {self.blocks - 1} can be left alone, "
                 f"not {self.dense}"

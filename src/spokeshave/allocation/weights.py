@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from spokeshave.errors import SpokeshaveError, check_kind
 from spokeshave.plan import Plan, Rule, pattern_for
-from spokeshave.schemes.checks import check_function, is_number
+from spokeshave.schemes.checks import check_function, check_patterns, is_number
 from spokeshave.schemes.scheme import Scheme, check_scheme
 from spokeshave.weights import Weight, weights_of
 
@@ -44,8 +44,7 @@ def check_arguments(method: object, kind: type, scheme: object) -> None:
 
 def check_settings(owner: str, dense: object, sensitivity: object = None) -> None:
     """Raise SpokeshaveError unless these are patterns of layers and a function or None."""
-    if not isinstance(dense, list | tuple) or not all(isinstance(pattern, str) for pattern in dense):
-        raise SpokeshaveError(f'{owner}: dense must be patterns of layers, such as ("head",), not {dense!r}')
+    check_patterns(owner, "dense", dense)
     if sensitivity is not None:
         check_function(owner, "sensitivity", sensitivity)
 

@@ -16,7 +16,7 @@ from spokeshave.data.labels import check_loss, loss_of
 from spokeshave.errors import SpokeshaveError
 from spokeshave.export import evaluating
 from spokeshave.schemes.block_packing import tiling_of
-from spokeshave.schemes.checks import check_function, check_passes
+from spokeshave.schemes.checks import as_block, check_flag, check_function, check_passes
 from spokeshave.schemes.scheme import as_matrix
 from spokeshave.schemes.tiling import Tiling
 
@@ -52,6 +52,10 @@ class Taylor(OfBatches):
     loss: Loss = F.cross_entropy
     training: bool = False
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_flag("Taylor", "training", self.training)
+
 
 @dataclass(frozen=True)
 class Fisher(OfBatches):
@@ -78,11 +82,7 @@ class BlockFisher(OfBatches):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        counts = isinstance(self.block, tuple) and [isinstance(side, int) and side > 0 for side in self.block]
-        if counts != [True, True]:
-            raise SpokeshaveError(
-                f"BlockFisher: block must be two counts, rows and columns, not {self.block!r}"
-            )
+        object.__setattr__(self, "block", as_block("BlockFisher", self.block))
 
 
 @dataclass(frozen=True)

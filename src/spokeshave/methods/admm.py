@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from spokeshave.errors import SpokeshaveError
 from spokeshave.methods.constraints import (
     Constraint,
     check_keys,
@@ -63,7 +64,7 @@ class ADMMSession:
     @property
     def needs(self) -> tuple[str, ...]:
         """The penalty, and the hook that is the clock."""
-        return "penalty", "after_step" if self._method.update_steps else "after_epoch"
+        return "penalty", self._clock[0]
 
     @property
     def rho(self) -> float:
@@ -87,7 +88,13 @@ class ADMMSession:
             self._update()
 
     def finish(self) -> None:
-        """Project every weight into its scheme."""
+        """Project every weight into its scheme; raises SpokeshaveError when no update has drawn them towards it."""
+        hook, calls, period = self._clock
+        if calls < period:
+            raise SpokeshaveError(
+                f"training ended after {calls} calls of {hook}(), before ADMM's first update at {period}; "
+                "train longer, or let updates come more often (update_every, update_steps)"
+            )
         project_weights(self._constraints)
 
     def residuals(self) -> dict[str, float]:
@@ -122,6 +129,14 @@ class ADMMSession:
             u.copy_(state[f"multiplier.{constraint.name}"])
         self._targets = self._pull_towards()
 
+    @property
+    def _clock(self) -> tuple[str, int, int]:
+        """The hook that counts, its calls so far, and after how many of them an update comes."""
+        steps = self._method.update_steps
+        if steps:
+            return "after_step", self._steps, steps
+        return "after_epoch", self._epochs, self._method.update_every
+
     @torch.no_grad()
     def _update(self) -> None:
         shifted, before = torch._foreach_add(self._weights, self._multipliers), self._auxiliary
@@ -134,9 +149,8 @@ class ADMMSession:
 
     def _grow(self) -> None:
         """Raise rho where a stage ends; U, the multiplier over rho, shrinks by as much (Boyd et al. 2011, 3.4.1)."""
-        steps = self._method.update_steps
-        updates = self._steps // steps if steps else self._epochs // self._method.update_every
-        if updates % self._method.stage_updates:
+        _, calls, period = self._clock
+        if calls // period % self._method.stage_updates:
             return
         grown = min(self._rho * self._method.rho_growth, self._method.rho_limit)
         torch._foreach_mul_(self._multipliers, self._rho / grown)

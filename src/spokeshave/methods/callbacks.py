@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from spokeshave.data.extras import import_extra
 from spokeshave.errors import SpokeshaveError
 from spokeshave.methods.features import Together
-from spokeshave.methods.session import Begun, Session
+from spokeshave.methods.session import Begun, Session, is_session
 from spokeshave.methods.wrong_labels import tell_wrong_labels, tell_wrong_target
 
 STATE_FILE = "spokeshave_{}.safetensors"  # of one session
@@ -55,12 +55,13 @@ def trainer_callback(session: Session) -> Any:
 
     class _TrainerCallback(transformers.TrainerCallback):  # type: ignore[name-defined]
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            _claim(session, kwargs["model"])
+            _check_free(session, kwargs["model"])
             if session.state() and name in _named and _named[name]() is state:
                 raise _shared_name(name)
-            _named[name] = ref(state)
             if state.global_step:
                 _restore(session, _resumed_from(args, state.global_step) / file)
+            _claimed.add(session)
+            _named[name] = ref(state)
             self._as_before = tell_wrong_labels(kwargs["model"])
             if _reads_forward(session):
                 join = _joins_loss(session, args.gradient_accumulation_steps)
@@ -105,10 +106,11 @@ def lightning_callback(session: Session) -> Any:
             self.of = session, name
 
         def on_fit_start(self, trainer: Any, pl_module: nn.Module) -> None:
-            _claim(session, pl_module)
+            _check_free(session, pl_module)
             others = [getattr(each, "of", (session, "")) for each in trainer.callbacks]
             if session.state() and any(one is not session and like == name for one, like in others):
                 raise _shared_name(name)
+            _claimed.add(session)
 
         def on_exception(self, trainer: Any, pl_module: nn.Module, exception: BaseException) -> None:
             tell_wrong_target(exception)
@@ -182,7 +184,7 @@ def session_name(session: Session) -> str:
 
     So sessions of several methods, or of one method on several weights, do not meet; the number holds before training.
     """
-    if isinstance(session, type) or not isinstance(session, Session):
+    if not is_session(session):
         raise SpokeshaveError(
             f"a callback takes a session, which begin(method, network, plan) gives, not {session!r}"
         )
@@ -219,14 +221,13 @@ def _shared_name(name: str) -> SpokeshaveError:
     )
 
 
-def _claim(session: Session, network: nn.Module) -> None:
-    """Let one training of the network that the session was begun with use it."""
+def _check_free(session: Session, network: nn.Module) -> None:
+    """Raise SpokeshaveError for a session that a training has claimed, or that was begun with another network."""
     if session in _claimed:
         raise SpokeshaveError(
             "this session has been through a training, or the trainer has its callback twice; "
             "begin another session and callback"
         )
-    _claimed.add(session)
     for begun in session.sessions if isinstance(session, Together) else (session,):
         own = next(begun.network.parameters(), None) if isinstance(begun, Begun) else None
         if own is not None and all(own is not parameter for parameter in network.parameters()):

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from spokeshave.errors import SpokeshaveError
 from spokeshave.methods.constraints import check_keys
 from spokeshave.methods.session import open_session
-from spokeshave.methods.unconfined import Unconfined, taught
+from spokeshave.methods.unconfined import Unconfined, check_teacher, taught
 from spokeshave.plan import Plan
-from spokeshave.schemes.checks import check_above
+from spokeshave.schemes.checks import check_above, check_flag
 from spokeshave.weights import check_network
 
 
@@ -36,6 +36,7 @@ class ExpertDistillation:
         check_network("ExpertDistillation", self.teacher)
         if self.strength is not None:
             check_above("ExpertDistillation", "strength", self.strength)
+        check_flag("ExpertDistillation", "own_states", self.own_states)
 
 
 class Routed(NamedTuple):
@@ -162,4 +163,5 @@ def _keeper(name: str, store: dict[str, Routed]) -> Callable[..., None]:
 
 @open_session.register
 def _(method: ExpertDistillation, network: nn.Module, plan: Plan) -> ExpertSession:
+    check_teacher("ExpertDistillation", method.teacher, network)
     return ExpertSession(method, network)

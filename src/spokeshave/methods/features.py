@@ -10,7 +10,7 @@ from torch.utils.hooks import RemovableHandle
 
 from spokeshave.errors import SpokeshaveError, check_kind
 from spokeshave.methods.constraints import check_keys
-from spokeshave.methods.session import Session, open_session
+from spokeshave.methods.session import Session, is_session, open_session
 from spokeshave.methods.unconfined import Unconfined, check_teacher, taught
 from spokeshave.plan import Plan
 from spokeshave.schemes.checks import check_above
@@ -96,8 +96,12 @@ class Together:
     sessions: tuple[Session, ...]
 
     def __post_init__(self) -> None:
-        if not isinstance(self.sessions, tuple) or not self.sessions:
-            raise SpokeshaveError(f"Together: sessions must be a tuple of one or more, not {self.sessions!r}")
+        sessions = self.sessions if isinstance(self.sessions, tuple) else ()
+        if not sessions or not all(map(is_session, sessions)):
+            raise SpokeshaveError(
+                "Together: sessions must be a tuple of one or more, such as begin(method, network, plan) gives, "
+                f"not {self.sessions!r}"
+            )
 
     @property
     def reads_forward(self) -> bool:

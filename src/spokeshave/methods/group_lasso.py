@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from spokeshave.errors import naming
 from spokeshave.methods.constraints import (
     Constraint,
     check_keys,
@@ -116,7 +117,8 @@ def _gamma(squares: Tensor, epsilon: float) -> Tensor:
 
 def _groups_of(constraint: Constraint) -> list[_Groups]:
     weight = constraint.weight
-    kinds = groups_of(constraint.scheme, tuple(weight.shape))
+    with naming(constraint.name):
+        kinds = groups_of(constraint.scheme, tuple(weight.shape))
     return [
         _Groups(
             f"{constraint.name}.{kind}", weight, numbers.flatten().to(weight.device), int(numbers.max()) + 1

@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from spokeshave.attention_call import AttentionCall
 from spokeshave.errors import SpokeshaveError, check_kind
 from spokeshave.polynomials import polynomial_exp, polynomial_gelu, polynomial_sigmoid, polynomial_softmax
+from spokeshave.schemes.checks import check_share
 from spokeshave.tokens.attention import SOFTMAXES, masked_softmax
 from spokeshave.weights import check_network
 
@@ -32,10 +33,7 @@ class Polynomials:
 
     def __post_init__(self) -> None:
         for name in ("gelu", "attention"):
-            if not 0 < getattr(self, name) <= 1:
-                raise SpokeshaveError(
-                    f"Polynomials: {name} must be above 0 and at most 1, not {getattr(self, name)!r}"
-                )
+            check_share("Polynomials", name, getattr(self, name))
 
 
 class Approximated:

@@ -18,6 +18,7 @@ from spokeshave.methods.constraints import (
 )
 from spokeshave.methods.session import open_session
 from spokeshave.plan import Plan
+from spokeshave.schemes.checks import check_flag
 from spokeshave.schemes.quantizers import FixedPoint
 from spokeshave.schemes.ranking import support
 from spokeshave.schemes.scheme import Scheme, as_matrix
@@ -38,6 +39,8 @@ class QuantizationAware:
     fixed_step: bool = False
 
     def __post_init__(self) -> None:
+        for field in ("learned_step", "fixed_step"):
+            check_flag("QuantizationAware", field, getattr(self, field))
         if self.learned_step and self.fixed_step:
             raise SpokeshaveError("QuantizationAware: a step is learned or fixed, not both")
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import NoneType
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from spokeshave.errors import SpokeshaveError
+from spokeshave.errors import SpokeshaveError, check_kind
 from spokeshave.methods.columns import Read, noisy, reading, rectified_bound
 from spokeshave.methods.constraints import (
     Constraint,
@@ -19,6 +20,7 @@ from spokeshave.methods.constraints import (
 )
 from spokeshave.methods.session import open_session
 from spokeshave.plan import Plan
+from spokeshave.schemes.checks import is_number
 from spokeshave.schemes.quantizers import Binary
 from spokeshave.superconducting import Columns
 
@@ -36,7 +38,8 @@ class RandomizedBinary:
     rectify: float = 0.95
 
     def __post_init__(self) -> None:
-        if not 0.5 < self.rectify <= 1:
+        check_kind("RandomizedBinary: columns", self.columns, (Columns, NoneType), "Columns(...) or None")
+        if not is_number(self.rectify) or not 0.5 < self.rectify <= 1:
             raise SpokeshaveError(
                 f"RandomizedBinary: rectify must be above 0.5 and at most 1, not {self.rectify!r}"
             )

@@ -1,13 +1,13 @@
 """Masks by rounds of training and pruning, then training under them from trained, early, first or fresh weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from spokeshave.errors import SpokeshaveError, check_kind
-from spokeshave.methods.constraints import shapes_of
+from spokeshave.methods.constraints import shapes_of, trainable_constraints
 from spokeshave.methods.dense import DenseSession, State, snapshot
 from spokeshave.methods.finite import check_trained
 from spokeshave.methods.masked import MaskedFineTuning
@@ -15,6 +15,8 @@ from spokeshave.methods.one_shot import OneShot
 from spokeshave.methods.session import Session, begin
 from spokeshave.plan import Plan
 from spokeshave.schemes.checks import check_choice, check_count, check_fraction, check_function
+from spokeshave.schemes.freedom import frozen_signs
+from spokeshave.schemes.ranking import support
 from spokeshave.weights import check_network
 
 OWNER = "iterative magnitude"
@@ -99,6 +101,7 @@ def train_under(
     check_kind(f"{OWNER}: found", found, Weights, "what find_masks gave")
     if shapes_of(found.initial) != shapes_of(network.state_dict()):
         raise SpokeshaveError(f"{OWNER}: the weights that were found are of another network than this one")
+    _check_masks(network, plan, (method.sparsity,))
     network.load_state_dict(_start(method, network, found, reinitialise))
     session = _masked(network, plan(method.sparsity), found.masks)
     _run(train, network, session, "the last training")
@@ -109,6 +112,7 @@ def find_masks(
 ) -> Weights:
     """The rounds alone. The network is left as the last round trained it, and pruned."""
     _check(method, network, plan, train)
+    _check_masks(network, plan, method.sparsities())
     initial = snapshot(network)
     dense = DenseSession(network, method.early_epochs)
     masks: dict[str, Tensor] = {}
@@ -133,6 +137,21 @@ def _check(
     check_function(OWNER, "train", train)
     if reinitialise is not None:
         check_function(OWNER, "reinitialise", reinitialise)
+
+
+def _check_masks(network: nn.Module, plan: Callable[[float], Plan], sparsities: Iterable[float]) -> None:
+    """Raise SpokeshaveError, before anything is trained, for a scheme that asks for more than a mask's zeros."""
+    for sparsity in sparsities:
+        found = plan(sparsity)
+        check_kind(f"{OWNER}: plan({sparsity:.4g})", found, Plan, "a Plan")
+        for constraint in trainable_constraints(network, found):
+            weight, scheme = constraint.weight.detach(), constraint.scheme
+            point = constraint.nearest(weight)
+            if frozen_signs(scheme, point) is not None or not scheme.contains(weight * support(point)):
+                raise SpokeshaveError(
+                    f"{OWNER}: {constraint.name}: {scheme} asks for levels or signs, which a mask does not keep; give "
+                    "schemes that only remove weights, and bring the others in afterwards"
+                )
 
 
 def _run(train: Train, network: nn.Module, session: Session, which: str) -> None:

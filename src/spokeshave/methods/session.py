@@ -51,6 +51,11 @@ class Session(Protocol):
         """Go on from what `state` gave; raises SpokeshaveError when it belongs to another session."""
 
 
+def is_session(thing: object) -> bool:
+    """Whether this is a session, and not the class of some."""
+    return isinstance(thing, Session) and not isinstance(thing, type)
+
+
 def begin(method: Any, network: nn.Module, plan: Plan) -> "Begun":
     """Begin a method on a network: `begin(ADMM(), network, plan)`.
 

@@ -4,7 +4,6 @@ SPViT (arXiv 2112.13890) and HeatViT (arXiv 2211.08110): `Together` a `TokenRati
 `TokenDistillation`.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +12,12 @@ from torch import Tensor, nn
 
 from spokeshave.errors import SpokeshaveError, check_kind
 from spokeshave.methods.session import open_session
-from spokeshave.methods.unconfined import Unconfined, taught
+from spokeshave.methods.unconfined import Unconfined, check_teacher, taught
 from spokeshave.plan import Plan
+from spokeshave.schemes.checks import check_above, check_flag, check_share
 from spokeshave.tokens import Inserted, inserted_in
 from spokeshave.tokens.staircase import Staircase
+from spokeshave.weights import check_network
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,16 @@ class TokenRatio:
 
     def __post_init__(self) -> None:
         check_kind("TokenRatio: keep", self.keep, (tuple, list), "a share for each reducer, as (0.7, 0.4)")
-        if not self.keep or not all(0 < share <= 1 for share in self.keep):
-            raise SpokeshaveError(f"TokenRatio: keep are shares above 0 and at most 1, not {self.keep!r}")
+        if not self.keep:
+            raise SpokeshaveError("TokenRatio: keep are shares, one for each reducer, and there is none")
+        for share in self.keep:
+            check_share("TokenRatio", "each share of keep", share)
         if list(self.keep) != sorted(self.keep, reverse=True):
             raise SpokeshaveError(
                 f"TokenRatio: keep are shares of all patches, so that none is above the one before; not {self.keep!r}"
             )
+        check_above("TokenRatio", "strength", self.strength)
+        check_flag("TokenRatio", "per_sample", self.per_sample)
 
 
 @dataclass(frozen=True)
@@ -53,8 +58,9 @@ class TokenLatency:
     strength: float = 2.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.limit < math.inf:
-            raise SpokeshaveError(f"TokenLatency: limit is in seconds, above 0, not {self.limit!r}")
+        check_kind("TokenLatency: block", self.block, Staircase, "a Staircase of one block")
+        check_above("TokenLatency", "limit", self.limit)
+        check_above("TokenLatency", "strength", self.strength)
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,10 @@ class TokenDistillation:
 
     teacher: nn.Module
     strength: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_network("TokenDistillation", self.teacher)
+        check_above("TokenDistillation", "strength", self.strength)
 
 
 class _Reads(Unconfined):
@@ -221,4 +231,5 @@ def _(method: TokenLatency, network: nn.Module, plan: Plan) -> LatencySession:
 
 @open_session.register
 def _(method: TokenDistillation, network: nn.Module, plan: Plan) -> TokenDistillationSession:
+    check_teacher("TokenDistillation", method.teacher, network)
     return TokenDistillationSession(method, network)

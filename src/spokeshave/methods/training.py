@@ -20,6 +20,7 @@ from spokeshave.methods.distillation import Loss, Teacher
 from spokeshave.methods.finite import check_trained
 from spokeshave.methods.schedule import Schedule, one_cycle
 from spokeshave.methods.session import Session
+from spokeshave.methods.unconfined import check_teacher
 from spokeshave.schemes.checks import check_choice, check_count, check_least
 from spokeshave.weights import check_network
 
@@ -110,6 +111,8 @@ def train(
     ):
         if not isinstance(thing, kind) and (name == "data" or thing is not None):
             raise SpokeshaveError(f"train: {name} must be a {kind.__name__}, not {type(thing).__name__}")
+    if teacher is not None:
+        check_teacher("train", teacher.network, network)
     check_choice("train", "precision", precision, (torch.float32, torch.bfloat16))
     check_count("train", "epochs", epochs, 0)
     check_count("train", "first_epoch", first_epoch, 0)

@@ -50,6 +50,26 @@ def check_count(owner: str, field: str, value: int, least: int = 1) -> None:
         raise SpokeshaveError(f"{owner}: {field} must be a whole number from {least} up, not {value!r}")
 
 
+def check_share(owner: str, field: str, value: float) -> None:
+    """Raise SpokeshaveError unless 0 < value <= 1."""
+    if not is_number(value) or not 0 < value <= 1:
+        raise SpokeshaveError(f"{owner}: {field} must be above 0 and at most 1, not {value!r}")
+
+
+def check_flag(owner: str, field: str, value: bool) -> None:
+    """Raise SpokeshaveError unless `value` is a truth value, and no number or text that would pass for one."""
+    if type(value) is not bool:
+        raise SpokeshaveError(f"{owner}: {field} must be True or False, not {value!r}")
+
+
+def check_patterns(owner: str, field: str, value: object) -> None:
+    """Raise SpokeshaveError unless these are patterns of layers; a single text would be taken for its letters."""
+    if not isinstance(value, list | tuple) or not all(isinstance(pattern, str) for pattern in value):
+        raise SpokeshaveError(
+            f'{owner}: {field} must be patterns of layers, such as ("head",), not {value!r}'
+        )
+
+
 def check_function(owner: str, field: str, value: object) -> None:
     """Raise SpokeshaveError unless `value` can be called."""
     if not callable(value):

@@ -59,7 +59,7 @@ class Levels:
         return self.stream.nbytes + self.coded.overhead
 
     def unpack(self) -> Tensor:
-        """The weight, bit for bit."""
+        """The weight, as it was packed."""
         count = torch.Size(self.shape).numel()
         numbers = unpack_bits(self.stream, bits_for(len(self.coded.table)), count).view(self.shape)
         return self.coded.decoded(numbers - (self.coded.zero or 0))
@@ -101,7 +101,7 @@ class CodedStructure:
         return self.structure.nbytes - values + self.stream.nbytes + self.coded.overhead
 
     def unpack(self) -> Tensor:
-        """The weight, bit for bit."""
+        """The weight, as it was packed."""
         empty = _values_of(self.structure)
         sizes = [values.numel() for values in empty]
         numbers = unpack_bits(self.stream, bits_for(len(self.coded.table)), sum(sizes)) - (
@@ -135,7 +135,7 @@ class MixedLevels:
         return self.in_second.nbytes + sum(part.nbytes for part in self.parts if part is not None)
 
     def unpack(self) -> Tensor:
-        """The weight, bit for bit."""
+        """The weight, as it was packed."""
         second = unpack_bits(self.in_second, 1, self.shape[0]).bool()
         stored = [
             (rows, part.unpack()) for rows, part in zip((~second, second), self.parts, strict=True) if part

@@ -26,7 +26,7 @@ def groups_of(scheme: object, shape: Shape) -> tuple[Tensor, ...]:
     """One numbering of the weights for each kind of group, integers of `shape` from 0: equal numbers, one group.
 
     Blocks lose columns and, where rows go too, rows; patterns lose kernels; schemes that choose among single weights
-    have groups of one. Raises SpokeshaveError for schemes that remove nothing.
+    have groups of one. Raises SpokeshaveError for schemes that have no groups.
 
     >>> groups_of(BlockColumnRow(0.5, block=(2, 4)), (4, 4))[0]
     tensor([[0, 1, 2, 3],
@@ -34,7 +34,11 @@ def groups_of(scheme: object, shape: Shape) -> tuple[Tensor, ...]:
             [4, 5, 6, 7],
             [4, 5, 6, 7]])
     """
-    raise SpokeshaveError(f"{scheme} removes no weights, so there are no groups to draw to zero")
+    kinds = (kind.__name__ for kind in groups_of.registry if kind not in (object, Stacked, Intersection))
+    raise SpokeshaveError(
+        f"{scheme} has no groups of weights that could be drawn to zero together; those of {', '.join(kinds)} have, "
+        "and what is combined with one of them by &"
+    )
 
 
 @groups_of.register
@@ -97,12 +101,9 @@ def _(scheme: Stacked, shape: Shape) -> tuple[Tensor, ...]:
 
 @groups_of.register
 def _(scheme: Intersection, shape: Shape) -> tuple[Tensor, ...]:
-    removing = [
-        part for part in scheme.parts if groups_of.dispatch(type(part)) is not groups_of.dispatch(object)
-    ]
-    if not removing:
-        raise SpokeshaveError(f"{scheme} removes no weights, so there are no groups to draw to zero")
-    return tuple(numbers for part in removing for numbers in groups_of(part, shape))
+    without = groups_of.dispatch(object)
+    grouped = [part for part in scheme.parts if groups_of.dispatch(type(part)) is not without]
+    return tuple(numbers for part in grouped for numbers in groups_of(part, shape)) or without(scheme, shape)
 
 
 def _rows(shape: Shape) -> Tensor:

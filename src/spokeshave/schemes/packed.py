@@ -49,7 +49,7 @@ class Coordinates:
         return self.values.nbytes + self.columns.nbytes + self.row_pointers.nbytes
 
     def unpack(self) -> Tensor:
-        """The weight, bit for bit."""
+        """The weight, as it was packed."""
         matrix = as_matrix(self.values.new_zeros(self.shape))
         rows = torch.arange(len(matrix)).repeat_interleave(self.row_pointers.long().diff())
         matrix[rows, self.columns.long()] = self.values
@@ -76,7 +76,7 @@ class Bitmap:
         return self.values.nbytes + self.kept.nbytes
 
     def unpack(self) -> Tensor:
-        """The weight, bit for bit."""
+        """The weight, as it was packed."""
         flat = self.values.new_zeros(torch.Size(self.shape).numel())
         flat[unpack_bits(self.kept, 1, len(flat)).bool()] = self.values
         return flat.view(self.shape)
@@ -119,7 +119,7 @@ class DenseBlocks:
         return sum(block.nbytes for block in self.blocks)
 
     def unpack(self) -> Tensor:
-        """The weight, bit for bit."""
+        """The weight, as it was packed."""
         matrix = as_matrix(torch.zeros(self.shape, dtype=self.dtype))
         for block in self.blocks:
             matrix[block.rows.long()[:, None], block.columns.long()] = block.values

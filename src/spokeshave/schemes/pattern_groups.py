@@ -61,7 +61,7 @@ class PatternGroups:
         return self.values.nbytes + self.channels.nbytes + self.counts.nbytes + self.cells.nbytes
 
     def unpack(self) -> Tensor:
-        """The weight, bit for bit."""
+        """The weight, as it was packed."""
         kernels = self.values.new_zeros(*self.shape[:2], 9)
         groups, patterns = self.counts.shape
         group = torch.arange(groups).repeat_interleave(self.counts.long().sum(1))

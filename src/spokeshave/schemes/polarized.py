@@ -29,7 +29,7 @@ class Magnitudes:
         return self.values.nbytes + self.negative.nbytes
 
     def unpack(self) -> Tensor:
-        """The weight, bit for bit."""
+        """The weight, as it was packed."""
         sizes = in_fragments(self.values, self.fragment, self.order)
         negative = unpack_bits(self.negative, 1, sizes.shape[:2].numel()).bool().view(*sizes.shape[:2], 1)
         return from_fragments(torch.where(negative, -sizes, sizes), self.shape, self.order)

@@ -8,7 +8,7 @@ from spokeshave.errors import SpokeshaveError
 
 
 class Packed(Protocol):
-    """A weight stored the way its scheme allows; `unpack` gives back exactly what was packed."""
+    """A weight stored the way its scheme allows; `unpack` gives back the values that were packed."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -19,7 +19,7 @@ class Packed(Protocol):
         """True size of the packed weight, indices included, in bytes."""
 
     def unpack(self) -> Tensor:
-        """Return the weight, bit for bit as it was packed."""
+        """Return the weight as it was packed, exactly; only a -0.0 may come back as 0.0."""
 
 
 @runtime_checkable

@@ -111,7 +111,7 @@ class Segments:
         return sum(group.nbytes for group in self.groups)
 
     def unpack(self) -> Tensor:
-        """The weight, bit for bit."""
+        """The weight, as it was packed."""
         rows = as_rows(self.groups[0].values.new_zeros(self.shape), self.along)
         for group in self.groups:
             group.put_into(rows)

@@ -29,7 +29,7 @@ class PackedStack:
         return sum(matrix.nbytes for matrix in self.matrices)
 
     def unpack(self) -> Tensor:
-        """The tensor, bit for bit as it was packed."""
+        """The tensor, as it was packed."""
         return torch.stack([matrix.unpack() for matrix in self.matrices])
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from spokeshave.errors import SpokeshaveError
-from spokeshave.schemes.checks import is_number
+from spokeshave.schemes.checks import check_patterns, is_number
 
 STEPS = 12  # of the bisection
 NEAR = 0.01  # of the budget
@@ -21,6 +21,7 @@ class MultiplyAdds:
     layers: tuple[str, ...] = ("*",)
 
     def __post_init__(self) -> None:
+        check_patterns("MultiplyAdds", "layers", self.layers)
         if not is_number(self.remaining) or not 0 < self.remaining < 1:
             raise SpokeshaveError(f"MultiplyAdds: remaining must be between 0 and 1, not {self.remaining!r}")
 

@@ -16,6 +16,11 @@ CACHED = (
     "(use_cache=False in its config) can lose them"
 )
 
+PARAMETRIZED = (
+    "a parametrization makes its weight, or that of a layer that goes with it; "
+    "torch.nn.utils.parametrize.remove_parametrizations leaves a weight that can be cut"
+)
+
 
 @dataclass(frozen=True)
 class Links:
@@ -53,6 +58,8 @@ def links_of(network: nn.Module, example: Tensor | tuple[Tensor, ...]) -> Links:
             name = names[node.name]
             if name not in tensors:
                 tensors[name] = tuple(values.labels.fresh(size) for size in known[name].shape)
+                if "parametrizations" in name.split("."):
+                    values.labels.keep(tensors[name], PARAMETRIZED)
             values.axes[node] = tensors[name]
         elif node.op in ("placeholder", "get_attr"):
             values.axes[node] = values.fixed(node, "")

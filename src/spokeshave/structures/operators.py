@@ -14,6 +14,7 @@ from spokeshave.workload import arguments_of, module_of
 
 aten = torch.ops.aten
 FIXED_AXIS = "it meets values that cannot shrink, such as the network's inputs"
+COMPUTED = "what reads its outputs has a weight that is computed, as by a parametrization"
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,11 @@ def propagate(values: Values, node: fx.Node) -> Any:
     return values.fixed(node, f"{node.target} is not known to treat its slices one by one")
 
 
+def _read(values: Values, weight: Axis, inputs: Axis) -> None:
+    """Tie a weight's axis of inputs to what it meets there."""
+    values.labels.tie(weight, inputs, COMPUTED if weight is None else "its inputs are the network's inputs")
+
+
 def _convolution(values: Values, node: fx.Node, given: dict[str, Any]) -> Axes:
     inputs, weight = values.of(given["input"]), values.of(given["weight"])
     channels, shape = shape_of(given["input"])[1], shape_of(given["weight"])
@@ -74,7 +80,7 @@ def _convolution(values: Values, node: fx.Node, given: dict[str, Any]) -> Axes:
     if given["groups"] == channels == shape[0] and channels > 1:  # depthwise
         values.labels.tie(inputs[1], weight[0], FIXED_AXIS)
     elif given["groups"] == 1:
-        values.labels.tie(weight[1], inputs[1], "its inputs are the network's inputs")
+        _read(values, weight[1], inputs[1])
     else:
         values.labels.keep(
             (inputs[1], weight[0], weight[1]), "a convolution in groups ties channels by position"
@@ -87,7 +93,7 @@ def _linear(values: Values, node: fx.Node, given: dict[str, Any]) -> Axes:
     values.produced.setdefault(given["weight"].name, weight[0])
     if given["bias"] is not None:
         values.labels.tie(weight[0], values.of(given["bias"])[0], FIXED_AXIS)
-    values.labels.tie(weight[1], inputs[-1], "its inputs are the network's inputs")
+    _read(values, weight[1], inputs[-1])
     return (*inputs[:-1], weight[0])
 
 
@@ -98,7 +104,7 @@ def _product_and_bias(values: Values, node: fx.Node, given: dict[str, Any]) -> A
         return values.fixed(node, f"{node.target} is more than a linear layer here")
     values.produced.setdefault(given["mat2"].name, weight[1])
     values.labels.tie(weight[1], bias[0], FIXED_AXIS)
-    values.labels.tie(weight[0], inputs[-1], "its inputs are the network's inputs")
+    _read(values, weight[0], inputs[-1])
     return (*inputs[:-1], weight[1])
 
 
@@ -151,7 +157,7 @@ def _recurrent(values: Values, node: fx.Node, given: dict[str, Any]) -> list[Axe
             own, (inputs[-1] if number < directions else units * directions, units), strict=False
         ):
             values.produced.setdefault(weight.name, units)
-            values.labels.tie(values.of(weight)[1], read, "its inputs are the network's inputs")
+            _read(values, values.of(weight)[1], read)
     behind = (None,) * (len(inputs) - 1)
     return [(*behind, units * directions), *[(*behind, units)] * len(states)]
 

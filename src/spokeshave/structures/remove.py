@@ -19,7 +19,7 @@ from spokeshave.structures.budget import MultiplyAdds, nearest_share
 from spokeshave.structures.families import Family, families_of, least_worthy, removable, worth_of_units
 from spokeshave.structures.links import Links, links_of
 from spokeshave.structures.surgery import masked, shrunk
-from spokeshave.weights import Weight, check_network, layer_of, weights_of
+from spokeshave.weights import Weight, check_network, layer_of, parametrized_weights, weights_of
 from spokeshave.workload import trace
 
 TOLERANCE = 1e-4  # of the largest output: sums are in another order
@@ -64,7 +64,7 @@ def remove_structures(
     """
     check_network("remove_structures", network)
     links = links_of(network, example)
-    weights = tuple(weight for weight in weights_of(network) if weight.wanted)
+    weights = tuple(weight for weight in weights_of(network) if weight.wanted) + parametrized_weights(network)
     worth = worth_of_units(links, _saliencies(network, links, weights, criterion, batches))
     before = trace(network, example).multiply_adds
     if isinstance(shares, MultiplyAdds):
@@ -251,7 +251,12 @@ def _own_reason(links: Links, name: str) -> str:
             "PyTorch's MultiheadAttention counts on all of its heads; attention with a linear layer each for query, "
             "key and value can lose heads"
         )
-    axis = links.tensors[name][0] if name in links.tensors else None
+    layer, _, attribute = name.rpartition(".")
+    original = f"{layer}.parametrizations.{attribute}.original".lstrip(".")
+    used = (
+        axes[0] for tensor, axes in links.tensors.items() if tensor == name or tensor.startswith(original)
+    )
+    axis = next(used, None)
     if axis is None:
         return "the network does not use it on such inputs"
     return links.labels.reason(axis[0]) or "its operator has no rule by which outputs could go"
