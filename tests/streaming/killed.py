@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import torch
+import transformers.models.mixtral.modeling_mixtral  # noqa: F401  once, not in every forked process
 from safetensors.torch import load_file
 
 from spokeshave.streaming import prune_experts

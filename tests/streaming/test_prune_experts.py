@@ -176,6 +176,8 @@ def test_progress_counts_experts(fused, tmp_path):
         ({"criterion": "taylor"}, "there is no criterion 'taylor' for experts"),
         ({"scheme": "2:4"}, "Unstructured or NOfM"),
         ({"token_floor": -1}, "token_floor must be a whole number from 0 up, not -1"),
+        ({"seed": "a"}, "seed must be a whole number from 0 up, not 'a'"),
+        ({"seed": 0.5}, "seed must be a whole number from 0 up, not 0.5"),
     ],
 )
 def test_wrong_settings_are_refused(settings, sentence):

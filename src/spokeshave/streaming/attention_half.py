@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from spokeshave.errors import SpokeshaveError
-from spokeshave.streaming.checkpoint import Checkpoint
+from spokeshave.streaming.checkpoint import CONFIG, Checkpoint
 
 
 class Attended(NamedTuple):
@@ -33,22 +33,28 @@ class AttentionHalf:
         self._checkpoint = checkpoint
         self._config = copy.deepcopy(checkpoint.config)
         self._config.num_hidden_layers = 1
-        with torch.device("meta"):  # experts stay there: they never get memory
-            model = MixtralModel(self._config).eval()
+        try:
+            with torch.device("meta"):  # experts stay there: they never get memory
+                model = MixtralModel(self._config).eval()
+            self._rotary = type(model.rotary_emb)(self._config)
+        except Exception as error:  # transformers raises errors of many kinds here
+            reason = " ".join(repr(error).split())
+            raise SpokeshaveError(
+                f"transformers builds no layer from {checkpoint.folder / CONFIG}: {reason}"
+            ) from error
         self._layer = model.layers[0]
-        self._rotary = type(model.rotary_emb)(self._config)
         self._mask = create_sliding_window_causal_mask if self._config.sliding_window else create_causal_mask
 
     def load(self, layer: int, router: str) -> None:
         """Read a layer's norms, attention and router (a tensor of this name)."""
-        wanted = {
-            name: tuple(parameter.shape)
-            for name, parameter in self._layer.named_parameters()
-            if not name.startswith("mlp.experts.")
-        }
-        names = {name: f"model.layers.{layer}.{name}" for name in wanted} | {"mlp.gate.weight": router}
-        read = {name: self._checkpoint.tensor(names[name], shape) for name, shape in wanted.items()}
+        wanted = self._tensors(layer, router)
+        read = {name: self._checkpoint.tensor(*stored) for name, stored in wanted.items()}
         self._layer.load_state_dict(read, strict=False, assign=True)
+
+    def check(self, layer: int, router: str) -> None:
+        """Raise SpokeshaveError unless the checkpoint has what `load` would read."""
+        for stored in self._tensors(layer, router).values():
+            self._checkpoint.check(*stored)
 
     def unload(self) -> None:
         """Let go of the weights."""
@@ -73,3 +79,12 @@ class AttentionHalf:
         if not torch.isfinite(normed).all():
             raise SpokeshaveError("the calibration states are not finite: the weights overflow float32")
         return Attended(states, normed, gates, chosen)
+
+    def _tensors(self, layer: int, router: str) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Names and shapes in the checkpoint of the half's parameters."""
+        names = {"mlp.gate.weight": router}
+        return {
+            name: (names.get(name, f"model.layers.{layer}.{name}"), tuple(parameter.shape))
+            for name, parameter in self._layer.named_parameters()
+            if not name.startswith("mlp.experts.")
+        }

@@ -48,14 +48,16 @@ def check_tokens(tokens: Tensor | None, vocabulary: int, settings: ExpertPruning
     if tokens is None:
         raise SpokeshaveError(f"the criterion {settings.criterion} needs calibration tokens")
     whole = not (tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool)
-    if tokens.dim() != 2 or not tokens.numel() or not whole:
+    dense = tokens.layout is torch.strided and not tokens.is_meta
+    if tokens.dim() != 2 or not tokens.numel() or not whole or not dense:
         raise SpokeshaveError(
-            f"calibration tokens of shape {tuple(tokens.shape)} and type {tokens.dtype} were given; "
-            "whole numbers [sequences, length] are needed"
+            f"calibration tokens of shape {tuple(tokens.shape)}, type {tokens.dtype} and layout {tokens.layout} on "
+            f"{tokens.device} were given; whole numbers [sequences, length] in a dense tensor are needed"
         )
+    tokens = tokens.cpu().long().contiguous()
     least, most = int(tokens.min()), int(tokens.max())
     if least < 0 or most >= vocabulary:
         raise SpokeshaveError(
             f"calibration tokens are from {least} to {most}; the checkpoint's vocabulary is from 0 to {vocabulary - 1}"
         )
-    return tokens.long().contiguous()
+    return tokens

@@ -8,17 +8,17 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from spokeshave.errors import SpokeshaveError
+from spokeshave.schemes.checks import check_above, check_count
 from spokeshave.streaming.tensor_file import Entry, TensorFile, TensorWriter, open_tensor_file
 
 if TYPE_CHECKING:
     from transformers import MixtralConfig
 
 CONFIG, SINGLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
-EMBEDDING = "model.embed_tokens.weight"
+EMBEDDING, NORM = "model.embed_tokens.weight", "model.norm.weight"
 BESIDE = (".json", ".txt", ".model", ".jinja")  # what lies beside weights: tokenizers, generation settings
 
 
@@ -36,23 +36,21 @@ class Checkpoint:
             raise SpokeshaveError(f"{self.folder} has no tensor {name}, which its {CONFIG} asks for")
         return self.files[name].entries[name]
 
-    def check_shape(self, name: str, shape: tuple[int, ...]) -> None:
-        """Raise SpokeshaveError unless the tensor has the shape that the config implies."""
+    def check(self, name: str, shape: tuple[int, ...]) -> None:
+        """Raise SpokeshaveError unless the tensor has the shape that the config implies, and is of a type to prune."""
         found = self.entry(name).shape
         if found != shape:
             raise SpokeshaveError(f"{name} has shape {found}, {CONFIG} of {self.folder} asks for {shape}")
+        self.files[name].check_floating(name)
 
     def rows(self, name: str, first: int = 0, count: int | None = None) -> Tensor:
         """Rows `[count, columns]` of a tensor as float32; raises SpokeshaveError where they are not finite."""
         self.entry(name)
-        found = self.files[name].rows(name, first, count)
-        if not torch.isfinite(found).all():
-            raise SpokeshaveError(f"{self.files[name].path}: {name} holds NaN or infinite values")
-        return found.float()
+        return self.files[name].rows(name, first, count).float()
 
     def tensor(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """A whole tensor of this shape as float32."""
-        self.check_shape(name, shape)
+        self.check(name, shape)
         return self.rows(name).view(shape)
 
     def names(self, prefix: str) -> frozenset[str]:
@@ -71,11 +69,14 @@ class Checkpoint:
         found: Callable[[Tensor], Tensor] = ACT2FN[self.config.hidden_act]
         return found
 
-    def digest(self) -> str:
-        """Changes when the config, or a shard's name, size or time of change does."""
-        paths = sorted({file.path for file in self.files.values()})
-        stamps = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-        return sha256((self.config.to_json_string() + repr(stamps)).encode()).hexdigest()
+    def digest(self, names: Iterable[str]) -> str:
+        """Changes when the config, or a type, shape or sampled bytes of the tensors do: not when files are put back."""
+        digest = sha256(self.config.to_json_string().encode())
+        for name in sorted(names):
+            entry = self.entry(name)
+            digest.update(repr((name, entry.dtype, entry.shape)).encode())
+            digest.update(self.files[name].sample(name))
+        return digest.hexdigest()
 
     def copy_what_lies_beside(self, output: Path) -> None:
         """Copy the config, the tokenizer and other small files; weights and their index are left out."""
@@ -90,7 +91,8 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         raise SpokeshaveError(f"there is no folder {folder}")
     config = _config(folder)
     checkpoint = Checkpoint(folder, config, _files(folder))
-    checkpoint.check_shape(EMBEDDING, (config.vocab_size, config.hidden_size))
+    checkpoint.check(EMBEDDING, (config.vocab_size, config.hidden_size))
+    checkpoint.check(NORM, (config.hidden_size,))
     return checkpoint
 
 
@@ -117,6 +119,10 @@ def _config(folder: Path) -> "MixtralConfig":
         raise SpokeshaveError(
             f"{folder / CONFIG}: hidden_act {config.hidden_act!r} is no activation of transformers"
         )
+    check_count(str(folder / CONFIG), "num_hidden_layers", config.num_hidden_layers)
+    check_above(str(folder / CONFIG), "rms_norm_eps", config.rms_norm_eps)
+    if config.sliding_window is not None:
+        check_count(str(folder / CONFIG), "sliding_window", config.sliding_window)
     if not 1 <= config.num_experts_per_tok <= config.num_local_experts:
         raise SpokeshaveError(
             f"{folder / CONFIG}: num_experts_per_tok must be from 1 to the {config.num_local_experts} experts, "
@@ -128,16 +134,27 @@ def _config(folder: Path) -> "MixtralConfig":
 def _files(folder: Path) -> dict[str, TensorFile]:
     """The file of every tensor; every shard is there and whole."""
     if not (folder / INDEX).is_file():
+        if not (folder / SINGLE).is_file():
+            raise SpokeshaveError(f"{folder} has neither {INDEX} nor {SINGLE}; one of them is needed")
         single = open_tensor_file(folder / SINGLE)
         return dict.fromkeys(single.entries, single)
     places = _json(folder / INDEX).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
         raise SpokeshaveError(f"{folder / INDEX} has no weight_map of tensors' names and their files'")
-    shards = {name: open_tensor_file(folder / name) for name in sorted(set(places.values()))}
+    shards = {name: _shard(folder / name) for name in sorted(set(places.values()))}
     for tensor, name in places.items():
         if tensor not in shards[name].entries:
             raise SpokeshaveError(f"{folder / name} lacks {tensor}, which {INDEX} says is there")
     return {tensor: shards[name] for tensor, name in places.items()}
+
+
+def _shard(path: Path) -> TensorFile:
+    if not path.is_file():
+        raise SpokeshaveError(
+            f"there is no file {path}, which {INDEX} names; "
+            "put it there and give the same command again: layers that are whole are kept"
+        )
+    return open_tensor_file(path)
 
 
 def _json(path: Path) -> dict[str, Any]:

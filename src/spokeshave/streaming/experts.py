@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from spokeshave.streaming.checkpoint import Checkpoint
+from spokeshave.errors import SpokeshaveError
+from spokeshave.streaming.checkpoint import CONFIG, Checkpoint
 from spokeshave.streaming.tensor_file import TensorWriter
 
 
@@ -18,8 +19,14 @@ class Place:
     count: int
 
     def read(self, checkpoint: Checkpoint) -> Tensor:
-        """The matrix as float32."""
-        return checkpoint.rows(self.tensor, self.first, self.count)
+        """The matrix as float32; raises SpokeshaveError where it is zero, as in files that were not written whole."""
+        found = checkpoint.rows(self.tensor, self.first, self.count)
+        if not found.any():
+            raise SpokeshaveError(
+                f"{checkpoint.files[self.tensor].path}: {self.tensor} holds zeros alone in rows {self.first} to "
+                f"{self.first + self.count - 1}, a whole matrix, as a file does that was not written to its end"
+            )
+        return found
 
     def write(self, writer: TensorWriter, matrix: Tensor) -> None:
         """Put the matrix into the same tensor of a new file."""
@@ -48,23 +55,29 @@ class LayerPlaces:
 
 
 def layer_places(checkpoint: Checkpoint, layer: int) -> LayerPlaces:
-    """Find a layer's mixture in either form; raises SpokeshaveError for tensors missing or of another shape."""
-    prefix = f"model.layers.{layer}.mlp"
-    if f"{prefix}.experts.gate_up_proj" in checkpoint.files:
-        experts = _fused(checkpoint, f"{prefix}.experts")
+    """Find a layer's mixture in either form; raises SpokeshaveError for tensors missing, left over or ill-shaped."""
+    fused, separate = (f"model.layers.{layer}.{form}" for form in ("mlp", "block_sparse_moe"))
+    if f"{fused}.experts.gate_up_proj" in checkpoint.files:
+        prefix, experts = fused, _fused(checkpoint, f"{fused}.experts")
     else:
-        prefix = f"model.layers.{layer}.block_sparse_moe"
-        experts = _separate(checkpoint, f"{prefix}.experts")
-    checkpoint.check_shape(f"{prefix}.gate.weight", (len(experts), checkpoint.config.hidden_size))
-    return LayerPlaces(f"{prefix}.gate.weight", experts)
+        prefix, experts = separate, _separate(checkpoint, f"{separate}.experts")
+    places = LayerPlaces(f"{prefix}.gate.weight", experts)
+    checkpoint.check(places.router, (len(experts), checkpoint.config.hidden_size))
+    found = checkpoint.names(f"{fused}.") | checkpoint.names(f"{separate}.")
+    for name in sorted(found - places.tensors - {places.router}):
+        raise SpokeshaveError(
+            f"{checkpoint.files[name].path} holds {name} beside {min(places.tensors)}: experts must be in one form, "
+            f"fused (mlp.experts.gate_up_proj) or apart (block_sparse_moe.experts.0.w1), as many as {CONFIG} says"
+        )
+    return places
 
 
 def _fused(checkpoint: Checkpoint, prefix: str) -> tuple[ExpertPlaces, ...]:
     """As transformers 5 has them: `gate_up_proj` `[experts, 2 * intermediate, hidden]`, and `down_proj`."""
     experts, hidden, intermediate = _sizes(checkpoint)
     both, down = f"{prefix}.gate_up_proj", f"{prefix}.down_proj"
-    checkpoint.check_shape(both, (experts, 2 * intermediate, hidden))
-    checkpoint.check_shape(down, (experts, hidden, intermediate))
+    checkpoint.check(both, (experts, 2 * intermediate, hidden))
+    checkpoint.check(down, (experts, hidden, intermediate))
     return tuple(
         ExpertPlaces(
             Place(both, 2 * number * intermediate, intermediate),
@@ -83,7 +96,7 @@ def _separate(checkpoint: Checkpoint, prefix: str) -> tuple[ExpertPlaces, ...]:
         names = [f"{prefix}.{number}.{matrix}.weight" for matrix in ("w1", "w3", "w2")]
         shapes = [(intermediate, hidden), (intermediate, hidden), (hidden, intermediate)]
         for name, shape in zip(names, shapes, strict=True):
-            checkpoint.check_shape(name, shape)
+            checkpoint.check(name, shape)
         places = [Place(name, 0, shape[0]) for name, shape in zip(names, shapes, strict=True)]
         found.append(ExpertPlaces(*places))
     return tuple(found)

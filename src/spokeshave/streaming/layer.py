@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spokeshave.errors import SpokeshaveError
+from spokeshave.errors import naming
 from spokeshave.streaming.attention_half import AttentionHalf
 from spokeshave.streaming.checkpoint import Checkpoint
 from spokeshave.streaming.expert import Expert, Routed
@@ -78,11 +78,12 @@ class LayerPruner:
             for number, where in enumerate(places.experts):
                 report(number)
                 routed = routing.tokens_of(number, states.normed) if routing and states else None
-                experts.append(
-                    {"expert": number} | self._move(where, routed, states, writer, f"{layer} {number}")
-                )
+                with naming(f"model.layers.{layer}, expert {number}"):
+                    moved = self._move(where, routed, states, writer, f"{layer} {number}")
+                experts.append({"expert": number} | moved)
         record: dict[str, Any] = {
             "layer": layer,
+            "source": self.checkpoint.digest(names),
             "seconds": time.perf_counter() - started,
             "processor_seconds": time.process_time() - processor,
         }
@@ -116,10 +117,7 @@ class LayerPruner:
         """Read, prune and write an expert, and let it contribute to the states behind the layer."""
         started = time.perf_counter()
         expert = Expert.read(self.checkpoint, places)
-        try:
-            by_inputs = expert.prune(self.settings, routed, key)
-        except SpokeshaveError as error:
-            raise SpokeshaveError(f"{places.gate.tensor} and its expert cannot be pruned: {error}") from error
+        by_inputs = expert.prune(self.settings, routed, key)
         expert.write(writer, places)
         if routed is not None and states is not None:
             expert.contribute(routed, states.outputs)

@@ -70,7 +70,7 @@ def open_progress(output: Path, task: dict[str, Any]) -> Iterator[ProgressFolder
 def _layers(path: Path, task: dict[str, Any]) -> list[dict[str, Any]]:
     try:
         document = json.loads((path / STATE).read_text())
-        before, layers = document["task"], list(document["layers"])
+        before, layers = dict(document["task"]), [dict(record) for record in document["layers"]]
     except (ValueError, KeyError, TypeError) as error:
         raise SpokeshaveError(f"{path / STATE} is damaged; remove {path.parent} and begin again") from error
     changed = sorted(key for key in task if before.get(key) != task[key])

@@ -51,7 +51,8 @@ def prune_experts(
     and expert. Raises SpokeshaveError for a checkpoint, data or an output folder that will not do. MoE-Pruner, arXiv
     2410.12013.
     """
-    settings, output = settings or ExpertPruning(), as_path("the folder to write", output)
+    settings = ExpertPruning() if settings is None else settings
+    output = as_path("the folder to write", output)
     check_kind("settings", settings, ExpertPruning, "ExpertPruning(...)")
     if progress is not None:
         check_function("prune_experts", "progress", progress)
@@ -78,17 +79,22 @@ class Job:
         """Decoder layers."""
         return int(self.checkpoint.config.num_hidden_layers)
 
+    @property
+    def outside(self) -> frozenset[str]:
+        """Names of the tensors that are in no layer."""
+        return frozenset(self.checkpoint.files) - self.checkpoint.names("model.layers.")
+
     def check(self) -> None:
-        """Raise SpokeshaveError unless every expert is there, of its shape, and the scheme can serve it."""
-        known = frozenset(self.checkpoint.files) - self.checkpoint.names("model.layers.")
+        """Raise SpokeshaveError unless every layer is there, of its shapes, and the scheme can serve its experts."""
+        half, known = AttentionHalf(self.checkpoint), self.outside
         for layer in range(self.layers):
-            layer_places(self.checkpoint, layer)
+            half.check(layer, layer_places(self.checkpoint, layer).router)
             known |= self.checkpoint.names(f"model.layers.{layer}.")
         for name in sorted(frozenset(self.checkpoint.files) - known):
             raise SpokeshaveError(
                 f"{self.checkpoint.folder} has {name}, its {CONFIG} only {self.layers} layers"
             )
-        for columns in (self.checkpoint.config.hidden_size, self.checkpoint.config.intermediate_size):
+        for columns in sorted((self.checkpoint.config.hidden_size, self.checkpoint.config.intermediate_size)):
             self.settings.row_scheme(columns)
 
     def task(self) -> dict[str, Any]:
@@ -97,10 +103,28 @@ class Job:
         if self.tokens is not None:
             content = self.tokens.numpy().tobytes() + repr(self.tokens.shape).encode()
             data = sha256(content).hexdigest()
-        return {"checkpoint": self.checkpoint.digest(), "tokens": data} | self.settings.to_dict()
+        return {"checkpoint": self.checkpoint.digest(self.outside), "tokens": data} | self.settings.to_dict()
+
+    def check_whole(self, run: ProgressFolder) -> None:
+        """Raise SpokeshaveError unless the layers that are whole still are, and come from what the checkpoint holds."""
+        for layer, record in enumerate(run.layers):
+            shard, prefix = self.output / shard_name(layer, self.layers), f"model.layers.{layer}."
+            try:
+                open_tensor_file(shard)
+            except SpokeshaveError as error:
+                raise SpokeshaveError(
+                    f"{error}; it was whole: put it back, or remove {self.output} and begin again"
+                ) from error
+            if record.get("source") != self.checkpoint.digest(self.checkpoint.names(prefix)):
+                raise SpokeshaveError(
+                    f"{shard} was pruned from other weights than {self.checkpoint.folder} has now in {prefix}*; "
+                    "put those back to go on, or name a new folder"
+                )
 
     def prune_layers(self, run: ProgressFolder, progress: Progress | None) -> None:
         """Write the shards of all layers that are not whole yet."""
+        self.check_whole(run)
+        self._copy_outside()
         half = None
         if self.tokens is not None:
             half = AttentionHalf(self.checkpoint)
@@ -116,17 +140,19 @@ class Job:
             run.finish_layer(record)
 
     def finish(self, run: ProgressFolder) -> dict[str, Any]:
-        """Write what is in no layer, the index, and the report."""
-        rest = frozenset(self.checkpoint.files) - self.checkpoint.names("model.layers.")
-        entries = {name: self.checkpoint.entry(name) for name in rest}
-        with written_tensors(self.output / shard_name(self.layers, self.layers), entries) as writer:
-            self.checkpoint.copy(rest, writer)
+        """Write the index, what lies beside, and the report."""
         write_atomically(self.output / INDEX, json.dumps(self._index(), indent=1))
         self.checkpoint.copy_what_lies_beside(self.output)
         report = self._report(run.layers)
         write_atomically(self.output / REPORT, json.dumps(report, indent=1))
         run.remove()
         return report
+
+    def _copy_outside(self) -> None:
+        """Write the shard of what is in no layer, first of all: so damage in it is told before hours of pruning."""
+        entries = {name: self.checkpoint.entry(name) for name in self.outside}
+        with written_tensors(self.output / shard_name(self.layers, self.layers), entries) as writer:
+            self.checkpoint.copy(self.outside, writer)
 
     def _reporter(self, layer: int, progress: Progress | None) -> Callable[[int], None]:
         experts = self.checkpoint.config.num_local_experts

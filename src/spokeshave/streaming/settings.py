@@ -38,6 +38,7 @@ class ExpertPruning:
                 f"there is no criterion {self.criterion!r} for experts; there are {', '.join(CRITERIA)}"
             )
         check_count("experts", "token_floor", self.token_floor, 0)
+        check_count("experts", "seed", self.seed, 0)
 
     @property
     def needs_tokens(self) -> bool:
@@ -46,11 +47,13 @@ class ExpertPruning:
 
     def row_scheme(self, columns: int) -> NOfM:
         """The scheme of rows of this length; raises SpokeshaveError for rows it cannot serve."""
-        if isinstance(self.scheme, Unstructured):
-            return NOfM(kept_count(columns, self.scheme.sparsity), columns)
         reason = self.scheme.supports((1, columns))
         if reason:
-            raise SpokeshaveError(f"n_of_m cannot serve the experts: {reason}")
+            raise SpokeshaveError(
+                f"{self.scheme} cannot serve the experts' rows of {columns} weights: {reason}"
+            )
+        if isinstance(self.scheme, Unstructured):
+            return NOfM(kept_count(columns, self.scheme.sparsity), columns)
         return self.scheme
 
     def to_dict(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from spokeshave.atomic import written_atomically
@@ -20,6 +21,7 @@ from spokeshave.errors import SpokeshaveError
 FLOATS = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 LENGTH_BYTES = 8  # of the header, little-endian, in front of it
 COPY_BYTES = 1 << 24
+SAMPLE_BYTES = 1 << 10
 
 
 @dataclass(frozen=True)
@@ -49,26 +51,49 @@ class TensorFile:
     path: Path
     entries: Mapping[str, Entry]
 
+    def check_floating(self, name: str) -> None:
+        """Raise SpokeshaveError unless the tensor is of a floating-point type that is pruned."""
+        dtype = self.entries[name].dtype
+        if dtype not in FLOATS:
+            raise SpokeshaveError(
+                f"{self.path}: {name} is of type {dtype}; weights must be of one of {', '.join(FLOATS)}"
+            )
+
     def rows(self, name: str, first: int = 0, count: int | None = None) -> Tensor:
         """Rows of a floating-point tensor, `[count, columns]` in its own type; all without a count."""
+        self.check_floating(name)
         entry = self.entries[name]
-        if entry.dtype not in FLOATS:
-            raise SpokeshaveError(
-                f"{self.path}: {name} is of type {entry.dtype}; weights must be of one of {', '.join(FLOATS)}"
-            )
         if count is None:
             count = math.prod(entry.shape[:-1])
         found = torch.empty(count, entry.columns, dtype=FLOATS[entry.dtype])
         self._read_into(_bytes(found), entry.start + first * entry.row_bytes)
+        self._check_finite(name, found)
         return found
 
-    def pieces(self, name: str) -> Iterator[bytes]:
+    def pieces(self, name: str) -> Iterator[bytearray]:
         """The bytes of a tensor of any type, piece by piece."""
         entry = self.entries[name]
         for start in range(entry.start, entry.end, COPY_BYTES):
-            piece = bytearray(min(COPY_BYTES, entry.end - start))
-            self._read_into(memoryview(piece), start)
-            yield bytes(piece)
+            piece = self._read(start, min(start + COPY_BYTES, entry.end))
+            if entry.dtype in FLOATS:
+                self._check_finite(name, torch.frombuffer(piece, dtype=FLOATS[entry.dtype]))
+            yield piece
+
+    def sample(self, name: str) -> bytes:
+        """Some bytes of a tensor, of its beginning, middle and end: other weights have others."""
+        entry = self.entries[name]
+        last = max(entry.start, entry.end - SAMPLE_BYTES)
+        starts = (entry.start, (entry.start + last) // 2, last)
+        return b"".join(self._read(start, min(start + SAMPLE_BYTES, entry.end)) for start in starts)
+
+    def _check_finite(self, name: str, values: Tensor) -> None:
+        if not torch.isfinite(values).all():
+            raise SpokeshaveError(f"{self.path}: {name} holds NaN or infinite values; weights must be finite")
+
+    def _read(self, start: int, end: int) -> bytearray:
+        space = bytearray(end - start)
+        self._read_into(memoryview(space), start)
+        return space
 
     def _read_into(self, space: memoryview, start: int) -> None:
         with _readable(self.path), self.path.open("rb", buffering=0) as file:
@@ -84,18 +109,14 @@ def open_tensor_file(path: Path) -> TensorFile:
     """Read a file's header; raises SpokeshaveError when the file is missing, damaged or cut short."""
     if not path.is_file():
         raise SpokeshaveError(f"there is no file {path}")
-    size = path.stat().st_size
-    with _readable(path), path.open("rb") as file:
-        length = int.from_bytes(file.read(LENGTH_BYTES), "little")
-        header = file.read(length) if 0 < length <= size - LENGTH_BYTES else b""
     try:
-        entries = _entries(json.loads(header), LENGTH_BYTES + length)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SpokeshaveError(f"{path} is damaged or cut short: its header cannot be read") from error
-    needed = max((entry.end for entry in entries.values()), default=0)
-    if size < needed:
-        raise SpokeshaveError(f"{path} is cut short: its header asks for {needed} bytes, it has {size}")
-    return TensorFile(path, entries)
+        with _readable(path), safe_open(path, framework="np"), path.open("rb") as file:
+            length = int.from_bytes(file.read(LENGTH_BYTES), "little")
+            header = json.loads(file.read(length))
+    except SafetensorError as error:
+        reason = " ".join(str(error).split())
+        raise SpokeshaveError(f"{path} is damaged or cut short: {reason}") from error
+    return TensorFile(path, _entries(header, LENGTH_BYTES + length))
 
 
 class TensorWriter:
