@@ -11,7 +11,9 @@ from torch import nn
 from spokeshave.allocation.curves import ascending, derivative, distortions, second_order_change, smoothed
 from spokeshave.allocation.output_error import OutputError
 from spokeshave.errors import SpokeshaveError
+from spokeshave.schemes.quantizers import FixedPoint
 from spokeshave.schemes.unstructured import Unstructured
+from spokeshave.schemes.whole_blocks import Blocks
 
 
 def test_the_second_order_change_is_the_quadratic_form():
@@ -30,7 +32,8 @@ def test_a_curve_starts_at_nothing_and_ends_with_the_whole_layer():
     def lost(point):
         return second_order_change(point - weight, gradient)
 
-    curve = distortions(weight, None, shares, lambda share: Unstructured(1 - share), lost)
+    curve, kept = distortions(weight, None, shares, lambda share: Unstructured(1 - share), lost)
+    assert kept.tolist() == shares
     assert curve[0] == 0
     assert float(curve[-1]) == pytest.approx(second_order_change(-weight, gradient))
     half = Unstructured(0.5).project(weight) - weight
@@ -39,10 +42,22 @@ def test_a_curve_starts_at_nothing_and_ends_with_the_whole_layer():
 
 def test_dense_layers_do_not_change():
     weight = torch.randn(8, 10)
-    curve = distortions(
+    curve, kept = distortions(
         weight, None, [1.0, 0.5], lambda share: None, lambda point: float((point - weight).norm())
     )
     assert curve.tolist() == [0, 0]
+    assert kept.tolist() == [1, 1]
+
+
+def test_what_is_kept_is_rounded_to_blocks_and_of_levels_the_share():
+    weight = torch.randn(48, 48, generator=torch.Generator().manual_seed(0))
+    shares = [1.0, 0.5]
+    _, of_blocks = distortions(weight, None, shares, lambda share: Blocks(1 - share), lambda point: 0.0)
+    _, of_bits = distortions(
+        weight, None, shares, lambda share: FixedPoint(round(8 * share)), lambda point: 0.0
+    )
+    assert of_blocks.tolist() == pytest.approx([1, 4 / 9])
+    assert of_bits.tolist() == shares
 
 
 def test_an_output_error_is_measured_and_leaves_the_network_alone():

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 from spokeshave.errors import SpokeshaveError
+from spokeshave.schemes.intersection import LEVELS
+from spokeshave.schemes.ranking import density
 from spokeshave.schemes.scheme import Scheme, check_scheme
 
 DAMPING = 1e-7  # what the Hessian's estimate has on its diagonal (arXiv 2407.02068, the authors' code)
@@ -30,13 +32,14 @@ def distortions(
     shares: Sequence[float],
     scheme: Callable[[float], Scheme | None],
     lost: Callable[[Tensor], float],
-) -> Tensor:
-    """What is `lost` with the weight's projections that keep each of the shares, `[shares]`, double.
+) -> tuple[Tensor, Tensor]:
+    """What is `lost` with the weight's projections at each of the shares, and what they keep; each `[shares]`, double.
 
-    `saliency` ranks what the schemes keep (None: the squared weight). The curve ends before the first share that the
-    scheme cannot keep; raises SpokeshaveError where that is the largest.
+    What is kept is rounded to the scheme's units; with levels, which remove nothing, it is the share. `saliency` ranks
+    what the schemes keep (None: the squared weight). The curve ends before the first share that the scheme cannot
+    keep; raises SpokeshaveError where that is the largest.
     """
-    found: list[float] = []
+    found: list[tuple[float, float]] = []
     for share in shares:
         try:
             chosen = _scheme_of(share, scheme, weight)
@@ -46,8 +49,10 @@ def distortions(
             break
         check_scheme(f"a share of {share:g}", chosen)
         point = weight if share else torch.zeros_like(weight)
-        found.append(lost(chosen.project(weight, saliency) if chosen is not None else point))
-    return torch.tensor(found, dtype=torch.float64)
+        point = chosen.project(weight, saliency) if chosen is not None else point
+        found.append((lost(point), share if isinstance(chosen, LEVELS) else density(point)))
+    losses, kept = torch.tensor(found, dtype=torch.float64).unbind(1)
+    return losses, kept
 
 
 def _scheme_of(share: float, scheme: Callable[[float], Scheme | None], weight: Tensor) -> Scheme | None:

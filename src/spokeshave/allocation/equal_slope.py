@@ -44,9 +44,10 @@ HUNDREDTHS = tuple(step / 100 for step in range(100, -1, -1))
 class EqualSlope:
     """Shares at which every layer's distortion has the same slope (LPViT, arXiv 2407.02068, section 3).
 
-    `remaining`: what is left of the network's multiply-adds, or of its cost where one is given. `shares`: those that
-    curves are made for, evenly spaced from 1 down. `smoothing`: weight of the past in the moving average; `half_width`
-    of the derivative's stencil in points. `floor`: the least share of a layer, but never above half of `remaining`.
+    `remaining`: what is left of the network's multiply-adds, or of its cost where one is given; met to `tolerance`
+    times as much where the schemes' units allow that. `shares`: those that curves are made for, evenly spaced from 1
+    down. `smoothing`: weight of the past in the moving average; `half_width` of the derivative's stencil in points.
+    `floor`: the least share of a layer, but never above half of `remaining`.
     `ranking`: what schemes keep, by "taylor" `(w g)^2` or "magnitude"; the plan must be carried out with the same.
     `distortion`: "taylor", the paper's closed form, cheap and blind to what the mean gradient does not see, or
     "measured", the mean squared change of the outputs: a run over the batches for each share of each layer.
@@ -62,7 +63,7 @@ class EqualSlope:
     smoothing: float = 0.5
     half_width: int = 4
     floor: float = 0.05
-    tolerance: float = 0.005
+    tolerance: float = 0.01
     ranking: str = "taylor"
     distortion: str = "taylor"
     slopes: str = "work"
@@ -104,10 +105,11 @@ class EqualSlope:
 class Curve:
     """One layer by the share that remains: `distortion`, `power` (scaled) and the `slope` of both, all `[shares]`.
 
-    `shares` are those that its scheme can keep: as far as the method's go, or fewer.
+    `shares` are those that its scheme can keep: as far as the method's go, or fewer; `kept`, what it then does keep.
     """
 
     shares: tuple[float, ...]
+    kept: Tensor
     distortion: Tensor
     power: Tensor
     slope: Tensor
@@ -115,13 +117,14 @@ class Curve:
 
 @dataclass(frozen=True)
 class SlopeAllocation:
-    """`shares`: what is to remain of each weight, by parameter; `remaining`: of the whole, by these shares.
+    """By parameter: `shares`, what is to remain, and `kept`, what the scheme keeps then, rounded to its units.
 
-    What schemes keep of them is rounded to their blocks: after pruning ask the weights, or the report.
+    `remaining`: what is left of the whole by what is kept, or of the cost.
     """
 
     plan: Plan
     shares: dict[str, float]
+    kept: dict[str, float]
     remaining: float
     curves: dict[str, Curve]
 
@@ -160,13 +163,18 @@ def allocate_equal_slope(
     def plan_at(shares: Mapping[str, float]) -> Plan:
         return plan_of(network, {name: scheme(share) for name, share in shares.items()})
 
+    def kept_at(shares: Mapping[str, float]) -> dict[str, float]:
+        return {
+            name: float(curves[name].kept[curves[name].shares.index(share)]) for name, share in shares.items()
+        }
+
     def left(shares: Mapping[str, float]) -> float:
-        return work.left(shares) if cost is None else _cost(cost, plan_at(shares)) / whole
+        return work.left(kept_at(shares)) if cost is None else _cost(cost, plan_at(shares)) / whole
 
     whole = 1.0 if cost is None else _whole_cost(_cost(cost, plan_at(dict.fromkeys(weights, 1.0))))
     slopes = _slopes([curves[name].slope for name in weights], tuple(weights), method)
-    shares, remaining = settle(slopes, left, method.remaining, method.tolerance)
-    return SlopeAllocation(plan_at(shares), shares, remaining, dict(curves))
+    shares, remaining = settle(slopes, left, method.remaining, method.tolerance * method.remaining)
+    return SlopeAllocation(plan_at(shares), shares, kept_at(shares), remaining, dict(curves))
 
 
 def _slopes(curves: Sequence[Tensor], names: tuple[str, ...], method: EqualSlope) -> Slopes:
@@ -212,8 +220,8 @@ def _lost(
     weights: Mapping[str, Tensor],
     batches: Batches,
     scheme: Callable[[float], Scheme | None],
-) -> dict[str, Tensor]:
-    """The distortion of each layer at each share."""
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """The distortion of each layer at each share, and what is kept."""
     measured = OutputError.of(network, batches, method.passes) if method.distortion == "measured" else None
     gradients = mean_gradients(Taylor(method.passes, squared_outputs), network, weights, batches)
     if "taylor" in (method.distortion, method.ranking):
@@ -232,12 +240,13 @@ def _lost(
     return found
 
 
-def _curves(method: EqualSlope, lost: Mapping[str, Tensor], work: Work) -> dict[str, Curve]:
+def _curves(method: EqualSlope, found: Mapping[str, tuple[Tensor, Tensor]], work: Work) -> dict[str, Curve]:
     step = method.shares[0] - method.shares[1]
 
     def slope(curve: Tensor) -> Tensor:
         return derivative(curve, step, method.half_width)
 
+    lost = {name: losses for name, (losses, _) in found.items()}
     losing = {name: slope(smoothed(curve, method.smoothing)) for name, curve in lost.items()}
     power = {name: _power(method, layer)[: len(lost[name])] for name, layer in work.layers.items()}
     saving = {name: slope(curve) for name, curve in power.items()}
@@ -248,7 +257,7 @@ def _curves(method: EqualSlope, lost: Mapping[str, Tensor], work: Work) -> dict[
         slopes = slopes / work.parts[name] if method.slopes == "work" else slopes
         slopes = ascending(slopes) if method.convex else slopes
         shares = tuple(method.shares[: len(slopes)])
-        curves[name] = Curve(shares, lost[name], scale * power[name], slopes)
+        curves[name] = Curve(shares, found[name][1], lost[name], scale * power[name], slopes)
     return curves
 
 
