@@ -16,12 +16,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import ViTConfig, ViTForImageClassification
 
-from papers.deit_tiny_integers import HEADS, WIDTH, fill, published, quantize
+from papers.deit_tiny_integers import HEADS, PATCH, WIDTH, fill, published, quantize
 from papers.tiny_imagenet import SIDE, classes, tiny_imagenet
 from papers.trials import remembered_tensors
 from spokeshave.data import Data
 from spokeshave.locate import data_folder
 from spokeshave.methods import train
+
+CLASSES = 50
+PLACES = "network.vit.embeddings.position_embeddings"
 
 
 @dataclass(frozen=True)
@@ -52,18 +55,35 @@ class ImageScores(nn.Module):
         return scores
 
 
-def deit_tiny(how: Retraining = Retraining()) -> tuple[ImageScores, Data]:
-    """The network, retrained unless it is there, and its data. Raises SpokeshaveError where that is not to be found."""
-    data = tiny_imagenet()
-    network = ImageScores(data.classes)
+def deit_tiny(side: int = SIDE, how: Retraining = Retraining()) -> tuple[ImageScores, Data]:
+    """The network, retrained unless it is there, and its data, both for images of `side`; retrained at 112.
+
+    Raises SpokeshaveError where the data is not to be found.
+    """
+    learned, data = ImageScores(CLASSES), tiny_imagenet(side)
 
     def make() -> dict[str, Tensor]:
-        retrain(network, data, how)
-        return network.state_dict()
+        retrain(learned, tiny_imagenet(), how)
+        return learned.state_dict()
 
     name = f"deit_tiny/{how.epochs}-{how.softening}-{how.rate}-{how.smoothing}"
-    network.load_state_dict(remembered_tensors(name, make))
+    network, state = ImageScores(CLASSES, side), remembered_tensors(name, make)
+    network.load_state_dict(state | {PLACES: places_for(side, state[PLACES])})
     return network.eval(), data
+
+
+def places_for(side: int, places: Tensor) -> Tensor:
+    """What tells patches' places `[1, 1 + P, C]` apart, the class token's first, at another size of image.
+
+    >>> places_for(160, torch.zeros(1, 50, 8)).shape
+    torch.Size([1, 101, 8])
+    """
+    old, new = round((places.shape[1] - 1) ** 0.5), side // PATCH
+    if old == new:
+        return places
+    grid = places[:, 1:].mT.unflatten(2, (old, old))
+    larger = F.interpolate(grid, size=(new, new), mode="bicubic", align_corners=False)
+    return torch.cat((places[:, :1], larger.flatten(2).mT), 1)
 
 
 def retrain(network: ImageScores, data: Data, how: Retraining) -> None:

@@ -2,7 +2,7 @@
 
     python -m papers.spvit_deit --prepare && python -m papers.spvit_deit
 
-The network is the papers' own smallest (`papers/deit_tiny.py`), its images are small ones, enlarged to 112 x 112: 49
+The network is the papers' own smallest (`papers/deit_tiny.py`), its images are small ones, enlarged to 160 x 160: 100
 patches. It is fine-tuned with selectors and packages as in `spvit`, and class attention, random tokens and the dense
 network beside it. What is trained is compiled in float32 and in 8 bits and judged by its deployments; single images are
 timed in one interleaved run. Places and shares were chosen by training images alone. What is found goes into
@@ -34,16 +34,18 @@ from spokeshave.measure import evaluate
 NAME = "DeiT-tiny"
 BEGINS = f"{NAME}: "
 SEEDS = (0, 1, 2)
-IMAGES_A_PASS = 5_000
+SIDE, IMAGES_A_PASS = 160, 2_000
 RECIPE = Recipe(
-    (2, 5),
-    (0.55, 0.3),
-    3,
-    4,
+    places=(3,),
+    keep=(0.4,),
+    heads=3,
+    epochs=4,
     rate=1e-3,
     network_rate=1e-4,
     tokens=0.0,
-    warm_steps=40,
+    warm_steps=60,
+    warm_samples=320,
+    taught_from=8,
     settling=2,
     narrow=True,
 )
@@ -135,7 +137,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, action="append", help="otherwise " + ", ".join(map(str, SEEDS)))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    network, data = deit_tiny()
+    network, data = deit_tiny(SIDE)
     seeds = tuple(arguments.seed or SEEDS)
     subjects = [subject(network, data, seed) for seed in seeds]
     trials = [one.trial(without_packages=False) for one in subjects]

@@ -1,4 +1,4 @@
-"""Tiny-ImageNet-50: 10,000 training and 2,500 validation images of 64 x 64 in 50 classes, seen at 112 x 112."""
+"""Tiny-ImageNet-50: 10,000 training and 2,500 validation images of 64 x 64 in 50 classes, enlarged."""
 
 import io
 import zipfile
@@ -23,7 +23,7 @@ ASPECT = 0.17  # by how much one side of a crop may be longer than the other
 ARCHIVE = "tiny_imagenet50.zip"
 
 
-def tiny_imagenet(batch: int = 64) -> Data:
+def tiny_imagenet(side: int = SIDE, batch: int = 64) -> Data:
     """Images as bytes `[N, 3, 64, 64]`, enlarged and normalised batch by batch; the validation images are held out.
 
     Raises SpokeshaveError where the data is not to be found.
@@ -33,8 +33,8 @@ def tiny_imagenet(batch: int = 64) -> Data:
         labels = {name: label for label, name in enumerate(_classes(archive))}
         train, validation = (_part(archive, labels, part) for part in ("train", "val"))
     return Data(
-        Batches(*train, batch, shuffle=True, augment=cropped),
-        Batches(*validation, 250, augment=enlarged),
+        Batches(*train, batch, shuffle=True, augment=partial(cropped, side=side)),
+        Batches(*validation, 250, augment=partial(enlarged, side=side)),
         len(labels),
         "tiny-imagenet-50",
     )
@@ -46,25 +46,12 @@ def classes() -> list[str]:
         return _classes(archive)
 
 
-def held_back(data: Data, every: int) -> Data:
-    """One in so many training images, as they are, in the validation images' place: for choices."""
-    train = data.train
-    assert isinstance(train, Batches)
-    kept = torch.arange(len(train.labels)) % every == 0
-    return Data(
-        Batches(train.inputs[~kept], train.labels[~kept], train.size, shuffle=True, augment=train.augment),
-        Batches(train.inputs[kept], train.labels[kept], 250, augment=enlarged),
-        data.classes,
-        data.name,
-    )
-
-
-def enlarged(images: Tensor) -> Tensor:
+def enlarged(images: Tensor, side: int = SIDE) -> Tensor:
     """Bytes `[N, 3, S, S]` to what a network sees."""
-    return F.interpolate(_normalised(images), size=(SIDE, SIDE), mode="bilinear", align_corners=False)
+    return F.interpolate(_normalised(images), size=(side, side), mode="bilinear", align_corners=False)
 
 
-def cropped(images: Tensor) -> Tensor:
+def cropped(images: Tensor, side: int = SIDE) -> Tensor:
     """The same of a random crop, mirrored about half of the time: how training images are seen."""
     count = len(images)
     draw = partial(torch.rand, count)
@@ -73,7 +60,7 @@ def cropped(images: Tensor) -> Tensor:
     sides = torch.stack((size * wider, size / wider), 1).clamp(max=1)
     centres = (2 * torch.rand(count, 2) - 1) * (1 - sides)
     window = torch.cat((torch.diag_embed(sides), centres[:, :, None]), 2)
-    grid = F.affine_grid(window, [count, 3, SIDE, SIDE], align_corners=False)
+    grid = F.affine_grid(window, [count, 3, side, side], align_corners=False)
     return random_flip(
         F.grid_sample(_normalised(images), grid, align_corners=False, padding_mode="reflection")
     )

@@ -37,7 +37,6 @@ from spokeshave.tokens.work import realised_work
 
 NOTHING = Plan(())
 PACKAGE = "selector and package"
-WARM_SAMPLES = 75
 SECOND_PHASE = 1_000  # what its seeds are ahead
 CALIBRATION = 500  # samples of the training data that thresholds are set by
 
@@ -49,7 +48,8 @@ class Recipe:
     The selectors' learning rate is `rate`, the network's `network_rate`; it is one cycle of AdamW over all epochs, and
     another over the last of them, `settling`, in which selectors decide by thresholds: samples drawn by Gumbel noise
     are spread over all patches, what a threshold keeps is not, and a network must have seen that. `tokens` is the
-    strength of the kept tokens' distillation. `narrow` selectors have HeatViT's features.
+    strength of the kept tokens' distillation. Before all that selectors are taught apart for `warm_steps` on
+    `warm_samples`, by the class attention of blocks from `taught_from` on. `narrow` ones have HeatViT's features.
     """
 
     places: tuple[int, ...]
@@ -60,6 +60,8 @@ class Recipe:
     network_rate: float = 1e-4
     tokens: float = 0.5
     warm_steps: int = 0
+    warm_samples: int = 75
+    taught_from: int = 0
     settling: int = 0
     narrow: bool = False
 
@@ -196,10 +198,10 @@ def warm_start(network: nn.Module, reduced: Inserted, dense: nn.Module, data: Da
     The best of each sample by mean attention of the blocks behind, as many as `keep` says; a few hundred cheap steps
     stand for the papers' first epochs, in which the selectors alone are trained.
     """
-    inputs = torch.cat([batch for batch, _ in data.shortened(WARM_SAMPLES).train])
+    inputs = torch.cat([batch for batch, _ in data.shortened(recipe.warm_samples).train])
     states, attention = _dense_view(dense, inputs, recipe.places)
     for (place, selector), share in zip(reduced.selectors.items(), recipe.keep, strict=True):
-        wanted = attention[:, place:].mean(1)
+        wanted = attention[:, max(place, recipe.taught_from) :].mean(1)
         best = wanted.argsort(1, descending=True)[:, : round(share * wanted.shape[1])]
         labels = torch.zeros_like(wanted).scatter(1, best, 1.0)
         patches = states[place][:, reduced.leading :]

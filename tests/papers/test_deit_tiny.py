@@ -5,11 +5,10 @@ import torch
 
 pytest.importorskip("transformers")
 
-from papers.deit_tiny import ImageScores, imagenet_classes
+from papers.deit_tiny import ImageScores, imagenet_classes, places_for
 from papers.deit_tiny_integers import Levels, fill, published, quantize, table_scale
-from papers.tiny_imagenet import SIDE, classes, cropped, enlarged, held_back
+from papers.tiny_imagenet import SIDE, classes, cropped, enlarged
 
-from spokeshave.data import Batches, Data
 from spokeshave.data.cifar10 import DEVIATION, MEAN
 from spokeshave.data.sheets import read_sheets
 from spokeshave.errors import SpokeshaveError
@@ -76,8 +75,10 @@ def test_images_are_enlarged_and_cropped():
     assert torch.allclose(enlarged(even), cropped(even), atol=1e-5)
 
 
-def test_images_are_held_back_for_choices():
-    loader = Batches(torch.arange(10)[:, None], torch.arange(10), 4, shuffle=True)
-    split = held_back(Data(loader, loader, 10, "numbers"), 5)
-    assert split.held_out.labels.tolist() == [0, 5]
-    assert split.train.labels.tolist() == [1, 2, 3, 4, 6, 7, 8, 9]
+def test_places_are_spread_over_a_larger_image():
+    places = torch.arange(50.0).view(1, 50, 1).expand(1, 50, 4)
+    larger = places_for(160, places)
+    assert torch.equal(places_for(SIDE, places), places)
+    assert torch.equal(larger[:, 0], places[:, 0])
+    assert (larger[0, 1:, 0].view(10, 10).diff(dim=0) > 0).all()
+    assert float(larger[:, 1:].mean()) == pytest.approx(25.0, abs=0.1)
