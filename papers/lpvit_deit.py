@@ -25,7 +25,7 @@ from spokeshave.compiler import compile_network
 from spokeshave.measure import evaluate
 
 BEGINS = "DeiT-tiny: "
-SEEDS, CALIBRATION = (0, 1, 2), 128
+SEEDS, CALIBRATION = (0, 1, 2), 64
 BLOCK, RATE = (32, 32), 1e-4
 REMAINING = (0.7, 0.5)
 IMAGES, LONGER = 2_560, 10_000  # of fine-tuning: of every allocation, and of the one that is compiled
