@@ -289,3 +289,9 @@ def test_a_frozen_weight_has_no_gradient(criterion, network, batches):
 def test_a_loss_is_one_number_with_a_gradient(network, batches, loss, sentence):
     with pytest.raises(SpokeshaveError, match=f"the loss must give one number with a gradient.*{sentence}"):
         saliencies(Taylor(loss=loss), network, NAMES, batches)
+
+
+def test_labels_of_a_type_that_losses_do_not_read_are_told():
+    batches = [(torch.randn(8, 4), torch.zeros(8, dtype=torch.int32))]
+    with pytest.raises(SpokeshaveError, match=r"labels of type torch\.int32 .* give labels\.long\(\)"):
+        saliencies(Taylor(), nn.Linear(4, 3), ["weight"], batches)

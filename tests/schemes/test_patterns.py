@@ -132,3 +132,8 @@ def test_what_has_no_patterns() -> None:
         learned_dictionary([1.0])
     with pytest.raises(SpokeshaveError, match="a weight of zeros has no natural patterns"):
         learned_dictionary(torch.zeros(2, 2, 3, 3))
+
+
+def test_no_patterns_are_learned_from_nan() -> None:
+    with pytest.raises(SpokeshaveError, match="the weight holds infinite values or NaN"):
+        learned_dictionary(torch.full((4, 4, 3, 3), float("nan")))

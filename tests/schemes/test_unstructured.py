@@ -133,3 +133,9 @@ def test_only_members_are_packed() -> None:
     message = r"does not lie in Unstructured\(sparsity=0.5\): it has 4 non-zero values where 2 may be"
     with pytest.raises(SpokeshaveError, match=message):
         Unstructured(0.5).pack(torch.ones(2, 2))
+
+
+@pytest.mark.parametrize("weight", [torch.eye(4).to_sparse(), torch.empty(4, 4, device="meta")])
+def test_a_weight_is_dense_and_has_values(weight: Tensor) -> None:
+    with pytest.raises(SpokeshaveError, match="the weight must be dense and have values"):
+        Unstructured(0.5).project(weight)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from spokeshave.errors import SpokeshaveError
@@ -18,7 +19,6 @@ def scores_of(output: Any) -> Any:
 def loss_of(loss: Callable[[Any, Tensor], Tensor], output: Any, labels: Tensor | None) -> Tensor:
     """`loss(scores, labels)`; raises SpokeshaveError for labels that do not fit the scores, or are none of the classes.
 
-    >>> import torch
     >>> loss_of(torch.nn.functional.cross_entropy, torch.zeros(2, 3), torch.tensor([0, 3]))
     Traceback (most recent call last):
     spokeshave.errors.SpokeshaveError: label 3 is out of range: there are scores for 3 classes, labels go from 0 to 2
@@ -36,7 +36,6 @@ def loss_of(loss: Callable[[Any, Tensor], Tensor], output: Any, labels: Tensor |
 def check_loss(found: object) -> None:
     """Raise SpokeshaveError unless a loss gave one number that has a gradient.
 
-    >>> import torch
     >>> check_loss(torch.zeros(3))
     Traceback (most recent call last):
     spokeshave.errors.SpokeshaveError: the loss must give one number with a gradient, not a tensor of shape (3,)
@@ -70,13 +69,15 @@ def _mistake(scores: Any, labels: Tensor | None) -> str | None:
         return f"labels of shape {shapes}: one a score is needed, or a loss of your own"
     if labels.is_floating_point():
         return f"labels are the numbers of classes, whole numbers, not {labels.dtype}".replace("torch.", "")
-    return out_of_range(labels, scores.shape[1])
+    reason = out_of_range(labels, scores.shape[1])
+    if reason is None and labels.dtype not in (torch.int64, torch.uint8):
+        return f"labels of type {labels.dtype} are none that PyTorch's losses read; give labels.long()"
+    return reason
 
 
 def out_of_range(labels: Tensor, classes: int) -> str | None:
     """Which label is none of so many classes, or None; what a loss ignores is no mistake.
 
-    >>> import torch
     >>> out_of_range(torch.tensor([IGNORED, 1, -1]), 2)
     'label -1 is out of range: there are scores for 2 classes, labels go from 0 to 1'
     """

@@ -142,16 +142,26 @@ def check_weight(owner: str, scheme: "Scheme", weight: Tensor, saliency: Tensor 
     if reason := scheme.supports(tuple(weight.shape)):
         raise SpokeshaveError(f"{owner}: {reason}")
     for name, values in (("weight", weight), ("saliency", saliency)):
-        if values is not None and not torch.isfinite(values).all():
-            raise SpokeshaveError(
-                f"{owner}: the {name} holds infinite values or NaN; nothing can be ranked by it"
-            )
+        if values is not None:
+            check_finite(owner, name, values)
+
+
+def check_finite(owner: str, name: str, values: Tensor) -> None:
+    """Raise SpokeshaveError for infinite values and NaN."""
+    if not torch.isfinite(values).all():
+        raise SpokeshaveError(
+            f"{owner}: the {name} holds infinite values or NaN; nothing can be ranked by it"
+        )
 
 
 def check_tensor(owner: str, name: str, thing: object) -> None:
-    """Raise SpokeshaveError unless this is a tensor."""
+    """Raise SpokeshaveError unless this is a dense tensor that has values."""
     if not isinstance(thing, Tensor):
         raise SpokeshaveError(f"{owner}: the {name} must be a tensor, not of type {type(thing).__name__}")
+    if thing.layout is not torch.strided or thing.is_meta:
+        raise SpokeshaveError(
+            f"{owner}: the {name} must be dense and have values, not {thing.layout} on {thing.device}"
+        )
 
 
 def shape_of(weight: Tensor) -> tuple[int, ...]:

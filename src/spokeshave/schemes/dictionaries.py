@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from spokeshave.errors import SpokeshaveError
-from spokeshave.schemes.checks import check_count, check_tensor
+from spokeshave.schemes.checks import check_count, check_finite, check_tensor
 from spokeshave.schemes.ranking import keep_largest_per_row, score
 
 OWNER = "patterns"
@@ -71,6 +71,7 @@ def learned_dictionary(
     check_count(OWNER, "entries", entries)
     if weight.dim() != 4 or weight.shape[2:] != (3, 3) or entries > 9:
         raise SpokeshaveError(f"{OWNER}: only kernels of 3 x 3 have patterns, of 9 entries at most")
+    check_finite(OWNER, "weight", weight)
     kernels = score(weight, saliency).reshape(-1, 9)
     kernels = kernels[kernels.any(1)]
     if not len(kernels):
