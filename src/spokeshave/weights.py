@@ -7,6 +7,8 @@ from math import prod
 import torch
 from torch import nn
 from torch.export import ExportedProgram
+from torch.nn.parameter import is_lazy
+from torch.nn.utils.parametrize import is_parametrized
 
 from spokeshave.errors import SpokeshaveError
 
@@ -78,7 +80,7 @@ def parametrized_weights(network: nn.Module) -> tuple[Weight, ...]:
     """
     tables, found = _embeddings(network), []
     for layer, module in network.named_modules():
-        for attribute in getattr(module, "parametrizations", ()):
+        for attribute in module.parametrizations if is_parametrized(module) else ():
             name, shape = f"{layer}.{attribute}".lstrip("."), tuple(getattr(module, attribute).shape)
             if len(shape) > 1 and _is_wanted([name], tables):
                 found.append(Weight((name,), shape, wanted=True))
@@ -95,6 +97,11 @@ def check_network(owner: str, network: object) -> None:
     if not isinstance(network, nn.Module):
         found = "None" if network is None else f"a {type(network).__name__}"
         raise SpokeshaveError(f"{owner} needs a network, a torch.nn.Module, not {found}")
+    for name, parameter in network.named_parameters():
+        if is_lazy(parameter):
+            raise SpokeshaveError(
+                f"{owner}: {name} has no values yet, as its layer is lazy; let the network see a batch first"
+            )
 
 
 def layer_of(parameter: str) -> str:

@@ -57,6 +57,12 @@ def test_the_target_is_met(network, batches, remaining, slopes, convex):
     assert left(network, realised) == pytest.approx(found.remaining)
 
 
+def test_everything_may_remain(network, batches):
+    found = allocate_equal_slope(EqualSlope(1.0), network, EXAMPLE, batches, unstructured)
+    assert found.remaining == 1
+    assert set(found.shares.values()) == {1.0}
+
+
 @pytest.mark.parametrize("remaining", [0.3, 0.5, 0.7])
 def test_whole_blocks_keep_what_was_asked_for(remaining):
     """Each of eight layers has nine blocks, none of which keeps a half: all 72 come as near as blocks allow."""

@@ -106,6 +106,29 @@ def test_nothing_comes_after_the_end(hook, network, plan):
         getattr(session, hook)()
 
 
+def test_a_weight_that_was_replaced_meanwhile_is_told(network, plan):
+    session, state = begin(OneShot(), network, plan), {k: v.clone() for k, v in network.state_dict().items()}
+    network.load_state_dict(state, assign=True)
+    (name, *_) = plan.resolve(network)
+    with pytest.raises(SpokeshaveError, match=rf"{name} was replaced .* after OneShot had begun"):
+        session.finish()
+    network.load_state_dict(state)
+    again = begin(OneShot(), network, plan)
+    network.load_state_dict(state)
+    again.finish()
+    assert in_plan(network, plan)
+
+
+def test_a_lazy_layer_must_have_seen_a_batch():
+    network = nn.Sequential(nn.LazyLinear(8), nn.ReLU(), nn.Linear(8, 8))
+    plan = Plan((Rule("*", Unstructured(0.5)),))
+    with pytest.raises(SpokeshaveError, match=r"begin: 0\.weight has no values yet"):
+        begin(OneShot(), network, plan)
+    network(torch.zeros(1, 4))
+    begin(OneShot(), network, plan).finish()
+    assert in_plan(network, plan)
+
+
 @pytest.mark.parametrize(
     "method", [ADMM(), OneShot(), OneShot(Magnitude()), ReweightedGroupLasso(), Reconstruction(())]
 )

@@ -91,6 +91,21 @@ def test_the_criterion_decides():
     assert torch.equal(smaller[0].weight, network[0].weight[worth.topk(3).indices.sort().values])
 
 
+def test_reading_a_parametrized_weight_changes_nothing():
+    normed = nn.utils.parametrizations.spectral_norm(nn.Linear(6, 12))
+    network = nn.Sequential(normed, nn.ReLU(), nn.Linear(12, 12), nn.ReLU(), nn.Linear(12, 3)).train()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    remove_structures(network, torch.zeros(1, 6), 0.5)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    assert network.training
+
+
+def test_an_attribute_may_be_called_parametrizations():
+    network = nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 3))
+    network[0].parametrizations = 3
+    assert remove_structures(network, torch.zeros(1, 6), 0.5).network[0].out_features == 6
+
+
 def test_parametrized_weights_are_left_with_a_reason():
     normed = nn.utils.parametrizations.weight_norm(nn.Conv2d(8, 8, 3))
     layers = (

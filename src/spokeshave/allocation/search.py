@@ -68,6 +68,8 @@ def settle(slopes: Slopes, left: Left, target: float, tolerance: float) -> tuple
             f"{target:.4g} cannot remain: with every layer at its floor {leaves(least):.4g} is left"
         )
     few, many = torch.zeros_like(least), least  # removed
+    if (whole := left(slopes.at(few))) <= target:
+        return slopes.at(few), whole
     bottom, low, high = float(slopes.slopes.min()), LOWEST, HIGHEST
     for _ in range(STEPS):
         if min(abs(found - target) for found in tried.values()) <= tolerance:

@@ -53,7 +53,7 @@ class ADMMSession:
 
     def __init__(self, method: ADMM, constraints: tuple[Constraint, ...]) -> None:
         self._method = method
-        self._constraints = constraints
+        self.constraints = constraints
         self._weights: list[Tensor] = [constraint.weight for constraint in constraints]
         self._auxiliary = [constraint.nearest(constraint.weight.detach()) for constraint in constraints]
         self._multipliers = [torch.zeros_like(weight) for weight in self._weights]
@@ -95,25 +95,25 @@ class ADMMSession:
                 f"training ended after {calls} calls of {hook}(), before ADMM's first update at {period}; "
                 "train longer, or let updates come more often (update_every, update_steps)"
             )
-        project_weights(self._constraints)
+        project_weights(self.constraints)
 
     def residuals(self) -> dict[str, float]:
         """By weight: `||W - Z|| / ||W||`."""
         return {
             constraint.name: relative_gap(constraint.weight.detach(), auxiliary)
-            for constraint, auxiliary in zip(self._constraints, self._auxiliary, strict=True)
+            for constraint, auxiliary in zip(self.constraints, self._auxiliary, strict=True)
         }
 
     def dual_residuals(self) -> dict[str, float]:
         """By weight: `||Z - Z before|| / ||Z||` of the last update: the dual residual over `rho ||Z||`."""
-        names = [constraint.name for constraint in self._constraints]
+        names = [constraint.name for constraint in self.constraints]
         return dict(zip(names, self._moved.tolist(), strict=True))
 
     def state(self) -> dict[str, Tensor]:
         """Z and U by weight, rho, the clock and what Z moved by."""
         tensors = {"rho": torch.tensor(self._rho, dtype=torch.float64), "moved": self._moved.clone()}
         tensors["clock"] = torch.tensor([self._epochs, self._steps])
-        for constraint, z, u in zip(self._constraints, self._auxiliary, self._multipliers, strict=True):
+        for constraint, z, u in zip(self.constraints, self._auxiliary, self._multipliers, strict=True):
             tensors[f"auxiliary.{constraint.name}"] = z.clone()
             tensors[f"multiplier.{constraint.name}"] = u.clone()
         return tensors
@@ -124,7 +124,7 @@ class ADMMSession:
         self._moved = state["moved"].clone()
         self._rho = float(state["rho"])
         self._epochs, self._steps = (int(count) for count in state["clock"])
-        for constraint, z, u in zip(self._constraints, self._auxiliary, self._multipliers, strict=True):
+        for constraint, z, u in zip(self.constraints, self._auxiliary, self._multipliers, strict=True):
             z.copy_(state[f"auxiliary.{constraint.name}"])
             u.copy_(state[f"multiplier.{constraint.name}"])
         self._targets = self._pull_towards()
@@ -140,7 +140,7 @@ class ADMMSession:
     @torch.no_grad()
     def _update(self) -> None:
         shifted, before = torch._foreach_add(self._weights, self._multipliers), self._auxiliary
-        self._auxiliary = [c.nearest(point) for c, point in zip(self._constraints, shifted, strict=True)]
+        self._auxiliary = [c.nearest(point) for c, point in zip(self.constraints, shifted, strict=True)]
         moved = [relative_gap(now, then) for now, then in zip(self._auxiliary, before, strict=True)]
         self._moved = torch.tensor(moved, dtype=torch.float64)
         self._multipliers = list(torch._foreach_sub(shifted, self._auxiliary))

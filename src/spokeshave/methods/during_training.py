@@ -68,7 +68,7 @@ class DuringTrainingSession:
     def __init__(
         self, method: DuringTraining, network: nn.Module, constraints: tuple[Constraint, ...]
     ) -> None:
-        self._method, self._network, self._constraints = method, network, constraints
+        self._method, self._network, self.constraints = method, network, constraints
         self._kept = [torch.ones_like(constraint.weight, dtype=torch.bool) for constraint in constraints]
         self._epochs = 0
         if method.choose_at == 0:
@@ -77,10 +77,10 @@ class DuringTrainingSession:
     def penalty(self) -> Tensor:
         """The group lasso of the second stage; 0 in the others."""
         if not self._method.choose_at <= self._epochs < self._method.cut_at:
-            return zero_penalty(self._constraints)
+            return zero_penalty(self.constraints)
         norms = [
             _norms(constraint.weight * ~kept).sum()
-            for constraint, kept in zip(self._constraints, self._kept, strict=True)
+            for constraint, kept in zip(self.constraints, self._kept, strict=True)
         ]
         return self._method.strength * torch.stack(norms).sum()
 
@@ -109,7 +109,7 @@ class DuringTrainingSession:
                 f"at {self._method.cut_at}"
             )
         self._cut()
-        round_weights(self._constraints)
+        round_weights(self.constraints)
 
     def residuals(self) -> dict[str, float]:
         """By weight: the distance from its scheme; between choice and cut, the norm of what will be removed.
@@ -117,15 +117,15 @@ class DuringTrainingSession:
         Both are relative to the weight's norm.
         """
         if not self._method.choose_at <= self._epochs < self._method.cut_at:
-            return distances(self._constraints)
+            return distances(self.constraints)
         return {
             constraint.name: relative_gap(constraint.weight.detach(), constraint.weight.detach() * kept)
-            for constraint, kept in zip(self._constraints, self._kept, strict=True)
+            for constraint, kept in zip(self.constraints, self._kept, strict=True)
         }
 
     def state(self) -> dict[str, Tensor]:
         """What is kept, and the clock."""
-        kept = {f"kept.{c.name}": kept for c, kept in zip(self._constraints, self._kept, strict=True)}
+        kept = {f"kept.{c.name}": kept for c, kept in zip(self.constraints, self._kept, strict=True)}
         return kept | {"clock": torch.tensor([self._epochs])}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
@@ -133,21 +133,21 @@ class DuringTrainingSession:
         check_keys(state, self.state())
         self._epochs = int(state["clock"])
         self._kept = [
-            state[f"kept.{c.name}"].to(c.weight.device, torch.bool, copy=True) for c in self._constraints
+            state[f"kept.{c.name}"].to(c.weight.device, torch.bool, copy=True) for c in self.constraints
         ]
 
     def _choose(self) -> None:
-        check_rankable(self._constraints)
-        method, names = self._method, [constraint.name for constraint in self._constraints]
+        check_rankable(self.constraints)
+        method, names = self._method, [constraint.name for constraint in self.constraints]
         found = mean_over_ranks(saliencies(method.criterion, self._network, names, method.batches))
         self._kept = [
             constraint.nearest(constraint.weight.detach(), found[constraint.name]) != 0
-            for constraint in self._constraints
+            for constraint in self.constraints
         ]
 
     @torch.no_grad()
     def _cut(self) -> None:
-        for constraint, kept in zip(self._constraints, self._kept, strict=True):
+        for constraint, kept in zip(self.constraints, self._kept, strict=True):
             constraint.weight.mul_(kept)
 
 

@@ -61,7 +61,7 @@ class GroupLassoSession:
     needs = ("penalty", "after_epoch")
 
     def __init__(self, method: ReweightedGroupLasso, constraints: tuple[Constraint, ...]) -> None:
-        self._method, self._constraints, self._epochs = method, constraints, 0
+        self._method, self.constraints, self._epochs = method, constraints, 0
         self._groups = tuple(groups for constraint in constraints for groups in _groups_of(constraint))
         self._gammas = self._reweighted()
 
@@ -84,11 +84,11 @@ class GroupLassoSession:
 
     def finish(self) -> None:
         """Project every weight into its scheme."""
-        project_weights(self._constraints)
+        project_weights(self.constraints)
 
     def residuals(self) -> dict[str, float]:
         """By weight: distance from its scheme relative to its norm."""
-        return distances(self._constraints)
+        return distances(self.constraints)
 
     def state(self) -> dict[str, Tensor]:
         """Gamma of every group, and the clock."""

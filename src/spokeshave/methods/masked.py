@@ -37,7 +37,7 @@ class MaskedSession:
     """
 
     def __init__(self, constraints: tuple[Constraint, ...]) -> None:
-        self._constraints = constraints
+        self.constraints = constraints
         self._weights: list[Tensor] = [constraint.weight for constraint in constraints]
         self._masks = [
             free_weights(c.scheme, c.weight.detach()).to(c.weight.dtype, copy=True) for c in constraints
@@ -47,7 +47,7 @@ class MaskedSession:
 
     def penalty(self) -> Tensor:
         """Zero."""
-        return zero_penalty(self._constraints)
+        return zero_penalty(self.constraints)
 
     @torch.no_grad()
     def after_step(self) -> None:
@@ -66,15 +66,15 @@ class MaskedSession:
         self.after_step()
         for handle in self._handles:
             handle.remove()
-        round_weights(self._constraints)
+        round_weights(self.constraints)
 
     def residuals(self) -> dict[str, float]:
         """By weight: distance from its scheme, 0 for schemes that only remove weights."""
-        return distances(self._constraints)
+        return distances(self.constraints)
 
     def state(self) -> dict[str, Tensor]:
         """The supports, as booleans, and the signs that are frozen."""
-        names = [constraint.name for constraint in self._constraints]
+        names = [constraint.name for constraint in self.constraints]
         supports = {f"support.{name}": mask.bool() for name, mask in zip(names, self._masks, strict=True)}
         signs = zip(names, self._signs, strict=True)
         return supports | {f"sign.{name}": sign.to(torch.int8) for name, sign in signs if sign is not None}
@@ -82,7 +82,7 @@ class MaskedSession:
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Freeze the supports and signs that `state` gave."""
         check_keys(state, self.state())
-        for constraint, mask, signs in zip(self._constraints, self._masks, self._signs, strict=True):
+        for constraint, mask, signs in zip(self.constraints, self._masks, self._signs, strict=True):
             mask.copy_(state[f"support.{constraint.name}"])
             if signs is not None:
                 signs.copy_(state[f"sign.{constraint.name}"])

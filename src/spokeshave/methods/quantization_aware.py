@@ -100,7 +100,7 @@ class QuantizationAwareSession:
     def __init__(
         self, method: QuantizationAware, network: nn.Module, constraints: tuple[Constraint, ...]
     ) -> None:
-        self._constraints = constraints
+        self.constraints = constraints
         self._acting = [_acting(method, constraint) for constraint in constraints]
         self._places = [_place(network, constraint) for constraint in constraints]
         for (owner, name), acting in zip(self._places, self._acting, strict=True):
@@ -115,7 +115,7 @@ class QuantizationAwareSession:
 
     def penalty(self) -> Tensor:
         """Zero."""
-        return zero_penalty(self._constraints)
+        return zero_penalty(self.constraints)
 
     def after_step(self) -> None:
         """Nothing."""
@@ -133,17 +133,17 @@ class QuantizationAwareSession:
             if isinstance(owner, nn.RNNBase):
                 _flatten_again(owner)
         self._places, self._acting = [], []
-        project_weights(self._constraints)
+        project_weights(self.constraints)
 
     def residuals(self) -> dict[str, float]:
         """By weight: how far the trained weight is from its scheme, relative to its norm."""
-        return distances(self._constraints)
+        return distances(self.constraints)
 
     def state(self) -> dict[str, Tensor]:
         """Steps that are learned or fixed, and what stays zero; the weights themselves are the network's."""
         return {
             f"{key}.{constraint.name}": value.detach().clone()
-            for constraint, acting in zip(self._constraints, self._acting, strict=False)
+            for constraint, acting in zip(self.constraints, self._acting, strict=False)
             for key, value in acting.state_dict().items()
         }
 
@@ -151,7 +151,7 @@ class QuantizationAwareSession:
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Go on with the steps that `state` gave."""
         check_keys(state, self.state())
-        for constraint, acting in zip(self._constraints, self._acting, strict=True):
+        for constraint, acting in zip(self.constraints, self._acting, strict=True):
             acting.load_state_dict({key: state[f"{key}.{constraint.name}"] for key in acting.state_dict()})
 
 

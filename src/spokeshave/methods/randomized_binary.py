@@ -60,7 +60,7 @@ class RandomizedBinarySession:
     def __init__(
         self, method: RandomizedBinary, network: nn.Module, constraints: tuple[Constraint, ...]
     ) -> None:
-        self._method, self._constraints = method, constraints
+        self._method, self.constraints = method, constraints
         self._layers = [_layer_of(network, constraint) for constraint in constraints]
         for layer in self._layers:
             parametrize.register_parametrization(layer, "weight", _Signed())
@@ -71,13 +71,13 @@ class RandomizedBinarySession:
 
     def penalty(self) -> Tensor:
         """Zero."""
-        return zero_penalty(self._constraints)
+        return zero_penalty(self.constraints)
 
     @torch.no_grad()
     def after_step(self) -> None:
         """Bring weights far out back."""
         if self._method.rectify < 1:
-            for constraint in self._constraints:
+            for constraint in self.constraints:
                 bound = rectified_bound(constraint.weight, self._method.rectify)
                 constraint.weight.copy_(torch.minimum(torch.maximum(constraint.weight, -bound), bound))
 
@@ -90,11 +90,11 @@ class RandomizedBinarySession:
             restore_forward(layer)
             parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
         self._layers = []
-        project_weights(self._constraints)
+        project_weights(self.constraints)
 
     def residuals(self) -> dict[str, float]:
         """By weight: how far the trained weight is from two levels, relative to its norm."""
-        return distances(self._constraints)
+        return distances(self.constraints)
 
     def state(self) -> dict[str, Tensor]:
         """Nothing: the weights themselves are the network's."""

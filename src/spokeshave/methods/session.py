@@ -73,7 +73,7 @@ def open_session(method: Any, network: nn.Module, plan: Plan) -> Session:
     """The session of one kind of method; a new method registers its own here.
 
     A session may name in `needs` the hooks without which it does nothing, and say with `reads_forward` that its
-    penalty is of the last forward pass, not of weights alone.
+    penalty is of the last forward pass, not of weights alone. In `constraints` it holds the weights that it works on.
     """
     raise SpokeshaveError(f"{method!r} is no method; give one of those of spokeshave.methods, such as ADMM()")
 
@@ -81,8 +81,9 @@ def open_session(method: Any, network: nn.Module, plan: Plan) -> Session:
 class Begun:
     """A session that has been begun, which sees to it that the loop drives it whole.
 
-    `finish` raises SpokeshaveError when a hook that the method needs was never called, and so does every hook
-    after `finish`. Everything else of the session can be reached through it.
+    `finish` raises SpokeshaveError when a hook that the method needs was never called or a weight that the plan means
+    is another one by then, and so does every hook after `finish`. Everything else of the session can be reached through
+    it.
     """
 
     def __init__(self, method: str, session: Session, network: nn.Module) -> None:
@@ -116,6 +117,7 @@ class Begun:
         if self._missing:
             raise SpokeshaveError(f"the loop never let {self.method} work: {USES[self._missing[0]]}")
         self._called("finish")
+        self._check_weights()
         self._session.finish()
         self._finished = True
 
@@ -134,6 +136,16 @@ class Begun:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._session, name)
+
+    def _check_weights(self) -> None:
+        """What the method worked on must still be the network's."""
+        held = {id(parameter) for parameter in self.network.parameters()}
+        for constraint in getattr(self._session, "constraints", ()):
+            if id(constraint.weight) not in held:
+                raise SpokeshaveError(
+                    f"{constraint.name} was replaced by another parameter after {self.method} had begun on it, as "
+                    "load_state_dict(..., assign=True) does; copy values into the parameter, or begin afterwards"
+                )
 
     def _called(self, hook: str) -> None:
         if self._finished:

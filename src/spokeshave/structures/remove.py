@@ -64,7 +64,9 @@ def remove_structures(
     """
     check_network("remove_structures", network)
     links = links_of(network, example)
-    weights = tuple(weight for weight in weights_of(network) if weight.wanted) + parametrized_weights(network)
+    with evaluating(network):  # some parametrizations count how often they are read in training
+        parametrized = parametrized_weights(network)
+    weights = tuple(weight for weight in weights_of(network) if weight.wanted) + parametrized
     worth = worth_of_units(links, _saliencies(network, links, weights, criterion, batches))
     before = trace(network, example).multiply_adds
     if isinstance(shares, MultiplyAdds):

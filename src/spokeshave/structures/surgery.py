@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
+from spokeshave.export import evaluating
 from spokeshave.structures.labels import Axes, Labels
 from spokeshave.structures.links import Links, tensors_of
 from spokeshave.structures.operators import Heads
@@ -46,7 +47,9 @@ def shrunk(network: nn.Module, links: Links, removed: Collection[int]) -> nn.Mod
             for name, tensor in store.items():
                 if tensor is not None and id(tensor) in smaller:
                     store[name] = smaller[id(tensor)]
-        _tell_sizes(module)
+    with evaluating(copy):  # weights that parametrizations make are read, which some count in training
+        for module in copy.modules():
+            _tell_sizes(module)
     for heads in {heads.module: heads for heads in links.heads}.values():
         left = sum(links.labels.root(label) not in removed for label in heads.axis)
         if left != len(heads.axis):
