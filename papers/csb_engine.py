@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from papers.keywords import Listener, keywords
-from papers.record import HERE, Finding, Verdict, add
+from papers.record import HERE, Finding, Verdict, add, take_no_arguments
 from papers.trials import remembered
 from spokeshave.devices import load_device
 from spokeshave.devices.fpga.csb import CSBEngine, CSBSchedule, Sharing, schedule
@@ -111,6 +111,7 @@ def latency(trials: Sequence[Mapping[str, Any]]) -> Finding:
 
 def main() -> int:
     """Put the engine's findings into the check's result, in the place of those that were there."""
+    take_no_arguments(__doc__)
     torch.manual_seed(0)
     trials = [
         remembered(f"csb_engine/{block}-{seed}", partial(trial, seed, block))

@@ -20,7 +20,7 @@ from papers.darb import order, schemes
 from papers.deployments import Store, Trial, first_seed, store, timed
 from papers.masks import Steps
 from papers.pruning import inner_matrices, plan_of, realised_density
-from papers.record import HERE, Finding, add, verdict
+from papers.record import HERE, Finding, add, take_no_arguments, verdict
 from spokeshave.compiler import NativeDeployment, compile_network
 from spokeshave.criteria import Magnitude, Random
 from spokeshave.data import DATA, Batches, Data
@@ -96,6 +96,7 @@ def findings(records: list[dict[str, Any]], clocked: Mapping[str, Mapping[str, f
 
 def main() -> int:
     """Put the findings into the check's result, in the place of those that were there."""
+    take_no_arguments(__doc__)
     torch.set_num_threads(1)
     data = DATA["cifar10"]()
     assert isinstance(data.held_out, Batches)

@@ -18,7 +18,7 @@ from papers.forms_trials import (
     chips,
     polarized_resnet,
 )
-from papers.record import HERE, Finding, add, verdict
+from papers.record import HERE, Finding, add, take_no_arguments, verdict
 from papers.trials import remembered
 
 FRAGMENT = 16
@@ -66,6 +66,7 @@ def worth(modelled: dict[str, Any], network: str) -> Finding:
 
 def main() -> int:
     """Put the findings into the check's result, in the place of those that were there."""
+    take_no_arguments(__doc__)
     by_16 = remembered("forms/resnet-16", partial(polarized_resnet, FRAGMENT, WHOLE))
     by_8 = json.loads(RESULT.read_text())["data"]["resnet"]
     modelled = chips(by_8["bits"]["by_layer"], by_16["bits"]["by_layer"])

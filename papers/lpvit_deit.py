@@ -19,7 +19,7 @@ from papers.deit_tiny import deit_tiny
 from papers.deployments import timed
 from papers.lpvit import MEASURED, QUARTERS, Subject, accuracy, findings, plan_of, trial, tune
 from papers.lpvit_sweeps import inferred
-from papers.record import HERE, Finding, add, verdict
+from papers.record import HERE, Finding, add, take_no_arguments, verdict
 from papers.trials import remembered
 from spokeshave.compiler import compile_network
 from spokeshave.measure import evaluate
@@ -70,6 +70,7 @@ def all_findings(trials: Sequence[dict[str, Any]], found: Mapping[str, Any]) -> 
 
 def main() -> int:
     """Put the findings into the check's result, in the place of those that were there."""
+    take_no_arguments(__doc__)
     torch.set_num_threads(1)
     network, data = deit_tiny()
     subjects = [Subject(network, data, seed, CALIBRATION, QUARTERS, BLOCK, RATE) for seed in SEEDS]

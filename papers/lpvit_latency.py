@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from papers.lpvit import MEASURED, SLOPES, Subject, accuracy, blocks, left, plan_of
-from papers.record import HERE, Finding, add
+from papers.record import HERE, Finding, add, take_no_arguments
 from papers.small_vit import network_and_data
 from papers.trials import beats, remembered
 from spokeshave.allocation import EqualSlope, allocate_equal_slope
@@ -104,6 +104,7 @@ def findings(trials: Sequence[dict[str, Any]]) -> list[Finding]:
 
 def main() -> int:
     """Put the findings into the check's result, in the place of those that were there."""
+    take_no_arguments(__doc__)
     torch.set_num_threads(1)
     torch.manual_seed(0)
     network, data, _ = network_and_data()

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from papers.lpvit import BLOCK, MEASURED, RANKING, SLOPES, Subject, accuracy, agreement, left
-from papers.record import HERE, Finding, add, verdict
+from papers.record import HERE, Finding, add, take_no_arguments, verdict
 from papers.small_vit import network_and_data
 from papers.trials import beats, remembered, spread
 from spokeshave.allocation.work import block_power, work_of
@@ -213,6 +213,7 @@ def size_findings(records: Sequence[dict[str, float]], times: Mapping[str, float
 
 def main() -> int:
     """Put the findings into the check's result, in the place of those that were there."""
+    take_no_arguments(__doc__)
     torch.set_num_threads(1)
     torch.manual_seed(0)
     network, data, _ = network_and_data()

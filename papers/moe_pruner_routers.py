@@ -24,7 +24,7 @@ from transformers.utils import logging
 
 from papers.deployments import Store, Trial, store, with_times
 from papers.moe_pruner import FOLDER, SCHEMES, Amount, Dense, by_seed, listed
-from papers.record import HERE, Finding, add, verdict
+from papers.record import HERE, Finding, add, take_no_arguments, verdict
 from papers.small_mixtral import BALANCE, LENGTH, Training, dense_checkpoint, load
 from papers.trials import ahead, remembered
 from spokeshave.compiler import NativeDeployment, compile_network
@@ -152,6 +152,7 @@ def clock_finding(clocked: Sequence[dict[str, Any]], times: Mapping[str, float])
 
 def main() -> int:
     """Put the findings into the check's result, in the place of those that were there."""
+    take_no_arguments(__doc__)
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     torch.set_num_threads(1)

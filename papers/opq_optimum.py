@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from papers.record import HERE, Finding, add, verdict
+from papers.record import HERE, Finding, add, take_no_arguments, verdict
 from spokeshave.allocation import EqualStep, GlobalThreshold, allocate_bits, allocate_sparsity
 from spokeshave.allocation.thresholds import Laplace, Population, removed_fractions
 from spokeshave.allocation.weights import allocated_weights
@@ -127,6 +127,7 @@ def finding(what: str, found: dict[str, float]) -> Finding:
 
 def main() -> int:
     """Put the findings into the check's result, in the place of those that were there."""
+    take_no_arguments(__doc__)
     network = cifar_resnet(20, "pretrained")
     found: dict[str, dict[str, float]] = {}
     for sparsity in SPARSITIES:

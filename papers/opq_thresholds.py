@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from papers.opq import SEEDS, SPARSITIES, TESTED, judging_images, projected
 from papers.pruning import realised_density
-from papers.record import HERE, Finding, add, verdict
+from papers.record import HERE, Finding, add, take_no_arguments, verdict
 from papers.trials import beats, remembered
 from spokeshave.allocation import GlobalThreshold, allocate_sparsity, relative_error
 from spokeshave.allocation.weights import allocated_weights
@@ -128,6 +128,7 @@ def findings(rows: list[dict[str, Any]]) -> list[Finding]:
 
 def main() -> int:
     """Put the findings into the check's result, in the place of those that were there."""
+    take_no_arguments(__doc__)
     torch.set_num_threads(1)
     network, data = cifar_resnet(20, "pretrained"), DATA["cifar10"]()
     rows = [

@@ -63,6 +63,14 @@ def main(name: str, about: str, run: Callable[[bool], Check]) -> int:
     return 0
 
 
+def take_no_arguments(about: str | None) -> None:
+    """The command line of a further part of a check: `--help` is answered, and everything else refused."""
+    parser = argparse.ArgumentParser(
+        description=about, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.parse_args()
+
+
 def write(name: str, check: Check, path: Path) -> None:
     """Write a check with its date, code and machine; what `add` put there stays, with a date and code of its own."""
     findings, parts = _further(path)

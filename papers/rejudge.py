@@ -45,7 +45,7 @@ from papers import (
     tri_level_e_vit,
 )
 from papers.layerwise import Subject
-from papers.record import HERE, Finding
+from papers.record import HERE, Finding, take_no_arguments
 
 Data = dict[str, Any]
 
@@ -156,6 +156,7 @@ def _judgement(finding: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> int:
     """Every result that can be judged again."""
+    take_no_arguments(__doc__)
     for name, judges in CHECKS.items():
         path = HERE / "results" / f"{name}.json"
         before = json.loads(path.read_text())

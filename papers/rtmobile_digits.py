@@ -17,7 +17,7 @@ import torch
 from papers.deployments import store
 from papers.masks import Steps
 from papers.pruning import Training
-from papers.record import HERE, Finding, add, verdict
+from papers.record import HERE, Finding, add, take_no_arguments, verdict
 from papers.rtmobile import LOGS, MAIN, SLOWLY, SUBJECT, compared, free, slowly
 from papers.speech_trials import Study, judged
 from papers.spoken_digits import clip_accuracy, spoken_digits
@@ -72,6 +72,7 @@ def findings(records: list[dict[str, Any]]) -> list[Finding]:
 
 def main() -> int:
     """Put the findings into the check's result, in the place of those that were there."""
+    take_no_arguments(__doc__)
     torch.set_num_threads(1)
     with store(False) as kept:
         setting = Study(kept, spoken_digits(), Training(), SEEDS)

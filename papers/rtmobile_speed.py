@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from papers.deployments import Store, Trial, store, timed
 from papers.masks import Steps, block_structured
 from papers.pruning import plan_of
-from papers.record import HERE, Finding, add, verdict
+from papers.record import HERE, Finding, add, take_no_arguments, verdict
 from papers.rtmobile import RATES
 from papers.speech import Recognizer
 from papers.speech_trials import pruned_names
@@ -274,6 +274,7 @@ def _listed(values: Mapping[str, float], labels: Any) -> str:
 
 def main() -> int:
     """Put the findings into the check's result, in the place of those that were there."""
+    take_no_arguments(__doc__)
     with store(False) as kept:
         trials = {label: compiled(kept, label, steps) for label, steps in choices().items()}
         data = {

@@ -14,7 +14,7 @@ from torch import nn
 
 from papers.deployments import Store
 from papers.keyword_transformer import heard_words
-from papers.record import HERE, Finding, add, verdict
+from papers.record import HERE, Finding, add, take_no_arguments, verdict
 from papers.spvit import KEYWORDS, SEEDS
 from papers.token_times import input_times
 from papers.token_trials import PACKAGE, Subject
@@ -66,6 +66,7 @@ def findings(times: dict[str, Any]) -> list[Finding]:
 
 def main() -> int:
     """Time, and put what is found into the record."""
+    take_no_arguments(__doc__)
     times = remembered("spvit/latency", timed)
     add(HERE / "results" / "spvit.json", BEGINS, findings(times), "latency", times)
     return 0

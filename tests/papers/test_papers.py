@@ -6,7 +6,7 @@ import tomllib
 from dataclasses import replace
 
 import pytest
-from papers.record import HERE, Check, Finding, add, table, write
+from papers.record import HERE, Check, Finding, add, table, take_no_arguments, write
 from torch import nn
 
 from papers import opq
@@ -81,3 +81,21 @@ def test_random_shares_have_the_networks_sparsity(sparsity):
     sizes = {weight.parameter: weight.shape[0] * weight.shape[1] for weight in weights_of(network)}
     kept = sum(sizes[rule.pattern] * (1 - rule.scheme.sparsity if rule.scheme else 1) for rule in plan.rules)
     assert kept / sum(sizes.values()) == pytest.approx(1 - sparsity, abs=1e-3)
+
+
+def test_further_parts_refuse_what_they_do_not_know(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["lpvit_sweeps", "--seed", "1"])
+    with pytest.raises(SystemExit, match="2"):
+        take_no_arguments("About.")
+    assert "unrecognized arguments: --seed 1" in capsys.readouterr().err
+    monkeypatch.setattr("sys.argv", ["lpvit_sweeps", "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        take_no_arguments("About.")
+    assert "About." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", sorted(HERE.glob("*.py")), ids=lambda path: path.stem)
+def test_what_can_be_run_reads_its_command_line(path):
+    text = path.read_text()
+    reads = ("take_no_arguments(__doc__)", "parse_args()", f'main("{path.stem}", __doc__')
+    assert "__main__" not in text or any(one in text for one in reads)
