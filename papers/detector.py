@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from papers.record import take_no_arguments
 from spokeshave.locate import data_folder
 
 SIDE, CLASSES = 352, 80
@@ -239,6 +240,7 @@ def deviation(found: list[Tensor], truth: list[Tensor], draws: int = 20) -> floa
 
 
 if __name__ == "__main__":
+    take_no_arguments(__doc__)
     images, truth = sample("val", 128)
     found = found_in(pretrained(), images)
     print(f"mAP@0.5 {mean_average_precision(found, truth):.1%} ± {100 * deviation(found, truth):.1f}")
