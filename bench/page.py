@@ -9,7 +9,7 @@ import argparse
 import os
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -59,6 +59,7 @@ def page(results: Path, target: Path) -> str:
         "ceilings": ceiling_table(ceilings),
         "ablation": ablation_table(documents["ablation"]),
         "costs": cost_table(documents["costs"]),
+        "row_sharing_charts": images(sorted(results.glob("row_sharing-*.svg")), target),
         "row_sharing": row_sharing_tables(documents["row_sharing"]),
         "schemes": scheme_tables(documents["scheme_table"]),
         "tokens": token_table(documents["token_counts"]),
@@ -98,10 +99,13 @@ def charts(name: str, document: dict[str, Any], results: Path, target: Path) -> 
     """The charts of a result file as images of the page."""
     if not document["runs"]:
         return "(not measured yet)"
-    files = write_plots(name, document, results)
+    return images(write_plots(name, document, results)["speedups"], target)
+
+
+def images(paths: Iterable[Path], target: Path) -> str:
+    """Charts as images of the page."""
     return "\n".join(
-        f"![{path.stem}]({Path(os.path.relpath(path, target.parent)).as_posix()})"
-        for path in files["speedups"]
+        f"![{path.stem}]({Path(os.path.relpath(path, target.parent)).as_posix()})" for path in paths
     )
 
 
