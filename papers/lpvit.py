@@ -117,11 +117,15 @@ def trial(subject: Subject, images: int, shares_left: Sequence[float]) -> dict[s
     curves = {name: subject.allocated(0.5, **subject.slopes(name)).curves for name in SLOPES}
     found: dict[str, Any] = {}
     for remaining in shares_left:
+        uniform = dict.fromkeys(subject.names, remaining)
+        realised = left(
+            subject.pruned(uniform, Magnitude()), work.parts
+        )  # whole blocks: not quite what was asked
         choices = {
-            "uniform": dict.fromkeys(subject.names, remaining),
+            "uniform": uniform,
             "random shares": random_shares(work.parts, remaining, subject.seed),
             **{
-                name: subject.allocated(remaining, curves[name], **subject.slopes(name)).shares
+                name: subject.allocated(realised, curves[name], **subject.slopes(name)).shares
                 for name in SLOPES
             },
         }
