@@ -139,3 +139,8 @@ def test_only_members_are_packed() -> None:
 def test_a_weight_is_dense_and_has_values(weight: Tensor) -> None:
     with pytest.raises(SpokeshaveError, match="the weight must be dense and have values"):
         Unstructured(0.5).project(weight)
+
+
+def test_eight_bits_of_floating_point_are_too_few_to_compute_with() -> None:
+    with pytest.raises(SpokeshaveError, match=r"float8_e4m3fn; give the weight as \.float\(\)"):
+        Unstructured(0.5).project(torch.eye(4).to(torch.float8_e4m3fn))

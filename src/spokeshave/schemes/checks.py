@@ -162,6 +162,10 @@ def check_tensor(owner: str, name: str, thing: object) -> None:
         raise SpokeshaveError(
             f"{owner}: the {name} must be dense and have values, not {thing.layout} on {thing.device}"
         )
+    if thing.is_floating_point() and thing.dtype.itemsize == 1:
+        raise SpokeshaveError(
+            f"{owner}: PyTorch does not compute in {thing.dtype}; give the {name} as .float()"
+        )
 
 
 def shape_of(weight: Tensor) -> tuple[int, ...]:
