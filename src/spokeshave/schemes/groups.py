@@ -34,7 +34,9 @@ def groups_of(scheme: object, shape: Shape) -> tuple[Tensor, ...]:
             [4, 5, 6, 7],
             [4, 5, 6, 7]])
     """
-    kinds = (kind.__name__ for kind in groups_of.registry if kind not in (object, Stacked, Intersection))
+    kinds = sorted(
+        kind.__name__ for kind in groups_of.registry if kind not in (object, Stacked, Intersection)
+    )
     raise SpokeshaveError(
         f"{scheme} has no groups of weights that could be drawn to zero together; those of {', '.join(kinds)} have, "
         "and what is combined with one of them by &"
