@@ -1,9 +1,9 @@
 """DeiT-tiny in floating point for Tiny-ImageNet-50, won back from its published 3-bit form.
 
 The published integers are of use only between the quantizers that they were trained with: without those the network
-says nothing. So the quantizers stand in a vision transformer of transformers at first, and let through
-more and more of what they are given while it learns Tiny-ImageNet-50; at last they are taken out. It had seen ImageNet,
-from which Tiny-ImageNet is drawn: its accuracy serves comparisons here, and not with other networks.
+says nothing. So the quantizers stand in a vision transformer of transformers at first, and let through more and more of
+what they are given while it learns Tiny-ImageNet-50; at last they are taken out. It had seen ImageNet, from which
+Tiny-ImageNet is drawn: its accuracy serves comparisons here, and not with other networks.
 """
 
 import zipfile
@@ -23,7 +23,6 @@ from spokeshave.data import Data
 from spokeshave.locate import data_folder
 from spokeshave.methods import train
 
-CLASSES = 50
 PLACES = "network.vit.embeddings.position_embeddings"
 
 
@@ -60,14 +59,15 @@ def deit_tiny(side: int = SIDE, how: Retraining = Retraining()) -> tuple[ImageSc
 
     Raises SpokeshaveError where the data is not to be found.
     """
-    learned, data = ImageScores(CLASSES), tiny_imagenet(side)
+    data = tiny_imagenet(side)
 
     def make() -> dict[str, Tensor]:
+        learned = ImageScores(data.classes)
         retrain(learned, tiny_imagenet(), how)
         return learned.state_dict()
 
     name = f"deit_tiny/{how.epochs}-{how.softening}-{how.rate}-{how.smoothing}"
-    network, state = ImageScores(CLASSES, side), remembered_tensors(name, make)
+    network, state = ImageScores(data.classes, side), remembered_tensors(name, make)
     network.load_state_dict(state | {PLACES: places_for(side, state[PLACES])})
     return network.eval(), data
 

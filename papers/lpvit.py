@@ -118,9 +118,8 @@ def trial(subject: Subject, images: int, shares_left: Sequence[float]) -> dict[s
     found: dict[str, Any] = {}
     for remaining in shares_left:
         uniform = dict.fromkeys(subject.names, remaining)
-        realised = left(
-            subject.pruned(uniform, Magnitude()), work.parts
-        )  # whole blocks: not quite what was asked
+        # Whole blocks are not quite what was asked for, and equal slopes are held to the same.
+        realised = left(subject.pruned(uniform, Magnitude()), work.parts)
         choices = {
             "uniform": uniform,
             "random shares": random_shares(work.parts, remaining, subject.seed),

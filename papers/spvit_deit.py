@@ -5,8 +5,8 @@
 The network is the papers' own smallest (`papers/deit_tiny.py`), its images are small ones, enlarged to 160 x 160: 100
 patches. It is fine-tuned with selectors and packages as in `spvit`, and class attention, random tokens and the dense
 network beside it. What is trained is compiled in float32 and in 8 bits and judged by its deployments; single images are
-timed in one interleaved run. Places and shares were chosen by training images alone. What is found goes into
-`spvit.json`; what was trained stays in runs/papers, and with `--prepare` nothing is timed.
+timed in one interleaved run. Place and share were tried on a part of the validation images, without training. What is
+found goes into `spvit.json`; what was trained stays in runs/papers, and with `--prepare` nothing is timed.
 """
 
 import argparse
@@ -68,8 +68,8 @@ def seen(data: Data, count: int) -> Tensor:
 
 def compiled(network: nn.Module, data: Data, precision: str) -> NativeDeployment:
     """In float32, or in 8 bits calibrated by training images."""
+    torch.manual_seed(0)  # of the training images that are drawn
     calibration = [inputs for inputs, _ in islice(data.train, 4)] if precision == "int8" else None
-    torch.manual_seed(0)
     return compile_network(network.eval(), seen(data, 1), precision=precision, calibration=calibration)
 
 

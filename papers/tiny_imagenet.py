@@ -13,7 +13,7 @@ from torch import Tensor
 
 from spokeshave.data import Batches, Data
 from spokeshave.data.augment import random_flip
-from spokeshave.data.cifar10 import DEVIATION, MEAN
+from spokeshave.data.cifar10 import normalised
 from spokeshave.data.extras import import_extra
 from spokeshave.locate import data_folder
 
@@ -48,7 +48,7 @@ def classes() -> list[str]:
 
 def enlarged(images: Tensor, side: int = SIDE) -> Tensor:
     """Bytes `[N, 3, S, S]` to what a network sees."""
-    return F.interpolate(_normalised(images), size=(side, side), mode="bilinear", align_corners=False)
+    return F.interpolate(normalised(images), size=(side, side), mode="bilinear", align_corners=False)
 
 
 def cropped(images: Tensor, side: int = SIDE) -> Tensor:
@@ -62,13 +62,8 @@ def cropped(images: Tensor, side: int = SIDE) -> Tensor:
     window = torch.cat((torch.diag_embed(sides), centres[:, :, None]), 2)
     grid = F.affine_grid(window, [count, 3, side, side], align_corners=False)
     return random_flip(
-        F.grid_sample(_normalised(images), grid, align_corners=False, padding_mode="reflection")
+        F.grid_sample(normalised(images), grid, align_corners=False, padding_mode="reflection")
     )
-
-
-def _normalised(images: Tensor) -> Tensor:
-    mean, deviation = (torch.tensor(values)[:, None, None] for values in (MEAN, DEVIATION))
-    return (images.float() / 255 - mean) / deviation
 
 
 def _classes(archive: zipfile.ZipFile) -> list[str]:

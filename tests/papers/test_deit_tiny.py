@@ -9,7 +9,7 @@ from papers.deit_tiny import ImageScores, imagenet_classes, places_for
 from papers.deit_tiny_integers import Levels, fill, published, quantize, table_scale
 from papers.tiny_imagenet import SIDE, classes, cropped, enlarged
 
-from spokeshave.data.cifar10 import DEVIATION, MEAN
+from spokeshave.data.cifar10 import normalised
 from spokeshave.data.sheets import read_sheets
 from spokeshave.errors import SpokeshaveError
 from spokeshave.locate import data_folder
@@ -44,9 +44,7 @@ def sample():
         integers = published()
     except SpokeshaveError as reason:
         pytest.skip(str(reason))
-    pixels = torch.from_numpy(images[::EVERY].copy()).permute(0, 3, 1, 2).float() / 255
-    mean, deviation = (torch.tensor(values)[:, None, None] for values in (MEAN, DEVIATION))
-    return (pixels - mean) / deviation, integers
+    return normalised(torch.from_numpy(images[::EVERY].copy()).permute(0, 3, 1, 2)), integers
 
 
 @torch.inference_mode()

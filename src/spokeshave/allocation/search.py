@@ -68,7 +68,7 @@ def settle(slopes: Slopes, left: Left, target: float, tolerance: float) -> tuple
             f"{target:.4g} cannot remain: with every layer at its floor {leaves(least):.4g} is left"
         )
     few, many = torch.zeros_like(least), least  # removed
-    if (whole := left(slopes.at(few))) <= target:
+    if (whole := left(slopes.at(few))) <= target:  # not among `tried`: near enough it must not end the search
         return slopes.at(few), whole
     bottom, low, high = float(slopes.slopes.min()), LOWEST, HIGHEST
     for _ in range(STEPS):

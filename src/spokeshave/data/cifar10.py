@@ -24,20 +24,24 @@ def cifar10(batch_size: int = 128) -> Data:
     test_images, test_labels = read_sheets(folder / "cifar10_test.zip")
     return Data(
         train=Batches(
-            _normalise(train_images),
+            _read(train_images),
             torch.from_numpy(train_labels),
             batch_size,
             shuffle=True,
             augment=shift_and_flip,
         ),
-        held_out=Batches(_normalise(test_images), torch.from_numpy(test_labels), 500),
+        held_out=Batches(_read(test_images), torch.from_numpy(test_labels), 500),
         classes=10,
         name="cifar10",
     )
 
 
-def _normalise(images: Pixels) -> Tensor:
-    """`[N, H, W, 3]` bytes to `[N, 3, H, W]` float32."""
-    channels_first = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).float()
+def normalised(images: Tensor) -> Tensor:
+    """Bytes `[N, 3, H, W]` to float32, each channel with its mean and deviation over ImageNet's pixels."""
     mean, deviation = (torch.tensor(values)[:, None, None] for values in (MEAN, DEVIATION))
-    return channels_first.div_(255).sub_(mean).div_(deviation)
+    return images.float().div_(255).sub_(mean).div_(deviation)
+
+
+def _read(images: Pixels) -> Tensor:
+    """`[N, H, W, 3]` bytes to `[N, 3, H, W]` float32."""
+    return normalised(torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))))
