@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import ViTConfig, ViTForImageClassification
 
 from papers.deit_tiny_integers import HEADS, PATCH, WIDTH, fill, published, quantize
+from papers.relative_rates import relative_rates
 from papers.tiny_imagenet import SIDE, classes, tiny_imagenet
 from papers.trials import remembered_tensors
 from spokeshave.data import Data
@@ -101,15 +102,13 @@ def retrain(network: ImageScores, data: Data, how: Retraining) -> None:
             while handles:
                 handles.pop().remove()
 
-    groups = [
-        {"params": [tensor], "lr": how.rate * float(tensor.detach().square().mean().sqrt())}
-        for tensor in network.parameters()
-    ]
     train(
         network,
         data,
         how.epochs,
-        optimizer=torch.optim.AdamW(groups, weight_decay=0.0, fused=True),
+        optimizer=torch.optim.AdamW(
+            relative_rates(network.parameters(), how.rate), weight_decay=0.0, fused=True
+        ),
         loss=partial(F.cross_entropy, label_smoothing=how.smoothing),
         precision=torch.bfloat16,
         on_step=soften,

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from papers.deployments import Store
+from papers.relative_rates import relative_rates
 from papers.trials import remembered
 from spokeshave.allocation.tokens import reducers_of
 from spokeshave.data import Data
@@ -49,7 +50,8 @@ class Recipe:
     another over the last of them, `settling`, in which selectors decide by thresholds: samples drawn by Gumbel noise
     are spread over all patches, what a threshold keeps is not, and a network must have seen that. `tokens` is the
     strength of the kept tokens' distillation. Before all that selectors are taught apart for `warm_steps` on
-    `warm_samples`, by the class attention of blocks from `taught_from` on. `narrow` ones have HeatViT's features.
+    `warm_samples`, by the class attention of blocks from `taught_from` on. `narrow` ones have HeatViT's features. With
+    `relative` the network's tensors have `relative_rates`; with `bfloat16` training computes in it.
     """
 
     places: tuple[int, ...]
@@ -64,6 +66,13 @@ class Recipe:
     taught_from: int = 0
     settling: int = 0
     narrow: bool = False
+    relative: bool = False
+    bfloat16: bool = False
+
+    @property
+    def precision(self) -> torch.dtype:
+        """In which training computes."""
+        return torch.bfloat16 if self.bfloat16 else torch.float32
 
     def phases(self, seed: int) -> tuple[tuple[int, int], tuple[int, int]]:
         """Epochs and seed of the training with noise and of the one without."""
@@ -179,8 +188,8 @@ def fit_selectors(
     if reduced.selectors:
         sessions.append(begin(TokenRatio(recipe.keep), network, NOTHING))
     session = Together(tuple(sessions))
-    for epochs, own_seed in recipe.phases(seed):
-        train(network, data, epochs, optimizer=_optimizer(network, recipe), session=session, seed=own_seed)
+    for phase in recipe.phases(seed):
+        _train(network, data, recipe, session, phase)
         set_thresholds(network, reduced, data, recipe)
     session.finish()
     network.eval()
@@ -231,19 +240,26 @@ def _dense_view(dense: nn.Module, inputs: Tensor, places: Sequence[int]) -> tupl
 def trained_as_long(network: nn.Module, dense: nn.Module, data: Data, recipe: Recipe, seed: int) -> None:
     """Train a copy of the dense network without reducers as those with reducers are trained."""
     session = begin(Distillation(dense, 0.5, 1.0), network, NOTHING)
-    for epochs, own_seed in recipe.phases(seed):
-        train(network, data, epochs, optimizer=_optimizer(network, recipe), session=session, seed=own_seed)
+    for phase in recipe.phases(seed):
+        _train(network, data, recipe, session, phase)
     session.finish()
 
 
+def _train(network: nn.Module, data: Data, recipe: Recipe, session: Session, phase: tuple[int, int]) -> None:
+    epochs, seed = phase
+    optimizer = _optimizer(network, recipe)
+    train(network, data, epochs, optimizer=optimizer, session=session, seed=seed, precision=recipe.precision)
+
+
 def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
-    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    selectors, others = [], []
     for name, parameter in network.named_parameters():
-        groups[name.startswith("token_selectors")].append(parameter)
-    rates = {True: recipe.rate, False: recipe.network_rate}
-    return torch.optim.AdamW(
-        [{"params": some, "lr": rates[new]} for new, some in groups.items() if some], weight_decay=0.05
-    )
+        (selectors if name.startswith("token_selectors") else others).append(parameter)
+    own = {"params": others, "lr": recipe.network_rate}
+    groups = relative_rates(others, recipe.network_rate) if recipe.relative else [own]
+    if selectors:
+        groups.append({"params": selectors, "lr": recipe.rate})
+    return torch.optim.AdamW(groups, weight_decay=0.0 if recipe.relative else 0.05, fused=True)
 
 
 def measured(network: nn.Module, data: Data) -> Outcome:

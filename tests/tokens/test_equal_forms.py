@@ -49,6 +49,7 @@ def _reducer(draw: some.DrawFn, kind: str, before: int, leaves: bool) -> TokenRe
     scorers = [
         Learned(),
         Learned(shared=True, importance=False, narrow=True),
+        Learned(dither=draw(some.sampled_from([0.5, 2.0]))),
         Random(draw(some.integers(0, 9))),
     ]
     if before not in {"pit": (0, 2), "swin": (0, 4)}.get(kind, (0,)):

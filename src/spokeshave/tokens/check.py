@@ -7,7 +7,7 @@ from torch import nn
 from spokeshave.errors import SpokeshaveError
 from spokeshave.tokens.blocks import Block, reads_patches
 from spokeshave.tokens.reducer import TokenReducer
-from spokeshave.tokens.scorers import ATTENTION, CLSAttention
+from spokeshave.tokens.scorers import ATTENTION, CLSAttention, Learned
 
 
 def check_reducers(
@@ -44,12 +44,18 @@ def check_reducers(
 def check_compiled(reducers: Sequence[TokenReducer]) -> None:
     """Raise SpokeshaveError for the first reducer (in order) that runs in PyTorch alone."""
     adaptive: TokenReducer | None = None
-    for reducer in reducers:
+    for place, reducer in enumerate(reducers):
+        where = f"TokenReducer before block {reducer.before}"
+        if place and isinstance(reducer.scorer, Learned) and reducer.scorer.dither > 0:
+            raise SpokeshaveError(
+                f"{where}: a dither goes by patches' places, which are not known in compiled networks behind the "
+                f"reducer before block {reducers[place - 1].before}; use Learned() without dither here"
+            )
         if adaptive is not None and isinstance(reducer.scorer, ATTENTION):
             raise SpokeshaveError(
-                f"TokenReducer before block {reducer.before}: {type(reducer.scorer).__name__}() is compiled where all "
-                f"images have equally many tokens, and the reducer before block {adaptive.before} leaves another "
-                "number of every image; let that one decide by TopK(keep), or score by Learned() here"
+                f"{where}: {type(reducer.scorer).__name__}() is compiled where all images have equally many tokens, "
+                f"and the reducer before block {adaptive.before} leaves another number of every image; let that one "
+                "decide by TopK(keep), or score by Learned() here"
             )
         adaptive = reducer if reducer.adaptive else adaptive
 

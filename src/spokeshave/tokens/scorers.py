@@ -7,6 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from spokeshave.errors import SpokeshaveError
+from spokeshave.tokens.dither import place_odds
+
+STRONGEST_DITHER = 4.0  # with more, places alone would count
 
 
 @dataclass(frozen=True)
@@ -28,17 +31,24 @@ class Learned:
 
     `heads` that divide the width, the block's own unless told; `shared` gives all of them one perceptron, as the
     authors' code does; without `importance` every head counts the same; `narrow` ones have HeatViT's features, half as
-    many as SPViT's. Scores are probabilities of keeping.
+    many as SPViT's. Scores are probabilities of keeping. With `dither` above 0 their odds are multiplied by a fixed
+    pattern over the places, as strong as Gumbel's noise where it is 1, so that what is kept is spread over the image
+    without noise as well (`dither.py`); that is ours, the papers have none.
     """
 
     heads: int | None = None
     shared: bool = False
     importance: bool = True
     narrow: bool = False
+    dither: float = 0.0
 
     def __post_init__(self) -> None:
         if self.heads is not None and self.heads < 1:
             raise SpokeshaveError(f"Learned: heads must be at least 1, not {self.heads!r}")
+        if not isinstance(self.dither, (int, float)) or not 0 <= self.dither <= STRONGEST_DITHER:
+            raise SpokeshaveError(
+                f"Learned: dither is a strength from 0 (none) to {STRONGEST_DITHER:g}, not {self.dither!r}"
+            )
 
 
 @dataclass(frozen=True)
@@ -99,7 +109,8 @@ def _(scorer: CLSAttention | ReceivedAttention, seen: Seen, selector: nn.Module 
 @score.register
 def _(scorer: Learned, seen: Seen, selector: nn.Module | None) -> Tensor:
     assert selector is not None
-    return selector(seen.tokens, seen.alive)
+    scores: Tensor = selector(seen.tokens, seen.alive, _odds(scorer.dither, seen) if scorer.dither else None)
+    return scores
 
 
 @score.register
@@ -125,6 +136,12 @@ def _(scorer: Given, seen: Seen, selector: nn.Module | None) -> Tensor:
     return _at_places(torch.cat((given, packages), 1), seen)
 
 
+def _odds(dither: float, seen: Seen) -> Tensor:
+    odds = place_odds(seen.patches, dither).to(seen.tokens.device)
+    everywhere = torch.cat((odds, odds.new_ones(seen.size - seen.patches)))
+    return _at_places(everywhere.expand(len(seen.tokens), -1), seen)
+
+
 def _scattered(seed: int, size: int, device: torch.device) -> Tensor:
     """Numbers from 0 to 1 without a pattern that matters, by arithmetic that can be exported."""
     places = torch.arange(1, size + 1, dtype=torch.float64, device=device)
@@ -134,7 +151,6 @@ def _scattered(seed: int, size: int, device: torch.device) -> Tensor:
 def _at_places(numbers: Tensor, seen: Seen) -> Tensor:
     if seen.places is None:
         raise SpokeshaveError(
-            "Random and Given score places, which are not known behind a reducer of data-dependent counts while the "
-            "network is exported"
+            "Random and Given score places, which are not known behind another reducer while the network is exported"
         )
     return numbers.gather(1, seen.places)

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from spokeshave.tokens.dither import dithered
+
 
 class Selector(nn.Module):
     """Tokens `[N, T, C]` to probabilities of keeping them `[N, T]`.
@@ -36,8 +38,15 @@ class Selector(nn.Module):
         heads = linear_weights(self.features[0]) + linear_weights(self.votes[0]) - shared
         return self.heads * heads + (linear_weights(self.importance) if self.importance is not None else 0)
 
-    def forward(self, tokens: Tensor, alive: Tensor | None) -> Tensor:
-        """Score tokens, of which those take part whose `alive` `[N, T]` is 1, or all."""
+    def forward(self, tokens: Tensor, alive: Tensor | None, odds: Tensor | None = None) -> Tensor:
+        """Score tokens, of which those take part whose `alive` `[N, T]` is 1, or all.
+
+        With `odds` `[N, T]` those of the probabilities are multiplied by them.
+        """
+        scores = self._probabilities(tokens, alive)
+        return scores if odds is None else dithered(scores, odds)
+
+    def _probabilities(self, tokens: Tensor, alive: Tensor | None) -> Tensor:
         slices = tokens.chunk(self.heads, 2)  # planes of their own when compiled: nothing is moved
         keep = [self._head(index, each, alive) for index, each in enumerate(slices)]
         scores = torch.stack(keep, 2)
