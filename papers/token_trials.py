@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from papers.deployments import Store
+from papers.image_attention import quick_attention
 from papers.relative_rates import relative_rates
 from papers.trials import remembered
 from spokeshave.allocation.tokens import reducers_of
@@ -33,12 +34,14 @@ from spokeshave.tokens import (
     inserted_in,
 )
 from spokeshave.tokens.blocks import find_blocks
+from spokeshave.tokens.decisions import successive
 from spokeshave.tokens.selector import linear_weights
 from spokeshave.tokens.work import realised_work
 
 NOTHING = Plan(())
 PACKAGE = "selector and package"
 SECOND_PHASE = 1_000  # what its seeds are ahead
+WARM_BATCH = 128
 CALIBRATION = 500  # samples of the training data that thresholds are set by
 
 
@@ -50,8 +53,10 @@ class Recipe:
     another over the last of them, `settling`, in which selectors decide by thresholds: samples drawn by Gumbel noise
     are spread over all patches, what a threshold keeps is not, and a network must have seen that. `tokens` is the
     strength of the kept tokens' distillation. Before all that selectors are taught apart for `warm_steps` on
-    `warm_samples`, by the class attention of blocks from `taught_from` on. `narrow` ones have HeatViT's features. With
-    `relative` the network's tensors have `relative_rates`; with `bfloat16` training computes in it.
+    `warm_samples`, by the class attention of blocks from `taught_from` on. `narrow` ones have HeatViT's features, and
+    a `dither` spreads what they keep. With `gathered` selectors stay as they were taught, and the network is trained
+    by their best scores, equally many of every sample: what leaves is not computed. With `relative` the network's
+    tensors have `relative_rates`; with `bfloat16` training computes in it.
     """
 
     places: tuple[int, ...]
@@ -66,6 +71,8 @@ class Recipe:
     taught_from: int = 0
     settling: int = 0
     narrow: bool = False
+    dither: float = 0.0
+    gathered: bool = False
     relative: bool = False
     bfloat16: bool = False
 
@@ -81,7 +88,7 @@ class Recipe:
     def learned(self, packages: bool = True) -> list[TokenReducer]:
         """A selector at each place."""
         rest = Package() if packages else Drop()
-        scorer = Learned(self.heads, narrow=self.narrow)
+        scorer = Learned(self.heads, narrow=self.narrow, dither=self.dither)
         return [TokenReducer(place, scorer, Gumbel(), rest) for place in self.places]
 
     def fixed(self, counts: Sequence[float], scorer: CLSAttention | Random) -> list[TokenReducer]:
@@ -183,16 +190,22 @@ def fit_selectors(
     sessions: list[Session] = [begin(Distillation(dense, 0.5, 1.0), network, NOTHING)]
     if recipe.tokens:
         sessions.append(begin(TokenDistillation(dense, recipe.tokens), network, NOTHING))
-    else:  # tokens that leave need not be computed where nobody learns which
-        reduced.form = None if reduced.selectors else "gathered"
-    if reduced.selectors:
+    learning = reduced.selectors and not recipe.gathered
+    if learning:
         sessions.append(begin(TokenRatio(recipe.keep), network, NOTHING))
+    elif not recipe.tokens:  # tokens that leave need not be computed where nobody learns which
+        reduced.form = "gathered"
+    if reduced.selectors and recipe.gathered:
+        for place, decision in zip(recipe.places, successive(recipe.keep), strict=True):
+            reduced.decide(place, decision)
     session = Together(tuple(sessions))
     for phase in recipe.phases(seed):
         _train(network, data, recipe, session, phase)
-        set_thresholds(network, reduced, data, recipe)
+        if learning:
+            set_thresholds(network, reduced, data, recipe)
     session.finish()
     network.eval()
+    reduced.form = None
 
 
 def set_thresholds(network: nn.Module, reduced: Inserted, data: Data, recipe: Recipe) -> None:
@@ -207,17 +220,20 @@ def warm_start(network: nn.Module, reduced: Inserted, dense: nn.Module, data: Da
     The best of each sample by mean attention of the blocks behind, as many as `keep` says; a few hundred cheap steps
     stand for the papers' first epochs, in which the selectors alone are trained.
     """
-    inputs = torch.cat([batch for batch, _ in data.shortened(recipe.warm_samples).train])
-    states, attention = _dense_view(dense, inputs, recipe.places)
+    views = [
+        _dense_view(dense, batch, recipe.places) for batch, _ in data.shortened(recipe.warm_samples).train
+    ]
+    attention = torch.cat([seen for _, seen in views])
     for (place, selector), share in zip(reduced.selectors.items(), recipe.keep, strict=True):
         wanted = attention[:, max(place, recipe.taught_from) :].mean(1)
         best = wanted.argsort(1, descending=True)[:, : round(share * wanted.shape[1])]
         labels = torch.zeros_like(wanted).scatter(1, best, 1.0)
-        patches = states[place][:, reduced.leading :]
+        patches = torch.cat([states[place] for states, _ in views])[:, reduced.leading :]
         optimizer = torch.optim.Adam(selector.parameters(), 1e-2)
         for _ in range(recipe.warm_steps):
-            scores = selector(patches, None).clamp(1e-6, 1 - 1e-6)
-            loss = F.binary_cross_entropy(scores, labels)
+            some = torch.randperm(len(patches))[:WARM_BATCH]
+            scores = selector(patches[some], None).clamp(1e-6, 1 - 1e-6)
+            loss = F.binary_cross_entropy(scores, labels[some])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -248,16 +264,20 @@ def trained_as_long(network: nn.Module, dense: nn.Module, data: Data, recipe: Re
 def _train(network: nn.Module, data: Data, recipe: Recipe, session: Session, phase: tuple[int, int]) -> None:
     epochs, seed = phase
     optimizer = _optimizer(network, recipe)
-    train(network, data, epochs, optimizer=optimizer, session=session, seed=seed, precision=recipe.precision)
+    with quick_attention(recipe.precision):
+        train(
+            network, data, epochs, optimizer=optimizer, session=session, seed=seed, precision=recipe.precision
+        )
 
 
 def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
-    selectors, others = [], []
+    selectors: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
         (selectors if name.startswith("token_selectors") else others).append(parameter)
     own = {"params": others, "lr": recipe.network_rate}
     groups = relative_rates(others, recipe.network_rate) if recipe.relative else [own]
-    if selectors:
+    if selectors and not recipe.gathered:
         groups.append({"params": selectors, "lr": recipe.rate})
     return torch.optim.AdamW(groups, weight_decay=0.0 if recipe.relative else 0.05, fused=True)
 
