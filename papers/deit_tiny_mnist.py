@@ -33,7 +33,7 @@ class Teaching:
 
     images: int = 32_000
     keep: float = 0.5
-    rate: float = 6e-3
+    rate: float = 1.2e-2
     head_rate: float = 1e-3
 
 
