@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import ViTConfig, ViTForImageClassification
 
 from papers.deit_tiny_integers import HEADS, PATCH, WIDTH, fill, published, quantize
+from papers.patch_dropout import Teaching, teach
 from papers.relative_rates import relative_rates
 from papers.tiny_imagenet import SIDE, classes, tiny_imagenet
 from papers.trials import remembered_tensors
@@ -25,6 +26,8 @@ from spokeshave.locate import data_folder
 from spokeshave.methods import train
 
 PLACES = "network.vit.embeddings.position_embeddings"
+LARGER_SIDE = 160
+MISSING_PATCHES = Teaching(10_000, epochs=3, smoothing=0.1)
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,18 @@ def deit_tiny(side: int = SIDE, how: Retraining = Retraining()) -> tuple[ImageSc
     name = f"deit_tiny/{how.epochs}-{how.softening}-{how.rate}-{how.smoothing}"
     network, state = ImageScores(data.classes, side), remembered_tensors(name, make)
     network.load_state_dict(state | {PLACES: places_for(side, state[PLACES])})
+    return network.eval(), data
+
+
+def deit_tiny_missing_patches(side: int = LARGER_SIDE) -> tuple[ImageScores, Data]:
+    """The same network, taught on with larger images half of whose patches are missing, unless it is there."""
+    network, data = deit_tiny(side)
+
+    def make() -> dict[str, Tensor]:
+        teach(network, data, MISSING_PATCHES)
+        return network.state_dict()
+
+    network.load_state_dict(remembered_tensors(f"deit_tiny/missing-{side}-{MISSING_PATCHES.name}", make))
     return network.eval(), data
 
 

@@ -1,10 +1,7 @@
 """The float DeiT-tiny, taught MNIST's digits at 160 x 160 pixels: 100 patches, most of which are empty.
 
-While it is taught half of the patches, others every time, are missing (PatchDropout, arXiv 2208.07220): that takes half
-of the time, and a network that bears missing patches is what selectors are put into.
+It is taught with half of the patches missing (`papers/patch_dropout.py`).
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,32 +9,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from papers.deit_tiny import ImageScores, deit_tiny
-from papers.image_attention import quick_attention
-from papers.relative_rates import relative_rates
+from papers.patch_dropout import Teaching, teach
 from papers.trials import remembered_tensors
 from spokeshave.data import Batches, Data
 from spokeshave.data.cifar10 import normalised
 from spokeshave.locate import data_folder
-from spokeshave.methods import train
-from spokeshave.tokens import Random, TokenReducer, TopK, insert
 
 SIDE = 160
 FOR_CHOICES = 1_000  # of the test images: settings are chosen by the first, the others judge
 SHRINKING, MOVING = 0.2, 0.1  # by how much digits are smaller, and elsewhere of half an image, at most
-HEAD = "network.classifier"
+TEACHING = Teaching(32_000, rate=1.2e-2, head="network.classifier")
 
 
-@dataclass(frozen=True)
-class Teaching:
-    """How many images are seen, what share of their patches, and the rates of the network, relative, and its head."""
-
-    images: int = 32_000
-    keep: float = 0.5
-    rate: float = 1.2e-2
-    head_rate: float = 1e-3
-
-
-def deit_tiny_mnist(how: Teaching = Teaching()) -> tuple[ImageScores, Data]:
+def deit_tiny_mnist() -> tuple[ImageScores, Data]:
     """The network, taught unless it is there, and MNIST; raises SpokeshaveError where the data is not to be found."""
     data = mnist()
 
@@ -45,29 +29,14 @@ def deit_tiny_mnist(how: Teaching = Teaching()) -> tuple[ImageScores, Data]:
         torch.manual_seed(0)
         learned = ImageScores(data.classes, SIDE)
         known = deit_tiny(SIDE)[0].state_dict()
-        own = {name: tensor for name, tensor in learned.state_dict().items() if name.startswith(HEAD)}
-        learned.load_state_dict(known | own)
-        teach(learned, data, how)
+        new = {name: own for name, own in learned.state_dict().items() if name.startswith(TEACHING.head)}
+        learned.load_state_dict(known | new)
+        teach(learned, data, TEACHING)
         return learned.state_dict()
 
     network = ImageScores(data.classes, SIDE)
-    network.load_state_dict(
-        remembered_tensors(f"deit_tiny/mnist-{how.images}-{how.keep}-{how.rate}-{how.head_rate}", make)
-    )
+    network.load_state_dict(remembered_tensors(f"deit_tiny/mnist-{TEACHING.name}", make))
     return network.eval(), data
-
-
-def teach(network: ImageScores, data: Data, how: Teaching) -> None:
-    """One cycle of AdamW in which patches are missing."""
-    missing = insert(network, TokenReducer(0, Random(), TopK(how.keep)))
-    missing.form = "gathered"
-    head = [tensor for name, tensor in network.named_parameters() if name.startswith(HEAD)]
-    others = [tensor for name, tensor in network.named_parameters() if not name.startswith(HEAD)]
-    groups = [*relative_rates(others, how.rate), {"params": head, "lr": how.head_rate}]
-    optimizer = torch.optim.AdamW(groups, weight_decay=0.0, fused=True)
-    with quick_attention(torch.bfloat16):
-        train(network, data.shortened(how.images), 1, optimizer=optimizer, precision=torch.bfloat16)
-    missing.remove()
 
 
 def mnist(choosing: bool = False) -> Data:

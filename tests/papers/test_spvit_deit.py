@@ -24,11 +24,11 @@ def accuracies(loss):
 )
 def test_verdicts_are_of_times_and_losses(single, eight, loss, verdicts):
     times = {"float32": TIMES | {"mean": single}, "int8": TIMES | {"mean": eight}}
-    found = clock_findings(accuracies(loss), times)
+    found = clock_findings("DeiT-tiny, digits", accuracies(loss), times)
     assert [one.verdict for one in found] == verdicts
-    assert all(one.claim.startswith("DeiT-tiny: ") for one in found)
+    assert all(one.claim.startswith("DeiT-tiny, digits: ") for one in found)
 
 
 def test_one_seed_shows_no_loss():
     times = {name: TIMES | {"mean": 0.9} for name in ("float32", "int8")}
-    assert clock_findings(accuracies(0.0)[:1], times)[-1].verdict == "not reproduced"
+    assert clock_findings("DeiT-tiny, digits", accuracies(0.0)[:1], times)[-1].verdict == "not reproduced"
