@@ -41,6 +41,7 @@ from papers import (
     rtmobile_digits,
     rtmobile_speed,
     spvit,
+    spvit_deit,
     spvit_latency,
     superbnn,
     tri_level_e_vit,
@@ -131,7 +132,11 @@ CHECKS: dict[str, Sequence[Callable[[Data], Sequence[Finding]]]] = {
         lambda data: rtmobile_digits.findings(data["digits"]["trials"]),
         lambda data: rtmobile_speed.findings(data["full_size"]),
     ],
-    "spvit": [_spvit, lambda data: spvit_latency.findings(data["latency"])],
+    "spvit": [
+        _spvit,
+        lambda data: spvit_latency.findings(data["latency"]),
+        lambda data: spvit_deit.judgements(data["deit_tiny"]["tasks"]),
+    ],
     "tri_level_e_vit": [lambda data: list(tri_level_e_vit.findings(data["records"]))],
     "superbnn": [_superbnn],
 }

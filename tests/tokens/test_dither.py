@@ -82,7 +82,7 @@ def test_compiled_behind_another_reducer_places_are_not_known(first: Gumbel | To
         compile_network(network, torch.randn(1, 1, 16, 16))
 
 
-@pytest.mark.parametrize("strength", [-1, 4.1, float("nan"), "much"])
+@pytest.mark.parametrize("strength", [-1, 4.1, float("nan"), "much", True])
 def test_a_wrong_strength_is_told(strength: object) -> None:
     with pytest.raises(SpokeshaveError, match=r"Learned: dither is a strength from 0 \(none\) to 4"):
         Learned(dither=strength)  # type: ignore[arg-type]

@@ -45,7 +45,8 @@ class Learned:
     def __post_init__(self) -> None:
         if self.heads is not None and self.heads < 1:
             raise SpokeshaveError(f"Learned: heads must be at least 1, not {self.heads!r}")
-        if not isinstance(self.dither, (int, float)) or not 0 <= self.dither <= STRONGEST_DITHER:
+        number = isinstance(self.dither, (int, float)) and not isinstance(self.dither, bool)
+        if not number or not 0 <= self.dither <= STRONGEST_DITHER:
             raise SpokeshaveError(
                 f"Learned: dither is a strength from 0 (none) to {STRONGEST_DITHER:g}, not {self.dither!r}"
             )
