@@ -72,13 +72,26 @@ def missed_table(
             f"{times(row[SPEEDUP])} of {times(goal)}",
             row["best_peer"],
             times(_next_speedup(document, row)),
-            why(row, reasons),
+            why_missed(row, goal, reasons),
         ]
         for document, some in zip(documents, goals, strict=True)
         for row, goal in _missed(document, some)
     ]
     heads = [*PLACE, "reached", "beside", "beside the next peer", "why"]
     return table(heads, rows) if rows else "None."
+
+
+def why_missed(row: dict[str, Any], goal: float, reasons: Sequence[dict[str, Any]]) -> str:
+    """That the goal lies among the middle half of the rounds, or else the first reason that fits.
+
+    >>> row = {"speedup_lower_quartile": 3.5, "speedup_upper_quartile": 4.2}
+    >>> why_missed(row, 4.0, [])
+    'the goal lies within the quartiles of the rounds, 3.5x to 4.2x'
+    """
+    low, high = row["speedup_lower_quartile"], row["speedup_upper_quartile"]
+    if low <= goal <= high:
+        return f"the goal lies within the quartiles of the rounds, {times(low)} to {times(high)}"
+    return why(row, reasons)
 
 
 def _missed(document: dict[str, Any], goals: Sequence[Goal]) -> Iterator[tuple[dict[str, Any], float]]:
