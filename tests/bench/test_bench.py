@@ -305,6 +305,7 @@ def test_reasons_are_found_by_patterns_and_rows_without_one_say_so():
 def test_a_goal_that_is_missed_is_told_beside_the_next_peer():
     row = {"network": "vgg16", "threads": 2, "precision": "fp32", "compression": 10.0, "milliseconds": 10.0}
     row |= {"best_peer": "A fp32", "speedup_over_best_dense_same_class": 4.0}
+    row |= {"speedup_lower_quartile": 3.9, "speedup_upper_quartile": 4.1}
     peers = [("A", "fp32", 40.0), ("A", "int8", 15.0), ("B", "fp32", 90.0), ("C", "int8", 20.0)]
     contenders = [
         {"name": name, "precision": precision, "compression": 1.0, "milliseconds": milliseconds}
@@ -314,6 +315,9 @@ def test_a_goal_that_is_missed_is_told_beside_the_next_peer():
     goals = [{"names": ["vgg16"], "compression": 10, "fp32": 8.0}]
     text = missed_table([document], [goals], [{"names": ["*"], "why": "because"}])
     assert "| vgg16 | 2 threads | fp32 | 10x | 4x of 6.4x | A fp32 | 9x | because |" in text
+    row["speedup_upper_quartile"] = 6.5
+    within = "the goal lies within the quartiles of the rounds, 3.9x to 6.5x"
+    assert f"| 4x of 6.4x | A fp32 | 9x | {within} |" in missed_table([document], [goals], [])
     row["speedup_over_best_dense_same_class"] = 6.4
     assert missed_table([document], [goals], []) == "None."
 
