@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from papers.deployments import Store, Trial
 from papers.keyword_transformer import HeardWords
 from papers.record import Finding, verdict
+from papers.selector_training import Recipe, fit_selectors, set_thresholds, warm_start
 from papers.token_times import input_times
-from papers.token_trials import Recipe, fit_selectors, set_thresholds, warm_start
 from papers.trials import ahead, spread, within
 from spokeshave.compiler import NativeDeployment, compile_network
 from spokeshave.data import Batches

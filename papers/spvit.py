@@ -18,8 +18,9 @@ from torch import Tensor
 from papers.deployments import Store, store
 from papers.keyword_transformer import HeardWords, digit_rows, heard_words
 from papers.record import Check, Finding, main, verdict
+from papers.selector_training import Recipe
 from papers.small_vit import network_and_data
-from papers.token_trials import PACKAGE, Recipe, Subject
+from papers.token_trials import PACKAGE, Subject
 from papers.trials import beats, remembered, spread, within
 from spokeshave.allocation.tokens import TokenBudget, allocate_tokens, token_losses
 from spokeshave.data import Batches, Data

@@ -25,9 +25,10 @@ from papers.deit_tiny import deit_tiny_missing_patches
 from papers.deit_tiny_mnist import deit_tiny_mnist
 from papers.deployments import Store
 from papers.record import HERE, Finding, add, verdict
+from papers.selector_training import Recipe
 from papers.spvit import findings
 from papers.token_times import input_times
-from papers.token_trials import PACKAGE, Recipe, Subject
+from papers.token_trials import PACKAGE, Subject
 from papers.trials import RUNS, remembered, spread, within
 from spokeshave.compiler import NativeDeployment, compile_network
 from spokeshave.data import Batches, Data
