@@ -23,7 +23,7 @@ class Teaching:
     """How many images are seen in each of some passes, what share of their patches, and the learning rates.
 
     The network's is `rate`, relative to its tensors' sizes; `head_rate` that of a new head, whose layer's name is
-    `head`. `smoothing` is of the labels.
+    `head`, drawn by `seed`. `smoothing` is of the labels.
     """
 
     images: int
@@ -33,11 +33,12 @@ class Teaching:
     head: str = ""
     head_rate: float = 1e-3
     smoothing: float = 0.0
+    seed: int = 0
 
     @property
     def name(self) -> str:
         """For a file that holds what was taught."""
-        return f"{self.images}-{self.epochs}-{self.keep}-{self.rate}"
+        return f"{self.images}-{self.epochs}-{self.keep}-{self.rate}-{self.seed}"
 
 
 def teach(network: nn.Module, data: Data, how: Teaching) -> None:

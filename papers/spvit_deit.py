@@ -100,8 +100,8 @@ TASKS = {
         Task(
             "digits",
             deit_tiny_mnist,
-            replace(RECIPE, network_rate=3e-3),
-            4_800,
+            replace(RECIPE, network_rate=1.5e-3),
+            2_400,
             {"accuracy": "", "order": "", "package": "", "overhead": ""},
         ),
         Task(
