@@ -102,14 +102,28 @@ TASKS = {
             deit_tiny_mnist,
             replace(RECIPE, network_rate=1.5e-3),
             2_400,
-            {"accuracy": "", "order": "", "package": "", "overhead": ""},
+            {
+                "accuracy": "before it was trained on, for as long as the others, the dense network had 98.8 %",
+                "order": "strokes are what the class token attends to at block 3 already; on the images that choose, "
+                "with 59 % fewer multiply-adds, class attention came to 97.9 %, a selector trained with the network "
+                "by Gumbel noise to 95.3 % (one trial, 6,400 images)",
+                "package": "",
+                "overhead": "",
+            },
         ),
         Task(
             "Tiny-ImageNet-50",
             photographs,
             replace(RECIPE, dither=2.0, network_rate=5e-4),
             4_800,
-            {"accuracy": "", "order": "", "package": "", "overhead": ""},
+            {
+                "accuracy": "42 of 100 patches hold no more than a smaller image does (77.3 % at 112 x 112, 49 "
+                "patches); with larger images and four times the fine-tuning (192 x 192, 20,000) the images that "
+                "choose gave 76.3 of 81.6 % (one trial)",
+                "order": "",
+                "package": "",
+                "overhead": "",
+            },
         ),
     )
 }
