@@ -45,7 +45,8 @@ def _halves(half: int) -> tuple[slice, slice]:
 
 @given(some.floats(0.001, 0.999), some.floats(0.01, 100))
 def test_odds_are_multiplied(probability: float, odds: float) -> None:
-    found = float(dithered(torch.tensor(probability).double(), torch.tensor(odds).double()))
+    exact = torch.tensor([probability, odds], dtype=torch.float64)
+    found = float(dithered(exact[0], exact[1]))
     assert found / (1 - found) == pytest.approx(odds * probability / (1 - probability), rel=1e-6)
 
 
