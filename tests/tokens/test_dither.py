@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from spokeshave import compile_network
@@ -12,6 +12,7 @@ from spokeshave.tokens import Drop, Gumbel, Learned, Package, Threshold, TokenRe
 from spokeshave.tokens.dither import dithered, place_odds
 
 
+@settings(deadline=None)
 @given(some.integers(1, 400), some.floats(0.1, 4))
 def test_odds_are_logistic_and_no_place_is_preferred_on_average(patches: int, strength: float) -> None:
     logits = place_odds(patches, strength).double().log() / strength
@@ -43,6 +44,7 @@ def _halves(half: int) -> tuple[slice, slice]:
     return slice(None, half), slice(-half, None)
 
 
+@settings(deadline=None)
 @given(some.floats(0.001, 0.999), some.floats(0.01, 100))
 def test_odds_are_multiplied(probability: float, odds: float) -> None:
     exact = torch.tensor([probability, odds], dtype=torch.float64)
