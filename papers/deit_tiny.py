@@ -18,7 +18,7 @@ from transformers import ViTConfig, ViTForImageClassification
 
 from papers.deit_tiny_integers import HEADS, PATCH, WIDTH, fill, published, quantize
 from papers.patch_dropout import Teaching, teach
-from papers.relative_rates import relative_rates
+from papers.relative_rates import relative_adamw
 from papers.tiny_imagenet import SIDE, classes, tiny_imagenet
 from papers.trials import remembered_tensors
 from spokeshave.data import Data
@@ -121,9 +121,7 @@ def retrain(network: ImageScores, data: Data, how: Retraining) -> None:
         network,
         data,
         how.epochs,
-        optimizer=torch.optim.AdamW(
-            relative_rates(network.parameters(), how.rate), weight_decay=0.0, fused=True
-        ),
+        optimizer=relative_adamw(network.parameters(), how.rate),
         loss=partial(F.cross_entropy, label_smoothing=how.smoothing),
         precision=torch.bfloat16,
         on_step=soften,

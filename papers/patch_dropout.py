@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from papers.image_attention import quick_attention
-from papers.relative_rates import relative_rates
+from papers.relative_rates import relative_adamw, split_parameters
 from spokeshave.data import Data
 from spokeshave.methods import train
 from spokeshave.tokens import Random, TokenReducer, TopK, insert
@@ -45,19 +45,14 @@ def teach(network: nn.Module, data: Data, how: Teaching) -> None:
     """One cycle of AdamW; the network has all its patches again afterwards."""
     missing = insert(network, TokenReducer(0, Random(), TopK(how.keep)))
     missing.form = "gathered"
-    head: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
-    for name, tensor in network.named_parameters():
-        (head if how.head and name.startswith(how.head) else others).append(tensor)
-    groups = relative_rates(others, how.rate)
-    if head:
-        groups.append({"params": head, "lr": how.head_rate})
+    head, others = split_parameters(network, how.head)
+    groups = [{"params": head, "lr": how.head_rate}] if head else []
     with quick_attention(torch.bfloat16):
         train(
             network,
             data.shortened(how.images),
             how.epochs,
-            optimizer=torch.optim.AdamW(groups, weight_decay=0.0, fused=True),
+            optimizer=relative_adamw(others, how.rate, *groups),
             loss=partial(F.cross_entropy, label_smoothing=how.smoothing),
             precision=torch.bfloat16,
         )

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from papers.image_attention import quick_attention
-from papers.relative_rates import relative_rates
+from papers.relative_rates import relative_adamw, split_parameters
 from spokeshave.allocation.tokens import reducers_of
 from spokeshave.data import Data
 from spokeshave.methods import Distillation, Session, Together, TokenDistillation, TokenRatio, begin, train
@@ -30,6 +30,7 @@ from spokeshave.tokens import (
 )
 from spokeshave.tokens.blocks import find_blocks
 from spokeshave.tokens.decisions import successive
+from spokeshave.tokens.insert import SELECTORS
 
 NOTHING = Plan(())
 SECOND_PHASE = 1_000  # what its seeds are ahead
@@ -180,12 +181,9 @@ def _train(network: nn.Module, data: Data, recipe: Recipe, session: Session, pha
 
 
 def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
-    selectors: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
-    for name, parameter in network.named_parameters():
-        (selectors if name.startswith("token_selectors") else others).append(parameter)
+    selectors, others = split_parameters(network, SELECTORS)
+    groups = [{"params": selectors, "lr": recipe.rate}] if selectors and not recipe.gathered else []
+    if recipe.relative:
+        return relative_adamw(others, recipe.network_rate, *groups)
     own = {"params": others, "lr": recipe.network_rate}
-    groups = relative_rates(others, recipe.network_rate) if recipe.relative else [own]
-    if selectors and not recipe.gathered:
-        groups.append({"params": selectors, "lr": recipe.rate})
-    return torch.optim.AdamW(groups, weight_decay=0.0 if recipe.relative else 0.05, fused=True)
+    return torch.optim.AdamW([own, *groups], weight_decay=0.05, fused=True)

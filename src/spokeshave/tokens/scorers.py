@@ -133,14 +133,18 @@ def _(scorer: Given, seen: Seen, selector: nn.Module | None) -> Tensor:
             f"Given: scores of {given.shape[0]} samples of {given.shape[1]} patches were given for {len(seen.tokens)} "
             f"of {seen.patches}"
         )
-    packages = given.new_ones(len(given), seen.size - given.shape[1])
-    return _at_places(torch.cat((given, packages), 1), seen)
+    return _of_patches(given, seen)
 
 
 def _odds(dither: float, seen: Seen) -> Tensor:
     odds = place_odds(seen.patches, dither).to(seen.tokens.device)
-    everywhere = torch.cat((odds, odds.new_ones(seen.size - seen.patches)))
-    return _at_places(everywhere.expand(len(seen.tokens), -1), seen)
+    return _of_patches(odds.expand(len(seen.tokens), -1), seen)
+
+
+def _of_patches(numbers: Tensor, seen: Seen) -> Tensor:
+    """Numbers `[N, patches]` of all patches, for the tokens that are there; packages have 1."""
+    packages = numbers.new_ones(len(numbers), seen.size - seen.patches)
+    return _at_places(torch.cat((numbers, packages), 1), seen)
 
 
 def _scattered(seed: int, size: int, device: torch.device) -> Tensor:
