@@ -3,17 +3,16 @@
 It is taught with half of the patches missing (`papers/patch_dropout.py`).
 """
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from papers.deit_tiny import ImageScores, deit_tiny
+from papers.mnist import read_mnist
 from papers.patch_dropout import Teaching, teach
 from papers.trials import remembered_tensors
 from spokeshave.data import Batches, Data
 from spokeshave.data.cifar10 import normalised
-from spokeshave.locate import data_folder
 
 SIDE = 160
 FOR_CHOICES = 1_000  # of the test images: settings are chosen by the first, the others judge
@@ -41,17 +40,11 @@ def deit_tiny_mnist() -> tuple[ImageScores, Data]:
 
 def mnist(choosing: bool = False) -> Data:
     """MNIST as bytes `[N, 1, 28, 28]`, enlarged batch by batch; the test images that judge, or choose, are held out."""
-    file = np.load(data_folder("mnist") / "mnist.npz")
+    parts = read_mnist()
     held = slice(None, FOR_CHOICES) if choosing else slice(FOR_CHOICES, None)
-    (images, labels), judging = (
-        (
-            torch.from_numpy(file[f"x_{part}"][which])[:, None],
-            torch.from_numpy(file[f"y_{part}"][which]).long(),
-        )
-        for part, which in (("train", slice(None)), ("test", held))
-    )
-    training = Batches(images, labels, 64, shuffle=True, augment=moved)
-    return Data(training, Batches(*judging, 250, augment=enlarged), 10, "mnist")
+    judging, wanted = (tensor[held] for tensor in parts["test"])
+    training = Batches(*parts["train"], 64, shuffle=True, augment=moved)
+    return Data(training, Batches(judging, wanted, 250, augment=enlarged), 10, "mnist")
 
 
 def enlarged(images: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from papers.energy_models import (
     block,
     recognizer,
 )
-from papers.forms_trials import RAMPED, lenet, mnist
+from papers.forms_trials import RAMPED, lenet, lenet_data
 from papers.pruning import QUICK, Loss, Training, by_admm, plan_of, trained
 from papers.speech import frame_accuracy, frame_loss, speech
 from spokeshave.data import DATA, Batches, Data
@@ -93,7 +93,7 @@ def lenet_trial(seed: int, quick: bool) -> dict[str, Any]:
     """LeNet-5 on MNIST, its second convolution and first linear layer pruned by ADMM; dense it is trained as long."""
     torch.manual_seed(seed)
     training, samples = (QUICK, 640) if quick else (LENET_TRAINING, 12_800)
-    data, fresh = mnist().shortened(samples), lenet()
+    data, fresh = lenet_data().shortened(samples), lenet()
     assert isinstance(data.held_out, Batches)
     plan = plan_of(fresh, ["3.weight", "7.weight"], lambda shape: block(shape, LENET_SPARSITY))
     _, pruned, longer = trained_pair(fresh, data, plan, training, seed, cross_entropy)

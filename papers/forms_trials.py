@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from papers.mnist import mnist
 from papers.pruning import Training, by_admm, realised_density, trained
 from papers.trials import remembered_tensors
 from spokeshave.data import DATA, Batches, Data
@@ -17,7 +17,6 @@ from spokeshave.devices.crossbars import effective_cycles
 from spokeshave.devices.crossbars.array import Array
 from spokeshave.devices.crossbars.occupancy import lockstep_bits, used
 from spokeshave.devices.crossbars.reram import ReRAMDevice
-from spokeshave.locate import data_folder
 from spokeshave.measure import evaluate
 from spokeshave.methods import (
     ADMM,
@@ -61,19 +60,9 @@ def lenet() -> nn.Sequential:
 
 
 @cache
-def mnist() -> Data:
+def lenet_data() -> Data:
     """MNIST; the first 1,000 test images. Raises SpokeshaveError where it is absent."""
-    file = np.load(data_folder("mnist") / "mnist.npz")
-    parts = [
-        Batches(
-            torch.from_numpy(file[f"x_{part}"][:most]).float()[:, None] / 255,
-            torch.from_numpy(file[f"y_{part}"][:most]).long(),
-            size,
-            shuffle=part == "train",
-        )
-        for part, size, most in (("train", 64, None), ("test", 250, 1_000))
-    ]
-    return Data(train=parts[0], held_out=parts[1], classes=10, name="mnist")
+    return mnist(64, 1_000)
 
 
 def everywhere(scheme: Scheme) -> Plan:
@@ -90,7 +79,7 @@ def forms_scheme(fragment: int = 8) -> Scheme:
 def lenet_trial(seed: int, samples: int) -> dict[str, Any]:
     """Accuracies of one network: dense, polarized in three ways at every fragment, and under all of FORMS."""
     torch.manual_seed(seed)
-    data, dense = mnist().shortened(samples), lenet()
+    data, dense = lenet_data().shortened(samples), lenet()
     trained(dense, data, 3, DENSE_RATE, seed)
     found: dict[str, Any] = {"seed": seed, "dense": accuracy(dense, data)}
     for fragment in FRAGMENTS:

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from papers.mnist import read_mnist
 from spokeshave.data import DATA, Batches, Data
 from spokeshave.errors import SpokeshaveError
 from spokeshave.locate import data_folder
@@ -70,16 +71,12 @@ def network_and_data() -> tuple[SmallViT, Data, str]:
 
 def mnist() -> Data:
     """MNIST, 3,000 of its test images held out."""
-    arrays = np.load(data_folder("mnist") / "mnist.npz")
-    images = {
-        part: (torch.from_numpy(arrays[f"x_{part}"]).float()[:, None] / 255 - 0.1307) / 0.3081
-        for part in ("train", "test")
-    }
-    labels = {part: torch.from_numpy(arrays[f"y_{part}"]).long() for part in ("train", "test")}
-    train = Batches(images["train"], labels["train"], 64, shuffle=True)
+    parts = read_mnist()
+    images = {part: (pixels.float() / 255 - 0.1307) / 0.3081 for part, (pixels, _) in parts.items()}
+    train = Batches(images["train"], parts["train"][1], 64, shuffle=True)
     return Data(
         train,
-        replace(train, inputs=images["test"], labels=labels["test"], size=500, shuffle=False),
+        replace(train, inputs=images["test"], labels=parts["test"][1], size=500, shuffle=False),
         10,
         "mnist",
     )

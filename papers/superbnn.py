@@ -14,10 +14,10 @@ from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from papers.mnist import mnist
 from papers.record import Check, Finding, main, verdict
 from papers.trials import beats, remembered, spread
 from spokeshave.data import DATA, Batches, Data
@@ -26,7 +26,6 @@ from spokeshave.devices.crossbars.aqfp import AQFPDevice
 from spokeshave.devices.crossbars.clocking import counter
 from spokeshave.devices.crossbars.reram import ReRAMDevice
 from spokeshave.errors import SpokeshaveError
-from spokeshave.locate import data_folder
 from spokeshave.measure import evaluate
 from spokeshave.methods import RandomizedBinary, begin, refresh_batch_norm, train
 from spokeshave.networks import binary_perceptron
@@ -84,21 +83,10 @@ def run(quick: bool) -> Check:
 def images(tested: int) -> tuple[Data, str]:
     """MNIST with so many test images, or the built-in digits, and what is other than in the paper."""
     try:
-        file = np.load(data_folder("mnist") / "mnist.npz")
+        data = mnist(128, tested)
     except SpokeshaveError as reason:
         return DATA["digits"](), f"digits in MNIST's place ({reason})"
-    parts = [
-        Batches(
-            torch.from_numpy(file[f"x_{part}"][:most]).float()[:, None] / 255,
-            torch.from_numpy(file[f"y_{part}"][:most]).long(),
-            size,
-            shuffle=part == "train",
-        )
-        for part, size, most in (("train", 128, None), ("test", 250, tested))
-    ]
-    return Data(
-        train=parts[0], held_out=parts[1], classes=10, name="mnist"
-    ), f"MNIST, {tested:,} of its test images, and a perceptron alone"
+    return data, f"MNIST, {tested:,} of its test images, and a perceptron alone"
 
 
 def zones_tried(data: Data) -> dict[str, dict[str, float]]:
