@@ -28,16 +28,18 @@ MASK_CYCLES = 0.7  # of a column that has a mask of its own: subsets are not in 
 # Intel's optimisation reference manual says (248966, chapter on AMX); to gather a column takes 2 to 2.7, by its place.
 AMX_FORMS = ((16, 4), (32, 2))
 GATHER_CYCLES, TILE_CYCLES = 2.0, 1.0
-# Winograd's algorithm on an AVX-512 CPU: cycles for the points of one tile of inputs, the outputs of one tile (rows of
-# maps are turned in whole vectors), and the points of one kernel, each for a vector of channels; and for a multiply-add
-# of two vectors by vectors of outputs in a register tile: with fewer, inputs are loaded more often.
-INPUT_CYCLES, OUTPUT_CYCLES, KERNEL_CYCLES = 260.0, 230.0, 100.0
+# Winograd's algorithm on an AVX-512 CPU: cycles for a line that is read and for each of its vectors of tiles; for the
+# points of a vector of tiles; for the outputs of one tile and the points of one kernel, each for a vector of channels;
+# for a vector of outputs that is written; for a register tile's beginning and end; and for a multiply-add of two
+# vectors, by vectors of outputs in a register tile: with fewer, inputs are loaded more often.
+LINE_CYCLES, LINE_VECTOR_CYCLES, INPUT_CYCLES, OUTPUT_CYCLES, KERNEL_CYCLES = 16.0, 14.0, 260.0, 150.0, 100.0
+STORE_CYCLES, REGISTER_TILE_CYCLES = 5.0, 58.0
 MULTIPLY_ADD_CYCLES = {2: 0.49, 1: 0.63}
-MORE_TILES = 2.0  # what a register tile's loop takes besides, as so many tiles more
 TILE_SIDE, POINTS = 4, 36  # outputs of a tile along each axis, and numbers that stand for it
-GROUP_TILES = (
-    56  # tiles at a time: what is made of them stays in the level-2 cache, and weights last long enough
-)
+MOST_GROUP_TILES = 56  # at a time
+# Points of inputs and sums of a group that fill more of the level-2 cache than this share come from beyond it, and
+# maps that are larger than it are written there, which takes so many cycles a vector longer.
+POINTS_SHARE, BEYOND_CYCLES, STORE_BEYOND_CYCLES = 0.5, 2.0, 12.0
 WORTH_TIMING = 1.4  # the estimate is not trusted further than this
 
 
@@ -69,11 +71,34 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Tiles:
-    """Rows and columns of 4 x 4 outputs that a map falls into, and how many channels are one vector."""
+    """Rows and columns of 4 x 4 outputs that a map falls into, and how many channels are one vector.
+
+    `pooled`: of every two by two outputs the largest alone is written.
+    """
 
     rows: int
     columns: int
     lanes: int
+    level_two_bytes: int
+    pooled: bool = False
+
+    def input_cycles(self, groups: int, chunk: int) -> float:
+        """Estimated cycles for the points of one channel, `chunk` rows of tiles at a time."""
+        line = LINE_CYCLES + LINE_VECTOR_CYCLES * -(-self.columns // self.lanes)
+        vectors = -(-chunk * self.columns // self.lanes)
+        return groups * ((TILE_SIDE * chunk + 2) * line + vectors * INPUT_CYCLES)
+
+    def output_cycles(self, channels: int) -> float:
+        """Estimated cycles for the outputs of one vector of all channels."""
+        tiles = self.rows * round_up(self.columns, max(1, self.lanes // TILE_SIDE))
+        written = TILE_SIDE**2 / (4 if self.pooled else 1)
+        beyond = tiles * written * channels * FLOAT_BYTES > self.level_two_bytes
+        return tiles * (OUTPUT_CYCLES + written * (STORE_CYCLES + STORE_BEYOND_CYCLES * beyond))
+
+    def are_beyond(self, channels: int, block: int, together: int) -> bool:
+        """Whether points of inputs and a block's sums outgrow the cache."""
+        floats = POINTS * (channels * round_up(together, self.lanes) + block * together)
+        return floats * FLOAT_BYTES > POINTS_SHARE * self.level_two_bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,15 +185,25 @@ class Product:
         """Zeros save something where all outputs of a block leave a kernel out."""
         assert self.tiles is not None
         tiles, channels, block = self.tiles, self.kept.shape[1] // 9, schedule.vectors * self.tiles.lanes
-        outputs, inputs = -(-len(self.kept) // block) * schedule.vectors, -(-channels // tiles.lanes)
         by_block = np.logical_or.reduceat(self.kept, np.arange(0, len(self.kept), block), axis=0)
-        kept = schedule.vectors * int(by_block.reshape(-1, channels, 9).any(2).sum())
+        by_channel = by_block.reshape(-1, channels, 9).any(2)
+        read, kept, outputs = (
+            int(by_channel.any(0).sum()),
+            int(by_channel.sum()),
+            len(by_block) * schedule.vectors,
+        )
         groups, together = -(-tiles.rows // schedule.chunk), schedule.chunk * tiles.columns
-        multiplied = tiles.rows * tiles.columns + MORE_TILES * groups * -(-together // schedule.rows)
-        products = multiplied * kept * POINTS * MULTIPLY_ADD_CYCLES[schedule.vectors]
-        turned = tiles.rows * round_up(tiles.columns, max(1, tiles.lanes // TILE_SIDE))
-        transforms = turned * (inputs * INPUT_CYCLES + outputs * OUTPUT_CYCLES)
-        return (products + groups * kept * KERNEL_CYCLES + transforms) / self.vectors
+        vectors = groups * -(-together // tiles.lanes)
+        begun = groups * -(-together // schedule.rows) * len(by_block) * POINTS * REGISTER_TILE_CYCLES
+        multiplied = tiles.rows * tiles.columns * kept * schedule.vectors * POINTS
+        return (
+            multiplied * MULTIPLY_ADD_CYCLES[schedule.vectors]
+            + begun
+            + groups * kept * schedule.vectors * KERNEL_CYCLES
+            + read * tiles.input_cycles(groups, schedule.chunk)
+            + outputs * tiles.output_cycles(len(self.kept))
+            + (read + kept) * vectors * POINTS * BEYOND_CYCLES * tiles.are_beyond(read, block, together)
+        ) / self.vectors
 
     def _amx_cycles(self, schedule: Schedule) -> float:
         filling = TILE / 2 * self.groups * -(-len(self.kept) // self.groups // schedule.rows)
@@ -187,6 +222,16 @@ class Product:
 
 def _column_cycles(rows: int) -> float:
     return max(LOAD_CYCLES, COLUMN_CYCLES + ROW_CYCLES * rows)
+
+
+def panel_cycles(kept: np.ndarray) -> float:
+    """Estimated cycles per vector of lanes of a product by panels, in which these weights `[M, K]` are kept."""
+    product = Product(kept, 1, (), 0, 1)
+    return min(
+        product.panel_columns(rows, reordered) * _column_cycles(rows)
+        for rows in (2 * SUBSET_ROWS, SUBSET_ROWS)
+        for reordered in (False, True)
+    )
 
 
 Chooser = Callable[[Product], Schedule]
@@ -260,16 +305,16 @@ def _with_left(form: Schedule, product: Product, isa: InstructionSet) -> Schedul
 
 
 def _winograd(product: Product, isa: InstructionSet) -> list[Schedule]:
-    """The schedule that takes few rows of tiles at a time, and as many every time."""
+    """Schedules that take few rows of tiles at a time, and as many every time."""
     tiles = product.tiles
     if tiles is None:
         return []
-    groups = -(-tiles.rows // max(1, GROUP_TILES // tiles.columns))
+    least = -(-tiles.rows // max(1, MOST_GROUP_TILES // tiles.columns))
+    chunks = {-(-tiles.rows // min(tiles.rows, least * times)) for times in (1, 2, 4)}
     return [
-        Schedule(
-            (isa.registers - 2 * vectors) // vectors, vectors, -(-tiles.rows // groups), False, winograd=True
-        )
+        Schedule((isa.registers - 2 * vectors) // vectors, vectors, chunk, False, winograd=True)
         for vectors in MULTIPLY_ADD_CYCLES
+        for chunk in sorted(chunks, reverse=True)
     ]
 
 

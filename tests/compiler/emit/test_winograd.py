@@ -17,10 +17,11 @@ from spokeshave.compiler.emit.winograd import MOST_KEPT, pack_kernels
 from spokeshave.compiler.graph import Graph, Node, Value
 from spokeshave.compiler.isa import instruction_set
 from spokeshave.compiler.kernels.instances import WinogradKernel
-from spokeshave.compiler.operations import Activation, Convolution
+from spokeshave.compiler.operations import Activation, Convolution, Pool
 from spokeshave.compiler.schedule import Product, forms, schedule_for
 
 RELATIVE_TOLERANCE = 1e-5  # of the largest output, as of every convolution
+PAIRS = Pool("max", (2, 2), (2, 2))
 WORSE_THAN_DIRECT = 4.0  # root mean squares of errors; 2.3 with 256 channels
 
 
@@ -169,13 +170,76 @@ def test_packed_kernels_hold_the_weight(shape, density, block):
     weight = np.random.default_rng(0).random((*shape, 3, 3), np.float32)
     weight *= np.random.default_rng(1).random((*shape, 1, 1)) < density
     packed = pack_kernels(weight, block)
-    blocks, passes = -(-shape[0] // block), -(-shape[1] // packed.depth)
-    unpacked = np.zeros((blocks, block, passes * packed.depth, 9), np.float32)
+    blocks = -(-shape[0] // block)
+    unpacked = np.zeros((blocks, block, shape[1], 9), np.float32)
     for number, (first, last) in enumerate(pairwise(packed.starts)):
-        channels = number % passes * packed.depth + packed.channels[first:last]
-        unpacked[number // passes][:, channels] = packed.weights[first:last].transpose(2, 0, 1)
-    unpacked = unpacked.reshape(blocks * block, -1, 3, 3)[: shape[0], : shape[1]]
+        channels = packed.read[packed.channels[first:last]]
+        unpacked[number][:, channels] = packed.weights[first:last].transpose(2, 0, 1)
+    unpacked = unpacked.reshape(blocks * block, -1, 3, 3)[: shape[0]]
     assert np.array_equal(unpacked, weight)
+    assert set(packed.read) == set(np.nonzero(weight.any((0, 2, 3)))[0])
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    size=st.tuples(st.integers(4, 40), st.integers(3, 40)),
+    activation=st.sampled_from([None, Activation("relu"), Activation("clamp", (-0.5, 0.5))]),
+    rows=st.sampled_from([5, 16, 40]),
+    chunk=st.integers(1, 4),
+    seed=st.integers(0, 2**31),
+)
+def test_pooling_of_pairs_goes_with_the_convolution(isa, size, activation, rows, chunk, seed):
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.randn((rows, 7, 3, 3), generator=generator) / 8
+    graph, chosen = pooled(weight, size, activation), instruction_set(isa)
+    x = torch.randn((2, 7, *size), generator=generator)
+    program = lower(graph, chosen, {}, forced(chosen, chunk))
+    (kernel,) = program.kernels
+    assert isinstance(kernel, WinogradKernel)
+    assert kernel.pooled
+    (result,) = run_program(program, graph, [x], chosen)
+    assert_close(
+        result, F.max_pool2d(activated(F.conv2d(x.double(), weight.double(), padding=1), activation), 2)
+    )
+
+
+@pytest.mark.parametrize(
+    ("activation", "residual", "pool"),
+    [
+        (Activation("gelu"), False, PAIRS),
+        (Activation("relu"), True, PAIRS),
+        (Activation("relu"), False, Pool("max", (3, 3), (2, 2))),
+        (Activation("relu"), False, Pool("average", (2, 2), (2, 2))),
+    ],
+)
+def test_other_pooling_has_a_step_of_its_own(activation, residual, pool):
+    isa = instruction_set(None)
+    graph = pooled(torch.randn(7, 7, 3, 3), (17, 12), activation, residual, pool)
+    program = lower(graph, isa, {}, forced(isa))
+    assert [step.operation for step in program.steps if step.layer] == ["Convolution", "Pool"]
+
+
+def pooled(
+    weight: torch.Tensor,
+    size: tuple[int, int],
+    activation: Activation | None,
+    residual: bool = False,
+    pool: Pool = PAIRS,
+) -> Graph:
+    """A convolution and pooling behind it."""
+    height, width = size
+    after = tuple((side - kernel) // 2 + 1 for side, kernel in zip(size, pool.kernel, strict=True))
+    shapes = {"x": (1, 7, height, width), "y": (1, len(weight), height, width), "z": (1, len(weight), *after)}
+    layer = Convolution("w", None, padding=(1, 1, 1, 1), activation=activation, residual=residual)
+    nodes = (Node("c", layer, ("x", *["x"] * residual), ("y",)), Node("p", pool, ("y",), ("z",)))
+    values = {name: Value(name, shape) for name, shape in shapes.items()}
+    return Graph(("x",), ("z",), values, nodes, {"w": weight})
+
+
+def activated(values: torch.Tensor, activation: Activation | None) -> torch.Tensor:
+    if activation is None:
+        return values
+    return values.relu() if activation.kind == "relu" else values.clamp(*activation.parameters)
 
 
 def test_errors_are_little_larger_than_those_of_direct_sums():

@@ -13,6 +13,7 @@ from itertools import pairwise
 from spokeshave.compiler.count import Count
 from spokeshave.compiler.emit.depthwise import is_depthwise
 from spokeshave.compiler.emit.lowering import Lowering
+from spokeshave.compiler.emit.pairs import is_max_of_pairs
 from spokeshave.compiler.emit.program import AROUND, UNITS, Along, Call, Place
 from spokeshave.compiler.emit.taps import taps
 from spokeshave.compiler.emit.winograd import is_cheaper
@@ -86,7 +87,7 @@ def _chains(graph: Graph, layouts: Mapping[str, Layout], isa: InstructionSet) ->
     for node in graph.nodes:
         last = chains[-1] if chains else ()
         joins = last and _hands_over(graph, last[-1], node, layouts, isa)
-        if joins and (_is_pool(graph, node) or _is_convolution(graph, node, layouts, isa)):
+        if joins and (is_max_of_pairs(graph, node) or _is_convolution(graph, node, layouts, isa)):
             chains[-1] = (*last, node)
         elif _begins(graph, node, layouts, isa):
             chains.append((node,))
@@ -128,17 +129,6 @@ def _is_convolution(graph: Graph, node: Node, layouts: Mapping[str, Layout], isa
 
 def _changes(planes: Layout) -> bool:
     return isinstance(planes, Planes) and isinstance(planes.lanes, Count)
-
-
-def _is_pool(graph: Graph, node: Node) -> bool:
-    """Whether it is max pooling of two by two, which goes through the map row pair by row pair."""
-    operation = node.operation
-    if not isinstance(operation, Pool) or operation.kind != "max":
-        return False
-    read, written = graph.shape(node.inputs[0])[2:], graph.shape(node.output)[2:]
-    pairs = operation.kernel == operation.stride == (2, 2) and operation.dilation == (1, 1)
-    inside = all(2 * after <= before for before, after in zip(read, written, strict=True))
-    return pairs and inside and not any(operation.padding[:2]) and written[0] * written[1] > 1
 
 
 def _best_run(

@@ -27,9 +27,11 @@ from spokeshave.compiler.quantization.arithmetic import conversion
 
 
 def lower_pool(lowering: Lowering, node: Node) -> None:
-    """Max or average pooling from planes to planes."""
+    """Max or average pooling from planes to planes, where the convolution before it has not done it."""
     operation = node.operation
     assert isinstance(operation, Pool)
+    if node.output in lowering.made:
+        return
     geometry = _geometry(lowering, node, operation)
     source, output = lowering.place(node.inputs[0]), lowering.place(node.output)
     if lowering.done:

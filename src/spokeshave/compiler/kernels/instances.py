@@ -158,18 +158,18 @@ class SubsetKernel:
 class WinogradKernel:
     """A convolution of 3 x 3 by Winograd's algorithm: `tiles x vectors` accumulators, outputs being the lanes.
 
-    It passes over `depth` channels at a time.
+    `pooled`: of every two by two outputs it writes the largest.
     """
 
     tiles: int
     vectors: int
-    depth: int
     epilogue: Epilogue = Epilogue()
+    pooled: bool = False
 
     @property
     def name(self) -> str:
         """Name of the C function."""
-        return f"winograd_t{self.tiles}_v{self.vectors}_d{self.depth}_{self.epilogue.name}"
+        return f"winograd_t{self.tiles}_v{self.vectors}_{self.epilogue.name}{'_pooled' * self.pooled}"
 
 
 @dataclass(frozen=True)

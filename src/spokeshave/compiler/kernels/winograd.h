@@ -1,31 +1,31 @@
 /* Winograd's algorithm F(4 x 4, 3 x 3) (Lavin and Gray, arXiv 1509.09308): a tile of 4 x 4 outputs reads 6 x 6 inputs; both
    and the 3 x 3 weights are transformed to 36 points, where a convolution is one product of matrices a point. The polynomials
    meet at 0, +-sqrt(1/2), +-sqrt(2) and infinity: products of these are powers of two, and rounding errors are a quarter of
-   those of 0, +-1, +-2. Channels are the lanes of every transform. */
-#define WINOGRAD_SPAN 16 /* tiles beside each other whose inputs are turned together */
+   those of 0, +-1, +-2. Tiles are the lanes where inputs are transformed, channels where outputs and weights are. */
 #define SQRT_HALF 0.70710678f
 #define SQRT_TWO 1.41421356f
 
 typedef struct {
-    int channels, height, width, pitch, top, left; /* what is read, and its padding */
+    int channels, height, width, pitch, top, left; /* those that any block of outputs reads, their maps, and padding */
     int outputs, out_height, out_width, out_pitch, out_lanes;
     int tiles_y, tiles_x, group; /* rows and columns of tiles; rows at a time */
-    int depth, kept;             /* channels of one pass, and how many of them a block of outputs has weights for, at most */
+    int row, kept;               /* floats for the tiles of one point and channel; kernels of one pass, at most */
     ptrdiff_t plane, out_plane;
 } winograd_shape;
 
 /* Floats from point to point of the transformed inputs, weights and sums: an odd number of cache lines. */
-INLINE ptrdiff_t winograd_inputs(const winograd_shape *s) { return (ptrdiff_t)s->group * s->tiles_x * s->depth + 16; }
+INLINE ptrdiff_t winograd_inputs(const winograd_shape *s) { return (ptrdiff_t)s->channels * s->row + 16; }
 INLINE ptrdiff_t winograd_sums(const winograd_shape *s, int block) { return (ptrdiff_t)s->group * s->tiles_x * block + 16; }
 INLINE ptrdiff_t winograd_kernels(const winograd_shape *s, int block) { return (ptrdiff_t)s->kept * block + 16; }
 
-INLINE void points_of_inputs(const vector x[6], vector *v, int step) {
+/* One of the two axes of a tile: from 6 inputs to 6 points. */
+INLINE void points_of_inputs(const vector x[6], vector v[6]) {
     vector a = x[4] - 2.0f * x[2], b = SQRT_HALF * (x[3] - 2.0f * x[1]);
     vector c = x[4] - 0.5f * x[2], d = SQRT_TWO * (x[3] - 0.5f * x[1]);
     v[0] = x[0] - 2.5f * x[2] + x[4];
-    v[step] = a + b, v[2 * step] = a - b;
-    v[3 * step] = c + d, v[4 * step] = c - d;
-    v[5 * step] = x[1] - 2.5f * x[3] + x[5];
+    v[1] = a + b, v[2] = a - b;
+    v[3] = c + d, v[4] = c - d;
+    v[5] = x[1] - 2.5f * x[3] + x[5];
 }
 
 INLINE void points_of_weights(const vector g[3], float *u, ptrdiff_t step) {
@@ -44,45 +44,75 @@ INLINE void outputs_of_points(const vector m[6], vector *y, int step) {
     y[3 * step] = (SQRT_TWO / 3) * (d - 0.5f * b) + m[5];
 }
 
-/* `count` positions of row y from column `start` on, padding included, one vector of channels each. */
-static void turned_row(const winograd_shape *s, const float *x, int channel, int y, int start, int count, vector *to) {
-    int end = s->width - start < count ? s->width - start : count, k = 0;
-    if (y < 0 || y >= s->height) end = 0;
-    for (; k < end && start + k < 0; k++) to[k] = splat(0.0f);
-    while (k < end) {
-        const float *at = x + channel * s->plane + (ptrdiff_t)y * s->pitch + start + k;
-        int last = s->channels - 1 - channel, n = end - k < LANES ? end - k : LANES;
-        vector v[LANES];
-        for (int i = 0; i < LANES; i++) v[i] = load(at + (i < last ? i : last) * s->plane);
-        transpose(v);
-        for (int i = 0; i < n; i++) to[k++] = v[i];
-    }
-    for (; k < count; k++) to[k] = splat(0.0f);
+/* Room of one worker that transforms inputs, as `kernels/winograd.py` reserves it: lines of one channel, with their padding;
+   the same in four parts, by columns; and the points along x of all lines. Lines lie in the order 0, 4, 8, ... 1, 5, 9, ...
+   so that those which tiles below each other read as their first, as their second, ... are neighbours. */
+typedef struct {
+    float *lines, *columns, *points;
+    ptrdiff_t part;
+} winograd_room;
+INLINE winograd_room room_at(const winograd_shape *s, float *at) {
+    ptrdiff_t part = (ptrdiff_t)(4 * s->group + 2) * (s->tiles_x + 1) / LANES * LANES + 3 * LANES;
+    return (winograd_room){at, at + 4 * part, at + 8 * part, part};
+}
+INLINE int line_of(int number, int rows) { return number % 4 * rows + (number % 4 < 2 ? number % 4 : 2) + number / 4; }
+
+/* Lines that `rows` rows of tiles read, the first of which is `first`; each has 4 * (tiles_x + 1) positions. */
+INLINE void padded_lines(const winograd_shape *s, const float *x, int first, int rows, float *line) {
+    int length = 4 * (s->tiles_x + 1);
+    for (int i = 0; i < 4; i++)
+        for (int y = first + i; y < first + 4 * rows + 2; y += 4, line += length) {
+            int inside = y >= 0 && y < s->height, end = inside ? s->left + s->width : 0;
+            const float *from = x + (ptrdiff_t)y * s->pitch;
+            for (int k = 0; k < (inside ? s->left : 0); k += LANES) store(line + k, splat(0.0f));
+            for (int k = s->left; k < end; k += LANES) store(line + k, load(from + k - s->left));
+            for (int k = end; k < length; k += LANES) store(line + k, splat(0.0f));
+        }
 }
 
-/* The points of all tiles of a group, for one vector of channels: [points][tiles][depth]. */
-static void winograd_input(const winograd_shape *s, const float *x, int channel, int first, int rows, float *to) {
-    ptrdiff_t point = winograd_inputs(s);
-    vector turned[6][4 * WINOGRAD_SPAN + 2]; /* the rows that a row of tiles reads, in turn */
-    for (int tile = 0; tile < s->tiles_x; tile += WINOGRAD_SPAN) {
-        int left = s->tiles_x - tile, n = left < WINOGRAD_SPAN ? left : WINOGRAD_SPAN;
-        for (int row = 0, made = 0; row < rows; row++) {
-            for (; made < 4 * row + 6; made++)
-                turned_row(s, x, channel, 4 * first + made - s->top, 4 * tile - s->left, 4 * n + 2, turned[made % 6]);
-            for (int t = 0; t < n; t++) {
-                float *out = to + ((ptrdiff_t)row * s->tiles_x + tile + t) * s->depth;
-                vector columns[6][6], column[6];
-                for (int j = 0; j < 6; j++) {
-                    for (int i = 0; i < 6; i++) column[i] = turned[(4 * row + i) % 6][4 * t + j];
-                    points_of_inputs(column, &columns[0][j], 6);
-                }
-                for (int i = 0; i < 6; i++) {
-                    points_of_inputs(columns[i], column, 1);
-                    for (int j = 0; j < 6; j++) store(out + (6 * i + j) * point, column[j]);
-                }
-            }
-        }
+/* Every fourth position of lines; one more a line than it has tiles, since the last one reads two further positions. */
+INLINE void columns_of_lines(const float *lines, ptrdiff_t positions, float *columns, ptrdiff_t part) {
+    for (ptrdiff_t at = 0; at < positions; at += LANES, lines += 4 * LANES, columns += LANES) {
+        vector a = load(lines), b = load(lines + LANES), c = load(lines + 2 * LANES), d = load(lines + 3 * LANES);
+        vector even0 = even(a, b), even1 = even(c, d), odd0 = odd(a, b), odd1 = odd(c, d);
+        store(columns, even(even0, even1)), store(columns + 2 * part, odd(even0, even1));
+        store(columns + part, even(odd0, odd1)), store(columns + 3 * part, odd(odd0, odd1));
     }
+}
+
+/* The points along x: [6][lines][tiles_x], line after line, each of which overwrites what the one before wrote too far. */
+INLINE void points_of_columns(const winograd_shape *s, const float *columns, int lines, ptrdiff_t part, float *points) {
+    for (; lines > 0; lines--, columns += s->tiles_x + 1, points += s->tiles_x)
+        for (int at = 0; at < s->tiles_x; at += LANES) {
+            vector x[6], v[6];
+            for (int k = 0; k < 6; k++) x[k] = load(columns + k % 4 * part + at + k / 4);
+            points_of_inputs(x, v);
+            for (int k = 0; k < 6; k++) store(points + k * part + at, v[k]);
+        }
+}
+
+/* The points of one channel's tiles, `rows` rows of them from `first` on: `to` is [points][channels][row]. */
+static void winograd_input(const winograd_shape *s, const float *x, int first, int rows, float *room_of, float *to) {
+    winograd_room room = room_at(s, room_of);
+    ptrdiff_t point = winograd_inputs(s), part = room.part;
+    int lines = 4 * rows + 2, at[6];
+    padded_lines(s, x, 4 * first - s->top, rows, room.lines);
+    columns_of_lines(room.lines, (ptrdiff_t)lines * (s->tiles_x + 1) + 1, room.columns, part);
+    points_of_columns(s, room.columns, lines, part, room.points);
+    for (int i = 0; i < 6; i++) at[i] = line_of(i, rows) * s->tiles_x;
+    for (int tile = 0; tile < rows * s->tiles_x; tile += LANES)
+        for (int j = 0; j < 6; j++) {
+            vector y[6], v[6];
+            for (int i = 0; i < 6; i++) y[i] = load(room.points + j * part + at[i] + tile);
+            points_of_inputs(y, v);
+            for (int i = 0; i < 6; i++) store(to + (6 * i + j) * point + tile, v[i]);
+        }
+}
+
+/* Points in the order in which their weights are made: rows 0 and 5, 1 and 2, 3 and 4. */
+INLINE int point_in_turn(int number) {
+    static const int rows[] = {0, 5, 1, 2, 3, 4};
+    return 6 * rows[number / 6] + number % 6;
 }
 
 /* Two rows of points of weights [channels][9][block]: 0 and 5, 1 and 2, or 3 and 4, which share what they read. */
