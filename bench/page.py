@@ -20,7 +20,7 @@ from bench.plots import write_plots
 from bench.rates import ceiling_table, rate_table
 from bench.records import HERE, RESULTS, read
 from bench.standings import absent_table, loss_table, losses, peer_table, reason_for, speedup_table
-from bench.tables import ablation_table, cost_table, mixture_table, token_table
+from bench.tables import ablation_table, cost_table, mixture_table, token_table, unread_table
 
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 NAMES = (
@@ -49,6 +49,7 @@ def page(results: Path, target: Path) -> str:
         "networks": "\n\n".join(speedup_tables(networks)),
         "network_rates": "\n\n".join(rate_tables(networks, ceilings)),
         "network_peers": "\n\n".join(peer_tables(networks)),
+        "unread": unread_table(read(RESULTS / "unread.json")),
         "network_charts": charts("networks", networks, results, target),
         "layer_goals": goal_table(layers.get("rows", []), goals["layers"]),
         "layers": "\n\n".join(speedup_tables(layers)),

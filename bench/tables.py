@@ -74,6 +74,32 @@ def token_table(document: Document) -> str:
     return table(heads, rows)
 
 
+def unread_table(document: Document) -> str:
+    """What pruned networks lose besides their mask's zeros, since nothing reads it."""
+    if not document.get("rows"):
+        return NOTHING
+    rows = [
+        [
+            row["network"],
+            row["precision"],
+            compression_name(row["compression"]),
+            f"{row['left_out']:,} of {row['outputs']:,}",
+            f"{row['kept']:.1%}",
+            f"{row['used']:.1%}",
+        ]
+        for row in document["rows"]
+    ]
+    heads = [
+        "",
+        "masks of",
+        "compression",
+        "outputs left out",
+        "weights that the mask keeps",
+        "that are used",
+    ]
+    return table(heads, rows)
+
+
 def _token_cells(run: Document, label: str) -> list[str]:
     dense, selected = (run["milliseconds"][name] for name in (label.replace("selected", "dense"), label))
     found = run["selected"][label]

@@ -17,12 +17,15 @@ from spokeshave.compiler.passes.leave_out_unread import leave_out_unread
 from spokeshave.compiler.passes.pipeline import optimise
 from spokeshave.compiler.reference import run_reference
 from spokeshave.compiler.verify import verify
+from spokeshave.errors import SpokeshaveError
 from spokeshave.export import export_network
+from spokeshave.plan import Plan, Rule
+from spokeshave.schemes.unstructured import Unstructured
 
 
 def optimised(module: nn.Module, *shape: int) -> tuple[Graph, torch.Tensor]:
     x = torch.randn(1, *shape)
-    return optimise(import_program(export_network(module.eval(), x)).graph), x
+    return leave_out_unread(optimise(import_program(export_network(module.eval(), x)).graph)), x
 
 
 def widths(graph: Graph) -> list[tuple[int, int]]:
@@ -117,7 +120,13 @@ def test_rows_that_share_columns_stay_together_where_that_is_less_work():
         second.weight[:, ::8] = 0  # an output of every eight that share theirs
     graph, _ = optimised(nn.Sequential(first, second), 4, 512)
     assert widths(graph) == [(64, 512), (8, 64)]
-    assert widths(leave_out_unread(graph)) == widths(graph)
+
+
+def test_a_planned_weight_is_checked_whole():
+    module = nn.Sequential(nn.Conv2d(3, 24, 1), nn.ReLU(), reading_only(nn.Conv2d(24, 10, 1), 7)).eval()
+    plan = Plan((Rule("0.weight", Unstructured(0.9)),))
+    with pytest.raises(SpokeshaveError, match="does not lie in Unstructured"):
+        compile_network(module, (torch.randn(1, 3, 4, 4),), plan)
 
 
 @settings(max_examples=10, deadline=None)

@@ -19,12 +19,14 @@ from spokeshave.compiler.isa import InstructionSet, instruction_set, why_not_her
 from spokeshave.compiler.native import NativeDeployment
 from spokeshave.compiler.network_cache import cached_network, keep_network, network_key
 from spokeshave.compiler.operations import Convolution, Linear, Recurrent, SelectedLinear
+from spokeshave.compiler.passes.leave_out_unread import leave_out_unread
 from spokeshave.compiler.passes.pipeline import optimise
 from spokeshave.compiler.quantization.bfloat16 import BFloat16
 from spokeshave.compiler.quantization.calibrate import Replayed, Sample, batch_first, samples_of
 from spokeshave.compiler.quantization.choose import Int8
 from spokeshave.compiler.stages import Precision, generate_from_graph
 from spokeshave.compiler.tuner import Progress, Tuner
+from spokeshave.compiler.verify import verify
 from spokeshave.errors import SpokeshaveError
 from spokeshave.plan import Plan
 from spokeshave.processor import cpu_name
@@ -182,6 +184,7 @@ def _generate(exports: Exports, request: _Request) -> Generated:
         graph, extents, lengths = following(exports, request.dynamic)
     else:
         graph, extents, lengths = following_selectors(exports, graph), (), ()
+    graph = verify(leave_out_unread(graph))
     generated = generate_from_graph(graph, structure, packed, request.isa, request.tuner, precision)
     manifest = replace(
         generated.manifest,

@@ -3,7 +3,8 @@
     layer -> depthwise layers, pooling, activations -> layers that keep no weight for a channel    =>   without it
 
 The layers behind it are gone through first, since what is left out of them may read less. A layer loses outputs only
-where that takes work away: rows that shared their columns may come to share panels with others.
+where that takes work away: rows that shared their columns may come to share panels with others. It comes behind the
+other passes, and behind the packing of planned weights, which are checked and packed whole.
 """
 
 from collections.abc import Iterable
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from spokeshave.compiler.graph import Graph, Node, Value
 from spokeshave.compiler.operations import Activate, Convolution, Linear, Pool
+from spokeshave.compiler.passes.eliminate_dead import eliminate_dead
 from spokeshave.compiler.schedule import panel_cycles
 
 WORTH = 0.8  # of a layer's estimated work that may be left for its outputs to be left out
@@ -30,7 +32,7 @@ def leave_out_unread(graph: Graph) -> Graph:
         node = graph.maker(name)
         assert node is not None
         graph = _without_unread(graph, node)
-    return graph
+    return eliminate_dead(graph)
 
 
 def _without_unread(graph: Graph, node: Node) -> Graph:

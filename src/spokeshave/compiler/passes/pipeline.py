@@ -15,7 +15,6 @@ from spokeshave.compiler.passes.fuse_activation import fuse_activation
 from spokeshave.compiler.passes.fuse_attention import fuse_attention
 from spokeshave.compiler.passes.fuse_residual import fuse_residual
 from spokeshave.compiler.passes.fuse_rms_norm import fuse_rms_norm
-from spokeshave.compiler.passes.leave_out_unread import leave_out_unread
 from spokeshave.compiler.passes.merge_moves import merge_moves
 from spokeshave.compiler.passes.merge_reshapes import merge_reshapes
 from spokeshave.compiler.passes.pool_whole_maps import pool_whole_maps
@@ -53,7 +52,6 @@ PASSES: tuple[Pass, ...] = (
     fuse_residual,
     fuse_activation,
     expand_broadcasts,
-    leave_out_unread,
     eliminate_dead,
 )
 
