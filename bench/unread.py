@@ -18,6 +18,7 @@ from math import prod
 import torch
 
 from bench.catalogue import CASES, Case, make
+from bench.chains import CHAINS
 from bench.own import plan_for, pruned
 from bench.records import RESULTS, git_revision
 from spokeshave.compiler.graph import Graph
@@ -28,7 +29,11 @@ from spokeshave.compiler.passes.pipeline import optimise
 from spokeshave.export import export_network
 from spokeshave.measure.peers import Precision
 
-NETWORKS = ("resnet50", "vgg16", "mobilenet_v2", "deit_small", "bert_base")
+EVERY = {**CASES, **CHAINS}
+NETWORKS = (
+    *("resnet50", "vgg16", "mobilenet_v2", "deit_small", "bert_base"),
+    *(name for name in CHAINS if name.startswith(("conv3x3", "deit_small"))),
+)
 COMPRESSIONS = {"mobilenet_v2": (4.0, 8.0)}
 
 
@@ -79,7 +84,7 @@ def main() -> int:
         for name in names:
             for compression in COMPRESSIONS.get(name, (4.0, 10.0)):
                 precisions: tuple[Precision, ...] = ("fp32", "int8")
-                rows += [asdict(left(CASES[name], precision, compression)) for precision in precisions]
+                rows += [asdict(left(EVERY[name], precision, compression)) for precision in precisions]
                 print(*rows[-2:], sep="\n")
     rows.sort(key=lambda row: (row["network"], row["precision"], row["compression"]))
     path.write_text(json.dumps({"git_revision": git_revision(), "rows": rows}, indent=1) + "\n")
