@@ -9,7 +9,6 @@ all of them.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -20,7 +19,7 @@ import torch
 from bench.catalogue import CASES, Case, make
 from bench.chains import CHAINS
 from bench.own import plan_for, pruned
-from bench.records import RESULTS, git_revision
+from bench.records import RESULTS, git_revision, read, write
 from spokeshave.compiler.graph import Graph
 from spokeshave.compiler.importer import import_program
 from spokeshave.compiler.operations import Convolution, Linear
@@ -78,8 +77,7 @@ def main() -> int:
     parser.add_argument("network", nargs="*", choices=[*NETWORKS, []], help="all of them otherwise")
     names = parser.parse_args().network or NETWORKS
     path = RESULTS / "unread.json"
-    old = json.loads(path.read_text())["rows"] if path.exists() else []
-    rows = [row for row in old if row["network"] not in names]
+    rows = [row for row in read(path).get("rows", []) if row["network"] not in names]
     with torch.inference_mode():
         for name in names:
             for compression in COMPRESSIONS.get(name, (4.0, 10.0)):
@@ -87,7 +85,7 @@ def main() -> int:
                 rows += [asdict(left(EVERY[name], precision, compression)) for precision in precisions]
                 print(*rows[-2:], sep="\n")
     rows.sort(key=lambda row: (row["network"], row["precision"], row["compression"]))
-    path.write_text(json.dumps({"git_revision": git_revision(), "rows": rows}, indent=1) + "\n")
+    write(path, {"git_revision": git_revision(), "rows": rows})
     return 0
 
 

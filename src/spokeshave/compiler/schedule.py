@@ -17,6 +17,7 @@ from spokeshave.compiler.layout import CHANGES, FLOAT_BYTES, round_up
 # (bench/packed_formats.py and bench/kernel_rates.py print them).
 LOAD_CYCLES, COLUMN_CYCLES, ROW_CYCLES = 1.4, 0.1, 0.5
 SUBSET_ROWS = 4  # rows whose subsets have loops of their own: 15; more rows would mean hundreds
+PANEL_ROWS = (8, 4)  # of the panels that an estimate for no CPU in particular chooses from
 ACCUMULATE_CYCLES = 2.0  # loading and storing one accumulator once more
 # Lanes of the last vector that are computed with rows as lanes: what each costs, of a vector, and the share of the
 # panel's rows up to which they are worth it.
@@ -187,11 +188,8 @@ class Product:
         tiles, channels, block = self.tiles, self.kept.shape[1] // 9, schedule.vectors * self.tiles.lanes
         by_block = np.logical_or.reduceat(self.kept, np.arange(0, len(self.kept), block), axis=0)
         by_channel = by_block.reshape(-1, channels, 9).any(2)
-        read, kept, outputs = (
-            int(by_channel.any(0).sum()),
-            int(by_channel.sum()),
-            len(by_block) * schedule.vectors,
-        )
+        read, kept = int(by_channel.any(0).sum()), int(by_channel.sum())
+        outputs = len(by_block) * schedule.vectors
         groups, together = -(-tiles.rows // schedule.chunk), schedule.chunk * tiles.columns
         vectors = groups * -(-together // tiles.lanes)
         begun = groups * -(-together // schedule.rows) * len(by_block) * POINTS * REGISTER_TILE_CYCLES
@@ -229,7 +227,7 @@ def panel_cycles(kept: np.ndarray) -> float:
     product = Product(kept, 1, (), 0, 1)
     return min(
         product.panel_columns(rows, reordered) * _column_cycles(rows)
-        for rows in (2 * SUBSET_ROWS, SUBSET_ROWS)
+        for rows in PANEL_ROWS
         for reordered in (False, True)
     )
 

@@ -66,8 +66,10 @@ def lower_winograd(
     """
     operation = node.operation
     assert isinstance(operation, Convolution)
-    output = _pooled(lowering.graph, node) or node.output
-    lowering.made.add(output)
+    pooled = _pooled(lowering.graph, node)
+    output = node.output if pooled is None else pooled
+    if pooled is not None:
+        lowering.made.add(pooled)
     read, written = lowering.layout(node.inputs[0]), lowering.layout(output)
     assert isinstance(read, Planes)
     assert isinstance(written, Planes)
@@ -86,7 +88,7 @@ def lower_winograd(
     )
     epilogue = Epilogue(operation.residual, operation.activation)
     lowering.call_kernel(
-        WinogradKernel(schedule.rows, schedule.vectors, epilogue, output != node.output),
+        WinogradKernel(schedule.rows, schedule.vectors, epilogue, pooled is not None),
         f"(winograd_shape){{{', '.join(map(str, shape))}}}",
         lowering.constant(kernels.weights),
         lowering.constant(kernels.channels * np.int32(row)),
