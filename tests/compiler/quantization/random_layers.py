@@ -30,8 +30,8 @@ def layers(draw):
         layer = Convolution("w", bias, stride, padding, dilation, groups, residual, activation)
         return layer, (rows, per_group, *kernel), (1, per_group * groups, *size), draw(st.integers(0, 2**31))
     layer = Linear("w", bias, residual, activation)
-    tokens = draw(st.integers(2, 40))
-    return layer, (rows, per_group), (1, tokens, per_group), draw(st.integers(0, 2**31))
+    tokens, columns = draw(st.integers(2, 40)), draw(st.one_of(st.just(per_group), st.integers(1, 150)))
+    return layer, (rows, columns), (1, tokens, columns), draw(st.integers(0, 2**31))
 
 
 @st.composite

@@ -195,7 +195,8 @@ def lower(
     """
     lowering = _begin(graph, isa, packed, choose)
     for index, name in enumerate(graph.inputs):
-        if graph.values[name].dtype == "float32" and not shapes.stays_with_caller(graph, name):
+        stays = shapes.stays_with_caller(graph, name, lowering.layouts)
+        if graph.values[name].dtype == "float32" and not stays:
             shapes.lower_input(lowering, name, index)
             lowering.finish_step("", "input")
         else:

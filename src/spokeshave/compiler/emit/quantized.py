@@ -24,7 +24,8 @@ from spokeshave.compiler.quantization.arithmetic import Requantization, conversi
 
 
 def lower_quantize(lowering: Lowering, node: Node) -> None:
-    """float32 -> uint8, unless what makes the floats has done it."""
+    """float32 -> uint8, unless what makes the floats has done it; from where the caller has them if nothing else reads
+    them."""
     operation = node.operation
     assert isinstance(operation, Quantize)
     if node.output in lowering.made:
@@ -32,15 +33,19 @@ def lower_quantize(lowering: Lowering, node: Node) -> None:
     if isinstance(lowering.layout(node.output), Flat):
         quantize_rows(lowering, node)
         return
-    read = planes_of(lowering, node.inputs[0])
+    read, output = planes_of(lowering, node.inputs[0]), lowering.place(node.output)
+    given = lowering.ports.get(node.inputs[0])
+    numbers = requantization_literal(conversion(operation.quantization))
     prepare_gaps(lowering, node)
-    lowering.call(
-        "quantize_planes",
-        lowering.place(node.inputs[0]),
-        lowering.place(node.output),
-        *lowering.extent(read),
-        requantization_literal(conversion(operation.quantization)),
-    )
+    if given is None:
+        extent = lowering.extent(read)
+        lowering.call("quantize_planes", lowering.place(node.inputs[0]), output, *extent, numbers)
+    elif read.tokens:
+        sizes = read.channels, read.width, read.plane, read.lanes
+        lowering.call("quantize_tokens", given, output, *sizes, numbers)
+    else:
+        sizes = *read.shape, read.plane, read.pitch, read.lanes
+        lowering.call("quantize_map", given, output, *sizes, lowering.mask(read), numbers)
 
 
 def lower_dequantize(lowering: Lowering, node: Node) -> None:

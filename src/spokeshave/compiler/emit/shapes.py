@@ -1,5 +1,6 @@
 """Lowers what only moves elements: every one of them is strided copies."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from spokeshave.compiler.emit.lowering import MOST_AXES, Lowering, axes
@@ -7,7 +8,16 @@ from spokeshave.compiler.emit.program import Place, Port
 from spokeshave.compiler.emit.tokens import integer_reason
 from spokeshave.compiler.graph import Graph, Node
 from spokeshave.compiler.layout import Flat, Layout, Planes
-from spokeshave.compiler.operations import Concatenate, Interleave, Pad, Patches, Permute, Reshape, Slice
+from spokeshave.compiler.operations import (
+    Concatenate,
+    Interleave,
+    Pad,
+    Patches,
+    Permute,
+    Quantize,
+    Reshape,
+    Slice,
+)
 
 
 def lower_input(lowering: Lowering, value: str, index: int) -> None:
@@ -142,13 +152,15 @@ def lower_patches(lowering: Lowering, node: Node) -> None:
     lowering.call("patches", source, plane, row, output, written.plane, channels, *sizes, operation.before)
 
 
-def stays_with_caller(graph: Graph, name: str) -> bool:
-    """Whether an input is only cut into patches or joined to others, which read it as the caller has it."""
+def stays_with_caller(graph: Graph, name: str, layouts: Mapping[str, Layout]) -> bool:
+    """Whether an input is only cut into patches, joined to others or made integers of, which read it as the caller has
+    it."""
     readers = graph.readers(name)
+    reading = (Concatenate, Patches, *[Quantize] * isinstance(layouts[name], Planes))
     return (
         name not in graph.outputs
         and bool(readers)
-        and all(isinstance(reader.operation, Concatenate | Patches) for reader in readers)
+        and all(isinstance(reader.operation, reading) for reader in readers)
     )
 
 

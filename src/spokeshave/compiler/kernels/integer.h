@@ -81,29 +81,49 @@ INLINE vector in_output_units(vector v, requantization q) {
     return fused_multiply_add(v, splat(q.inverse), splat(q.zero_point));
 }
 
-/* The word of four channels, each clamped and rounded. Where packing saturates, it clamps at 0 and 255 on its way; rounding
-   first and then clamping from below is the same, and NaN, the least whole number, ends at the low bound as well. */
+/* 4 * LANES numbers clamped and rounded, four to a word. The word of lane p holds the numbers 4 * (p / 4) ... + 3 of a, b, c
+   or d, by p % 4: as bytes are packed. Where packing saturates, it clamps at 0 and 255 on its way; rounding first and then
+   clamping from below is the same, and NaN, the least whole number, ends at the low bound as well. */
 #if (defined(__AVX512BW__) && LANES == 16) || (defined(__AVX2__) && LANES == 8)
-typedef uint8_t bytes_of_words __attribute__((vector_size(VECTOR_BYTES)));
-#define IN_TURN 0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15 /* of four numbers of each channel */
 INLINE lanes_mask whole_up_to(vector v, float high) {
     lanes_mask whole;
     __asm__("vminps %1, %2, %0" : "=v"(v) : "v"(v), "v"(splat(high))); /* NaN stays NaN */
     __asm__("vcvtps2dq %1, %0" : "=v"(whole) : "v"(v));
     return whole;
 }
+INLINE lanes_mask packed_levels(vector a, vector b, vector c, vector d, requantization q) {
+    lanes_mask ab, cd, all, low = (rounded(splat(q.low)) & 255) * 0x01010101;
+    __asm__("vpackssdw %2, %1, %0" : "=v"(ab) : "v"(whole_up_to(a, q.high)), "v"(whole_up_to(b, q.high)));
+    __asm__("vpackssdw %2, %1, %0" : "=v"(cd) : "v"(whole_up_to(c, q.high)), "v"(whole_up_to(d, q.high)));
+    __asm__("vpackuswb %2, %1, %0" : "=v"(all) : "v"(ab), "v"(cd));
+    __asm__("vpmaxub %2, %1, %0" : "=v"(all) : "v"(all), "v"(low));
+    return all;
+}
+#else
+INLINE lanes_mask packed_levels(vector a, vector b, vector c, vector d, requantization q) {
+    lanes_mask all, levels[4] = {requantized(a, q), requantized(b, q), requantized(c, q), requantized(d, q)};
+    for (int p = 0; p < LANES; p++) {
+        const lanes_mask from = levels[p % 4] & 255;
+        int first = p / 4 * 4;
+        all[p] = from[first] | from[first + 1] << 8 | from[first + 2] << 16 | (int32_t)((uint32_t)from[first + 3] << 24);
+    }
+    return all;
+}
+#endif
+INLINE int number_of_lane(int p) { return p % 4 * (LANES / 4) + p / 4; } /* of a word among those of a, b, c, d in a row */
+
+/* The word of four channels, each clamped and rounded. */
+#if (defined(__AVX512BW__) && LANES == 16) || (defined(__AVX2__) && LANES == 8)
+typedef uint8_t bytes_of_words __attribute__((vector_size(VECTOR_BYTES)));
+#define IN_TURN 0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15 /* of four numbers of each channel */
 INLINE lanes_mask levels_word(vector a, vector b, vector c, vector d, requantization q) {
 #if LANES == 16
     const bytes_of_words in_turn = {IN_TURN, IN_TURN, IN_TURN, IN_TURN};
 #else
     const bytes_of_words in_turn = {IN_TURN, IN_TURN};
 #endif
-    lanes_mask ab, cd, all, low = (rounded(splat(q.low)) & 255) * 0x01010101;
-    __asm__("vpackssdw %2, %1, %0" : "=v"(ab) : "v"(whole_up_to(a, q.high)), "v"(whole_up_to(b, q.high)));
-    __asm__("vpackssdw %2, %1, %0" : "=v"(cd) : "v"(whole_up_to(c, q.high)), "v"(whole_up_to(d, q.high)));
-    __asm__("vpackuswb %2, %1, %0" : "=v"(all) : "v"(ab), "v"(cd));
+    lanes_mask all = packed_levels(a, b, c, d, q);
     __asm__("vpshufb %2, %1, %0" : "=v"(all) : "v"(all), "v"(in_turn));
-    __asm__("vpmaxub %2, %1, %0" : "=v"(all) : "v"(all), "v"(low));
     return all;
 }
 #else
@@ -128,6 +148,54 @@ static void quantize_planes(worker w, const float *from, int32_t *to, int channe
         }
         lanes_mask word = levels_word(levels[0], levels[1], levels[2], levels[3], q);
         store_word(to + c * plane + i, word, mask + i, q.gap);
+    }
+}
+
+/* The same of maps that lie where the caller has them, row-major; row by row, each with the gap behind it. */
+static void quantize_map(worker w, const float *from, int32_t *to, int channels, int rows, int columns, ptrdiff_t plane,
+                         int pitch, int lanes, const int32_t *mask, requantization q) {
+    int words = (channels + 3) / 4;
+    range own = share(w, words * rows);
+    for (int at = own.from; at < own.to; at++) {
+        int word = at / rows, row = at % rows, first = row * pitch, end = row + 1 < rows ? pitch : lanes - first;
+        for (int i = 0; i < end; i += LANES) {
+            vector levels[4];
+            for (int k = 0; k < 4; k++) {
+                int channel = 4 * word + k < channels ? 4 * word + k : 4 * word;
+                const float *in = from + ((ptrdiff_t)channel * rows + row) * columns;
+                levels[k] = in_output_units(load_part(in + i, columns > i ? columns - i : 0), q);
+            }
+            lanes_mask made = levels_word(levels[0], levels[1], levels[2], levels[3], q);
+            lanes_mask inside = (lanes_mask)load_part((const float *)mask + first + i, end - i);
+            vector word_or_gap = (vector)((made & inside) | (q.gap & ~inside));
+            store_part((float *)to + word * plane + first + i, word_or_gap, end - i);
+        }
+    }
+}
+
+/* Tokens that lie where the caller has them, row-major, become planes: words of so many tokens and channels at a time. */
+static void quantize_tokens(worker w, const float *from, int32_t *to, int channels, int tokens, ptrdiff_t plane, int lanes,
+                            requantization q) {
+    int words = (channels + 3) / 4, blocks = (words + LANES - 1) / LANES;
+    range own = share(w, lanes / LANES * blocks);
+    for (int at = own.from; at < own.to; at++) {
+        int token = at / blocks * LANES, word = at % blocks * LANES;
+        vector turned[LANES];
+        for (int i = 0; i < LANES; i++) {
+            vector levels[4];
+            for (int k = 0; k < 4 && token + i < tokens; k++) {
+                int channel = 4 * word + k * LANES, count = channels > channel ? channels - channel : 0;
+                const float *in = from + (ptrdiff_t)(token + i) * channels + channel;
+                levels[k] = in_output_units(load_part(in, count), q);
+            }
+            turned[i] = (vector)splat_word(q.gap);
+            if (token + i < tokens) turned[i] = (vector)packed_levels(levels[0], levels[1], levels[2], levels[3], q);
+        }
+        transpose(turned);
+        for (int p = 0; p < LANES; p++) {
+            int number = word + number_of_lane(p);
+            if (number < words) store((float *)to + number * plane + token, turned[p]);
+        }
     }
 }
 

@@ -23,6 +23,8 @@ from spokeshave.compiler.kernels.instances import (
 )
 
 PREFETCH_COLUMNS = 8
+AHEAD = f"x + columns[j + {PREFETCH_COLUMNS}]"
+AHEAD_IN_NEXT_TILE = "next + next_columns[j - early]"
 FEW_LANES = 2  # where the number of lanes changes, so many have tiles of their own
 WEIGHTS_AHEAD = 4096  # bytes; twice as many are as fast, none up to 1.6 times slower on 7 x 7 maps
 
@@ -58,12 +60,15 @@ def _widths_with_left(kernel: WithTiles | SubsetKernel) -> range:
 
 
 def _widest_has_room(kernel: WithTiles | SubsetKernel) -> bool:
-    """Whether sums of the lanes that are left fit the registers besides those of the widest tile, x and a weight."""
+    """Whether sums of the lanes that are left fit the registers besides those of the widest tile, x and a weight.
+
+    One that is kept in memory costs less than a tile more.
+    """
     if isinstance(kernel, SubsetKernel):
         return False
     used = (kernel.rows + 1) * kernel.vectors + 1
     registers = 16 if used <= 16 else 32
-    return kernel.left == 1 or kernel.vectors == 1 or used + kernel.left <= registers
+    return kernel.left == 1 or kernel.vectors == 1 or used + kernel.left <= registers + 1
 
 
 def tile_name(kernel: WithTiles, vectors: int, left: int) -> str:
@@ -89,8 +94,10 @@ def sums(tile: Cells, start: str, kind: str = "vector") -> list[str]:
     return [f"    {kind} a{r}_{v} = {start.format(r, v)};" for r, v in tile]
 
 
-def use_column(rows: Sequence[int], vectors: int, left: int = 0, choose: bool = False) -> list[str]:
-    """Column j of x, loaded once, added to rows that have the next weights; columns further on are asked for.
+def use_column(
+    rows: Sequence[int], vectors: int, left: int = 0, choose: bool = False, ahead: str = AHEAD
+) -> list[str]:
+    """Column j of x, loaded once, added to rows that have the next weights; the column `ahead` is asked for.
 
     `choose` from the lanes of x: those of `choices`.
     """
@@ -99,7 +106,7 @@ def use_column(rows: Sequence[int], vectors: int, left: int = 0, choose: bool = 
         add = "left[{0}][i] = add_chosen(left[{0}][i], w, p + {1} * LANES + {0}, left{0});"
         read = "load_chosen(p + {0} * LANES, k{0})"
     lines = [
-        *column("float", vectors),
+        *column("float", vectors + (left > 0), ahead),
         *_use_left(left, vectors, add, "vector w = load(weights + i * LANES);"),
         *(f"        vector x{v} = {read.format(v)};" for v in range(vectors)),
     ]
@@ -114,7 +121,7 @@ def use_words(rows: int, vectors: int, dot: str, left: int = 0) -> list[str]:
     """The same of column j of words; the macro `dot` multiplies them with words of weights and adds."""
     add = f"{dot}(left[{{0}}][i], splat_word(p[{{1}} * LANES + {{0}}]), w);"
     lines = [
-        *column("int32_t", vectors),
+        *column("int32_t", vectors + (left > 0)),
         *_use_left(left, vectors, add, "lanes_mask w = load_words(weights + i * LANES);"),
         *(f"        lanes_mask x{v} = load_words(p + {v} * LANES);" for v in range(vectors)),
     ]
@@ -174,21 +181,24 @@ def end_left(left: int, rows: int, vectors: int, splat: str = "splat", kind: str
     ]
 
 
-def column(element: str, vectors: int) -> list[str]:
-    """Where column j lies; columns and weights further on are asked for."""
+def column(element: str, vectors: int, ahead: str = AHEAD) -> list[str]:
+    """Where column j lies; the column `ahead` and weights further on are asked for."""
     return [
         f"        const {element} *p = (const {element} *)(x + columns[j]);",
-        f"        const char *ahead = x + columns[j + {PREFETCH_COLUMNS}];",
+        f"        const char *ahead = {ahead};",
         f"        for (int byte = 0; byte < {vectors} * VECTOR_BYTES; byte += 64) __builtin_prefetch(ahead + byte);",
         f"        __builtin_prefetch((const char *)weights + {WEIGHTS_AHEAD});",
     ]
 
 
 def stores(epilogue: Epilogue, tile: Cells) -> list[str]:
-    """Every sum after its epilogue into the row that its panel says."""
-    lines = []
+    """Every sum after its epilogue into the row that its panel says.
+
+    Places of rows are read before the first store, which might overwrite them for all the compiler knows.
+    """
+    lines = [f"    const int32_t row{row} = rows[{row}];" for row in dict(tile)]
     for row, vector in tile:
-        at = f"rows[{row}] + {vector} * LANES"
+        at = f"row{row} + {vector} * LANES"
         value = finished(epilogue, f"a{row}_{vector}", f"residual + {at}")
         lines.append(f"    store_masked(y + {at}, {value}, mask + {vector} * LANES);")
     return lines
@@ -256,6 +266,8 @@ _GROUPS = (
     "const int32_t *ends, const int32_t *inside, int inside_row, "  # of columns: ends, masks, lanes of a mask
 )
 
+_NEXT = "const char *next, const int32_t *next_columns, "  # what the next tile reads
+
 _TILE_ARGUMENTS = (
     "const char *x, const int32_t *columns, int count, const float *weights, const float *bias, float *y, "
     "const int32_t *rows, const int32_t *mask, const float *residual"
@@ -273,14 +285,27 @@ def _tile(kernel: PanelKernel, vectors: int, left: int) -> str:
         *end_left(left, kernel.rows, vectors),
         *(raw if kernel.accumulate else stores(kernel.epilogue, cells(kernel.rows, vectors + (left > 0)))),
     ]
-    return tile_function(kernel, vectors, left, _GROUPS * (kernel.shifts > 0) + _TILE_ARGUMENTS, lines)
+    before = _GROUPS if kernel.shifts else _NEXT
+    return tile_function(kernel, vectors, left, before + _TILE_ARGUMENTS, lines)
 
 
 def _columns(kernel: PanelKernel, vectors: int, left: int) -> list[str]:
-    """The sums over all columns of a panel, group by group where each has masks of its own."""
-    use = use_column(range(kernel.rows), vectors, left, kernel.shifts > 0)
+    """The sums over all columns of a panel, group by group where each has masks of its own.
+
+    Where there are none, the last columns ask for the first ones of the next tile.
+    """
+    rows = range(kernel.rows)
     if not kernel.shifts:
-        return ["    for (int j = 0; j < count; j++) {", *use, "    }"]
+        return [
+            f"    int early = count > {PREFETCH_COLUMNS} ? count - {PREFETCH_COLUMNS} : 0, j = 0;",
+            "    for (; j < early; j++) {",
+            *use_column(rows, vectors, left),
+            "    }",
+            "    for (; j < count; j++) {",
+            *use_column(rows, vectors, left, ahead=AHEAD_IN_NEXT_TILE),
+            "    }",
+        ]
+    use = use_column(rows, vectors, left, choose=True)
     return [
         f"    for (int group = 0, j = 0; group < {kernel.shifts}; group++, inside += inside_row) {{",
         *choices(vectors, left),
@@ -292,9 +317,12 @@ def _columns(kernel: PanelKernel, vectors: int, left: int) -> list[str]:
 
 
 def _driver(kernel: PanelKernel) -> str:
-    groups = f"ends + panel * {kernel.shifts}, inside + t * LANES, inside_row, " if kernel.shifts else ""
+    following = "x + (t + width < to ? t + width : from) * VECTOR_BYTES, "
+    following += "columns + column_start[panel + (t + width >= to)], "
+    groups = f"ends + panel * {kernel.shifts}, inside + t * LANES, inside_row, "
     call = (
-        f"{kernel.name}_tile_{{0}}({groups}x + t * VECTOR_BYTES, columns + column_start[panel], "
+        f"{kernel.name}_tile_{{0}}({groups if kernel.shifts else following}"
+        f"x + t * VECTOR_BYTES, columns + column_start[panel], "
         f"column_start[panel + 1] - column_start[panel], weights + (size_t)column_start[panel] * {kernel.rows}, "
         f"bias + panel * {kernel.rows}, y + t * LANES, rows + panel * {kernel.rows}, mask + t * LANES, "
         "residual + t * LANES)"
