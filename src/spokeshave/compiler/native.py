@@ -31,16 +31,13 @@ from spokeshave.compiler.manifest import (
     ValueRecord,
     read_manifest,
 )
-from spokeshave.compiler.runtime import ForeignRunner, SegmentRunner, Values, aligned, remembered_shapes
+from spokeshave.compiler.runtime import REMEMBERED, ForeignRunner, SegmentRunner, Sizes, Values, aligned
 from spokeshave.compiler.weights_file import load_aligned
 from spokeshave.deployment import Cost
 from spokeshave.errors import SpokeshaveError
 from spokeshave.locate import as_path
 from spokeshave.nesting import flattened
 
-_Sizes = tuple[int, tuple[int, ...]]  # samples, and the caller's lengths
-
-NO_LENGTHS: tuple[int, ...] = ()
 STRIDED = torch.strided
 
 COST_ROUNDS = 11
@@ -77,10 +74,9 @@ class NativeDeployment:
         shapes = {value.name: value.shape for value in manifest.values}
         self._names = tuple(value.name for value in manifest.inputs)
         self._dtypes = tuple(getattr(torch, value.dtype) for value in manifest.inputs)
-        self._tells = tuple(_tells(index, manifest) for index in range(len(manifest.capacity)))
-        inputs = [(value.name, value.shape) for value in manifest.inputs]
-        self._shapes = remembered_shapes(inputs, manifest.dynamic)
+        self._known: dict[tuple[tuple[int, ...], ...], Sizes] = {}
         self._moves = any(manifest.input_axes)
+        self._selects = len(manifest.selectors)
         self._runners = tuple(
             SegmentRunner(
                 stage, library_code, self._tensors, shapes, manifest.dynamic, len(manifest.capacity)
@@ -92,15 +88,9 @@ class NativeDeployment:
 
     def __call__(self, *inputs: Any) -> Any:
         """Run the network on a batch; returns what the network returns."""
-        for tensor in inputs:
-            if not isinstance(tensor, Tensor):
-                inputs, _ = flattened(inputs)
-                break
-        if self._moves:
-            inputs = self._batch_first(inputs)
-        outputs = self._run(inputs)
-        if self.manifest.selectors:
-            first = len(outputs) - len(self.manifest.selectors)
+        outputs = self._run(*self._ready(inputs))
+        if self._selects:
+            first = len(outputs) - self._selects
             outputs, self._counts = outputs[:first], torch.cat(outputs[first:], 1)
         return self._structure.build(outputs)
 
@@ -135,14 +125,13 @@ class NativeDeployment:
 
     def profile(self, *inputs: Any, repeats: int = 31) -> tuple[LayerTime, ...]:
         """Median seconds per sample of every step, in the order in which they run."""
-        inputs = self._batch_first(flattened(inputs)[0])
+        inputs, sizes = self._ready(inputs)
         runs: list[list[float]] = []
         for _ in range(repeats + 2):
             seconds: list[float] = []
-            self._run(inputs, seconds)
+            self._run(inputs, sizes, seconds)
             runs.append(seconds)
-        samples = len(inputs[0])
-        medians = [statistics.median(column) / samples for column in zip(*runs[2:], strict=True)]
+        medians = [statistics.median(column) / sizes.samples for column in zip(*runs[2:], strict=True)]
         return tuple(
             LayerTime(*record, second) for record, second in zip(self._step_records(), medians, strict=True)
         )
@@ -191,43 +180,47 @@ class NativeDeployment:
                 records.append((stage.layer, stage.target, "PyTorch"))
         return records
 
-    def _run(self, inputs: tuple[Any, ...], seconds: list[float] | None = None) -> list[Tensor]:
-        samples, lengths = self._sizes(inputs) or self._checked(inputs)
+    def _run(
+        self, inputs: tuple[Any, ...], sizes: Sizes, seconds: list[float] | None = None
+    ) -> list[Tensor]:
         values: Values = dict(zip(self._names, inputs, strict=True))
         for runner in self._runners:
-            runner.run(values, samples, seconds, self._threads, lengths)
+            runner.run(values, sizes, seconds, self._threads)
         return [values[name] if name in values else self._tensors[name] for name in self.manifest.outputs]
 
-    def _sizes(self, inputs: tuple[Any, ...]) -> _Sizes | None:
-        """Samples and lengths of inputs that are plainly right; where they are not, `_checked` says why."""
-        try:
-            samples, lengths = inputs[0].shape[0], NO_LENGTHS
-            if self._tells:
-                lengths = tuple([inputs[position].shape[axis] for position, axis in self._tells])
-                for index, most in enumerate(self.manifest.capacity):
-                    if not 1 <= lengths[index] <= most:
-                        return None
-            shapes = self._shapes(samples, lengths)
-        except (AttributeError, IndexError):
-            return None
-        if len(inputs) != len(shapes):
-            return None
-        for position, tensor in enumerate(inputs):
-            if not (isinstance(tensor, Tensor) and tensor.shape == shapes[position]):
-                return None
+    def _ready(self, inputs: tuple[Any, ...]) -> tuple[tuple[Any, ...], Sizes]:
+        """Inputs without nesting, their samples in front, and their sizes; raises SpokeshaveError for wrong ones."""
+        sizes = self._known_sizes(inputs)
+        if sizes is None:
+            inputs, _ = flattened(inputs)
+            sizes = self._known_sizes(inputs) or self._learnt_sizes(inputs)
+        return (self._batch_first(inputs) if self._moves else inputs), sizes
+
+    def _known_sizes(self, inputs: tuple[Any, ...]) -> Sizes | None:
+        """Sizes of inputs as there were before: to find them otherwise takes as long as a small network."""
+        for tensor, dtype in zip(inputs, self._dtypes, strict=False):
             if (
-                tensor.dtype is not self._dtypes[position]
+                not isinstance(tensor, Tensor)
+                or tensor.dtype is not dtype
                 or not tensor.is_cpu
                 or tensor.layout is not STRIDED
             ):
                 return None
-        return samples, lengths
+        return self._known.get(tuple([tensor.shape for tensor in inputs]))
 
-    def _checked(self, inputs: tuple[Any, ...]) -> _Sizes:
-        """The same for any inputs; raises SpokeshaveError where they are not what the network takes."""
+    def _learnt_sizes(self, inputs: tuple[Any, ...]) -> Sizes:
+        """Sizes of any inputs; raises SpokeshaveError where they are not what the network takes."""
+        sizes = self._checked(self._batch_first(inputs))
+        if len(self._known) >= REMEMBERED:
+            self._known.clear()
+        self._known[tuple(tensor.shape for tensor in inputs)] = sizes
+        return sizes
+
+    def _checked(self, inputs: tuple[Any, ...]) -> Sizes:
+        """Sizes of inputs with their samples in front; raises SpokeshaveError where they are not what the network takes."""
         manifest = self.manifest
         lengths = lengths_given(self._names, inputs, manifest.dynamic, manifest.capacity)
-        return check_inputs(inputs, self._at_lengths(lengths), manifest.input_axes), lengths
+        return Sizes(check_inputs(inputs, self._at_lengths(lengths), manifest.input_axes), lengths)
 
     def _batch_first(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         """Inputs with their samples along axis 0; what is no such input is left for `check_inputs`."""
@@ -246,16 +239,6 @@ class NativeDeployment:
             replace(record, shape=(1, *at_lengths(record.name, record.shape[1:], extents, lengths)))
             for record in self.manifest.inputs
         )
-
-
-def _tells(index: int, manifest: Manifest) -> tuple[int, int]:
-    """The input and its axis that tell a length; every length is some axis alone (`lengths_of`)."""
-    names = [record.name for record in manifest.inputs]
-    return next(
-        (names.index(extent.value), extent.axis)
-        for extent in manifest.dynamic
-        if extent.only == index and extent.value in names
-    )
 
 
 def check_inputs(
