@@ -38,8 +38,6 @@ from spokeshave.errors import SpokeshaveError
 from spokeshave.locate import as_path
 from spokeshave.nesting import flattened
 
-STRIDED = torch.strided
-
 COST_ROUNDS = 11
 MOST_THREADS = 64  # MOST_WORKERS of kernels/team.h
 
@@ -73,16 +71,20 @@ class NativeDeployment:
         library_code = load_library(library)
         shapes = {value.name: value.shape for value in manifest.values}
         self._names = tuple(value.name for value in manifest.inputs)
-        self._dtypes = tuple(getattr(torch, value.dtype) for value in manifest.inputs)
-        self._known: dict[tuple[tuple[int, ...], ...], Sizes] = {}
+        self._known: dict[tuple[Any, ...], Sizes] = {}
         self._moves = any(manifest.input_axes)
         self._selects = len(manifest.selectors)
+        made = [name for stage in manifest.stages for name in stage.outputs]
+        self._constant = [self._tensors[name] for name in manifest.outputs if name in self._tensors]
+        names = [name for name in manifest.outputs if name in self._tensors] + list(self._names) + made
+        places = {name: place for place, name in enumerate(names)}
+        self._outputs = tuple(places[name] for name in manifest.outputs)
         self._runners = tuple(
             SegmentRunner(
-                stage, library_code, self._tensors, shapes, manifest.dynamic, len(manifest.capacity)
+                stage, library_code, self._tensors, shapes, places, manifest.dynamic, len(manifest.capacity)
             )
             if isinstance(stage, SegmentStage)
-            else ForeignRunner(stage, self._tensors, shapes)
+            else ForeignRunner(stage, self._tensors, shapes, places)
             for stage in manifest.stages
         )
 
@@ -180,40 +182,29 @@ class NativeDeployment:
                 records.append((stage.layer, stage.target, "PyTorch"))
         return records
 
-    def _run(
-        self, inputs: tuple[Any, ...], sizes: Sizes, seconds: list[float] | None = None
-    ) -> list[Tensor]:
-        values: Values = dict(zip(self._names, inputs, strict=True))
+    def _run(self, inputs: tuple[Any, ...], sizes: Sizes, seconds: list[float] | None = None) -> list[Tensor]:
+        values: Values = [*self._constant, *inputs]
         for runner in self._runners:
             runner.run(values, sizes, seconds, self._threads)
-        return [values[name] if name in values else self._tensors[name] for name in self.manifest.outputs]
+        return [values[place] for place in self._outputs]
 
     def _ready(self, inputs: tuple[Any, ...]) -> tuple[tuple[Any, ...], Sizes]:
         """Inputs without nesting, their samples in front, and their sizes; raises SpokeshaveError for wrong ones."""
-        sizes = self._known_sizes(inputs)
+        try:
+            sizes = self._known.get(_kinds(inputs))
+        except AttributeError:  # nested, or no tensors
+            sizes = None
         if sizes is None:
             inputs, _ = flattened(inputs)
-            sizes = self._known_sizes(inputs) or self._learnt_sizes(inputs)
+            sizes = self._learnt_sizes(inputs)
         return (self._batch_first(inputs) if self._moves else inputs), sizes
-
-    def _known_sizes(self, inputs: tuple[Any, ...]) -> Sizes | None:
-        """Sizes of inputs as there were before: to find them otherwise takes as long as a small network."""
-        for tensor, dtype in zip(inputs, self._dtypes, strict=False):
-            if (
-                not isinstance(tensor, Tensor)
-                or tensor.dtype is not dtype
-                or not tensor.is_cpu
-                or tensor.layout is not STRIDED
-            ):
-                return None
-        return self._known.get(tuple([tensor.shape for tensor in inputs]))
 
     def _learnt_sizes(self, inputs: tuple[Any, ...]) -> Sizes:
         """Sizes of any inputs; raises SpokeshaveError where they are not what the network takes."""
         sizes = self._checked(self._batch_first(inputs))
         if len(self._known) >= REMEMBERED:
             self._known.clear()
-        self._known[tuple(tensor.shape for tensor in inputs)] = sizes
+        self._known[_kinds(inputs)] = sizes
         return sizes
 
     def _checked(self, inputs: tuple[Any, ...]) -> Sizes:
@@ -239,6 +230,11 @@ class NativeDeployment:
             replace(record, shape=(1, *at_lengths(record.name, record.shape[1:], extents, lengths)))
             for record in self.manifest.inputs
         )
+
+
+def _kinds(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Everything that decides whether inputs are right, and the sizes that they have."""
+    return tuple([(type(each), each.shape, each.dtype, each.is_cpu, each.layout) for each in inputs])
 
 
 def check_inputs(
