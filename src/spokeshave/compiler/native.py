@@ -38,6 +38,8 @@ from spokeshave.errors import SpokeshaveError
 from spokeshave.locate import as_path
 from spokeshave.nesting import flattened
 
+_Kinds = tuple[Any, ...] | None
+
 COST_ROUNDS = 11
 MOST_THREADS = 64  # MOST_WORKERS of kernels/team.h
 
@@ -71,13 +73,13 @@ class NativeDeployment:
         library_code = load_library(library)
         shapes = {value.name: value.shape for value in manifest.values}
         self._names = tuple(value.name for value in manifest.inputs)
-        self._known: dict[tuple[Any, ...], Sizes] = {}
+        self._known: dict[_Kinds, Sizes] = {}
         self._moves = any(manifest.input_axes)
         self._selects = len(manifest.selectors)
+        constant = [name for name in manifest.outputs if name in self._tensors]
         made = [name for stage in manifest.stages for name in stage.outputs]
-        self._constant = [self._tensors[name] for name in manifest.outputs if name in self._tensors]
-        names = [name for name in manifest.outputs if name in self._tensors] + list(self._names) + made
-        places = {name: place for place, name in enumerate(names)}
+        places = {name: place for place, name in enumerate([*constant, *self._names, *made])}
+        self._constant = [self._tensors[name] for name in constant]
         self._outputs = tuple(places[name] for name in manifest.outputs)
         self._runners = tuple(
             SegmentRunner(
@@ -90,7 +92,12 @@ class NativeDeployment:
 
     def __call__(self, *inputs: Any) -> Any:
         """Run the network on a batch; returns what the network returns."""
-        outputs = self._run(*self._ready(inputs))
+        sizes = self._known.get(_kinds(inputs))
+        if sizes is None:
+            inputs, sizes = self._sized(inputs)
+        if self._moves:
+            inputs = self._batch_first(inputs)
+        outputs = self._run(inputs, sizes)
         if self._selects:
             first = len(outputs) - self._selects
             outputs, self._counts = outputs[:first], torch.cat(outputs[first:], 1)
@@ -127,7 +134,8 @@ class NativeDeployment:
 
     def profile(self, *inputs: Any, repeats: int = 31) -> tuple[LayerTime, ...]:
         """Median seconds per sample of every step, in the order in which they run."""
-        inputs, sizes = self._ready(inputs)
+        inputs, sizes = self._sized(inputs)
+        inputs = self._batch_first(inputs)
         runs: list[list[float]] = []
         for _ in range(repeats + 2):
             seconds: list[float] = []
@@ -188,27 +196,20 @@ class NativeDeployment:
             runner.run(values, sizes, seconds, self._threads)
         return [values[place] for place in self._outputs]
 
-    def _ready(self, inputs: tuple[Any, ...]) -> tuple[tuple[Any, ...], Sizes]:
-        """Inputs without nesting, their samples in front, and their sizes; raises SpokeshaveError for wrong ones."""
-        try:
-            sizes = self._known.get(_kinds(inputs))
-        except AttributeError:  # nested, or no tensors
-            sizes = None
+    def _sized(self, inputs: tuple[Any, ...]) -> tuple[tuple[Any, ...], Sizes]:
+        """Inputs without nesting, and their sizes; raises SpokeshaveError for what the network does not take."""
+        inputs, _ = flattened(inputs)
+        kinds = _kinds(inputs)
+        sizes = self._known.get(kinds)
         if sizes is None:
-            inputs, _ = flattened(inputs)
-            sizes = self._learnt_sizes(inputs)
-        return (self._batch_first(inputs) if self._moves else inputs), sizes
-
-    def _learnt_sizes(self, inputs: tuple[Any, ...]) -> Sizes:
-        """Sizes of any inputs; raises SpokeshaveError where they are not what the network takes."""
-        sizes = self._checked(self._batch_first(inputs))
-        if len(self._known) >= REMEMBERED:
-            self._known.clear()
-        self._known[_kinds(inputs)] = sizes
-        return sizes
+            sizes = self._checked(self._batch_first(inputs))
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            self._known[kinds] = sizes
+        return inputs, sizes
 
     def _checked(self, inputs: tuple[Any, ...]) -> Sizes:
-        """Sizes of inputs with their samples in front; raises SpokeshaveError where they are not what the network takes."""
+        """Sizes of inputs with their samples in front; raises SpokeshaveError where they are wrong."""
         manifest = self.manifest
         lengths = lengths_given(self._names, inputs, manifest.dynamic, manifest.capacity)
         return Sizes(check_inputs(inputs, self._at_lengths(lengths), manifest.input_axes), lengths)
@@ -232,9 +233,12 @@ class NativeDeployment:
         )
 
 
-def _kinds(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Everything that decides whether inputs are right, and the sizes that they have."""
-    return tuple([(type(each), each.shape, each.dtype, each.is_cpu, each.layout) for each in inputs])
+def _kinds(inputs: tuple[Any, ...]) -> _Kinds:
+    """Everything that decides whether inputs are right, and their sizes; None where they are no tensors."""
+    try:
+        return tuple([(type(each), each.shape, each.dtype, each.is_cpu, each.layout) for each in inputs])
+    except AttributeError:
+        return None
 
 
 def check_inputs(
