@@ -26,7 +26,6 @@ from spokeshave.compiler.manifest import (
     SOURCE,
     WEIGHTS,
     ForeignStage,
-    Manifest,
     SegmentStage,
     ValueRecord,
     read_manifest,
