@@ -4,6 +4,7 @@ import platform
 import statistics
 import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
@@ -26,6 +27,7 @@ from spokeshave.compiler.manifest import (
     SOURCE,
     WEIGHTS,
     ForeignStage,
+    Manifest,
     SegmentStage,
     ValueRecord,
     read_manifest,
@@ -286,7 +288,14 @@ def load_deployment(folder: Path | str) -> NativeDeployment:
 
 def read_generated(folder: Path) -> Generated:
     """What a saved deployment's library was built from, checked as `load_deployment` says."""
-    manifest = read_manifest(folder)
+    with ThreadPoolExecutor(1) as pool:  # to check large weights takes as long as to read them: both at once
+        tensors = pool.submit(load_aligned, folder / WEIGHTS)
+        manifest = read_manifest(folder)
+        _check_runs_here(manifest, folder)
+        return Generated(manifest, (folder / SOURCE).read_text(), tensors.result())
+
+
+def _check_runs_here(manifest: Manifest, folder: Path) -> None:
     here = (platform.machine(), platform.system())
     if manifest.isa not in instruction_sets() or (manifest.machine, manifest.system) != here:
         built_for = f"{manifest.isa}, {manifest.system} on {manifest.machine}"
@@ -298,7 +307,6 @@ def read_generated(folder: Path) -> Generated:
         raise SpokeshaveError(
             f"{folder} was built for {manifest.isa}: {reason}; compile it again with a lower --isa"
         )
-    return Generated(manifest, (folder / SOURCE).read_text(), load_aligned(folder / WEIGHTS))
 
 
 def _thread_count(threads: int) -> str:
