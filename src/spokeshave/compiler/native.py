@@ -237,7 +237,10 @@ class NativeDeployment:
 def _kinds(inputs: tuple[Any, ...]) -> _Kinds:
     """Everything that decides whether inputs are right, and their sizes; None where they are no tensors."""
     try:
-        return tuple([(type(each), each.shape, each.dtype, each.is_cpu, each.layout) for each in inputs])
+        kinds: list[Any] = []
+        for each in inputs:
+            kinds += type(each), each.shape, each.dtype, each.is_cpu, each.layout
+        return tuple(kinds)
     except AttributeError:
         return None
 
