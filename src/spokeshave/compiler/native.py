@@ -5,7 +5,7 @@ import statistics
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from spokeshave.compiler.artifact import write_artifact
 from spokeshave.compiler.build import load_library
-from spokeshave.compiler.dynamic import at_lengths, lengths_given
+from spokeshave.compiler.dynamic import at_lengths, extents_of, lengths_given
 from spokeshave.compiler.folder import save_deployment
 from spokeshave.compiler.generated import Generated
 from spokeshave.compiler.importer import OutputStructure
@@ -75,6 +75,7 @@ class NativeDeployment:
         shapes = {value.name: value.shape for value in manifest.values}
         self._names = tuple(value.name for value in manifest.inputs)
         self._known: dict[_Kinds, Sizes] = {}
+        self._extents = tuple(extents_of(value.name, manifest.dynamic) for value in manifest.inputs)
         self._moves = any(manifest.input_axes)
         self._selects = len(manifest.selectors)
         constant = [name for name in manifest.outputs if name in self._tensors]
@@ -199,8 +200,10 @@ class NativeDeployment:
 
     def _sized(self, inputs: tuple[Any, ...]) -> tuple[tuple[Any, ...], Sizes]:
         """Inputs without nesting, and their sizes; raises SpokeshaveError for what the network does not take."""
-        inputs, _ = flattened(inputs)
         kinds = _kinds(inputs)
+        if kinds is None:
+            inputs, _ = flattened(inputs)
+            kinds = _kinds(inputs)
         sizes = self._known.get(kinds)
         if sizes is None:
             sizes = self._checked(self._batch_first(inputs))
@@ -227,10 +230,11 @@ class NativeDeployment:
 
     def _at_lengths(self, lengths: tuple[int, ...]) -> tuple[ValueRecord, ...]:
         """The inputs as they must be at the caller's lengths."""
-        extents = self.manifest.dynamic
         return tuple(
-            replace(record, shape=(1, *at_lengths(record.name, record.shape[1:], extents, lengths)))
-            for record in self.manifest.inputs
+            ValueRecord(
+                record.name, (1, *at_lengths(record.name, record.shape[1:], own, lengths)), record.dtype
+            )
+            for record, own in zip(self.manifest.inputs, self._extents, strict=True)
         )
 
 
@@ -256,7 +260,7 @@ def check_inputs(
         raise SpokeshaveError(f"the network takes {len(expected)} inputs, {len(inputs)} were given")
     for position, (tensor, record) in enumerate(zip(inputs, expected, strict=True)):
         _check_input(position, tensor, record, axes[position] if axes else 0)
-    counts = {len(tensor) for tensor in inputs}
+    counts = {tensor.shape[0] for tensor in inputs}
     if len(counts) > 1:
         raise SpokeshaveError(f"the inputs hold different numbers of samples: {sorted(counts)}")
     return counts.pop()

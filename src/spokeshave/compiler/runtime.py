@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, empty_like
 
-from spokeshave.compiler.dynamic import Extent, at_lengths
+from spokeshave.compiler.dynamic import Extent, at_lengths, extents_of
 from spokeshave.compiler.layout import FLOAT_BYTES
 from spokeshave.compiler.manifest import ForeignStage, SegmentStage
 from spokeshave.compiler.reference import run_operation
@@ -143,11 +143,13 @@ def _remembered_outputs(
     same kind whatever the caller's defaults.
     """
 
+    each = [(name, shape[1:], extents_of(name, extents)) for name, shape in values]
+
     @lru_cache(maxsize=REMEMBERED)
     def outputs(samples: int, lengths: tuple[int, ...]) -> tuple[Tensor, ...]:
         element = torch.empty((), dtype=torch.float32, device="cpu")
-        shapes = [(samples, *at_lengths(name, shape[1:], extents, lengths)) for name, shape in values]
-        return tuple(element.expand(shape) for shape in shapes)
+        shapes = [at_lengths(name, sample, own, lengths) for name, sample, own in each]
+        return tuple(element.expand(samples, *shape) for shape in shapes)
 
     return outputs
 
