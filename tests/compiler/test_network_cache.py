@@ -1,5 +1,6 @@
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,11 +9,13 @@ from torch import nn
 
 from spokeshave.compiler import compile as compile_module
 from spokeshave.compiler import compile_network, exports, load_deployment, network_cache
+from spokeshave.compiler.build import Compiler
 from spokeshave.errors import SpokeshaveError
 from spokeshave.locate import cache_folder
 from spokeshave.plan import Plan, Rule
 from spokeshave.schemes.block_column_row import BlockColumnRow
 
+COMPILER = Compiler(("cc",), "none")
 X = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
 
 
@@ -76,6 +79,28 @@ def test_one_changed_weight_among_many_is_seen(generated):
         changed[2].bias[3] += 1e-6
     compile_network(changed, X)
     assert len(generated) == 2
+
+
+def test_every_piece_of_a_large_weight_decides_with_its_place(monkeypatch):
+    monkeypatch.setattr(network_cache, "PIECE_BYTES", 64)
+    weight = torch.arange(16.0 * 10).view(10, 16)[:, :15]  # 600 bytes that do not lie in order
+    keys = {network_cache.network_key([], COMPILER, (), [[changed]]) for changed in changes(weight)}
+    again = {network_cache.network_key([], COMPILER, (), [[changed]]) for changed in changes(weight)}
+    assert keys == again
+    assert len(keys) == 14
+
+
+def changes(weight: torch.Tensor) -> Iterator[torch.Tensor]:
+    """A weight, with one element changed at a time, with two pieces exchanged, in another shape, and cut."""
+    yield weight
+    for index in range(0, 150, 15):
+        changed = weight.flatten().clone()
+        changed[index] += 1
+        yield changed.view(10, 15)
+    pieces = weight.flatten().split(16)
+    yield torch.cat([pieces[1], pieces[0], *pieces[2:]]).view(10, 15)
+    yield weight.reshape(15, 10)
+    yield weight[:9]
 
 
 @pytest.mark.parametrize("file", ["manifest.json", "weights.safetensors", "model.c", "model.so"])

@@ -4,7 +4,8 @@ import platform
 import statistics
 import time
 import zlib
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from spokeshave.compiler.artifact import write_artifact
 from spokeshave.compiler.build import load_library
-from spokeshave.compiler.dynamic import at_lengths, lengths_given
+from spokeshave.compiler.dynamic import at_lengths, extents_of, lengths_given
 from spokeshave.compiler.folder import save_deployment
 from spokeshave.compiler.generated import Generated
 from spokeshave.compiler.importer import OutputStructure
@@ -31,17 +32,14 @@ from spokeshave.compiler.manifest import (
     ValueRecord,
     read_manifest,
 )
-from spokeshave.compiler.runtime import ForeignRunner, SegmentRunner, Values, aligned, remembered_shapes
+from spokeshave.compiler.runtime import REMEMBERED, ForeignRunner, SegmentRunner, Sizes, Values, aligned
 from spokeshave.compiler.weights_file import load_aligned
 from spokeshave.deployment import Cost
 from spokeshave.errors import SpokeshaveError
 from spokeshave.locate import as_path
 from spokeshave.nesting import flattened
 
-_Sizes = tuple[int, tuple[int, ...]]  # samples, and the caller's lengths
-
-NO_LENGTHS: tuple[int, ...] = ()
-STRIDED = torch.strided
+_Kinds = tuple[Any, ...] | None
 
 COST_ROUNDS = 11
 MOST_THREADS = 64  # MOST_WORKERS of kernels/team.h
@@ -76,31 +74,34 @@ class NativeDeployment:
         library_code = load_library(library)
         shapes = {value.name: value.shape for value in manifest.values}
         self._names = tuple(value.name for value in manifest.inputs)
-        self._dtypes = tuple(getattr(torch, value.dtype) for value in manifest.inputs)
-        self._tells = tuple(_tells(index, manifest) for index in range(len(manifest.capacity)))
-        inputs = [(value.name, value.shape) for value in manifest.inputs]
-        self._shapes = remembered_shapes(inputs, manifest.dynamic)
+        self._known: dict[_Kinds, Sizes] = {}
+        self._extents = tuple(extents_of(value.name, manifest.dynamic) for value in manifest.inputs)
         self._moves = any(manifest.input_axes)
+        self._selects = len(manifest.selectors)
+        constant = [name for name in manifest.outputs if name in self._tensors]
+        made = [name for stage in manifest.stages for name in stage.outputs]
+        places = {name: place for place, name in enumerate([*constant, *self._names, *made])}
+        self._constant = [self._tensors[name] for name in constant]
+        self._outputs = tuple(places[name] for name in manifest.outputs)
         self._runners = tuple(
             SegmentRunner(
-                stage, library_code, self._tensors, shapes, manifest.dynamic, len(manifest.capacity)
+                stage, library_code, self._tensors, shapes, places, manifest.dynamic, len(manifest.capacity)
             )
             if isinstance(stage, SegmentStage)
-            else ForeignRunner(stage, self._tensors, shapes)
+            else ForeignRunner(stage, self._tensors, shapes, places)
             for stage in manifest.stages
         )
 
     def __call__(self, *inputs: Any) -> Any:
         """Run the network on a batch; returns what the network returns."""
-        for tensor in inputs:
-            if not isinstance(tensor, Tensor):
-                inputs, _ = flattened(inputs)
-                break
+        sizes = self._known.get(_kinds(inputs))
+        if sizes is None:
+            inputs, sizes = self._sized(inputs)
         if self._moves:
             inputs = self._batch_first(inputs)
-        outputs = self._run(inputs)
-        if self.manifest.selectors:
-            first = len(outputs) - len(self.manifest.selectors)
+        outputs = self._run(inputs, sizes)
+        if self._selects:
+            first = len(outputs) - self._selects
             outputs, self._counts = outputs[:first], torch.cat(outputs[first:], 1)
         return self._structure.build(outputs)
 
@@ -135,14 +136,14 @@ class NativeDeployment:
 
     def profile(self, *inputs: Any, repeats: int = 31) -> tuple[LayerTime, ...]:
         """Median seconds per sample of every step, in the order in which they run."""
-        inputs = self._batch_first(flattened(inputs)[0])
+        inputs, sizes = self._sized(inputs)
+        inputs = self._batch_first(inputs)
         runs: list[list[float]] = []
         for _ in range(repeats + 2):
             seconds: list[float] = []
-            self._run(inputs, seconds)
+            self._run(inputs, sizes, seconds)
             runs.append(seconds)
-        samples = len(inputs[0])
-        medians = [statistics.median(column) / samples for column in zip(*runs[2:], strict=True)]
+        medians = [statistics.median(column) / sizes.samples for column in zip(*runs[2:], strict=True)]
         return tuple(
             LayerTime(*record, second) for record, second in zip(self._step_records(), medians, strict=True)
         )
@@ -191,43 +192,31 @@ class NativeDeployment:
                 records.append((stage.layer, stage.target, "PyTorch"))
         return records
 
-    def _run(self, inputs: tuple[Any, ...], seconds: list[float] | None = None) -> list[Tensor]:
-        samples, lengths = self._sizes(inputs) or self._checked(inputs)
-        values: Values = dict(zip(self._names, inputs, strict=True))
+    def _run(self, inputs: tuple[Any, ...], sizes: Sizes, seconds: list[float] | None = None) -> list[Tensor]:
+        values: Values = [*self._constant, *inputs]
         for runner in self._runners:
-            runner.run(values, samples, seconds, self._threads, lengths)
-        return [values[name] if name in values else self._tensors[name] for name in self.manifest.outputs]
+            runner.run(values, sizes, seconds, self._threads)
+        return [values[place] for place in self._outputs]
 
-    def _sizes(self, inputs: tuple[Any, ...]) -> _Sizes | None:
-        """Samples and lengths of inputs that are plainly right; where they are not, `_checked` says why."""
-        try:
-            samples, lengths = inputs[0].shape[0], NO_LENGTHS
-            if self._tells:
-                lengths = tuple([inputs[position].shape[axis] for position, axis in self._tells])
-                for index, most in enumerate(self.manifest.capacity):
-                    if not 1 <= lengths[index] <= most:
-                        return None
-            shapes = self._shapes(samples, lengths)
-        except (AttributeError, IndexError):
-            return None
-        if len(inputs) != len(shapes):
-            return None
-        for position, tensor in enumerate(inputs):
-            if not (isinstance(tensor, Tensor) and tensor.shape == shapes[position]):
-                return None
-            if (
-                tensor.dtype is not self._dtypes[position]
-                or not tensor.is_cpu
-                or tensor.layout is not STRIDED
-            ):
-                return None
-        return samples, lengths
+    def _sized(self, inputs: tuple[Any, ...]) -> tuple[tuple[Any, ...], Sizes]:
+        """Inputs without nesting, and their sizes; raises SpokeshaveError for what the network does not take."""
+        kinds = _kinds(inputs)
+        if kinds is None:
+            inputs, _ = flattened(inputs)
+            kinds = _kinds(inputs)
+        sizes = self._known.get(kinds)
+        if sizes is None:
+            sizes = self._checked(self._batch_first(inputs))
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            self._known[kinds] = sizes
+        return inputs, sizes
 
-    def _checked(self, inputs: tuple[Any, ...]) -> _Sizes:
-        """The same for any inputs; raises SpokeshaveError where they are not what the network takes."""
+    def _checked(self, inputs: tuple[Any, ...]) -> Sizes:
+        """Sizes of inputs with their samples in front; raises SpokeshaveError where they are wrong."""
         manifest = self.manifest
         lengths = lengths_given(self._names, inputs, manifest.dynamic, manifest.capacity)
-        return check_inputs(inputs, self._at_lengths(lengths), manifest.input_axes), lengths
+        return Sizes(check_inputs(inputs, self._at_lengths(lengths), manifest.input_axes), lengths)
 
     def _batch_first(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         """Inputs with their samples along axis 0; what is no such input is left for `check_inputs`."""
@@ -241,21 +230,23 @@ class NativeDeployment:
 
     def _at_lengths(self, lengths: tuple[int, ...]) -> tuple[ValueRecord, ...]:
         """The inputs as they must be at the caller's lengths."""
-        extents = self.manifest.dynamic
         return tuple(
-            replace(record, shape=(1, *at_lengths(record.name, record.shape[1:], extents, lengths)))
-            for record in self.manifest.inputs
+            ValueRecord(
+                record.name, (1, *at_lengths(record.name, record.shape[1:], own, lengths)), record.dtype
+            )
+            for record, own in zip(self.manifest.inputs, self._extents, strict=True)
         )
 
 
-def _tells(index: int, manifest: Manifest) -> tuple[int, int]:
-    """The input and its axis that tell a length; every length is some axis alone (`lengths_of`)."""
-    names = [record.name for record in manifest.inputs]
-    return next(
-        (names.index(extent.value), extent.axis)
-        for extent in manifest.dynamic
-        if extent.only == index and extent.value in names
-    )
+def _kinds(inputs: tuple[Any, ...]) -> _Kinds:
+    """Everything that decides whether inputs are right, and their sizes; None where they are no tensors."""
+    try:
+        kinds: list[Any] = []
+        for each in inputs:
+            kinds += type(each), each.shape, each.dtype, each.is_cpu, each.layout
+        return tuple(kinds)
+    except AttributeError:
+        return None
 
 
 def check_inputs(
@@ -269,7 +260,7 @@ def check_inputs(
         raise SpokeshaveError(f"the network takes {len(expected)} inputs, {len(inputs)} were given")
     for position, (tensor, record) in enumerate(zip(inputs, expected, strict=True)):
         _check_input(position, tensor, record, axes[position] if axes else 0)
-    counts = {len(tensor) for tensor in inputs}
+    counts = {tensor.shape[0] for tensor in inputs}
     if len(counts) > 1:
         raise SpokeshaveError(f"the inputs hold different numbers of samples: {sorted(counts)}")
     return counts.pop()
@@ -304,7 +295,14 @@ def load_deployment(folder: Path | str) -> NativeDeployment:
 
 def read_generated(folder: Path) -> Generated:
     """What a saved deployment's library was built from, checked as `load_deployment` says."""
-    manifest = read_manifest(folder)
+    with ThreadPoolExecutor(1) as pool:  # to check large weights takes as long as to read them: both at once
+        tensors = pool.submit(load_aligned, folder / WEIGHTS)
+        manifest = read_manifest(folder)
+        _check_runs_here(manifest, folder)
+        return Generated(manifest, (folder / SOURCE).read_text(), tensors.result())
+
+
+def _check_runs_here(manifest: Manifest, folder: Path) -> None:
     here = (platform.machine(), platform.system())
     if manifest.isa not in instruction_sets() or (manifest.machine, manifest.system) != here:
         built_for = f"{manifest.isa}, {manifest.system} on {manifest.machine}"
@@ -316,7 +314,6 @@ def read_generated(folder: Path) -> Generated:
         raise SpokeshaveError(
             f"{folder} was built for {manifest.isa}: {reason}; compile it again with a lower --isa"
         )
-    return Generated(manifest, (folder / SOURCE).read_text(), load_aligned(folder / WEIGHTS))
 
 
 def _thread_count(threads: int) -> str:

@@ -5,7 +5,8 @@ The digest covers this package's own text, so an entry never outlives the compil
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
 from hashlib import sha256
@@ -24,6 +25,7 @@ from spokeshave.errors import SpokeshaveError
 from spokeshave.locate import cache_folder
 
 MOST_BYTES = 4 * 2**30
+PIECE_BYTES = 4 * 2**20
 TIDYING = (
     16  # one key in so many tidies the folder: looking at every entry each time takes longer than keeping one
 )
@@ -59,7 +61,21 @@ def network_key(
 def _add(digest: Any, name: str, tensor: Any) -> None:
     digest.update(repr((name, getattr(tensor, "dtype", None), getattr(tensor, "shape", None))).encode())
     if isinstance(tensor, Tensor):
-        digest.update(_bytes(tensor))
+        for piece in _digests(_bytes(tensor)):
+            digest.update(piece)
+
+
+def _digests(content: memoryview) -> Iterable[bytes]:
+    """Digests of the pieces of some bytes; those of large weights are made on all cores."""
+    pieces = [content[start : start + PIECE_BYTES] for start in range(0, len(content), PIECE_BYTES)]
+    if len(pieces) < 2:
+        return map(_digest, pieces)
+    with ThreadPoolExecutor() as pool:
+        return pool.map(_digest, pieces)
+
+
+def _digest(piece: memoryview) -> bytes:
+    return sha256(piece).digest()
 
 
 def cached_network(key: str) -> Generated | None:
@@ -100,7 +116,7 @@ def _folder() -> Path:
     return cache_folder() / "networks"
 
 
-def _bytes(tensor: Tensor) -> Any:
+def _bytes(tensor: Tensor) -> memoryview:
     """The tensor's elements as a buffer, without a copy where they lie in order."""
     return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data
 

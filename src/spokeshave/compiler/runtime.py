@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, empty_like
 
-from spokeshave.compiler.dynamic import Extent, at_lengths
+from spokeshave.compiler.dynamic import Extent, at_lengths, extents_of
 from spokeshave.compiler.layout import FLOAT_BYTES
 from spokeshave.compiler.manifest import ForeignStage, SegmentStage
 from spokeshave.compiler.reference import run_operation
@@ -24,28 +25,64 @@ from spokeshave.errors import SpokeshaveError
 
 ALIGNMENT_BYTES = 64
 HUGE_PAGE_BYTES = 2 << 20  # of x86-64 and aarch64 with 4 KiB pages; a wrong size costs nothing but their use
+REMEMBERED = 256  # calls of different sizes
 
-Values = dict[str, Tensor]
+Values = list[Tensor]
+Places = Mapping[str, int]
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-class _Memory(threading.local):
-    """What one caller's thread needs to run a segment: arenas, and the arguments of the call, which are filled anew."""
+@dataclass(frozen=True, eq=False)
+class Sizes:
+    """How large the values of a call are: its samples, and the caller's lengths where they may change."""
 
-    def __init__(self, stage: SegmentStage, lengths: int) -> None:
-        self.arena_floats = stage.arena_floats
-        self.reserve(1)
-        self.lengths = (ctypes.c_int * lengths)()
+    samples: int
+    lengths: tuple[int, ...] = ()
+
+
+class _Memory:
+    """What one thread needs to run a segment: arenas, and the arguments of the call, made for some sizes and threads.
+
+    They are made ahead, and as ctypes passes them on, because to convert them takes longer than to call.
+    """
+
+    def __init__(self, stage: SegmentStage, constants: ctypes.Array[ctypes.c_void_p], lengths: int) -> None:
+        self._stage, self._constants = stage, constants
+        self._lengths = (ctypes.c_int * lengths)()
         self.inputs = (ctypes.c_void_p * (len(stage.inputs) + 1))()
-        self.inputs[len(stage.inputs)] = ctypes.addressof(self.lengths)
+        self.inputs[len(stage.inputs)] = ctypes.addressof(self._lengths)
         self.outputs = (ctypes.c_void_p * max(1, len(stage.outputs)))()
-        self.samples = ctypes.c_long()
+        self.sizes: Sizes | None = None
+        self._reserve(1)
 
-    def reserve(self, arenas: int) -> None:
+    def fit(self, sizes: Sizes, threads: int, like: tuple[Tensor, ...]) -> None:
+        """Make ready for calls of these sizes, on so many threads, with outputs like those given."""
+        if self._arenas < threads <= -(-sizes.samples // self._stage.together):
+            self._reserve(threads)  # the library then shares out groups of samples
+        self._lengths[:] = list(sizes.lengths)
+        self.sizes, self.threads, self.like = sizes, threads, like
+        self.arguments = self.timed_by(None)
+
+    def timed_by(self, clock: ctypes.Array[ctypes.c_double] | None) -> tuple[Any, ...]:
+        """The arguments of a call that adds each step's time to a clock, if there is one."""
+        assert self.sizes is not None
+        return (
+            *(ctypes.byref(self._constants), ctypes.c_void_p.from_param(self._arena.data_ptr())),
+            *(ctypes.byref(self.inputs), ctypes.byref(self.outputs)),
+            *(ctypes.c_long.from_param(self.sizes.samples), clock, ctypes.c_int.from_param(self.threads)),
+        )
+
+    def _reserve(self, arenas: int) -> None:
         """Make room for some arenas; they begin as zeros, because kernels keep the gaps of feature maps zero."""
-        self.arenas = arenas
-        self.arena = aligned_memory(arenas * self.arena_floats * FLOAT_BYTES, zeros=True).view(torch.float32)
-        self.address = ctypes.c_void_p(self.arena.data_ptr())
+        self._arenas = arenas
+        self._arena = aligned_memory(arenas * self._stage.arena_floats * FLOAT_BYTES, zeros=True)
+
+
+class _Memories(threading.local):
+    """The memory of the thread that asks; to look that up once takes less than to keep each of its parts here."""
+
+    def __init__(self, stage: SegmentStage, constants: ctypes.Array[ctypes.c_void_p], lengths: int) -> None:
+        self.own = _Memory(stage, constants, lengths)
 
 
 class SegmentRunner:
@@ -57,76 +94,64 @@ class SegmentRunner:
         library: ctypes.CDLL,
         tensors: Mapping[str, Tensor],
         shapes: Shapes,
+        places: Places,
         extents: tuple[Extent, ...] = (),
         lengths: int = 0,
     ) -> None:
-        self._stage = stage
+        self._inputs = tuple(enumerate(places[name] for name in stage.inputs))
+        self._steps = stage.steps
         self._function: Callable[..., int] = library[f"segment_{stage.index}"]
         self._tensors = [tensors[name] for name in stage.constants]  # kept alive for the pointers below
         addresses = [tensor.data_ptr() for tensor in self._tensors]
-        self._constants = (ctypes.c_void_p * max(1, len(addresses)))(*addresses)
-        self._shapes = remembered_shapes([(name, shapes[name]) for name in stage.outputs], extents)
-        self._memory = _Memory(stage, lengths)
+        constants = (ctypes.c_void_p * max(1, len(addresses)))(*addresses)
+        self._like = _remembered_outputs([(name, shapes[name]) for name in stage.outputs], extents)
+        self._memories = _Memories(stage, constants, lengths)
 
-    def run(
-        self,
-        values: Values,
-        samples: int,
-        seconds: list[float] | None,
-        threads: int,
-        lengths: tuple[int, ...] = (),
-    ) -> None:
-        """Add the segment's outputs to `values`, and each step's time to `seconds` when that is given.
-
-        `lengths` are the caller's, where they may change.
-        """
-        stage, memory = self._stage, self._memory
-        if memory.arenas < threads <= -(-samples // stage.together):
-            memory.reserve(threads)  # the library then shares out groups of samples
-        copies = self._point_at(values, memory)
-        for index, length in enumerate(lengths):
-            memory.lengths[index] = length
-        shapes = self._shapes(samples, lengths)
-        for position, name in enumerate(stage.outputs):
-            values[name] = made = torch.empty(shapes[position])
-            memory.outputs[position] = made.data_ptr()
-        memory.samples.value = samples
-        clock = None if seconds is None else (ctypes.c_double * len(stage.steps))()
-        fault = self._function(
-            self._constants, memory.address, memory.inputs, memory.outputs, memory.samples, clock, threads
-        )
-        del copies
-        if fault:
-            layer = stage.steps[fault - 1].layer
-            raise SpokeshaveError(f"an input holds a number that is no row of layer {layer!r}'s table")
-        if seconds is not None and clock is not None:
-            seconds.extend(clock)
-
-    def _point_at(self, values: Values, memory: _Memory) -> list[Tensor]:
-        """Let the call read its inputs; returns copies of those whose elements do not lie in order, to be kept."""
-        copies = []
-        for position, name in enumerate(self._stage.inputs):
-            tensor = values[name]
+    def run(self, values: Values, sizes: Sizes, seconds: list[float] | None, threads: int) -> None:
+        """Add the segment's outputs to `values`, and each step's time to `seconds` when that is given."""
+        memory = self._memories.own
+        if memory.sizes is not sizes or memory.threads != threads:
+            memory.fit(sizes, threads, self._like(sizes.samples, sizes.lengths))
+        copies = []  # of inputs whose elements do not lie in order, kept until they have been read
+        for position, place in self._inputs:
+            tensor = values[place]
             if not tensor.is_contiguous():
                 tensor = tensor.contiguous()
                 copies.append(tensor)
             memory.inputs[position] = tensor.data_ptr()
-        return copies
+        for position, like in enumerate(memory.like):
+            made = empty_like(like)
+            memory.outputs[position] = made.data_ptr()
+            values.append(made)
+        if seconds is None:
+            fault = self._function(*memory.arguments)
+        else:
+            clock = (ctypes.c_double * len(self._steps))()
+            fault = self._function(*memory.timed_by(clock))
+            seconds.extend(clock)
+        if fault:
+            layer = self._steps[fault - 1].layer
+            raise SpokeshaveError(f"an input holds a number that is no row of layer {layer!r}'s table")
 
 
-def remembered_shapes(
+def _remembered_outputs(
     values: Sequence[tuple[str, tuple[int, ...]]], extents: tuple[Extent, ...]
-) -> Callable[[int, tuple[int, ...]], tuple[tuple[int, ...], ...]]:
-    """Shapes of named values, whose batch axis is 1, by the number of samples and the caller's lengths.
+) -> Callable[[int, tuple[int, ...]], tuple[Tensor, ...]]:
+    """Tensors of named values' shapes, by the number of samples and the caller's lengths; the last are remembered.
 
-    The last ones are remembered: to make them takes as long as a small network.
+    Their one element lies everywhere: outputs are made like them, in less time than from their shapes, and of the
+    same kind whatever the caller's defaults.
     """
 
-    @lru_cache(maxsize=256)
-    def shapes(samples: int, lengths: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-        return tuple((samples, *at_lengths(name, shape[1:], extents, lengths)) for name, shape in values)
+    each = [(name, shape[1:], extents_of(name, extents)) for name, shape in values]
 
-    return shapes
+    @lru_cache(maxsize=REMEMBERED)
+    def outputs(samples: int, lengths: tuple[int, ...]) -> tuple[Tensor, ...]:
+        element = torch.empty((), dtype=torch.float32, device="cpu")
+        shapes = [at_lengths(name, sample, own, lengths) for name, sample, own in each]
+        return tuple(element.expand(samples, *shape) for shape in shapes)
+
+    return outputs
 
 
 @dataclass(frozen=True)
@@ -136,30 +161,24 @@ class ForeignRunner:
     stage: ForeignStage
     tensors: Mapping[str, Tensor]
     shapes: Shapes
+    places: Places
 
-    def run(
-        self,
-        values: Values,
-        samples: int,
-        seconds: list[float] | None,
-        threads: int,
-        lengths: tuple[int, ...] = (),
-    ) -> None:
+    def run(self, values: Values, sizes: Sizes, seconds: list[float] | None, threads: int) -> None:
         """Add the operation's outputs to `values`, and its time to `seconds` when that is given.
 
         The threads are PyTorch's own.
         """
         start = time.perf_counter()
         with torch.inference_mode():
-            rows = [self._one(values, sample) for sample in range(samples)]
+            rows = [self._one(values, sample) for sample in range(sizes.samples)]
         for position, name in enumerate(self.stage.outputs):
             made = [row[position] for row in rows]
-            values[name] = torch.cat(made) if made else torch.empty((0, *self.shapes[name][1:]))
+            values.append(torch.cat(made) if made else torch.empty((0, *self.shapes[name][1:])))
         if seconds is not None:
             seconds.append(time.perf_counter() - start)
 
     def _one(self, values: Values, sample: int) -> list[Tensor]:
-        read = {name: values[name][sample : sample + 1] for name in self.stage.inputs}
+        read = {name: values[self.places[name]][sample : sample + 1] for name in self.stage.inputs}
         shape = self.shapes[self.stage.outputs[0]]
         try:
             return run_operation(self.stage.operation, list(read.values()), self.tensors, shape, read)

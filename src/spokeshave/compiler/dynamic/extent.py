@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor
@@ -27,7 +28,7 @@ class Extent:
         """
         return self.offset + sum(scale * length for scale, length in zip(self.scales, lengths, strict=True))
 
-    @property
+    @cached_property
     def only(self) -> int | None:
         """The length that this axis is, where it is one and nothing else."""
         plain = not self.offset and sorted(self.scales) == [*(0,) * (len(self.scales) - 1), 1]
@@ -41,6 +42,11 @@ def counted(extent: Extent, lengths: Sequence[int]) -> int:
         if scale:
             size = Count.length(length, index) * scale + size
     return size
+
+
+def extents_of(name: str, extents: Sequence[Extent]) -> tuple[Extent, ...]:
+    """The axes of one value."""
+    return tuple(extent for extent in extents if extent.value == name)
 
 
 def at_lengths(
