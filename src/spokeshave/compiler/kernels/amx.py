@@ -17,7 +17,9 @@ TILE = 16  # rows of a tile, and words in each
 TILE_WORDS = TILE * TILE
 WEIGHT_TILES, LANE_TILES = (4, 5), (6, 7)  # tile registers 0 to 3 hold sums
 SLOTS, AHEAD = 4, 3  # of gathered tiles
-WEIGHTS_AHEAD = 5  # tiles of columns; three to ten are as fast, none up to 1.06 times slower where weights exceed level 2
+WEIGHTS_AHEAD = (
+    5  # tiles of columns; 3 to 10 are as fast, none 1.06 times slower where weights exceed level 2
+)
 
 
 @dataclass(frozen=True)
