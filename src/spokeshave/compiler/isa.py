@@ -48,6 +48,11 @@ class InstructionSet:
         """Whether it multiplies bfloat16 numbers faster than float32: in vectors, or in tiles where it has these."""
         return "avx512_bf16" in self.features
 
+    @property
+    def looks_up_words(self) -> bool:
+        """Whether one instruction looks up 16-bit numbers in a table of 32."""
+        return "avx512bw" in self.features
+
     def vectors_for(self, rows: int) -> int:
         """Widest tile, in vectors, of a panel kernel with this many rows."""
         return dict(self.rows_by_vectors)[rows]

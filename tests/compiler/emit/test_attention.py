@@ -70,9 +70,9 @@ def check(
     graph = graph_of(operation, shapes, operation.heads * value_size, weights)
     (result,) = back_end(graph, inputs, isa)
     assert (result - reference).abs().max() <= tolerance * max(1.0, reference.abs().max().item())
-    if operation.half:  # roundings of single exponentials may differ
+    if operation.half:  # roundings of single exponentials may differ, by 2^-8 of these
         (emulated,) = run_reference(graph, inputs)
-        assert (result - emulated).abs().max() <= 1e-3 * max(1.0, reference.abs().max().item())
+        assert (result - emulated).abs().max() <= 2e-3 * max(1.0, reference.abs().max().item())
 
 
 @pytest.mark.parametrize("size", [1, 7, 16])

@@ -20,7 +20,13 @@ from spokeshave.compiler.operations import (
     Quantized,
     QuantizedPool,
 )
-from spokeshave.compiler.quantization.arithmetic import Requantization, conversion, requantization
+from spokeshave.compiler.quantization.arithmetic import (
+    LEVELS,
+    Requantization,
+    conversion,
+    requantization,
+)
+from spokeshave.compiler.quantization.curves import Curve, curve_of
 
 
 def lower_quantize(lowering: Lowering, node: Node) -> None:
@@ -79,7 +85,9 @@ def lower_quantized(lowering: Lowering, node: Node) -> None:
     packed, source = word_panels(lowering, node, layer, weight, unit, zero_byte)
     prepare_gaps(lowering, node)
     written, output = planes_of(lowering, node.output), lowering.place(node.output)
-    schedule = packed.schedule
+    schedule, curve = packed.schedule, _curve(lowering, operation, after)
+    if curve is not None:
+        after = curve.requantization(after)
     kernel = IntegerPanelKernel(
         schedule.rows,
         schedule.vectors,
@@ -89,6 +97,7 @@ def lower_quantized(lowering: Lowering, node: Node) -> None:
         schedule.amx,
         schedule.left,
         schedule.changes,
+        curve is not None,
     )
     lowering.call_kernel(
         kernel,
@@ -101,9 +110,19 @@ def lower_quantized(lowering: Lowering, node: Node) -> None:
         output,
         lowering.residual(node.inputs[1]) if layer.residual else output,
         requantization_literal(after),
+        *([] if curve is None else [lowering.constant(curve.table)]),
         *packed.in_tiles,
         schedule=schedule,
     )
+
+
+def _curve(lowering: Lowering, operation: Quantized, after: Requantization) -> Curve | None:
+    """What stands for the layer's activation where the instruction set looks words up and no place overflows."""
+    if not lowering.isa.looks_up_words or operation.output is None or operation.layer.residual:
+        return None
+    curve = curve_of(operation.layer.activation, operation.output)
+    most = lowering.graph.weights[operation.weight].flatten(1).abs().long().sum(1) * LEVELS
+    return curve if curve is not None and curve.holds(after, most) else None
 
 
 def _residual_type(operation: Quantized) -> Literal["uint8", "float32"] | None:

@@ -73,6 +73,7 @@ LIBRARY_TEXTS = (
         "words.h",
         "segments.h",
         "integer.h",
+        "curves.h",
         "segment_bytes.h",
         "bfloat16.h",
         "normalised_words.h",

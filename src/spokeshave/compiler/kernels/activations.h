@@ -36,17 +36,45 @@ INLINE vector exponential(vector v) {
     p = p * r * r + r + 1.0f;
     return p * (vector)((power + 127) << 23);
 }
-/* 2^v for v below 128, nothing below 2^-126; a minimax polynomial on [-1/2, 1/2], relative error below 2e-7. */
-INLINE vector power_of_two(vector v) {
+/* 2^v as 2^part, with the part in [-1/2, 1/2], times a power of two, for v below 128; nothing below 2^-126. */
+typedef struct {
+    vector part, rest;
+} two_parts;
+#if defined(__AVX512DQ__) && LANES == 16
+INLINE two_parts parts_of(vector v) {
+    vector part;
+    __asm__("vreduceps $0, %1, %0" : "=v"(part) : "v"(v));
+    return (two_parts){part, v - part};
+}
+INLINE vector times_power(vector p, vector rest) {
+    __asm__("vscalefps %2, %1, %0" : "=v"(p) : "v"(p), "v"(rest));
+    return p;
+}
+#else
+INLINE two_parts parts_of(vector v) {
     vector x = at_least(v, -127.0f);
     vector shifted = x + 12583039.0f; /* 1.5 * 2^23 + 127: rounded to a whole number, which is an exponent already */
-    vector r = x - (shifted - 12583039.0f);
-    vector p = r * 1.3264725e-3f + 9.671513e-3f;
+    return (two_parts){x - (shifted - 12583039.0f), shifted};
+}
+INLINE vector times_power(vector p, vector rest) { return p * (vector)((lanes_mask)rest << 23); }
+#endif
+/* Minimax polynomials: relative errors below 2e-7, and below 4e-6 where what follows is rounded to bfloat16. */
+INLINE vector power_of_two(vector v) {
+    two_parts t = parts_of(v);
+    vector r = t.part, p = r * 1.3264725e-3f + 9.671513e-3f;
     p = p * r + 5.5507336e-2f;
     p = p * r + 2.4022242e-1f;
     p = p * r + 6.93147e-1f;
     p = p * r + 1.0f;
-    return p * (vector)((lanes_mask)shifted << 23);
+    return times_power(p, t.rest);
+}
+INLINE vector rough_power_of_two(vector v) {
+    two_parts t = parts_of(v);
+    vector r = t.part, p = r * 0.00957010221f + 0.0559178591f;
+    p = p * r + 0.240247443f;
+    p = p * r + 0.693121791f;
+    p = p * r + 0.999999285f;
+    return times_power(p, t.rest);
 }
 /* HeatViT's parabola between halvings (spokeshave/polynomials.py) in 2^v's place, for v <= 0; nothing below 2^-126. */
 INLINE vector polynomial_power(vector v) {

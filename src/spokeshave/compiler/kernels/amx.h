@@ -113,6 +113,10 @@ INLINE void next_tile(tile_cursor *at, const int32_t *column_start, int tiles) {
     }
     at->column = column_start[at->panel];
 }
+INLINE void prefetch_part(const int32_t *words, int lines, int part, int parts) { /* of as many lines of the cache */
+    for (int line = lines * part / parts; line < lines * (part + 1) / parts; line++)
+        __builtin_prefetch(words + line * TILE);
+}
 /* Up to which row the sums before are finished in this step, so that all are when the panel's columns end. */
 INLINE int rows_of_step(int row, int units, int unit, tile_cursor at, const int32_t *column_start) {
     int steps = (column_start[at.panel + 1] - column_start[at.panel]) / TILE, all = units * unit;

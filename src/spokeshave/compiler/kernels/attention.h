@@ -46,7 +46,9 @@ INLINE vector largest(const float *scores, ptrdiff_t row, int keys) {
     return best;
 }
 
-INLINE vector power(vector v, int polynomial) { return polynomial ? polynomial_power(v) : power_of_two(v); }
+INLINE vector power(vector v, int half, int polynomial) {
+    return polynomial ? polynomial_power(v) : half ? rough_power_of_two(v) : power_of_two(v);
+}
 
 /* Scores of `keys` keys, times `unit` and less their maximum, become exponentials in place; with `pairs`, those of two
    keys become one word of bfloat16 numbers. `top` and `sum` hold the largest score, in units of ln 2, and the sum of
@@ -55,8 +57,8 @@ INLINE vector softmax(float *scores, ptrdiff_t row, float unit, int keys, int pa
                       vector *sum) {
     vector old = *top, best = larger_of(old, largest(scores, row, keys) * unit), total = splat(0.0f);
     for (int key = 0; key < keys; key += 1 + pairs) {
-        vector p = power(load(scores + key * row) * unit - best, polynomial), next = splat(0.0f);
-        if (pairs && key + 1 < keys) next = power(load(scores + (key + 1) * row) * unit - best, polynomial);
+        vector p = power(load(scores + key * row) * unit - best, pairs, polynomial), next = splat(0.0f);
+        if (pairs && key + 1 < keys) next = power(load(scores + (key + 1) * row) * unit - best, pairs, polynomial);
         store(scores + (key >> pairs) * row, pairs ? (vector)pair_of(p, next) : p);
         total += p + next;
     }
@@ -101,7 +103,7 @@ INLINE float scaled_of_one(const attention_shape *s, float *scores, const float 
 INLINE float softmax_of_one(float *scores, int keys, int half, int polynomial, float best, float *top, float *sum) {
     vector total = splat(0.0f);
     for (int i = 0; i < keys; i += LANES) {
-        vector p = power(load(scores + i) - best, polynomial);
+        vector p = power(load(scores + i) - best, half, polynomial);
         total += p;
         store(scores + i, operand(p, half));
     }

@@ -62,7 +62,8 @@ class IntegerPanelKernel:
     """Rows that share one list of channel quads, times many lanes, in integers; then requantization.
 
     `residual` is its element type; `activation` is None where the bounds of requantization do its work; with `amx` the
-    sums are made in tile registers; `left` and `changes` as in `PanelKernel`.
+    sums are made in tile registers; `left` and `changes` as in `PanelKernel`. With `curve`, a table does what an
+    activation and requantization do (`quantization/curves.py`).
     """
 
     rows: int
@@ -73,6 +74,7 @@ class IntegerPanelKernel:
     amx: bool = False
     left: int = 0
     changes: bool = False
+    curve: bool = False
 
     @property
     def unit(self) -> int:
@@ -89,6 +91,7 @@ class IntegerPanelKernel:
         """Name of the C function."""
         after = [f"residual_{self.residual}"] * (self.residual is not None)
         after += [self.activation.name] if self.activation else []
+        after += ["curve"] * self.curve
         after += ["to_uint8" if self.integer_output else "to_float32"]
         after += ["amx"] * self.amx + [left_name(self)] * bool(left_name(self))
         return f"panel_int8_r{self.rows}_v{self.vectors}_{'_'.join(after)}"

@@ -4,6 +4,8 @@ Words of four int8 (`panel_words.py`) with int32 sums. The epilogue turns four r
 output's planes.
 """
 
+from dataclasses import replace
+
 from spokeshave.compiler.kernels.activations import activation_call
 from spokeshave.compiler.kernels.instances import IntegerPanelKernel
 from spokeshave.compiler.kernels.panel_words import WordPanelText, word_panel_function
@@ -11,7 +13,7 @@ from spokeshave.compiler.kernels.panel_words import WordPanelText, word_panel_fu
 
 def integer_panel_function(kernel: IntegerPanelKernel) -> str:
     """C text of one driver with its register tiles: vectors, vectors - 1, ... 1."""
-    return word_panel_function(kernel, _TEXT)
+    return word_panel_function(kernel, _CURVE_TEXT if kernel.curve else _TEXT)
 
 
 def _value(kernel: IntegerPanelKernel, row: int, vector: int) -> str:
@@ -40,7 +42,8 @@ def _store_words(kernel: IntegerPanelKernel, row: int, vector: int) -> str:
     """Four rows are the bytes of one word."""
     values = ", ".join(_value(kernel, row + i, vector) for i in range(4))
     lanes = f"{vector} * LANES"
-    return f"    store_word(y + rows[{row // 4}] + {lanes}, levels_word({values}, q), mask + {lanes}, q.gap);"
+    word = f"curve_word({values}, curve)" if kernel.curve else f"levels_word({values}, q)"
+    return f"    store_word(y + rows[{row // 4}] + {lanes}, {word}, mask + {lanes}, q.gap);"
 
 
 _TEXT = WordPanelText(
@@ -51,3 +54,4 @@ _TEXT = WordPanelText(
     {"q": "requantization "},
     _store,
 )
+_CURVE_TEXT = replace(_TEXT, whole={**_TEXT.whole, "curve": "const int16_t *"})

@@ -47,7 +47,8 @@ def run_quantized(
 ) -> Tensor:
     """One layer: whole numbers (or float32, without `operation.output`), bit for bit where the activation is exact.
 
-    Activations other than relu and clamp are PyTorch's own and may differ from a kernel's by their rounding.
+    Activations other than relu and clamp are PyTorch's own and may differ from a kernel's by their rounding, and where
+    they are curves (`curves.py`), by these: rarely by a level.
     """
     sums = integer_sums(operation, x, weights[operation.weight])
     return after_sums(operation, weights, sums, residual)
