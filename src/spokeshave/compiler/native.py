@@ -285,7 +285,7 @@ def _check_input(position: int, tensor: Any, record: ValueRecord, axis: int) -> 
 
 
 def load_deployment(folder: Path | str) -> NativeDeployment:
-    """Load a saved deployment, after its manifest, sizes, digests and instruction set have been checked.
+    """Load a saved deployment: its code runs after manifest, sizes, digests and instruction set have been checked.
 
     Raises SpokeshaveError when the folder is no deployment, is damaged, or was built for another kind of CPU.
     """

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -74,8 +75,8 @@ class _Memory:
 
     def _reserve(self, arenas: int) -> None:
         """Make room for some arenas; they begin as zeros, because kernels keep the gaps of feature maps zero."""
-        self._arenas = arenas
         self._arena = aligned_memory(arenas * self._stage.arena_floats * FLOAT_BYTES, zeros=True)
+        self._arenas = arenas
 
 
 class _Memories(threading.local):
@@ -149,9 +150,14 @@ def _remembered_outputs(
     def outputs(samples: int, lengths: tuple[int, ...]) -> tuple[Tensor, ...]:
         element = torch.empty((), dtype=torch.float32, device="cpu")
         shapes = [at_lengths(name, sample, own, lengths) for name, sample, own in each]
-        return tuple(element.expand(samples, *shape) for shape in shapes)
+        return tuple(_like(element, (samples, *shape)) for shape in shapes)
 
     return outputs
+
+
+def _like(element: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """One element everywhere; what has a single element keeps the strides of a tensor of its own."""
+    return element.reshape(shape) if prod(shape) == 1 else element.expand(shape)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from tests.compiler.conftest import run_program
 from tests.compiler.emulated_amx import emulated_amx
 from torch import nn
@@ -48,6 +50,33 @@ def test_a_curve_is_within_its_tolerance_everywhere(kind, largest):
     levels, between = curve.levels(places).clip(0, 255), (exact > 1) & (exact < 254)
     assert np.abs(levels - exact.clip(0, 255)).max() <= 0.5 + TOLERANCE
     assert (levels != np.rint(exact))[between].mean() < 0.02
+
+
+def in_16_bits(curve, places):
+    """The curve's arithmetic as instructions do it: every step wraps around."""
+    product = lambda a, b: ((a.astype(np.int64) * b + 2**14) >> 15).astype(np.int16)  # noqa: E731
+    within = ((places & 2047) << 4).astype(np.int16)
+    constant, slope, bend = curve.table[:, places >> 11 & 31]
+    return (product(product(bend, within) + slope, within) + constant) >> 7
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(CURVED), st.floats(-9, 0.5), st.integers(0, 255))
+@example("silu", np.log10(0.0007944349196950337), 97)
+@example("gelu", np.log10(0.00028310711212359545), 82)
+@example("tanh", np.log10(9.717949876323009e-06), 172)
+@example("sigmoid", -8.0, 0)
+def test_a_curve_of_any_range_is_right_or_refused(kind, digits, zero_point):
+    output = Quantization(10.0**digits, zero_point)
+    curve = curve_of(Activation(kind), output)
+    if curve is None:
+        return
+    places = np.arange(-(2**15), 2**15)
+    x = (places - curve.offset) / curve.scale
+    x[0], x[-1] = -1e6, 1e6
+    exact = activate(Activation(kind), torch.from_numpy(x)).numpy() / output.scale + output.zero_point
+    levels = in_16_bits(curve, places).clip(0, 255)
+    assert np.abs(levels - exact.clip(0, 255)).max() <= 0.5 + TOLERANCE
 
 
 def test_every_place_gives_a_level_that_16_bits_hold():

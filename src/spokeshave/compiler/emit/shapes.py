@@ -19,6 +19,8 @@ from spokeshave.compiler.operations import (
     Slice,
 )
 
+LEAST_WIDTH = 8  # of maps that become integers row by row; those of narrower ones take longer than copying the map first
+
 
 def lower_input(lowering: Lowering, value: str, index: int) -> None:
     """From the caller's row-major floats into the value's layout."""
@@ -155,8 +157,9 @@ def lower_patches(lowering: Lowering, node: Node) -> None:
 def stays_with_caller(graph: Graph, name: str, layouts: Mapping[str, Layout]) -> bool:
     """Whether an input is only cut into patches, joined to others or made integers of, which read it as the caller has
     it."""
-    readers = graph.readers(name)
-    reading = (Concatenate, Patches, *[Quantize] * isinstance(layouts[name], Planes))
+    readers, layout = graph.readers(name), layouts[name]
+    to_integers = isinstance(layout, Planes) and (layout.tokens or layout.width >= LEAST_WIDTH)
+    reading = (Concatenate, Patches, *[Quantize] * to_integers)
     return (
         name not in graph.outputs
         and bool(readers)

@@ -36,7 +36,8 @@ INLINE vector exponential(vector v) {
     p = p * r * r + r + 1.0f;
     return p * (vector)((power + 127) << 23);
 }
-/* 2^v as 2^part, with the part in [-1/2, 1/2], times a power of two, for v below 128; nothing below 2^-126. */
+/* 2^v as 2^part, with the part in [-1/2, 1/2], times a power of two, for v below 128; nothing below 2^-126: numbers
+   between that and 0 take a hundred times as long. */
 typedef struct {
     vector part, rest;
 } two_parts;
@@ -47,7 +48,9 @@ INLINE two_parts parts_of(vector v) {
     return (two_parts){part, v - part};
 }
 INLINE vector times_power(vector p, vector rest) {
-    __asm__("vscalefps %2, %1, %0" : "=v"(p) : "v"(p), "v"(rest));
+    uint16_t smallest_is_below;
+    __asm__("vcmpps $6, %2, %1, %0" : "=Yk"(smallest_is_below) : "v"(rest), "v"(splat(-126.0f))); /* or NaN */
+    __asm__("vscalefps %2, %1, %0%{%3%}%{z%}" : "=v"(p) : "v"(p), "v"(rest), "Yk"(smallest_is_below));
     return p;
 }
 #else

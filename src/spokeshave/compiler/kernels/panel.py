@@ -292,7 +292,7 @@ def _tile(kernel: PanelKernel, vectors: int, left: int) -> str:
 def _columns(kernel: PanelKernel, vectors: int, left: int) -> list[str]:
     """The sums over all columns of a panel, group by group where each has masks of its own.
 
-    Where there are none, the last columns ask for the first ones of the next tile.
+    Where there are none, the last columns ask for the first ones of the next tile in the same pass.
     """
     rows = range(kernel.rows)
     if not kernel.shifts:

@@ -34,7 +34,7 @@ INLINE vector load_part(const float *p, int count) {
     vector v = {0};
     if (count >= LANES) return load(p);
 #if defined(__AVX512F__) && LANES == 16
-    __asm__("vmovups %1, %0%{%2%}%{z%}" : "=v"(v) : "m"(*(const float(*)[LANES])p), "Yk"((uint16_t)((1 << count) - 1)));
+    __asm__("vmovups %1, %0%{%2%}%{z%}" : "=v"(v) : "m"(*(const unaligned_vector *)p), "Yk"((uint16_t)((1 << count) - 1)));
 #else
     memcpy(&v, p, (size_t)count * sizeof(float));
 #endif
@@ -43,7 +43,7 @@ INLINE vector load_part(const float *p, int count) {
 INLINE void store_part(float *p, vector v, int count) {
     if (count >= LANES) store(p, v);
 #if defined(__AVX512F__) && LANES == 16
-    else __asm__("vmovups %1, %0%{%2%}" : "+m"(*(float(*)[LANES])p) : "v"(v), "Yk"((uint16_t)((1 << count) - 1)));
+    else __asm__("vmovups %1, %0%{%2%}" : "+m"(*(unaligned_vector *)p) : "v"(v), "Yk"((uint16_t)((1 << count) - 1)));
 #else
     else memcpy(p, &v, (size_t)count * sizeof(float));
 #endif

@@ -26,7 +26,8 @@ LOWEST, HIGHEST = 0, 255  # levels
 BELOW, ABOVE = 64.0, 0.4  # how far beyond these a curve goes; above, what rounds to 255 and 16 bits hold
 UNCHANGED = 1 / 64  # of a level
 TOLERANCE = 1 / 8  # of a level, which is off by half a level anyway
-FARTHEST, SAMPLES = 16.0, 1 << 18  # e^-16 of anything is no level any more
+FARTHEST, SAMPLES = 16.0, 1 << 18  # where the ends of a curve are looked for
+BEYOND = 1e9  # stands for all that lies beyond the ends
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,20 +50,27 @@ class Curve:
 
     def levels(self, places: np.ndarray) -> np.ndarray:
         """What kernels make of whole places, before they clamp to 8 bits."""
-        return self._fixed(places) >> FRACTION
+        return self._slopes_and_sums(places)[1] >> FRACTION
 
-    def error(self, x: np.ndarray, exact: np.ndarray) -> float:
-        """The largest error over samples, in levels, before these are rounded; infinite beyond 16 bits."""
-        found = self._fixed(np.rint(x * self.scale + self.offset).clip(-(2**15), 2**15 - 1).astype(np.int64))
-        if np.abs(found).max() >= 2**15:
+    def error(self, activation: Activation, output: Quantization) -> float:
+        """The largest error in levels, before these are rounded, over all places, each from edge to edge, and beyond
+        the ends; infinite where 16 bits overflow on the way.
+        """
+        places = np.arange(-(2**15), 2**15)
+        slopes, sums = self._slopes_and_sums(places)
+        if max(np.abs(slopes).max(), np.abs(sums).max()) >= 2**15:
             return np.inf
-        found = (found - 2 ** (FRACTION - 1)) / 2**FRACTION
-        return np.abs(found.clip(LOWEST - ABOVE) - exact.clip(LOWEST - ABOVE)).max()
+        found = (sums - 2 ** (FRACTION - 1)) / 2**FRACTION
+        edges = (places[:, None] + np.array([-0.5, 0.5]) - self.offset) / self.scale
+        edges[0, 0], edges[-1, 1] = -BEYOND, BEYOND
+        exact = _levels(edges, activation, output)
+        return np.abs(found.clip(LOWEST - ABOVE)[:, None] - exact.clip(LOWEST - ABOVE)).max()
 
-    def _fixed(self, places: np.ndarray) -> np.ndarray:
+    def _slopes_and_sums(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         within = (places & (2**WITHIN - 1)) << (15 - WITHIN)
         constant, slope, bend = self.table.astype(np.int64)[:, places >> WITHIN & (SEGMENTS - 1)]
-        return _product(_product(bend, within) + slope, within) + constant
+        slopes = _product(bend, within) + slope
+        return slopes, _product(slopes, within) + constant
 
 
 def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -87,7 +95,7 @@ def curve_of(activation: Activation | None, output: Quantization) -> Curve | Non
     if np.abs(table).max() >= 2**15:
         return None
     curve = Curve(scale, offset, table.astype(np.int16))
-    return curve if curve.error(x, exact) <= TOLERANCE else None
+    return curve if curve.error(activation, output) <= TOLERANCE else None
 
 
 def _levels(x: np.ndarray, activation: Activation, output: Quantization) -> np.ndarray:
