@@ -19,7 +19,7 @@ from spokeshave.compiler.operations import (
     Slice,
 )
 
-LEAST_WIDTH = 8  # of maps that become integers row by row; those of narrower ones take longer than copying the map first
+LEAST_WIDTH = 8  # of maps that become integers row by row: narrower ones take longer than a copy of the map
 
 
 def lower_input(lowering: Lowering, value: str, index: int) -> None:
