@@ -47,11 +47,11 @@ def lower_quantize(lowering: Lowering, node: Node) -> None:
         extent = lowering.extent(read)
         lowering.call("quantize_planes", lowering.place(node.inputs[0]), output, *extent, numbers)
     elif read.tokens:
-        sizes = read.channels, read.width, read.plane, read.lanes
-        lowering.call("quantize_tokens", given, output, *sizes, numbers)
+        tokens = read.channels, read.width, read.plane, read.lanes
+        lowering.call("quantize_tokens", given, output, *tokens, numbers)
     else:
-        sizes = *read.shape, read.plane, read.pitch, read.lanes
-        lowering.call("quantize_map", given, output, *sizes, lowering.mask(read), numbers)
+        rows = read.plane, read.pitch, read.lanes, lowering.mask(read)
+        lowering.call("quantize_map", given, output, *read.shape, *rows, numbers)
 
 
 def lower_dequantize(lowering: Lowering, node: Node) -> None:
