@@ -179,6 +179,18 @@ def test_a_query_that_sees_nothing_gives_zeros(back_end):
         assert result[0, 3].abs().min() > 0
 
 
+@pytest.mark.parametrize("hidden", [-88.5, -95.0, -103.0])
+def test_no_share_lies_between_zero_and_the_smallest_normal_number(back_end, isa, hidden):
+    """Such numbers take a hundred times as long; Swin hides scores by -100, not by minus infinity."""
+    mask = torch.zeros(1, 1, 9, 6)
+    mask[..., 5] = hidden
+    value = torch.zeros(1, 6, 8)
+    value[:, 5] = 1e38
+    graph = graph_of(Attention(2, 2, 0.5, mask="mask"), [(9, 8), (6, 8), (6, 8)], 8, {"mask": mask})
+    (result,) = back_end(graph, [torch.zeros(1, 9, 8), torch.zeros(1, 6, 8), value], isa)
+    assert torch.equal(result, torch.zeros(1, 9, 8))
+
+
 def test_not_a_number_is_not_hidden(back_end):
     inputs = [torch.randn(1, 9, 8) for _ in range(3)]
     inputs[0][0, 2, 1] = torch.nan
