@@ -16,8 +16,8 @@ from spokeshave.compiler.operations import Attention
 NO_MASK = (0, 0, 0, 0)
 NEAR_BYTES = 36 << 10
 """Keys and values of a head, in bfloat16, up to which tiles of queries are one vector wide: 1.2 to 1.35 times as fast
-as two there, likely since all that a tile works on then stays in a level-1 cache of 48 KiB. From 160 keys of 64 channels
-on, two vectors are faster (Sapphire Rapids)."""
+as two there, likely since all that a tile works on then stays in a level-1 cache of 48 KiB. From 160 keys of 64
+channels on, two vectors are faster (Sapphire Rapids)."""
 
 
 def product_kernel(lowering: Lowering, half: bool = False) -> ProductKernel:
